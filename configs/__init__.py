@@ -1,0 +1,1 @@
+"""The experiments: one file per row of the results table."""
