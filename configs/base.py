@@ -2,16 +2,18 @@
 
 Not an experiment itself: the other files import `get_config` and change a few lines.
 Any field can be overridden on the command line, e.g. `--config.seed=3` or
-`--config.phases[0].epochs=5`. A field that is not listed here does not exist: setting it
-is an error.
+`--config.phases[0].epochs=5`. A field that is not listed here does not exist: setting
+it is an error.
 """
 
-from ml_collections import ConfigDict, config_dict
+from ml_collections import config_dict
+
+from mnist_jax.typing import Config
 
 
-def get_phase() -> ConfigDict:
+def get_phase() -> Config:
     """One stretch of training with one optimizer; an experiment is a list of them."""
-    phase = ConfigDict()
+    phase = config_dict.ConfigDict()
     # Printed with the results, and in error messages.
     phase.name = "train"
     # Passes over the training images.
@@ -19,8 +21,11 @@ def get_phase() -> ConfigDict:
     # Images a step. What is left over at the end of an epoch is dropped, as Keras does
     # when it is told the steps of an epoch; the next epoch's permutation picks anew.
     phase.batch_size = 86
+    # Weights that a phase after the first goes on from: the "last" epoch's or the
+    # "best".
+    phase.start_from = "last"
 
-    phase.optimizer = ConfigDict()
+    phase.optimizer = config_dict.ConfigDict()
     # One of mnist_jax.training.optimizer.OPTIMIZERS.
     phase.optimizer.name = "adam"
     phase.optimizer.learning_rate = 1e-3
@@ -33,19 +38,19 @@ def get_phase() -> ConfigDict:
     return phase.lock()
 
 
-def get_config() -> ConfigDict:
+def get_config() -> Config:
     """Return the defaults: LeNet-5 on MNIST with the report's recipe."""
-    config = ConfigDict()
+    config = config_dict.ConfigDict()
     # Names the run folder (runs/<name>/...) and the row of the results table.
     config.name = "base"
     # Initial parameters, order of the images, dropout and augmentation.
     config.seed = 0
 
-    config.model = ConfigDict()
+    config.model = config_dict.ConfigDict()
     # One of mnist_jax.models.MODELS.
     config.model.name = "lenet5"
 
-    config.data = ConfigDict()
+    config.data = config_dict.ConfigDict()
     # "mnist": the four official files. "tfds": the same through TensorFlow Datasets.
     # "digits": 1,797 real digits that ship inside scikit-learn; needs no network.
     config.data.source = "mnist"
@@ -66,7 +71,7 @@ def get_config() -> ConfigDict:
     # The stretches of training, one after the other.
     config.phases = (get_phase(),)
 
-    config.best = ConfigDict()
+    config.best = config_dict.ConfigDict()
     # Which epoch's weights are kept in checkpoints/best: those with the lowest
     # "val_loss" or "train_loss", or the highest "val_accuracy".
     config.best.monitor = "val_loss"

@@ -1,0 +1,44 @@
+# `make run` and `make test` are all that one needs; `make help` lists the rest.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check test-oldest lock clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/:/'
+
+run: $(VENV)/installed  ## set up, then train LeNet-5 on the embedded digits (a minute)
+	$(BIN)/python run.py --config=configs/quickstart.py
+
+test: $(VENV)/installed check  ## set up, then every check
+	$(BIN)/python -m pytest -n 2
+
+check: $(VENV)/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+test-oldest: .venv-oldest/installed  ## the fast tests on the lowest supported versions
+	.venv-oldest/bin/python -m pytest -n 2 -m "not slow"
+
+lock: $(VENV)/installed  ## write requirements.lock anew from what can be had today
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --quiet \
+	    --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
+	    --upgrade --output-file requirements.lock
+
+clean:  ## remove the environments; run folders and downloaded data stay
+	rm -rf .venv .venv-oldest
+
+# The stamp is written last, so that an installation broken off is done again.
+$(VENV)/installed: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mnist_jax needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade --editable ".[dev]"
+	touch $@
+
+.venv-oldest/installed: requirements.txt pyproject.toml tests/oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --editable ".[dev]" --constraint tests/oldest.txt
+	touch $@

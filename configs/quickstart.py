@@ -1,0 +1,18 @@
+"""LeNet-5 on the embedded digits: under a minute, no network, no download.
+
+python run.py --config=configs/quickstart.py
+"""
+
+from configs import base
+from mnist_jax.typing import Config
+
+
+def get_config() -> Config:
+    """Return a short experiment on the digits that ship inside scikit-learn."""
+    config = base.get_config()
+    config.name = "quickstart"
+    config.data.source = "digits"
+    config.data.val_size = 137
+    config.phases[0].epochs = 40
+    config.phases[0].batch_size = 32
+    return config

@@ -1,0 +1,182 @@
+"""What every command shares: flags, and errors said in one line."""
+
+import ast
+import errno
+import functools
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from mnist_jax import console
+from mnist_jax.errors import UserError
+
+# Shells give 128 + the signal's number to a process that a signal ended.
+_EXIT_INTERRUPTED = 128 + signal.SIGINT
+_EXIT_USAGE = 2
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which clusters send some time before SIGKILL."""
+
+
+def run(
+    main: Callable[[], Any],
+    *,
+    usage: str = "",
+    configs: Path | None = None,
+    how_to_resume: Callable[[], str] | None = None,
+) -> NoReturn:
+    """Parse the flags, call `main`, and end the process.
+
+    Args:
+        main: may raise UserError, whose message is printed without a traceback.
+        usage: what --helpshort prints above the flags.
+        configs: the folder of experiments, for a command that has the flag --config.
+        how_to_resume: the command that goes on after an interruption, if there is one.
+    """
+
+    def guarded(arguments: Sequence[str]) -> int:
+        if len(arguments) > 1:
+            _fail(
+                f"Unexpected argument {arguments[1]!r}: flags are --name=value.",
+                _EXIT_USAGE,
+            )
+        console.start()
+        if not flags.FLAGS["verbosity"].present:
+            # orbax tells every save and deletion at level INFO.
+            logging.set_verbosity(logging.WARNING)
+        signal.signal(signal.SIGTERM, _on_terminate)
+        try:
+            main()
+        except UserError as error:
+            _fail(str(error), 1)
+        except OSError as error:
+            _fail(_describe_os_error(error), 1)
+        except KeyboardInterrupt as interrupt:
+            name = (
+                "Stopped by SIGTERM" if isinstance(interrupt, Terminated) else "Stopped"
+            )
+            resume = how_to_resume() if how_to_resume else ""
+            _fail(
+                f"\n{name}." + (f" To go on: {resume}" if resume else ""),
+                128 + signal.SIGTERM
+                if isinstance(interrupt, Terminated)
+                else _EXIT_INTERRUPTED,
+                label="",
+            )
+        return 0
+
+    # Where absl looks for it.
+    known = describe_configs(configs) if configs else ""
+    sys.modules["__main__"].__doc__ = (usage + known).replace("%", "%%")
+    app.run(guarded, flags_parser=functools.partial(_parse, configs=configs))
+    raise AssertionError("app.run does not return")
+
+
+def describe_configs(folder: Path) -> str:
+    """List the configs in `folder`, each with the first line of its docstring."""
+    lines = []
+    for path in _configs(folder):
+        docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+        lines.append(f"  {folder.name}/{path.name:16s} {docstring.splitlines()[0]}")
+    return "\n".join(lines)
+
+
+def command_with(**overrides: str) -> str:
+    """Return this process's command line with some flags set: `--name=value`."""
+    arguments = []
+    skip = False
+    for argument in sys.argv:
+        name, has_value, _ = argument.lstrip("-").partition("=")
+        if skip:
+            skip = False
+        elif argument.startswith("-") and name in overrides:
+            skip = not has_value
+        else:
+            arguments.append(argument)
+    arguments += [f"--{name}={value}" for name, value in overrides.items()]
+    return shlex.join(["python", *arguments])
+
+
+def _parse(arguments: list[str], *, configs: Path | None) -> list[str]:
+    """Parse the flags; what is wrong with them is said, and the process ends."""
+    try:
+        rest = flags.FLAGS(arguments)
+        if configs:
+            _check_config_file(configs)
+        return rest
+    except flags.Error as error:
+        message = f"{_one_line(error)} (--helpshort lists the flags.)"
+    except (AttributeError, KeyError) as error:
+        # ml_collections: an override of a field that the config does not have.
+        message = f"No such field in the config: {_one_line(error)}"
+    except IndexError:
+        message = (
+            "A number in brackets is beyond the end of its list: "
+            "--config.phases[0] is the first phase."
+        )
+    except (OSError, TypeError, ValueError) as error:
+        if configs:
+            _check_config_file(configs)
+        message = _one_line(error)
+    _fail(message, _EXIT_USAGE)
+
+
+def _check_config_file(configs: Path) -> None:
+    """End the process if --config names no file."""
+    flag = flags.FLAGS["config"]
+    known = "Known: " + ", ".join(_shortest(path) for path in _configs(configs))
+    if not flag.present:
+        _fail(f"--config is missing: it names the experiment. {known}.", _EXIT_USAGE)
+    name = config_flags.get_config_filename(flag)
+    if not Path(name).is_file():
+        _fail(f"--config={name}: no such file. {known}.", _EXIT_USAGE)
+
+
+def _shortest(path: Path) -> str:
+    """Return a path as one would type it here: relative if it lies below."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _configs(folder: Path) -> list[Path]:
+    """Return the experiments in a folder: its Python files but for the defaults."""
+    return sorted(
+        path for path in folder.glob("*.py") if path.stem not in ("__init__", "base")
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    """Return an error's message with its line breaks and tracebacks taken out."""
+    while error.args and isinstance(error.args[0], BaseException):
+        error = error.args[0]
+    text = str(error.args[0]) if error.args else type(error).__name__
+    lines = [line.strip().rstrip(".:") for line in text.splitlines() if line.strip()]
+    if any(line.startswith("Traceback") for line in lines):
+        lines = [lines[0], lines[-1]]
+    return ". ".join(lines)
+
+
+def _describe_os_error(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    message = f"{where}{error.strerror or error}."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        message += " Make room, then give the same command again."
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        message += " Choose a place that you may write to."
+    return message
+
+
+def _on_terminate(signal_number: int, frame: object) -> NoReturn:
+    raise Terminated
+
+
+def _fail(message: str, code: int, *, label: str = "Error: ") -> NoReturn:
+    print(f"{label}{message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,355 @@
+"""The story of one run, readable top to bottom.
+
+Data, model, phases of training, one look at the test set, report. Whatever happens in
+between, the same call with the same run folder goes on where it was.
+"""
+
+import dataclasses
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from rich.console import Console
+
+from mnist_jax import (
+    checkpoint,
+    console,
+    data,
+    environment,
+    evaluation,
+    files,
+    models,
+    report,
+)
+from mnist_jax.errors import UserError
+from mnist_jax.run_folder import RunFolder, to_json
+from mnist_jax.training import loop, monitors, optimizer, state
+from mnist_jax.training.state import TrainState
+from mnist_jax.training.step import Batch
+from mnist_jax.typing import Config
+
+LOGGER = logging.getLogger(__name__)
+
+
+def run(
+    config: Config, workdir: Path | str, *, terminal: Console | None = None
+) -> dict[str, Any]:
+    """Train and test what `config` describes, leaving all that came of it in `workdir`.
+
+    The same call again goes on where the run was stopped; once it is finished, nothing
+    is done again.
+
+    Args:
+        config: every field of configs/base.py.
+        workdir: the run folder; made if it is not there.
+        terminal: where the progress goes; standard output if none is given.
+
+    Returns:
+        What results.json holds.
+
+    Raises:
+        UserError: bad config, bad data, a folder that cannot be used, a loss that is
+        not
+            finite.
+    """
+    terminal = terminal or console.start()
+    model, optimizers = check(config)
+    folder = RunFolder(workdir)
+    folder.check_config(config)
+    if (results := folder.read_results()) and folder.report.exists():
+        LOGGER.info("%s is finished: nothing to do.", folder.path)
+        _say_result(folder, results)
+        return results
+    dataset = data.load(config.data)
+    for index, phase in enumerate(config.phases):
+        loop.check_phase(phase, index, train_size=len(dataset.train))
+
+    with folder.lock(), console.log_to(folder.log):
+        folder.check_config(config)  # again, now that nobody else writes it
+        results = folder.read_results()
+        if results is None:
+            _describe(config, folder, model, dataset)
+            trained, record = train(
+                config, folder, model, optimizers, dataset, terminal=terminal
+            )
+            results = test(config, folder, model, dataset, trained, record)
+        report.write(folder.path, dataset.test.images)
+        _say_result(folder, results)
+    return results
+
+
+def check(
+    config: Config,
+) -> tuple[models.Model, list[optax.GradientTransformation]]:
+    """Build what the config names, and refuse what can be refused before any work.
+
+    Raises:
+        UserError: with the field and what it may be.
+    """
+    model = models.create(config.model)
+    if not config.phases:
+        raise UserError("--config.phases is empty: there is nothing to train.")
+    optimizers = [optimizer.create(phase.optimizer) for phase in config.phases]
+    monitors.make_update_best(monitor=config.best.monitor)
+    if config.test_weights not in ("last", "best"):
+        raise UserError(
+            f'--config.test_weights={config.test_weights}: must be "last" or "best".'
+        )
+    if config.eval_batch_size < 1:
+        raise UserError(
+            f"--config.eval_batch_size={config.eval_batch_size}: must be at least 1."
+        )
+    if config.steps_per_call < 0:
+        raise UserError(
+            f"--config.steps_per_call={config.steps_per_call}: must be at least 1, or "
+            "0 to let the backend choose."
+        )
+    return model, optimizers
+
+
+@dataclasses.dataclass
+class Record:
+    """Where a run stands: what a checkpoint says besides the arrays.
+
+    Attributes:
+        phase: index of the phase that the last epoch belongs to.
+        phase_epochs: epochs of that phase that are done.
+        seconds: spent on the run so far, lost work after a kill not counted.
+        history: what metrics.jsonl holds.
+    """
+
+    phase: int = 0
+    phase_epochs: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done through all phases."""
+        return self.history[-1]["epoch"] if self.history else 0
+
+
+def train(
+    config: Config,
+    folder: RunFolder,
+    model: models.Model,
+    optimizers: list[optax.GradientTransformation],
+    dataset: data.Dataset,
+    *,
+    terminal: Console,
+) -> tuple[TrainState, Record]:
+    """Run the phases from wherever the run folder's checkpoints say they stand.
+
+    Returns:
+        The final state, and the record of all epochs.
+    """
+    begin = time.perf_counter()
+    keys = loop.make_keys(config.seed)
+    checkpoints = checkpoint.Checkpoints(folder.checkpoints)
+    try:
+        current, record = _resume(folder, model, optimizers, keys, checkpoints)
+        before = record.seconds
+        train_data, val_data = _on_device(dataset.train), _on_device(dataset.val)
+        with console.TrainingProgress(
+            terminal,
+            epochs=sum(phase.epochs for phase in config.phases),
+            done=record.epoch,
+        ) as progress:
+            for index in range(record.phase, len(config.phases)):
+                phase = config.phases[index]
+                if index > record.phase:
+                    record.phase, record.phase_epochs = index, 0
+                    current = state.begin_phase(
+                        current,
+                        optimizers[index],
+                        from_best=phase.start_from == "best",
+                    )
+                trainer = loop.Trainer(
+                    apply_fn=model.apply,
+                    optimizer=optimizers[index],
+                    data=train_data,
+                    val=val_data,
+                    batch_size=phase.batch_size,
+                    eval_batch_size=config.eval_batch_size,
+                    steps_per_call=config.steps_per_call,
+                    monitor=config.best.monitor,
+                    keys=keys,
+                    listener=progress,
+                )
+                while record.phase_epochs < phase.epochs:
+                    current, records = trainer.run_epoch(current, record.epoch + 1)
+                    records[0]["learning_rate"] = phase.optimizer.learning_rate
+                    records = [{"phase": phase.name} | entry for entry in records]
+                    record.history += records
+                    record.phase_epochs += 1
+                    record.seconds = before + time.perf_counter() - begin
+                    # The checkpoint first: it is what a resumed run believes.
+                    checkpoints.save(record.epoch, current, dataclasses.asdict(record))
+                    folder.append_metrics(records)
+                    LOGGER.info(_epoch_line(records, current))
+        return current, record
+    finally:
+        checkpoints.close()
+
+
+def test(
+    config: Config,
+    folder: RunFolder,
+    model: models.Model,
+    dataset: data.Dataset,
+    trained: TrainState,
+    record: Record,
+) -> dict[str, Any]:
+    """Look at the test set, once, and write predictions.npz and results.json.
+
+    The last epoch's weights and the best epoch's are both evaluated; which of the two
+    is the run's result was said by `config.test_weights` before.
+    """
+    begin = time.perf_counter()
+    predict = loop.make_predict(apply_fn=model.apply, batch_size=config.eval_batch_size)
+    weights = {
+        "last": (trained.params, trained.batch_stats),
+        "best": (trained.best.params, trained.best.batch_stats),
+    }
+    logits = {
+        split: {
+            which: np.asarray(predict(*variables, _on_device(part).images))
+            for which, variables in weights.items()
+        }
+        for split, part in (("test", dataset.test), ("val", dataset.val))
+    }
+    with files.atomic_writer(folder.predictions) as file:
+        np.savez_compressed(
+            file,
+            labels=dataset.test.labels,
+            last=logits["test"]["last"],
+            best=logits["test"]["best"],
+        )
+    scores = {
+        split: {
+            which: evaluation.evaluate(values, part.labels)
+            for which, values in logits[split].items()
+        }
+        for split, part in (("test", dataset.test), ("val", dataset.val))
+    }
+    epochs = [entry for entry in record.history if entry["split"] == "train"]
+    results = {
+        "config": config.name,
+        "model": model.name,
+        "data": dataset.name,
+        "seed": config.seed,
+        "parameters": models.count_parameters(trained.params, trained.batch_stats),
+        "epochs": record.epoch,
+        "best_epoch": int(trained.best.epoch),
+        "best_monitor": config.best.monitor,
+        "test_weights": config.test_weights,
+        "test_accuracy": scores["test"][config.test_weights]["accuracy"],
+        "train_seconds": sum(entry["seconds"] for entry in epochs),
+        "wall_seconds": record.seconds + time.perf_counter() - begin,
+        "images_per_second": float(
+            np.median([entry["images_per_second"] for entry in epochs])
+        ),
+        "parameters_sha256": checkpoint.digest(weights[config.test_weights]),
+        **scores,
+    }
+    files.write_json(folder.results, results)
+    return results
+
+
+def _resume(
+    folder: RunFolder,
+    model: models.Model,
+    optimizers: list[optax.GradientTransformation],
+    keys: loop.Keys,
+    checkpoints: checkpoint.Checkpoints,
+) -> tuple[TrainState, Record]:
+    """Return the newest checkpoint's state, or the initial one if there is none."""
+
+    def initial_state(phase: int = 0) -> TrainState:
+        return state.create(*model.init(keys.init), optimizers[phase])
+
+    def abstract_state(record: dict[str, Any]) -> TrainState:
+        shapes = jax.eval_shape(lambda: initial_state(record["phase"]))
+        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), shapes
+        )
+
+    restored = checkpoints.restore(abstract_state)
+    if restored is None:
+        if folder.metrics.exists() and folder.metrics.stat().st_size:
+            raise UserError(
+                f"{folder.metrics} tells of epochs, but there is no checkpoint in "
+                f"{folder.checkpoints}. Restore it from a copy, or start again from "
+                "scratch with another --workdir."
+            )
+        return jax.jit(initial_state)(), Record()
+    current, saved = restored
+    record = Record(**saved)
+    # Whatever a kill left there: lines of epochs that the checkpoint does not know, a
+    # line broken off, or none where the kill came between the checkpoint and the line.
+    folder.write_metrics(record.history)
+    LOGGER.info("Going on after epoch %d.", record.epoch)
+    return current, record
+
+
+def _describe(
+    config: Config, folder: RunFolder, model: models.Model, dataset: data.Dataset
+) -> None:
+    """Write what is known before training, and say what is about to happen."""
+    here = environment.describe()
+    if folder.environment.exists():
+        environment.warn_if_changed(folder.environment, here)
+    else:
+        files.write_json(folder.environment, here)
+        files.write_text(folder.summary, model.summary())
+        report.write_samples(folder.path, dataset.train.images, dataset.train.labels)
+        # Last: a folder with a config is one whose other descriptions are there too.
+        files.write_json(folder.config, to_json(config))
+    parameters = models.count_parameters(*jax.eval_shape(model.init, jax.random.key(0)))
+    LOGGER.info(
+        "%s: %s with %s parameters on %s (%s to train, %s to validate, %s to test), "
+        "seed %d, %s",
+        config.name,
+        model.name,
+        f"{parameters:,}",
+        dataset.name,
+        *(f"{len(part):,}" for part in (dataset.train, dataset.val, dataset.test)),
+        config.seed,
+        here["device_kind"],
+    )
+    LOGGER.info("Run folder: %s", folder.path)
+
+
+def _on_device(split: data.Split) -> Batch:
+    return Batch(jax.device_put(split.images), jax.device_put(split.labels))
+
+
+def _epoch_line(records: list[dict[str, Any]], current: TrainState) -> str:
+    train, val = records
+    best = "  best so far" if int(current.best.epoch) == train["epoch"] else ""
+    return (
+        f"epoch {train['epoch']:3d}  "
+        f"train loss {train['loss']:.4f} accuracy {train['accuracy']:.4f}  "
+        f"val loss {val['loss']:.4f} accuracy {val['accuracy']:.4f}  "
+        f"{train['seconds']:.1f} s  {train['images_per_second']:,.0f} images/s{best}"
+    )
+
+
+def _say_result(folder: RunFolder, results: dict[str, Any]) -> None:
+    scores = results["test"][results["test_weights"]]
+    low, high = scores["accuracy_interval"]
+    LOGGER.info(
+        "Test accuracy %.4f (95 %% interval %.4f-%.4f, %s images), %s epoch's weights.",
+        scores["accuracy"],
+        low,
+        high,
+        f"{scores['examples']:,}",
+        results["test_weights"],
+    )
+    LOGGER.info("Pictures: %s", folder.path / "figures")
+    LOGGER.info("Report:   %s", folder.report)

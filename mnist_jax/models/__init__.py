@@ -1,0 +1,118 @@
+"""The networks, and the only place that knows what Flax is.
+
+`create(config.model)` gives a `Model`: a name and a handful of pure functions of plain
+pytrees. One call fits every network: images float32 [batch, 28, 28, 1] in 0..1 to
+logits float32 [batch, 10]. A network that wants another size or more channels sees to
+that in its own first lines.
+"""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from mnist_jax.errors import UserError
+from mnist_jax.models.lenet5 import LeNet5
+from mnist_jax.typing import Config, Tree
+
+MODELS: dict[str, type[nn.Module]] = {
+    "lenet5": LeNet5,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A network as pure functions; `params` and `batch_stats` are nested dicts.
+
+    Attributes:
+        name: the key in `MODELS`.
+        module: the Flax module behind the functions.
+        image_shape: height, width and channels of what it is given.
+    """
+
+    name: str
+    module: nn.Module
+    image_shape: tuple[int, int, int] = (28, 28, 1)
+
+    def init(self, key: PRNGKeyArray) -> tuple[Tree, Tree]:
+        """Draw `(params, batch_stats)`; the latter is empty without BatchNorm."""
+        images = jnp.zeros((1, *self.image_shape), jnp.float32)
+        variables = self.module.init({"params": key}, images, train=False)
+        return variables["params"], variables.get("batch_stats", {})
+
+    def apply(
+        self,
+        params: Tree,
+        batch_stats: Tree,
+        images: Float[Array, "batch height width channels"],
+        *,
+        train: bool,
+        key: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, "batch classes"], Tree]:
+        """Return `(logits, batch_stats)`.
+
+        Args:
+            params: as `init` lays them out.
+            batch_stats: likewise; returned as they are unless `train`.
+            images: in 0..1.
+            train: with dropout, and with BatchNorm over this batch.
+            key: for dropout; needed only if `train` and the network has any.
+        """
+        rngs = None if key is None else {"dropout": key}
+        logits, updates = self.module.apply(
+            {"params": params, "batch_stats": batch_stats},
+            images,
+            train=train,
+            rngs=rngs,
+            mutable=["batch_stats"] if train else [],
+        )
+        return logits, updates.get("batch_stats", batch_stats)
+
+    def features(
+        self,
+        params: Tree,
+        batch_stats: Tree,
+        images: Float[Array, "batch height width channels"],
+    ) -> Float[Array, "batch features"]:
+        """Return what the last layer sees: the penultimate activations."""
+        updates: Tree
+        _, updates = self.module.apply(
+            {"params": params, "batch_stats": batch_stats},
+            images,
+            train=False,
+            mutable=["intermediates"],
+        )
+        return updates["intermediates"]["features"][0]
+
+    def summary(self) -> str:
+        """Return a table of the layers: their shapes, parameters and FLOPs."""
+        table = nn.summary.tabulate(
+            self.module,
+            jax.random.key(0),
+            depth=1,
+            compute_flops=True,
+            console_kwargs={"width": 120, "force_terminal": False, "no_color": True},
+            column_kwargs={"overflow": "fold"},
+        )(jnp.zeros((1, *self.image_shape), jnp.float32), train=False)
+        return "\n".join(line.rstrip() for line in table.strip().splitlines()) + "\n"
+
+
+def create(config: Config) -> Model:
+    """Build the network that `config` (the experiment's `config.model`) names.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if config.name not in MODELS:
+        known = ", ".join(sorted(MODELS))
+        raise UserError(
+            f"--config.model.name={config.name}: no such model (known: {known})."
+        )
+    return Model(name=config.name, module=MODELS[config.name]())
+
+
+def count_parameters(*trees: Tree) -> int:
+    """Count the numbers in some trees (of arrays, or of their shapes)."""
+    return sum(leaf.size for leaf in jax.tree.leaves(trees))

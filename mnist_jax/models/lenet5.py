@@ -1,0 +1,50 @@
+"""LeNet-5 as the report trains it: the modern reading of the network of 1998.
+
+LeCun, Bottou, Bengio, Haffner: "Gradient-based learning applied to document
+recognition", Proceedings of the IEEE 86(11), 1998. What differs from the paper, as in
+most Keras tutorials: every map of the second convolution sees all six maps of the
+first, the pools have no weights, and a softmax over ten logits replaces the radial
+units.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mnist_jax.models.layers import Conv, Dense, average_pool
+
+
+class LeNet5(nn.Module):
+    """Two tanh convolutions, two average pools, three dense layers; 61,706 parameters.
+
+    Attributes:
+        num_classes: the number of logits.
+    """
+
+    num_classes: int = 10
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "batch 28 28 1"], *, train: bool
+    ) -> Float[Array, "batch classes"]:
+        """Map images to logits.
+
+        Args:
+            images: grey values in 0..1, 0 being the background.
+            train: without effect, as nothing here behaves differently in training.
+
+        Returns:
+            Unnormalised log-probabilities. The 84 penultimate features are sown as
+            `features` into the collection `intermediates`.
+        """
+        del train
+        x = jnp.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))  # the paper's 32 x 32
+        x = nn.tanh(Conv(6, (5, 5), padding="VALID", name="conv1")(x))
+        x = average_pool(x, 2)
+        x = nn.tanh(Conv(16, (5, 5), padding="VALID", name="conv2")(x))
+        x = average_pool(x, 2)
+        x = x.reshape(x.shape[0], -1)
+        x = nn.tanh(Dense(120, name="dense1")(x))
+        x = nn.tanh(Dense(84, name="dense2")(x))
+        self.sow("intermediates", "features", x)
+        return Dense(self.num_classes, name="logits")(x)

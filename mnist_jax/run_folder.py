@@ -1,0 +1,136 @@
+"""A run folder: where things lie in it, whose it is, and one process at a time."""
+
+import contextlib
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from mnist_jax import files
+from mnist_jax.errors import UserError
+from mnist_jax.typing import Config
+
+LOGGER = logging.getLogger(__name__)
+
+# Fields that say where things lie, not what the experiment is: they may change between
+# the start of a run and its resumption.
+LOCATION_FIELDS = ("data.dir", "data.mirrors")
+
+
+class RunFolder:
+    """The paths of one run."""
+
+    def __init__(self, path: Path | str):
+        # orbax wants absolute paths, and a later chdir must not move the run.
+        self.path = Path(path).expanduser().absolute()
+        self.config = self.path / "config.json"
+        self.environment = self.path / "environment.json"
+        self.log = self.path / "log.txt"
+        self.summary = self.path / "summary.txt"
+        self.metrics = self.path / "metrics.jsonl"
+        self.predictions = self.path / "predictions.npz"
+        self.results = self.path / "results.json"
+        self.checkpoints = self.path / "checkpoints"
+        self.report = self.path / "report.md"
+
+    def check_config(self, config: Config) -> None:
+        """Refuse to go on with another experiment than the one that lies here.
+
+        Raises:
+            UserError: with the difference, field by field.
+        """
+        if not self.config.exists():
+            return
+        there, now = flatten(self._read(self.config)), flatten(to_json(config))
+        different = [
+            f"  {name}: {_show(there, name)} there, {_show(now, name)} now"
+            for name in sorted(there.keys() | now.keys())
+            if _show(there, name) != _show(now, name)
+            and not name.startswith(LOCATION_FIELDS)
+        ]
+        if different:
+            raise UserError(
+                f"{self.path} holds a run with another config:\n"
+                + "\n".join(different)
+                + "\nGive the config that it was started with, or another --workdir."
+            )
+
+    def read_results(self) -> dict[str, Any] | None:
+        """Return results.json, or None if the run is not finished.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        return self._read(self.results) if self.results.exists() else None
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Make the folder and keep other processes out of it.
+
+        The lock is the operating system's: it goes with the process, however that ends.
+
+        Raises:
+            UserError: the folder cannot be made or written, or a process works in it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.path / ".lock", timeout=0)
+            lock.acquire()
+        except filelock.Timeout:
+            raise UserError(
+                f"Another process is working in {self.path}. Wait for it, or give "
+                "another --workdir."
+            ) from None
+        except (OSError, NotImplementedError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(
+                f"Cannot write to the run folder {self.path}: {reason}. Give another "
+                "--workdir."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def write_metrics(self, history: list[dict[str, Any]]) -> None:
+        """Make metrics.jsonl hold exactly `history`, an object a line."""
+        lines = (json.dumps(record, allow_nan=False) + "\n" for record in history)
+        files.write_text(self.metrics, "".join(lines))
+
+    def append_metrics(self, records: list[dict[str, Any]]) -> None:
+        """Add an object a line to metrics.jsonl."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.writelines(
+                json.dumps(record, allow_nan=False) + "\n" for record in records
+            )
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        try:
+            return json.loads(path.read_text())
+        except ValueError as error:
+            raise UserError(
+                f"{path} is damaged ({error}). Restore it, or give another --workdir."
+            ) from error
+
+
+def to_json(config: Config) -> dict[str, Any]:
+    """Return the config as what JSON makes of it: nested dicts and lists."""
+    return json.loads(json.dumps(config.to_dict(), default=lambda x: x.to_dict()))
+
+
+def flatten(value: Any, name: str = "") -> dict[str, Any]:
+    """Name every leaf of nested dicts and lists as the command line does: a.b[0].c."""
+    if isinstance(value, dict) and value:
+        items = [(f"{name}.{key}" if name else key, value[key]) for key in value]
+    elif isinstance(value, list) and value:
+        items = [(f"{name}[{index}]", item) for index, item in enumerate(value)]
+    else:
+        return {name: value}
+    return {k: v for key, item in items for k, v in flatten(item, key).items()}
+
+
+def _show(flat: dict[str, Any], name: str) -> str:
+    return json.dumps(flat[name]) if name in flat else "nothing"

@@ -1,0 +1,291 @@
+"""Epochs: steps in chunks, validation, the monitors, and a word to whoever listens.
+
+The data lie on the device as uint8; a step gathers its batch by index. The host never
+waits for the chunk that it has just dispatched: it reads the metrics of the one before.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int32, PRNGKeyArray, UInt8
+
+from mnist_jax.errors import UserError
+from mnist_jax.training import monitors, step
+from mnist_jax.training.state import TrainState
+from mnist_jax.training.step import Batch
+from mnist_jax.typing import Config, Tree
+
+ApplyFn = Callable[..., tuple[Array, Tree]]
+
+
+class Keys(NamedTuple):
+    """A run's random streams, each of its own: none depends on how another is used."""
+
+    init: PRNGKeyArray
+    order: PRNGKeyArray
+    step: PRNGKeyArray
+
+
+def make_keys(seed: int) -> Keys:
+    """Derive the streams of a run from its seed."""
+    key = jax.random.key(seed)
+    return Keys(
+        *(jax.random.fold_in(key, stream) for stream in range(len(Keys._fields)))
+    )
+
+
+class Listener(Protocol):
+    """Who is told how the training goes on; `mnist_jax.console.Progress` for one."""
+
+    def compiling(self) -> None:
+        """Compilation begins: it takes seconds in which nothing else happens."""
+
+    def steps_done(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """`step` of the `steps` of `epoch` are done; `loss` is the last one's."""
+
+
+class NonFiniteLossError(UserError):
+    """The loss became NaN or infinite: going on would train nothing."""
+
+
+def check_phase(phase: Config, index: int, *, train_size: int) -> None:
+    """Refuse a phase that cannot be trained.
+
+    Raises:
+        UserError: no epochs, or a batch that is empty or larger than the training set.
+    """
+    flag = f"--config.phases[{index}]"
+    if phase.epochs < 1:
+        raise UserError(f"{flag}.epochs={phase.epochs}: must be at least 1.")
+    if not 1 <= phase.batch_size <= train_size:
+        raise UserError(
+            f"{flag}.batch_size={phase.batch_size}: must be in 1..{train_size}, the "
+            "number of training images."
+        )
+    if phase.start_from not in ("last", "best"):
+        raise UserError(
+            f'{flag}.start_from={phase.start_from}: must be "last" or "best".'
+        )
+
+
+def epoch_order(
+    key: PRNGKeyArray, epoch: int | Int32[Array, ""], *, size: int, batch_size: int
+) -> Int32[Array, "steps batch"]:
+    """Draw which images each step of an epoch takes.
+
+    A function of `key` and `epoch` alone, so that a resumed run sees the same batches.
+    The `size % batch_size` images at the end of the permutation sit this epoch out.
+    """
+    steps = size // batch_size
+    order = jax.random.permutation(jax.random.fold_in(key, epoch), size)
+    return order[: steps * batch_size].reshape(steps, batch_size).astype(jnp.int32)
+
+
+def default_steps_per_call(backend: str, steps: int) -> int:
+    """Return how many steps of an epoch go into one call, where the config says 0."""
+    return 1 if backend == "cpu" else steps
+
+
+class Trainer:
+    """The compiled functions of one phase over one data set.
+
+    Args:
+        apply_fn: `Model.apply`.
+        optimizer: the phase's.
+        data: the training set, on the device.
+        val: the validation set, on the device.
+        batch_size: images a step.
+        eval_batch_size: images a call in evaluation.
+        steps_per_call: as `config.steps_per_call`.
+        monitor: which figure says what the best epoch is.
+        keys: the run's random streams.
+        listener: who is told how it goes on.
+    """
+
+    def __init__(
+        self,
+        *,
+        apply_fn: ApplyFn,
+        optimizer: optax.GradientTransformation,
+        data: Batch,
+        val: Batch,
+        batch_size: int,
+        eval_batch_size: int,
+        steps_per_call: int,
+        monitor: str,
+        keys: Keys,
+        listener: Listener,
+    ):
+        self._data, self._val, self._keys, self._listener = data, val, keys, listener
+        self._steps = len(data.labels) // batch_size
+        self._images_per_epoch = self._steps * batch_size
+        self._chunk = min(
+            self._steps,
+            steps_per_call
+            or default_steps_per_call(jax.default_backend(), self._steps),
+        )
+        self._train_step = step.make_train_step(apply_fn=apply_fn, optimizer=optimizer)
+        self._predict = make_predict(apply_fn=apply_fn, batch_size=eval_batch_size)
+        self._score = jax.jit(
+            lambda logits, labels: (
+                step.cross_entropy(logits, labels).mean(),
+                step.accuracy(logits, labels),
+            )
+        )
+        self._update_best = jax.jit(monitors.make_update_best(monitor=monitor))
+        self._order = jax.jit(
+            lambda epoch: epoch_order(
+                keys.order, epoch, size=len(data.labels), batch_size=batch_size
+            )
+        )
+        self._compiled: dict[int, Callable[..., Any]] = {}
+
+    def run_epoch(
+        self, state: TrainState, epoch: int
+    ) -> tuple[TrainState, list[dict[str, Any]]]:
+        """Train an epoch, validate, and keep the weights if they are the best so far.
+
+        Args:
+            state: at the end of the epoch before; its buffers are given up.
+            epoch: counted from 1 through all phases.
+
+        Returns:
+            The new state and two records, of `train` and `val`: see `metrics.jsonl`.
+
+        Raises:
+            NonFiniteLossError: with the step at which it was seen.
+        """
+        self._compile(state)
+        begin = time.perf_counter()
+        state, loss, accuracy = self._train(state, epoch)
+        trained = time.perf_counter()
+        logits = self._predict(state.params, state.batch_stats, self._val.images)
+        val_loss, val_accuracy = self._score(logits, self._val.labels)
+        if not np.isfinite(val_loss):
+            raise NonFiniteLossError(
+                f"The validation loss became {val_loss} in epoch {epoch}. {_WAY_OUT}"
+            )
+        metrics = {
+            "train_loss": np.float32(loss),
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+        }
+        best = self._update_best(
+            state.best, metrics, np.int32(epoch), state.params, state.batch_stats
+        )
+        state = state.replace(best=best)
+        seconds = trained - begin
+        records = [
+            {
+                "epoch": epoch,
+                "split": "train",
+                "loss": loss,
+                "accuracy": accuracy,
+                "seconds": seconds,
+                "images_per_second": self._images_per_epoch / seconds,
+            },
+            {
+                "epoch": epoch,
+                "split": "val",
+                "loss": float(val_loss),
+                "accuracy": float(val_accuracy),
+                "seconds": time.perf_counter() - trained,
+            },
+        ]
+        return state, records
+
+    def _train(self, state: TrainState, epoch: int) -> tuple[TrainState, float, float]:
+        """Run the steps of an epoch; return their mean loss and mean accuracy."""
+        indices = self._order(np.int32(epoch))
+        losses, accuracies = [], []
+
+        def fetch(first: int, metrics: step.StepMetrics) -> None:
+            loss = np.asarray(metrics.loss)
+            finite = np.isfinite(loss)
+            if not finite.all():
+                bad = int(finite.argmin())
+                raise NonFiniteLossError(
+                    f"The training loss became {loss[bad]} in epoch {epoch}, step "
+                    f"{first + bad + 1} of {self._steps}. {_WAY_OUT}"
+                )
+            losses.append(loss)
+            accuracies.append(np.asarray(metrics.accuracy))
+            self._listener.steps_done(
+                epoch, first + len(loss), self._steps, float(loss[-1])
+            )
+
+        pending = None
+        for first, length in _chunks(self._steps, self._chunk):
+            state, metrics = self._compiled[length](
+                state, self._data, indices, np.int32(first), self._keys.step
+            )
+            if pending is not None:
+                fetch(*pending)
+            pending = (first, metrics)
+        assert pending is not None, "an epoch has at least one step"
+        fetch(*pending)
+        # In float64 and in one order, whatever the length of the chunks.
+        return (
+            state,
+            float(np.concatenate(losses).mean(dtype=np.float64)),
+            float(np.concatenate(accuracies).mean(dtype=np.float64)),
+        )
+
+    def _compile(self, state: TrainState) -> None:
+        """Compile what an epoch needs, so that no epoch's time holds a compilation."""
+        lengths = {length for _, length in _chunks(self._steps, self._chunk)}
+        if self._compiled.keys() >= lengths:
+            return
+        self._listener.compiling()
+        indices = self._order(np.int32(0))
+        for length in lengths:
+            train_steps = jax.jit(
+                step.make_train_steps(train_step=self._train_step, steps=length),
+                donate_argnums=0,
+            )
+            self._compiled[length] = train_steps.lower(
+                state, self._data, indices, np.int32(0), self._keys.step
+            ).compile()
+        logits = self._predict(state.params, state.batch_stats, self._val.images)
+        jax.block_until_ready(self._score(logits, self._val.labels))
+
+
+_WAY_OUT = (
+    "Nothing of this epoch is saved. The usual remedy is a smaller "
+    "--config.phases[i].optimizer.learning_rate, with another --workdir."
+)
+
+
+def _chunks(steps: int, chunk: int) -> Iterator[tuple[int, int]]:
+    """Cut an epoch into calls: pairs of the first step and the number of steps."""
+    for first in range(0, steps, chunk):
+        yield first, min(chunk, steps - first)
+
+
+def make_predict(
+    *, apply_fn: ApplyFn, batch_size: int
+) -> Callable[[Tree, Tree, UInt8[Array, "n h w c"]], Float[Array, "n classes"]]:
+    """Build `predict(params, batch_stats, images) -> logits` for any number of images.
+
+    Every image counts: the last batch is filled up with repetitions of the last image,
+    whose logits are dropped, so that one compiled program serves all batches.
+    """
+    eval_step = jax.jit(step.make_eval_step(apply_fn=apply_fn))
+
+    def predict(
+        params: Tree, batch_stats: Tree, images: UInt8[Array, "n h w c"]
+    ) -> Float[Array, "n classes"]:
+        count = len(images)
+        size = min(batch_size, count)
+        logits = []
+        for first in range(0, count, size):
+            rows = np.minimum(np.arange(first, first + size), count - 1)
+            logits.append(eval_step(params, batch_stats, images[rows]))
+        return jnp.concatenate(logits)[:count]
+
+    return predict

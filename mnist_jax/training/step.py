@@ -1,0 +1,143 @@
+"""One step of training and one of evaluation: pure functions, jitted by the loop."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray, UInt8
+
+from mnist_jax.training.state import TrainState
+from mnist_jax.typing import Tree
+
+
+class Batch(NamedTuple):
+    """Images as they are stored, uint8 in 0..255, and their labels in 0..9."""
+
+    images: UInt8[Array, "batch height width channels"]
+    labels: UInt8[Array, " batch"]
+
+
+class StepMetrics(NamedTuple):
+    """What a step tells: means over its batch, with dropout and all as trained."""
+
+    loss: Float32[Array, ""]
+    accuracy: Float32[Array, ""]
+
+
+TrainStep = Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, StepMetrics]]
+
+
+def to_input(
+    images: UInt8[Array, "batch height width channels"],
+) -> Float[Array, "batch height width channels"]:
+    """Scale stored grey values to the 0..1 that every network takes."""
+    return images.astype(jnp.float32) / 255
+
+
+def cross_entropy(
+    logits: Float[Array, "batch classes"], labels: UInt8[Array, " batch"]
+) -> Float[Array, " batch"]:
+    """Return the negative log-likelihood of each label, in nats."""
+    return optax.softmax_cross_entropy_with_integer_labels(
+        logits, labels.astype(jnp.int32)
+    )
+
+
+def accuracy(
+    logits: Float[Array, "batch classes"], labels: UInt8[Array, " batch"]
+) -> Float32[Array, ""]:
+    """Return the share of images whose largest logit is their label's."""
+    return jnp.mean(logits.argmax(axis=-1) == labels, dtype=jnp.float32)
+
+
+def make_train_step(
+    *,
+    apply_fn: Callable[..., tuple[Array, Tree]],
+    optimizer: optax.GradientTransformation,
+) -> TrainStep:
+    """Build `train_step(state, batch, key) -> (state, metrics)`.
+
+    Args:
+        apply_fn: `Model.apply`.
+        optimizer: the one that `state.opt_state` belongs to.
+
+    Returns:
+        A pure function for one device and one batch. `key` is the run's: what a step
+        draws depends on it and on `state.step` alone.
+    """
+
+    def train_step(
+        state: TrainState, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[TrainState, StepMetrics]:
+        step_key = jax.random.fold_in(key, state.step)
+        images = to_input(batch.images)
+
+        def loss_fn(params: Tree) -> tuple[Array, tuple[Array, Tree]]:
+            logits, batch_stats = apply_fn(
+                params, state.batch_stats, images, train=True, key=step_key
+            )
+            return cross_entropy(logits, batch.labels).mean(), (logits, batch_stats)
+
+        (loss, (logits, batch_stats)), gradients = jax.value_and_grad(
+            loss_fn, has_aux=True
+        )(state.params)
+        updates, opt_state = optimizer.update(
+            gradients, state.opt_state, params=state.params
+        )
+        state = state.replace(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+        )
+        return state, StepMetrics(loss, accuracy(logits, batch.labels))
+
+    return train_step
+
+
+def make_train_steps(
+    *, train_step: TrainStep, steps: int
+) -> Callable[..., tuple[TrainState, StepMetrics]]:
+    """Build a function that runs `steps` steps of an epoch in one call to the device.
+
+    It is `train_steps(state, data, indices, first, key)`: `data` is the whole training
+    set, `indices` int32 [steps of the epoch, batch] says which images each step takes,
+    and `first` is the step of the epoch to begin with. The metrics have a leading axis
+    of length `steps`. What comes out does not depend on how an epoch is cut into calls.
+    """
+
+    def one(
+        state: TrainState, data: Batch, indices: Int32[Array, " batch"], key: Array
+    ) -> tuple[TrainState, StepMetrics]:
+        batch = Batch(data.images[indices], data.labels[indices])
+        return train_step(state, batch, key)
+
+    def train_steps(
+        state: TrainState,
+        data: Batch,
+        indices: Int32[Array, "epoch_steps batch"],
+        first: Int32[Array, ""],
+        key: PRNGKeyArray,
+    ) -> tuple[TrainState, StepMetrics]:
+        chunk = jax.lax.dynamic_slice_in_dim(indices, first, steps)
+        if steps == 1:  # no loop: see config.steps_per_call
+            state, metrics = one(state, data, chunk[0], key)
+            return state, jax.tree.map(lambda x: x[None], metrics)
+        return jax.lax.scan(lambda s, i: one(s, data, i, key), state, chunk)
+
+    return train_steps
+
+
+def make_eval_step(
+    *, apply_fn: Callable[..., tuple[Array, Tree]]
+) -> Callable[..., Float[Array, "batch classes"]]:
+    """Build `eval_step(params, batch_stats, images) -> logits`; images uint8."""
+
+    def eval_step(
+        params: Tree, batch_stats: Tree, images: UInt8[Array, "batch h w c"]
+    ) -> Float[Array, "batch classes"]:
+        return apply_fn(params, batch_stats, to_input(images), train=False)[0]
+
+    return eval_step

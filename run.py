@@ -1,0 +1,61 @@
+"""Train and test the network that a config describes.
+
+  python run.py --config=configs/lenet5.py [--config.FIELD=VALUE ...] [--workdir=FOLDER]
+
+The same command with the same --workdir goes on with a run that was stopped.
+configs/base.py explains every field. The configs:
+
+"""
+
+import datetime
+from pathlib import Path
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+
+from mnist_jax import cli
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "The experiment: a file in configs/. Comes before its overrides."
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "The run folder. Default: runs/<config>/<date-time>."
+)
+jax.config.config_with_absl()
+
+
+def default_workdir(name: str) -> Path:
+    """Return a folder for a new run of the config of this name."""
+    now = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    folder = Path("runs") / name / now
+    attempt = 1
+    while folder.exists():  # two runs started in the same second
+        attempt += 1
+        folder = folder.with_name(f"{now}-{attempt}")
+    return folder
+
+
+def main() -> None:
+    """Run the experiment of the flags."""
+    from mnist_jax import (
+        experiment,
+    )  # after the flags: --helpshort need not wait for it
+
+    config = _CONFIG.value
+    flags.FLAGS.workdir = _WORKDIR.value or str(default_workdir(config.name))
+    experiment.run(config, flags.FLAGS.workdir)
+
+
+def how_to_resume() -> str:
+    """Return the command that goes on with this run."""
+    return cli.command_with(workdir=flags.FLAGS.workdir)
+
+
+if __name__ == "__main__":
+    cli.run(
+        main,
+        usage=__doc__ or "",
+        configs=Path(__file__).resolve().parent / "configs",
+        how_to_resume=how_to_resume,
+    )

@@ -1,0 +1,91 @@
+"""What all tests share: strictness, a small data set, commands as a user runs them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from configs import quickstart
+from mnist_jax import data
+from mnist_jax.typing import Config
+
+ROOT = Path(__file__).parent.parent
+
+# Shapes that only fit by accident are errors in tests.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def small() -> data.Dataset:
+    """64 images to train, 30 to validate, 50 to test, of the embedded digits."""
+    whole = data.load(quickstart.get_config().data)
+
+    def take(split: data.Split, count: int) -> data.Split:
+        return data.Split(split.images[:count], split.labels[:count])
+
+    return data.Dataset(
+        name="digits",
+        train=take(whole.train, 64),
+        val=take(whole.val, 30),
+        test=take(whole.test, 50),
+    )
+
+
+@pytest.fixture
+def small_config(small: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """A config of three epochs on `small`: 4 steps of 15 images, 4 images left over."""
+    monkeypatch.setattr(data, "load", lambda config: small)
+    config = quickstart.get_config()
+    config.name = "small"
+    config.phases[0].epochs = 3
+    config.phases[0].batch_size = 15
+    config.eval_batch_size = 16
+    return config
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keep compiled programs for the session: the same few compile again and again."""
+    folder = tmp_path_factory.mktemp("compiled")
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def command_env(compiled: Path) -> dict[str, str]:
+    """The environment of commands: like the user's, with compiled programs kept."""
+    return os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": str(compiled),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "COLUMNS": "200",
+    }
+
+
+@pytest.fixture
+def run_command(command_env: dict[str, str]):
+    """Run `python run.py ARGUMENTS` to its end, from the root of the checkout."""
+
+    def run(*arguments: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "run.py", *arguments],
+            cwd=ROOT,
+            env=command_env | dict(kwargs.pop("env", {})),  # type: ignore[call-overload]
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            **kwargs,  # type: ignore[arg-type]
+        )
+
+    return run
+
+
+def assert_trees_equal(first: object, second: object) -> None:
+    """Assert that two trees of arrays are the same, bit for bit."""
+    assert jax.tree.structure(first) == jax.tree.structure(second)
+    jax.tree.map(np.testing.assert_array_equal, first, second)

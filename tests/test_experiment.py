@@ -1,0 +1,291 @@
+"""Laws of a whole run, in this process on 64 images."""
+
+import json
+
+import numpy as np
+import pytest
+
+from configs import base
+from mnist_jax import checkpoint, console, data, experiment, report
+from mnist_jax.errors import UserError
+from mnist_jax.run_folder import RunFolder
+from mnist_jax.training.loop import NonFiniteLossError
+
+
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """Leave out the slowest second of a run, for the laws that are not about it."""
+    monkeypatch.setattr(report, "write_samples", lambda *args: None)
+    monkeypatch.setattr(report, "write", lambda *args: None)
+
+
+FILES = {
+    ".lock",
+    "config.json",
+    "environment.json",
+    "log.txt",
+    "summary.txt",
+    "metrics.jsonl",
+    "predictions.npz",
+    "results.json",
+    "report.md",
+    "checkpoints",
+    "figures",
+}
+
+
+def metrics_without_times(folder):
+    """What metrics.jsonl says, but for what the clock says."""
+    lines = RunFolder(folder).metrics.read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    for record in records:
+        del record["seconds"]
+        record.pop("images_per_second", None)
+    return records
+
+
+def outcome(folder):
+    """All that must not depend on how often a run was stopped."""
+    results = RunFolder(folder).read_results()
+    assert results is not None
+    for name in ("train_seconds", "wall_seconds", "images_per_second"):
+        del results[name]
+    predictions = np.load(folder / "predictions.npz")
+    logits = {name: predictions[name].tobytes() for name in predictions.files}
+    return results, logits, metrics_without_times(folder)
+
+
+@pytest.fixture
+def uninterrupted(small_config, tmp_path, without_pictures):
+    experiment.run(small_config, tmp_path / "uninterrupted")
+    return outcome(tmp_path / "uninterrupted")
+
+
+def test_a_run_leaves_a_complete_folder(small_config, tmp_path):
+    results = experiment.run(small_config, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+    assert results == json.loads((tmp_path / "results.json").read_text())
+    assert results["parameters"] == 61_706
+    assert results["epochs"] == 3
+    assert 1 <= results["best_epoch"] <= 3
+    splits = [(r["epoch"], r["split"]) for r in metrics_without_times(tmp_path)]
+    assert splits == [(e, s) for e in (1, 2, 3) for s in ("train", "val")]
+    predictions = np.load(tmp_path / "predictions.npz")
+    assert predictions["labels"].shape == (50,)
+    for which in ("last", "best"):
+        correct = predictions[which].argmax(axis=1) == predictions["labels"]
+        assert results["test"][which]["accuracy"] == correct.mean()
+        assert results["test"][which]["examples"] == 50
+    assert results["test_accuracy"] == results["test"]["last"]["accuracy"]
+    environment = json.loads((tmp_path / "environment.json").read_text())
+    assert environment["versions"].keys() >= {"python", "jax", "flax", "optax"}
+
+
+def test_a_finished_run_does_nothing(small_config, tmp_path, monkeypatch):
+    first = experiment.run(small_config, tmp_path)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+    monkeypatch.setattr(data, "load", lambda config: pytest.fail("data were loaded"))
+    assert experiment.run(small_config, tmp_path) == first
+    after = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+    assert after == before
+
+
+def test_a_kill_before_the_report_costs_the_report_alone(
+    small_config, tmp_path, monkeypatch
+):
+    first = experiment.run(small_config, tmp_path)
+    (tmp_path / "report.md").unlink()
+    monkeypatch.setattr(experiment, "train", lambda *a, **k: pytest.fail("trained"))
+    assert experiment.run(small_config, tmp_path) == first
+    assert (tmp_path / "report.md").exists()
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing catches it."""
+
+
+def kill_at(monkeypatch, target, name, count):
+    """Make the `count`-th call of `target.name` end the run before it does its work."""
+    original, calls = getattr(target, name), iter(range(1, 1_000))
+
+    def killing(*args, **kwargs):
+        if next(calls) == count:
+            raise Killed
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(target, name, killing)
+
+
+@pytest.mark.usefixtures("without_pictures")
+@pytest.mark.parametrize(
+    ("target", "name", "counts"),
+    [
+        # Before the first checkpoint, in the middle of an epoch, at its end.
+        (console.TrainingProgress, "steps_done", (1, 6, 12)),
+        # Around the checkpoint: before the save, between the save of the last and of
+        # the best, before the lines of metrics.jsonl.
+        (checkpoint.Checkpoints, "save", (1, 3)),
+        (checkpoint.Checkpoints, "_sync_best", (1, 3)),
+        (RunFolder, "append_metrics", (1, 2, 3)),
+        # After training.
+        (experiment, "test", (1,)),
+    ],
+)
+def test_resumed_equals_uninterrupted(
+    small_config, tmp_path, monkeypatch, uninterrupted, target, name, counts
+):
+    for count in counts:
+        folder = tmp_path / f"killed-{count}"
+        with monkeypatch.context() as patch:
+            kill_at(patch, target, name, count)
+            with pytest.raises(Killed):
+                experiment.run(small_config, folder)
+        assert not (folder / "results.json").exists()
+        experiment.run(small_config, folder)
+        assert outcome(folder) == uninterrupted
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_run_stopped_after_each_epoch_equals_one_never_stopped(
+    small_config, tmp_path, monkeypatch, uninterrupted
+):
+    folder = tmp_path / "stopped"
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            kill_at(patch, RunFolder, "append_metrics", 1)
+            with pytest.raises(Killed):
+                experiment.run(small_config, folder)
+    experiment.run(small_config, folder)
+    assert outcome(folder) == uninterrupted
+
+
+def two_phases(config):
+    """Two phases with other batches and rates; the second begins at the best epoch."""
+    first, second = base.get_phase(), base.get_phase()
+    first.name, second.name = "first", "second"
+    first.epochs, second.epochs = 2, 2
+    first.batch_size, second.batch_size = 16, 21
+    first.optimizer.learning_rate = 3e-2
+    second.start_from = "best"
+    config.phases = (first, second)
+    return config
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_phases_follow_each_other_and_resume(small_config, tmp_path, monkeypatch):
+    config = two_phases(small_config)
+    results = experiment.run(config, tmp_path / "whole")
+    records = metrics_without_times(tmp_path / "whole")
+    assert [(r["epoch"], r["phase"]) for r in records if r["split"] == "val"] == [
+        (1, "first"),
+        (2, "first"),
+        (3, "second"),
+        (4, "second"),
+    ]
+    assert results["epochs"] == 4
+    for count in (2, 3):  # at the end of the first phase, and inside the second
+        folder = tmp_path / f"killed-{count}"
+        with monkeypatch.context() as patch:
+            kill_at(patch, RunFolder, "append_metrics", count)
+            with pytest.raises(Killed):
+                experiment.run(config, folder)
+        experiment.run(config, folder)
+        assert outcome(folder) == outcome(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_the_test_set_has_no_say_in_training(
+    small_config, small, tmp_path, monkeypatch, uninterrupted
+):
+    """Other test images and labels: the same weights, the same best epoch."""
+    other = data.Dataset(
+        name="digits",
+        train=small.train,
+        val=small.val,
+        test=data.Split(small.test.images[::-1, ::-1], 9 - small.test.labels),
+    )
+    monkeypatch.setattr(data, "load", lambda config: other)
+    results = experiment.run(small_config, tmp_path / "other")
+    reference = uninterrupted[0]
+    assert results["parameters_sha256"] == reference["parameters_sha256"]
+    assert results["best_epoch"] == reference["best_epoch"]
+    assert results["val"] == reference["val"]
+    assert results["test"] != reference["test"]
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_seeds_differ_and_repeat(small_config, tmp_path, uninterrupted):
+    again = experiment.run(small_config, tmp_path / "again")
+    assert again["parameters_sha256"] == uninterrupted[0]["parameters_sha256"]
+    small_config.seed = 1
+    other = experiment.run(small_config, tmp_path / "other")
+    assert other["parameters_sha256"] != again["parameters_sha256"]
+
+
+@pytest.mark.usefixtures("without_pictures")
+@pytest.mark.parametrize(
+    ("field", "value"), [("eval_batch_size", 7), ("steps_per_call", 3)]
+)
+def test_what_is_only_for_speed_changes_no_result(
+    small_config, tmp_path, uninterrupted, field, value
+):
+    """To rounding: XLA may sum in another order in another program."""
+    small_config[field] = value
+    experiment.run(small_config, tmp_path / "other")
+    for ours, theirs in zip(
+        metrics_without_times(tmp_path / "other"), uninterrupted[2], strict=True
+    ):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+        assert ours["accuracy"] == theirs["accuracy"]
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(
+    small_config, tmp_path, monkeypatch
+):
+    small_config.phases[0].optimizer.learning_rate = 1e38
+    with pytest.raises(NonFiniteLossError, match="epoch 1, step [234] of 4"):
+        experiment.run(small_config, tmp_path)
+    assert not list((tmp_path / "checkpoints" / "last").iterdir())
+    assert "NonFiniteLossError" in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_lost_checkpoints_are_no_reason_to_start_again(
+    small_config, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        kill_at(patch, RunFolder, "append_metrics", 2)
+        with pytest.raises(Killed):
+            experiment.run(small_config, tmp_path)
+    (tmp_path / "checkpoints").rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="tells of epochs, but there is no checkpoint"):
+        experiment.run(small_config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("model", "name"), "lenet", "known: lenet5"),
+        (("best", "monitor"), "test_accuracy", "known: .*val_loss"),
+        (("test_weights",), "worst", 'must be "last" or "best"'),
+        (("eval_batch_size",), 0, "must be at least 1"),
+        (("steps_per_call",), -1, "must be at least 1"),
+        (("phases",), (), "nothing to train"),
+        (("phases", 0, "epochs"), 0, r"phases\[0\].epochs=0: must be at least 1"),
+        (("phases", 0, "batch_size"), 0, "must be in 1..64"),
+        (("phases", 0, "batch_size"), 65, "must be in 1..64"),
+        (("phases", 0, "start_from"), "first", 'must be "last" or "best"'),
+        (("phases", 0, "optimizer", "name"), "sdg", "known: adam"),
+    ],
+)
+def test_a_bad_config_is_refused_before_anything_is_written(
+    small_config, tmp_path, path, value, message
+):
+    part = small_config
+    for name in path[:-1]:
+        part = part[name]
+    part[path[-1]] = value
+    with pytest.raises(UserError, match=message):
+        experiment.run(small_config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
