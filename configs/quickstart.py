@@ -12,7 +12,7 @@ def get_config() -> Config:
     config = base.get_config()
     config.name = "quickstart"
     config.data.source = "digits"
-    config.data.val_size = 137
+    config.data.val_size = 138
     config.phases[0].epochs = 40
     config.phases[0].batch_size = 32
     return config

@@ -1,0 +1,64 @@
+"""Where images come from: `load(config.data)` gives the train, val and test images.
+
+Whatever the source, the result looks the same: uint8 images [N, 28, 28, 1] and integer
+labels 0..9, in the source's own order. What a source needs is imported when it is asked
+for, so that this package itself costs no more than NumPy.
+"""
+
+from collections.abc import Callable
+
+from mnist_jax.data.dataset import DataError, Dataset, Split, hold_out
+from mnist_jax.typing import Config
+
+__all__ = ["SOURCES", "DataError", "Dataset", "Split", "load"]
+
+
+def _load_mnist(config: Config) -> tuple[Split, Split]:
+    from mnist_jax.data import mnist
+
+    return mnist.load(mnist.data_dir(config.dir), config.mirrors)
+
+
+def _load_tfds(config: Config) -> tuple[Split, Split]:
+    from mnist_jax.data import mnist, tfds
+
+    return tfds.load(mnist.data_dir(config.dir), config.mirrors)
+
+
+def _load_digits(config: Config) -> tuple[Split, Split]:
+    del config  # The set lies inside scikit-learn: no folder, no mirrors.
+    from mnist_jax.data import digits
+
+    return digits.load()
+
+
+# Each returns (training images, test images); the first are divided by `load`.
+SOURCES: dict[str, Callable[[Config], tuple[Split, Split]]] = {
+    "mnist": _load_mnist,
+    "tfds": _load_tfds,
+    "digits": _load_digits,
+}
+
+
+def load(config: Config) -> Dataset:
+    """Load a data set and hold out its validation images.
+
+    Args:
+        config: `config.data` of configs/base.py: `source` (a key of `SOURCES`),
+            `dir`, `mirrors`, `val_size`, `split_seed`.
+
+    Raises:
+        DataError: an unknown source, a file that is damaged or cannot be had, or a
+            validation set that the training images do not allow. The message says how
+            to go on.
+    """
+    if config.source not in SOURCES:
+        raise DataError(
+            f"--config.data.source={config.source}: no such source; the known ones are "
+            f"{', '.join(SOURCES)}."
+        )
+    train_and_val, test = SOURCES[config.source](config)
+    train, val = hold_out(
+        train_and_val, val_size=config.val_size, split_seed=config.split_seed
+    )
+    return Dataset(name=config.source, train=train, val=val, test=test)

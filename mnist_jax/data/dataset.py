@@ -1,0 +1,87 @@
+"""What a data set is here, and how its validation images are chosen."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import UInt8
+
+from mnist_jax.errors import UserError
+
+
+class DataError(UserError):
+    """Data that cannot be had or cannot be trusted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Images with their labels.
+
+    Attributes:
+        images: 0 (background) to 255 (ink).
+        labels: the digit, 0..9.
+    """
+
+    images: UInt8[np.ndarray, "N 28 28 1"]
+    labels: UInt8[np.ndarray, " N"]
+
+    def __post_init__(self):
+        if (
+            self.images.dtype != np.uint8
+            or self.labels.dtype != np.uint8
+            or self.images.shape != (*self.labels.shape, 28, 28, 1)
+        ):
+            raise ValueError(
+                "expected uint8 images [N, 28, 28, 1] and uint8 labels [N], got "
+                f"{self.images.dtype} {self.images.shape} and "
+                f"{self.labels.dtype} {self.labels.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """The three parts of a data set: to learn from, to choose by, to report on."""
+
+    name: str
+    train: Split
+    val: Split
+    test: Split
+
+
+def hold_out(split: Split, *, val_size: int, split_seed: int) -> tuple[Split, Split]:
+    """Divide images at random, the same way on every machine, into two parts.
+
+    The first `val_size` entries of a permutation of 0..N-1 drawn with `split_seed` say
+    which images are held out. Both parts keep the order in which the images came, so
+    they depend on nothing but the images, `val_size` and `split_seed`.
+
+    Args:
+        split: N images.
+        val_size: how many to hold out, 1..N-1.
+        split_seed: 0..2**32-1.
+
+    Returns:
+        The N - val_size images that remain, and the val_size that are held out.
+
+    Raises:
+        DataError: `val_size` or `split_seed` is out of its range.
+    """
+    count = len(split)
+    if not 1 <= val_size < count:
+        raise DataError(
+            f"--config.data.val_size={val_size}: must be 1..{count - 1}, for there are "
+            f"{count} images to divide into training and validation."
+        )
+    if not 0 <= split_seed < 2**32:
+        raise DataError(f"--config.data.split_seed={split_seed}: must be 0..2**32-1.")
+    # RandomState and not the newer Generator: NumPy promises that RandomState's stream
+    # never changes (NEP 19) and makes no such promise for Generator's.
+    permutation = np.random.RandomState(split_seed).permutation(count)
+    held_out = np.zeros(count, dtype=bool)
+    held_out[permutation[:val_size]] = True
+    return (
+        Split(split.images[~held_out], split.labels[~held_out]),
+        Split(split.images[held_out], split.labels[held_out]),
+    )

@@ -1,0 +1,201 @@
+"""MNIST through TensorFlow Datasets (TFDS), with no TensorFlow installed.
+
+TFDS (https://www.tensorflow.org/datasets) reads a set that lies prepared in ArrayRecord
+files without TensorFlow, but its own `mnist` builder needs TensorFlow to prepare one.
+The builder below does not, and what it writes the stock builder reads, too:
+`tfds.data_source("mnist", data_dir="<data folder>/tensorflow_datasets")`.
+"""
+
+import contextlib
+import hashlib
+import io
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import Int, UInt8
+from PIL import Image
+
+from mnist_jax.data import idx, mnist
+from mnist_jax.data.dataset import DataError, Split
+
+LOGGER = logging.getLogger(__name__)
+
+# The stock builder's: by it, it finds what is prepared here.
+VERSION = "3.0.1"
+
+
+def load(folder: Path, mirrors: Sequence[str]) -> tuple[Split, Split]:
+    """Read the prepared set; prepare it from the official files if there is none.
+
+    Args:
+        folder: the prepared set lies in its subfolder `tensorflow_datasets`. The
+            official files lie in the folder itself; they are needed, and downloaded if
+            missing, only to prepare the set.
+        mirrors: as in `mnist.load`.
+
+    Returns:
+        The 60,000 training and the 10,000 test images, in the official files' order.
+
+    Raises:
+        DataError: as `mnist.load`; or the prepared set cannot be written or read, or
+            has not the content of the official files.
+    """
+    root = folder / "tensorflow_datasets"
+    prepared = root / "mnist" / VERSION
+    if not os.path.exists(prepared):
+        train, test = mnist.load(folder, mirrors)
+        _prepare(root, prepared, {"train": train, "test": test})
+    return _read(prepared, "train"), _read(prepared, "test")
+
+
+class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Writes MNIST as the stock builder does, but without TensorFlow and unshuffled.
+
+    Not registered: TFDS has a builder of this name already.
+    """
+
+    name = "mnist"
+    VERSION = tfds.core.Version(VERSION)
+
+    def __init__(self, *, splits: Mapping[str, Split], **kwargs: Any):
+        self._splits = splits
+        super().__init__(**kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="The MNIST database of handwritten digits.",
+            homepage="http://yann.lecun.com/exdb/mnist/",
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(28, 28, 1)),
+                    "label": tfds.features.ClassLabel(num_classes=10),
+                }
+            ),
+            supervised_keys=("image", "label"),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager: object) -> dict[str, Iterator]:
+        return {name: self._generate_examples(s) for name, s in self._splits.items()}
+
+    def _generate_examples(self, split: Split) -> Iterator[tuple[int, dict]]:
+        for index, (image, label) in enumerate(
+            zip(split.images, split.labels, strict=True)
+        ):
+            # As bytes: an array would be encoded by TensorFlow.
+            yield index, {"image": _encode_png(image[..., 0]), "label": int(label)}
+
+
+def _prepare(root: Path, prepared: Path, splits: Mapping[str, Split]) -> None:
+    """Write the prepared set; TFDS writes to a folder beside and renames it at the end.
+
+    So a preparation that is killed leaves no half-written set behind.
+    """
+    LOGGER.info("Preparing %s (once; takes some seconds)", prepared)
+    try:
+        with _quiet_tfds(), tempfile.TemporaryDirectory() as scratch:
+            builder = _Builder(splits=splits, data_dir=root, file_format="array_record")
+            builder.download_and_prepare(
+                download_dir=scratch,  # Stays empty, but TFDS creates it.
+                download_config=tfds.download.DownloadConfig(try_download_gcs=False),
+            )
+    except Exception as error:  # Whatever TFDS or the record writer may raise.
+        # Another process may have prepared the set meanwhile. TFDS cannot rename its
+        # folder to one that is there, but theirs is as good.
+        if not os.path.exists(prepared):
+            raise DataError(
+                f"{prepared} cannot be prepared: {_first_line(error)}. Make room or "
+                "give yourself the right to write there, name another folder with "
+                "--config.data.dir=FOLDER (the official files go there, too), or do "
+                "without TensorFlow Datasets: --config.data.source=mnist."
+            ) from error
+
+
+def _read(prepared: Path, part: str) -> Split:
+    """Read one part, bring it to the order of the official files and check it."""
+    try:
+        with _quiet_tfds():
+            # Any: its decorated methods hide their parameters from a type checker.
+            builder: Any = tfds.builder_from_directory(prepared)
+            # Images stay PNG: TFDS's decoder warns that OpenCV would be faster.
+            source = builder.as_data_source(
+                part, decoders={"image": tfds.decode.SkipDecoding()}
+            )
+            rows = source.__getitems__(range(len(source)))
+        images = np.stack([_decode_png(row["image"]) for row in rows])
+        labels = np.array([row["label"] for row in rows], dtype=np.uint8)
+    except NotImplementedError as error:
+        raise _bad_folder(
+            prepared, "is not in ArrayRecord files, and others need TensorFlow"
+        ) from error
+    except Exception as error:  # Whatever TFDS or a decoder makes of a damaged file.
+        raise _bad_folder(prepared, f"cannot be read: {_first_line(error)}") from error
+    if not builder.info.disable_shuffling:
+        order = _shuffled_order(part, len(labels))
+        images[order], labels[order] = images.copy(), labels.copy()
+    images_file, labels_file = mnist.FILES[part]
+    if (idx.checksum(images), idx.checksum(labels)) != (
+        images_file.sha256,
+        labels_file.sha256,
+    ):
+        raise _bad_folder(prepared, f"does not have MNIST's {part} images and labels")
+    return Split(images[..., np.newaxis], labels)
+
+
+def _shuffled_order(part: str, count: int) -> Int[np.ndarray, " count"]:
+    """Return which row of the official file each row of a shuffled set is.
+
+    Sets that the stock builder wrote are shuffled: TFDS sorts the rows by a hash of
+    their key, here the index (`tensorflow_datasets/core/shuffle.py` and `hashing.py`).
+    A wrong order would not pass the checksum.
+    """
+    hashes = [
+        hashlib.md5(f"{part}{index}".encode(), usedforsecurity=False).digest()
+        for index in range(count)
+    ]
+    return np.array(sorted(range(count), key=hashes.__getitem__), dtype=np.int64)
+
+
+def _encode_png(image: UInt8[np.ndarray, "28 28"]) -> bytes:
+    buffer = io.BytesIO()
+    # Level 1: the preparation takes a quarter less, for a set that is small either way.
+    Image.fromarray(image).save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _decode_png(content: bytes) -> UInt8[np.ndarray, "28 28"]:
+    with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+        return np.asarray(image)
+
+
+@contextlib.contextmanager
+def _quiet_tfds() -> Iterator[None]:
+    """Keep TFDS's chatter off the console; its warnings and errors still show."""
+    tfds.disable_progress_bar()
+    absl_logger = logging.getLogger("absl")
+    level = absl_logger.level
+    absl_logger.setLevel(max(level, logging.WARNING))
+    try:
+        # It announces the preparation with plain prints.
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        absl_logger.setLevel(level)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
+
+
+def _bad_folder(prepared: Path, reason: str) -> DataError:
+    return DataError(
+        f"{prepared} {reason}. Move it away or delete it and run again to prepare it "
+        "anew, or do without TensorFlow Datasets: --config.data.source=mnist."
+    )

@@ -1,0 +1,171 @@
+"""From logits to the figures that a result is stated with. NumPy only: no device."""
+
+import math
+import statistics
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int64, Integer
+
+CLASSES = 10
+"""Digits that a row of logits scores."""
+
+_Z_95 = statistics.NormalDist().inv_cdf(0.975)
+
+
+class Mistakes(NamedTuple):
+    """Wrongly classified examples, the most confident first."""
+
+    indices: Int64[np.ndarray, " m"]
+    """Rows of the set that was evaluated."""
+    predicted: Int64[np.ndarray, " m"]
+    """The wrong digit."""
+    confidence: Float[np.ndarray, " m"]
+    """Its softmax probability, in 0..1."""
+
+
+def evaluate(
+    logits: Float[np.ndarray, "n 10"], labels: Integer[np.ndarray, " n"]
+) -> dict[str, Any]:
+    """Return all that a set's logits say about a model, ready for JSON.
+
+    The prediction is the highest logit, the first of them if several tie.
+
+    Args:
+        logits: float32 [N, 10], finite. N is at least 1.
+        labels: uint8 or another integer type [N], in 0..9.
+
+    Returns:
+        A dict with these keys. A figure that would be 0/0 is None.
+
+        - "examples": N.
+        - "accuracy": share of right predictions, and "accuracy_interval" [low, high],
+          its 95 % Wilson score interval.
+        - "loss": mean cross-entropy in nats.
+        - "accuracy_first_half", "accuracy_second_half": of the first N // 2 rows and of
+          the rest. MNIST's first 5,000 test images come from other writers than its
+          last 5,000.
+        - "confusion": 10x10 counts, [true][predicted].
+        - "per_class": ten dicts with "digit", "precision", "recall", "f1", "support".
+
+    Raises:
+        ValueError: The shapes or lengths do not fit, a label is no digit, or a logit is
+            not finite.
+    """
+    logits, labels = _checked(logits, labels)
+    predicted = logits.argmax(axis=1)
+    right = predicted == labels
+    correct = int(right.sum())
+    half = len(right) // 2
+    confusion = _confusion(labels, predicted)
+    of_the_label = np.take_along_axis(log_softmax(logits), labels[:, None], axis=1)
+    return {
+        "examples": len(right),
+        "accuracy": correct / len(right),
+        "accuracy_interval": list(wilson_interval(correct, len(right))),
+        # Adding zero makes the -0.0 of a perfect model a 0.0.
+        "loss": float(-of_the_label.mean()) + 0.0,
+        "accuracy_first_half": _ratio(int(right[:half].sum()), half),
+        "accuracy_second_half": _ratio(int(right[half:].sum()), len(right) - half),
+        "confusion": confusion.tolist(),
+        "per_class": [_class_scores(confusion, digit) for digit in range(CLASSES)],
+    }
+
+
+def most_confident_mistakes(
+    logits: Float[np.ndarray, "n 10"], labels: Integer[np.ndarray, " n"]
+) -> Mistakes:
+    """Return every wrong prediction, sorted by the probability of the wrong digit.
+
+    Equal probabilities keep the order of the set. Arguments and errors are those of
+    `evaluate`.
+    """
+    logits, labels = _checked(logits, labels)
+    predicted = logits.argmax(axis=1)
+    log_confidence = log_softmax(logits).max(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    indices = wrong[np.argsort(-log_confidence[wrong], kind="stable")]
+    return Mistakes(indices, predicted[indices], np.exp(log_confidence[indices]))
+
+
+def wilson_interval(correct: int, examples: int) -> tuple[float, float]:
+    """Return the 95 % score interval of a proportion, `correct` of `examples`.
+
+    Unlike the textbook interval, p +- 1.96 standard errors, it stays inside 0..1 and
+    has a width even where everything is right.
+
+    References:
+        Wilson, "Probable inference, the law of succession, and statistical inference",
+        Journal of the American Statistical Association 22 (158), 1927.
+    """
+    z_squared = _Z_95**2
+    centre = (correct + z_squared / 2) / (examples + z_squared)
+    spread = math.sqrt(correct * (examples - correct) / examples + z_squared / 4)
+    half_width = _Z_95 * spread / (examples + z_squared)
+    # At the ends the two terms cancel exactly on paper, but not in floating point.
+    low = centre - half_width if correct > 0 else 0.0
+    high = centre + half_width if correct < examples else 1.0
+    return low, high
+
+
+def log_softmax(logits: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
+    """Return the log-probabilities of each row, float64, without overflow."""
+    logits = np.asarray(logits, np.float64)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def _checked(
+    logits: Float[np.ndarray, "n 10"], labels: Integer[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, "n 10"], Int64[np.ndarray, " n"]]:
+    """Return logits as float64 and labels as int64, or raise ValueError."""
+    logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
+    if logits.ndim != 2 or logits.shape[1] != CLASSES:
+        raise ValueError(f"logits must be [N, {CLASSES}], got shape {logits.shape}")
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"labels must be [N] integers, got {labels.dtype} of shape {labels.shape}"
+        )
+    if len(logits) != len(labels):
+        raise ValueError(f"got {len(logits)} rows of logits but {len(labels)} labels")
+    if not len(labels):
+        raise ValueError("there is no accuracy of zero examples")
+    if labels.min() < 0 or labels.max() >= CLASSES:
+        raise ValueError(
+            f"labels must be in 0..{CLASSES - 1}, got {labels.min()}..{labels.max()}"
+        )
+    bad_rows = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if bad_rows.size:
+        raise ValueError(
+            f"logits must be finite: {bad_rows.size} of {len(logits)} rows are not, "
+            f"the first is row {bad_rows[0]}"
+        )
+    return logits, labels.astype(np.int64)
+
+
+def _confusion(
+    labels: Int64[np.ndarray, " n"], predicted: Int64[np.ndarray, " n"]
+) -> Int64[np.ndarray, "10 10"]:
+    """Return how often each true digit (row) was read as each digit (column)."""
+    pairs = np.bincount(labels * CLASSES + predicted, minlength=CLASSES**2)
+    return pairs.reshape(CLASSES, CLASSES)
+
+
+def _class_scores(
+    confusion: Int64[np.ndarray, "10 10"], digit: int
+) -> dict[str, int | float | None]:
+    """Return one digit's precision, recall, F1 score and number of examples."""
+    hits = int(confusion[digit, digit])
+    predicted = int(confusion[:, digit].sum())
+    support = int(confusion[digit].sum())
+    return {
+        "digit": digit,
+        "precision": _ratio(hits, predicted),
+        "recall": _ratio(hits, support),
+        "f1": _ratio(2 * hits, predicted + support),
+        "support": support,
+    }
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

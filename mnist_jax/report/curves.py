@@ -1,0 +1,267 @@
+"""The learning curves: loss and error rate of every epoch, side by side.
+
+The right half shows the error rate, not the accuracy: on a logarithmic axis the way
+from 97 % to 98 % and the way from 99.4 % to 99.6 % are both in plain sight.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from mnist_jax.report.style import (
+    BLUE,
+    INK,
+    MUTED,
+    POLE,
+    STYLE,
+    VERMILION,
+    new_figure,
+    place_axes,
+    place_text,
+    shorten,
+    text_width,
+)
+
+Row = dict[str, Any]
+
+_SPLITS = {"train": ("training", BLUE), "val": ("validation", VERMILION)}
+_PANELS = {
+    "Loss": lambda row: row["loss"],
+    # Rounded, or 1 - 0.9 would lie a hair above a tenth.
+    "Error rate (%)": lambda row: round(100 * (1 - row["accuracy"]), 9),
+}
+_PANEL_WIDTH, _PANEL_HEIGHT = 3.2, 2.5
+_FLAG_FONT, _FLAG_HEIGHT = 8, 0.2  # Points, inches.
+_DOTS_UP_TO = 30  # Epochs; with more of them dots would run together.
+# The mark of the best epoch: it leaves the curve visible.
+_RING: dict[str, Any] = {
+    "linestyle": "",
+    "marker": "o",
+    "markersize": 9,
+    "markerfacecolor": "none",
+    "markeredgecolor": INK,
+    "markeredgewidth": 1.3,
+    "clip_on": False,
+    "zorder": 5,
+}
+
+
+class _Flag(NamedTuple):
+    """Where a phase begins, and where its name stands above the axes."""
+
+    name: str
+    edge: float  # Epoch.
+    left: float  # Inches from the left end of the axes.
+    row: int  # From the axes upward.
+    pole: float  # Rows that the pole rises above the axes.
+
+
+@matplotlib.rc_context(STYLE)
+def curves(rows: Sequence[Row], *, best_epoch: int, monitor: str) -> Figure:
+    """Draw loss and error rate over the epochs, of training and validation.
+
+    Args:
+        rows: Lines of metrics.jsonl, at least one. A split without lines is left out.
+        best_epoch: Which epoch to mark; marked on the split that the monitor is of.
+        monitor: What the best epoch was chosen by, such as "val_loss".
+    """
+    last = max(row["epoch"] for row in rows)
+    flags = _phase_flags(rows, _x_limits(last))
+    top = 0.45 + _FLAG_HEIGHT * (1 + max((flag.row for flag in flags), default=-1))
+    figure = new_figure(top + _PANEL_HEIGHT + 0.9)
+    for number, (title, value_of) in enumerate(_PANELS.items()):
+        left = 0.6 + number * (_PANEL_WIDTH + 0.8)
+        place_text(figure, left=left, top=0.16, text=title, size=10)
+        axes = place_axes(
+            figure, left=left, top=top, width=_PANEL_WIDTH, height=_PANEL_HEIGHT
+        )
+        floor = _scale_y(axes, np.array([value_of(row) for row in rows]))
+        _scale_x(axes, last)
+        for split, (_, color) in _SPLITS.items():
+            values = {
+                row["epoch"]: max(value_of(row), floor)
+                for row in rows
+                if row["split"] == split
+            }
+            if values:
+                _draw_split(axes, values, color)
+            if monitor.startswith(split) and best_epoch in values:
+                axes.plot([best_epoch], [values[best_epoch]], **_RING)
+        for flag in flags:
+            _draw_flag(axes, flag)
+    _draw_legend(figure, {row["split"] for row in rows}, best_epoch, monitor)
+    return figure
+
+
+def phases(rows: Sequence[Row]) -> list[tuple[str, int]]:
+    """Return the name and the first epoch of each phase, in order of time."""
+    ordered = sorted(rows, key=lambda row: row["epoch"])
+    groups = itertools.groupby(ordered, key=lambda row: row["phase"])
+    return [(name, next(group)["epoch"]) for name, group in groups]
+
+
+def stack_labels(
+    starts: Sequence[float], widths: Sequence[float], right_edge: float
+) -> list[tuple[float, int]]:
+    """Return (left, row) for labels in a line, raised to a free row where they collide.
+
+    A label begins at its start, or as far left of it as `right_edge` demands. Placed
+    from the right, so that the earlier of two labels is the higher one and a pole from
+    it down to the line's level passes the later one on its left.
+
+    Args:
+        starts: Wanted left ends, ascending, 0 or more.
+        widths: Widths in the same unit.
+        right_edge: Where a label has to end, if it is not wider than that.
+    """
+    placed: list[tuple[float, float, int]] = []
+    for start, width in reversed(list(zip(starts, widths, strict=True))):
+        left = max(0.0, min(start, right_edge - width))
+        taken = [
+            row
+            for other_left, other_right, row in placed
+            if other_left < left + width and left < other_right
+        ]
+        placed.append((left, left + width, max(taken, default=-1) + 1))
+    return [(left, row) for left, _, row in reversed(placed)]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return round numbers in low..high (0 < low < high) for a logarithmic axis."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    decades = math.log10(high / low)
+    # Fewer numbers a decade, then fewer decades, the further the axis reaches.
+    steps = (1, 2, 5) if decades <= 3 else (1,)
+    stride = max(1, math.ceil(decades / 8))
+    ticks = [
+        # From the text, as 2 * 10.0**-4 would not be the nearest number to 0.0002.
+        float(f"{step}e{exponent}")
+        for exponent in range(first, last + 1, stride)
+        for step in steps
+    ]
+    return [tick for tick in ticks if low <= tick <= high]
+
+
+def _scale_y(axes: Axes, values: np.ndarray) -> float:
+    """Set the y axis, logarithmic if the values span a decade; return its lowest value.
+
+    A logarithmic axis has no zero. Where there are zeros (no more errors), they are
+    drawn at the bottom, and the tick there says 0.
+    """
+    positive = values[values > 0]
+    axes.grid(axis="y")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(length=0)
+    if not positive.size or positive.max() <= 10 * positive.min():
+        axes.set_ylim(0, 1.08 * positive.max() if positive.size else 1)
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        return 0.0
+    has_zeros = positive.size < values.size
+    floor = positive.min() / 3 if has_zeros else positive.min()
+    axes.set_yscale("log")
+    axes.set_ylim(floor / 1.15, positive.max() * 1.15)
+    ticks = log_ticks(positive.min(), positive.max() * 1.15)
+    labels = [f"{tick:g}" for tick in ticks]
+    if has_zeros:
+        ticks, labels = [floor, *ticks], ["0", *labels]
+    axes.set_yticks(ticks, labels)
+    axes.yaxis.set_minor_locator(NullLocator())
+    return floor
+
+
+def _x_limits(last: int) -> tuple[float, float]:
+    margin = max(0.5, 0.01 * last)
+    return 1 - margin, last + margin
+
+
+def _scale_x(axes: Axes, last: int) -> None:
+    axes.set_xlim(*_x_limits(last))
+    locator = MaxNLocator(8, integer=True, steps=[1, 2, 5, 10])
+    wanted = range(1, last + 1) if last <= 8 else locator.tick_values(1, last)
+    axes.set_xticks([tick for tick in wanted if 1 <= tick <= last])
+    axes.set_xlabel("epoch", labelpad=3)
+
+
+def _draw_split(axes: Axes, values: dict[int, float], color: str) -> None:
+    axes.plot(
+        list(values.keys()),
+        list(values.values()),
+        color=color,
+        linewidth=1.4 if len(values) <= 100 else 1.0,
+        marker="o" if len(values) <= _DOTS_UP_TO else "",
+        markersize=3.5,
+        clip_on=False,
+    )
+
+
+def _phase_flags(rows: Sequence[Row], x_limits: tuple[float, float]) -> list[_Flag]:
+    """Return a flag for the beginning of each phase; none if there is only one."""
+    found = phases(rows)
+    if len(found) == 1:
+        return []
+    low, high = x_limits
+    names = [shorten(name, 24) for name, _ in found]
+    edges = [low, *(first - 0.5 for _, first in found[1:])]
+    starts = [(edge - low) / (high - low) * _PANEL_WIDTH for edge in edges]
+    stacked = stack_labels(
+        starts,
+        [text_width(name, _FLAG_FONT) + 0.14 for name in names],
+        _PANEL_WIDTH,
+    )
+    return [
+        # A name that the right edge pushed over its pole stands on top of it.
+        _Flag(name, edge, left, row, pole=row + (0.9 if left == start else 0.05))
+        for name, edge, start, (left, row) in zip(
+            names, edges, starts, stacked, strict=True
+        )
+    ]
+
+
+def _draw_flag(axes: Axes, flag: _Flag) -> None:
+    """Draw a thin pole where the phase begins, with its name above the axes."""
+    base, line = 1.0, _FLAG_HEIGHT / _PANEL_HEIGHT
+    axes.plot(
+        [flag.edge, flag.edge],
+        [0, base + line * flag.pole],
+        color=POLE,
+        linewidth=0.8,
+        transform=axes.get_xaxis_transform(),
+        clip_on=False,
+        zorder=1,
+    )
+    axes.text(
+        (flag.left + 0.05) / _PANEL_WIDTH,
+        base + line * (flag.row + 0.45),
+        flag.name,
+        size=_FLAG_FONT,
+        color=MUTED,
+        va="center_baseline",
+        transform=axes.transAxes,
+        # Hides the pole of an earlier phase, where the right edge pushed this one left.
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+    )
+
+
+def _draw_legend(
+    figure: Figure, splits: set[str], best_epoch: int, monitor: str
+) -> None:
+    handles = [
+        Line2D([], [], color=color, linewidth=1.8, label=name)
+        for split, (name, color) in _SPLITS.items()
+        if split in splits
+    ]
+    chosen_by = monitor.replace("val_", "validation ").replace("train_", "training ")
+    label = f"best epoch by {chosen_by}: {best_epoch}"
+    handles.append(Line2D([], [], label=label, **_RING))
+    figure.legend(
+        handles=handles, loc="lower center", ncols=len(handles), frameon=False
+    )

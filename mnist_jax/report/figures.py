@@ -1,0 +1,273 @@
+"""The pictures that show images and confusions: data in, matplotlib Figure out.
+
+Import this module only where something is drawn: matplotlib takes a while to load.
+"""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float, Integer, UInt8
+from matplotlib import colormaps
+from matplotlib.colors import PowerNorm, to_rgb
+from matplotlib.figure import Figure
+
+from mnist_jax.evaluation import Mistakes, most_confident_mistakes
+from mnist_jax.files import atomic_writer
+from mnist_jax.report.curves import curves
+from mnist_jax.report.style import (
+    INK,
+    MUTED,
+    STYLE,
+    WIDTH,
+    new_figure,
+    place_axes,
+    place_text,
+    shorten,
+)
+
+__all__ = ["confusion_matrix", "curves", "mistakes", "samples", "save"]
+
+SAMPLES_PER_CLASS = 15
+MISTAKES_SHOWN = 25
+MISTAKES_PER_ROW = 5
+
+_GAP = 2  # Pixels of the original size between two samples.
+_DIAGONAL = "#dbe7f3"
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG file: the whole of it, or nothing.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_writer(path) as file:
+        # No note of matplotlib's version: equal pictures are equal files.
+        figure.savefig(file, format="png", metadata={"Software": None})
+
+
+@matplotlib.rc_context(STYLE)
+def samples(
+    images: UInt8[np.ndarray, "n h w 1"], labels: Integer[np.ndarray, " n"]
+) -> Figure:
+    """Draw the first images of every class, one row a class.
+
+    Args:
+        images: uint8 [N, H, W, 1] in 0..255, 255 is ink.
+        labels: integers [N]. Every value that occurs gets a row.
+    """
+    classes = np.unique(labels)
+    sheet = _contact_sheet(images, labels, classes)
+    left, top = 0.4, 0.5
+    # With 28x28 images a pixel of the sheet is exactly two of the figure's.
+    width = WIDTH - left - 0.1
+    height = width * sheet.shape[0] / sheet.shape[1]
+    figure = new_figure(top + height + 0.1)
+    place_text(figure, left=left, top=0.16, text="Samples of each class", size=10)
+    axes = place_axes(figure, left=left, top=top, width=width, height=height)
+    axes.imshow(sheet, cmap="gray_r", vmin=0, vmax=255, aspect="auto")
+    axes.set_xticks([])
+    row_height = sheet.shape[0] / len(classes)
+    axes.set_yticks((np.arange(len(classes)) + 0.5) * row_height - 0.5, classes)
+    axes.tick_params(length=0, labelsize=11, labelcolor=INK)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def confusion_matrix(
+    confusion: Integer[np.ndarray, "k k"], *, name: str, normalized: bool = False
+) -> Figure:
+    """Draw a confusion matrix whose colours show the errors.
+
+    The diagonal has a flat colour of its own, and the shades of the other cells follow
+    the square root of their value: a single error stays visible beside a thousand hits.
+
+    Args:
+        confusion: Counts, [true, predicted].
+        name: The run's, for the title.
+        normalized: Show each row in per cent of its sum instead of counts.
+    """
+    classes, examples = len(confusion), confusion.sum()
+    values = row_percentages(confusion) if normalized else confusion.astype(float)
+    left, top, width, height = 0.65, 0.78, 7.2, 4.8
+    figure = new_figure(top + height + 0.6)
+    accuracy = np.trace(confusion) / examples
+    title = f"{shorten(name, 32)} on the test set: accuracy {accuracy:.4f}"
+    title += f", {examples:,} images"
+    place_text(figure, left=left, top=0.2, text=title, size=10)
+    unit = "per cent of each true digit" if normalized else "number of images"
+    note = f"{unit}; the darker a cell off the diagonal, the more errors"
+    place_text(figure, left=left, top=0.45, text=note, size=8.5, color=MUTED)
+
+    colors = _cell_colors(values)
+    axes = place_axes(figure, left=left, top=top, width=width, height=height)
+    axes.imshow(colors, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        shown = _percent(value) if normalized else f"{int(value):,}"
+        # Confusions that never happened, and (NaN) digits without examples.
+        faint = row != column and not value > 0
+        axes.text(
+            column,
+            row,
+            shown,
+            ha="center",
+            va="center_baseline",
+            size=9,
+            color=MUTED if faint else readable_on(colors[row, column]),
+        )
+    axes.set_xlabel("predicted", labelpad=6)
+    axes.set_ylabel("true", labelpad=8)
+    axes.set_xticks(np.arange(classes))
+    axes.set_yticks(np.arange(classes))
+    axes.set_xticks(np.arange(classes + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(classes + 1) - 0.5, minor=True)
+    axes.grid(which="minor", linewidth=0.8)
+    axes.tick_params(which="both", length=0)
+    axes.tick_params(labelsize=10, labelcolor=INK)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def mistakes(
+    images: UInt8[np.ndarray, "n h w 1"],
+    labels: Integer[np.ndarray, " n"],
+    logits: Float[np.ndarray, "n 10"],
+    *,
+    name: str,
+) -> Figure:
+    """Draw the wrong predictions that the model was surest of.
+
+    Args:
+        images: uint8 [N, H, W, 1] in 0..255, 255 is ink.
+        labels: integers [N] in 0..9.
+        logits: float32 [N, 10].
+        name: The run's, for the title.
+    """
+    found = most_confident_mistakes(logits, labels)
+    shown = min(len(found.indices), MISTAKES_SHOWN)
+    if not shown:
+        return _no_mistakes(len(labels), name)
+    rows = -(-shown // MISTAKES_PER_ROW)
+    margin, top, image_size, row_height = 0.2, 0.78, 1.1, 1.62
+    pitch = (WIDTH - 2 * margin) / MISTAKES_PER_ROW
+    figure = new_figure(top + rows * row_height + 0.1)
+    headline = (
+        f"{shorten(name, 32)} on the test set: {_headline(shown, len(found.indices))}"
+    )
+    place_text(figure, left=margin + 0.23, top=0.2, text=headline, size=10)
+    note = "true → predicted, probability of the prediction; # place in the set, from 0"
+    place_text(figure, left=margin + 0.23, top=0.45, text=note, size=8.5, color=MUTED)
+    for place in range(shown):
+        row, column = divmod(place, MISTAKES_PER_ROW)
+        axes = place_axes(
+            figure,
+            left=margin + column * pitch + (pitch - image_size) / 2,
+            top=top + row * row_height + 0.38,
+            width=image_size,
+            height=image_size,
+        )
+        index = found.indices[place]
+        axes.imshow(images[index, ..., 0], cmap="gray_r", vmin=0, vmax=255)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        caption = _caption(found, int(labels[index]), place)
+        axes.set_title(caption, pad=16, fontsize=9.5)
+        axes.text(
+            0.5,
+            1.04,
+            f"#{index}",
+            size=8,
+            color=MUTED,
+            ha="center",
+            transform=axes.transAxes,
+        )
+    return figure
+
+
+def row_percentages(confusion: Integer[np.ndarray, "k k"]) -> Float[np.ndarray, "k k"]:
+    """Return each row in per cent of its sum; NaN where a row is empty."""
+    totals = confusion.sum(axis=1, keepdims=True)
+    return np.where(totals > 0, 100 * confusion / np.maximum(totals, 1), np.nan)
+
+
+def readable_on(color: Float[np.ndarray, " 3"]) -> str:
+    """Return black or white, whichever contrasts more with an RGB colour in 0..1."""
+    luminance = relative_luminance(color)
+    return (
+        "black" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "white"
+    )
+
+
+def relative_luminance(color: Float[np.ndarray, " 3"]) -> float:
+    """Return WCAG 2's luminance in 0..1 of an RGB colour in 0..1."""
+    color = np.asarray(color)
+    linear = np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+    return float(linear @ np.array([0.2126, 0.7152, 0.0722]))
+
+
+def _contact_sheet(
+    images: UInt8[np.ndarray, "n h w 1"],
+    labels: Integer[np.ndarray, " n"],
+    classes: Integer[np.ndarray, " k"],
+) -> UInt8[np.ndarray, "rows columns"]:
+    """Return the first images of every class side by side in one."""
+    height, width = images.shape[1] + _GAP, images.shape[2] + _GAP
+    sheet = np.zeros((len(classes) * height, SAMPLES_PER_CLASS * width), np.uint8)
+    for row, label in enumerate(classes):
+        for column, index in enumerate(np.flatnonzero(labels == label)):
+            if column == SAMPLES_PER_CLASS:
+                break
+            top, left = row * height + _GAP // 2, column * width + _GAP // 2
+            sheet[top : top + height - _GAP, left : left + width - _GAP] = images[
+                index, ..., 0
+            ]
+    return sheet
+
+
+def _cell_colors(values: Float[np.ndarray, "k k"]) -> Float[np.ndarray, "k k 3"]:
+    """Return a colour for every cell: flat on the diagonal, shades of error off it."""
+    errors = np.nan_to_num(values)
+    np.fill_diagonal(errors, 0)
+    norm = PowerNorm(0.5, vmin=0, vmax=errors.max() or 1)
+    colors = colormaps["OrRd"](0.9 * norm(errors))[..., :3]
+    colors[errors == 0] = 1
+    np.einsum("iic->ic", colors)[:] = to_rgb(_DIAGONAL)
+    return colors
+
+
+def _percent(value: float) -> str:
+    if np.isnan(value):
+        return "-"
+    return f"{value:.0f}" if value in (0, 100) else f"{value:.2f}"
+
+
+def _headline(shown: int, total: int) -> str:
+    if shown < total:
+        return f"the {shown} most confident of {total:,} mistakes"
+    return "its only mistake" if total == 1 else f"all {total} mistakes"
+
+
+def _caption(found: Mistakes, label: int, place: int) -> str:
+    confidence = found.confidence[place]
+    shown = ">99.9" if confidence > 0.999 else f"{100 * confidence:.1f}"
+    return f"{label} → {found.predicted[place]}, {shown} %"
+
+
+def _no_mistakes(examples: int, name: str) -> Figure:
+    """Draw the picture of a model that got everything right."""
+    figure = new_figure(2.0)
+    figure.text(0.5, 0.6, "No mistakes", size=22, ha="center", va="center")
+    right = "the one image is" if examples == 1 else f"all {examples:,} images are"
+    figure.text(
+        0.5,
+        0.34,
+        f"{shorten(name, 32)} on the test set: {right} classified correctly",
+        size=10,
+        color=MUTED,
+        ha="center",
+        va="center",
+    )
+    return figure

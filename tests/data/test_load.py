@@ -1,0 +1,176 @@
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from configs import base
+from mnist_jax import data
+from mnist_jax.data.dataset import hold_out
+from mnist_jax.errors import UserError
+
+
+def config(**changes):
+    fields = base.get_config().data
+    fields.update(changes)
+    return fields
+
+
+def numbered(count):
+    """Images that carry their own index, in their first two pixels."""
+    images = np.zeros((count, 28, 28, 1), np.uint8)
+    index = np.arange(count)
+    images[:, 0, 0, 0], images[:, 0, 1, 0] = index // 256, index % 256
+    return data.Split(images, (index % 10).astype(np.uint8))
+
+
+def indices(split):
+    high, low = split.images[:, 0, :2, 0].astype(int).T
+    return 256 * high + low
+
+
+@pytest.fixture(scope="module")
+def thousand():
+    return numbered(1000)
+
+
+@pytest.mark.parametrize("val_size", [1, 100, 999])
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
+def test_the_split_is_disjoint_and_complete_and_keeps_pairs(thousand, val_size, seed):
+    train, val = hold_out(thousand, val_size=val_size, split_seed=seed)
+    assert (len(train), len(val)) == (1000 - val_size, val_size)
+    assert sorted([*indices(train), *indices(val)]) == list(range(1000))
+    for split in (train, val):
+        assert np.all(np.diff(indices(split)) > 0)
+        np.testing.assert_array_equal(split.labels, indices(split) % 10)
+
+
+def test_the_split_depends_on_its_seed_and_on_nothing_else(thousand):
+    def held_out(seed):
+        return set(indices(hold_out(thousand, val_size=100, split_seed=seed)[1]))
+
+    np.random.seed(5)
+    before = held_out(0)
+    np.random.seed(6)
+    np.random.rand(3)
+    assert held_out(0) == before
+    assert held_out(1) != before
+
+
+def test_a_larger_validation_set_contains_the_smaller(thousand):
+    small, large = (
+        set(indices(hold_out(thousand, val_size=size, split_seed=0)[1]))
+        for size in (100, 200)
+    )
+    assert small < large
+
+
+def test_the_split_of_mnist_is_frozen():
+    # Which 6,000 of 60,000 are held out by default. Results are compared across
+    # machines and years: this must never change.
+    held_out = indices(hold_out(numbered(60000), val_size=6000, split_seed=0)[1])
+    digest = hashlib.sha256(held_out.astype("<u2").tobytes()).hexdigest()
+    assert digest == "80b15ab18495050b05dc30c4af6080a7d0e5191ba34982594982e1c809ed1828"
+
+
+@pytest.mark.parametrize("val_size", [-1, 0, 1000, 6000])
+def test_a_validation_size_out_of_range(thousand, val_size):
+    with pytest.raises(data.DataError) as caught:
+        hold_out(thousand, val_size=val_size, split_seed=0)
+    message = str(caught.value)
+    assert message.startswith(f"--config.data.val_size={val_size}: must be 1..999")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_out_of_range(thousand, seed):
+    with pytest.raises(data.DataError, match=f"--config.data.split_seed={seed}: must"):
+        hold_out(thousand, val_size=10, split_seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (np.zeros((3, 28, 28), np.uint8), np.zeros(3, np.uint8)),
+        (np.zeros((3, 28, 28, 1), np.float32), np.zeros(3, np.uint8)),
+        (np.zeros((3, 28, 28, 1), np.uint8), np.zeros(3, np.int64)),
+        (np.zeros((3, 28, 28, 1), np.uint8), np.zeros(2, np.uint8)),
+        (np.zeros((3, 28, 28, 1), np.uint8), np.zeros((3, 1), np.uint8)),
+    ],
+)
+def test_a_split_is_what_it_says(images, labels):
+    with pytest.raises(ValueError, match="expected uint8 images"):
+        data.Split(images, labels)
+
+
+def test_an_unknown_source_is_answered_with_the_known_ones():
+    with pytest.raises(UserError) as caught:
+        data.load(config(source="cifar10"))
+    message = str(caught.value)
+    assert message.startswith("--config.data.source=cifar10: no such source")
+    for name in data.SOURCES:
+        assert name in message
+
+
+def test_the_embedded_set_needs_nothing_and_the_default_size_is_too_large_for_it(
+    no_network, monkeypatch
+):
+    monkeypatch.setenv("MNIST_DIR", "/nowhere")
+    dataset = data.load(config(source="digits", val_size=137))
+    assert dataset.name == "digits"
+    assert [len(s) for s in (dataset.train, dataset.val, dataset.test)] == [
+        1300,
+        137,
+        359,
+    ]
+    with pytest.raises(data.DataError, match="val_size=6000: must be 1..1436"):
+        data.load(config(source="digits"))
+    assert no_network() == 0
+
+
+@pytest.mark.parametrize("source", ["mnist", "tfds"])
+def test_folder_and_mirrors_come_from_the_config(source, tiny, start_mirror):
+    mirror = start_mirror(tiny.packed)
+    dataset = data.load(
+        config(source=source, dir=str(tiny.folder), mirrors=(mirror.url,), val_size=10)
+    )
+    assert dataset.name == source
+    assert sorted(mirror.requested) == sorted(tiny.packed)
+    np.testing.assert_array_equal(dataset.test.images, tiny.test.images)
+    train, val = hold_out(tiny.train, val_size=10, split_seed=0)
+    np.testing.assert_array_equal(dataset.train.images, train.images)
+    np.testing.assert_array_equal(dataset.val.labels, val.labels)
+
+
+def test_the_official_set(official_dir, official):
+    dataset = data.load(config(dir=str(official_dir)))
+    train, test = official
+    assert (len(dataset.train), len(dataset.val), len(dataset.test)) == (
+        54000,
+        6000,
+        10000,
+    )
+    np.testing.assert_array_equal(
+        np.bincount(train.labels),
+        [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
+    )
+    np.testing.assert_array_equal(
+        np.bincount(test.labels),
+        [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
+    )
+    # The first digits of each file, known from countless tutorials.
+    assert list(train.labels[:10]) == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert list(test.labels[:10]) == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    assert train.images.mean() / 255 == pytest.approx(0.1307, abs=5e-5)
+
+
+def test_importing_the_package_is_cheap():
+    script = (
+        "import sys, mnist_jax.data; "
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    heavy = {"jax", "PIL", "requests", "rich", "sklearn", "tensorflow_datasets"}
+    assert not heavy & set(done.stdout.split())

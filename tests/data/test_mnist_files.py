@@ -1,0 +1,265 @@
+import gzip
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnist_jax.data import DataError, download, idx, mnist
+
+TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
+TRAIN_LABELS = "train-labels-idx1-ubyte.gz"
+TEST_IMAGES = "t10k-images-idx3-ubyte.gz"
+TEST_LABELS = "t10k-labels-idx1-ubyte.gz"
+
+
+def assert_is(split, expected):
+    np.testing.assert_array_equal(split.images, expected.images)
+    np.testing.assert_array_equal(split.labels, expected.labels)
+
+
+def assert_loads(tiny, mirrors=()):
+    train, test = mnist.load(tiny.folder, mirrors)
+    assert_is(train, tiny.train)
+    assert_is(test, tiny.test)
+
+
+@pytest.mark.parametrize(
+    ("configured", "variables", "expected"),
+    [
+        ("named", {"MNIST_DIR": "env"}, "named"),
+        (None, {"MNIST_DIR": "env", "XDG_CACHE_HOME": "xdg"}, "env"),
+        (None, {"MNIST_DIR": "", "XDG_CACHE_HOME": "xdg"}, "xdg/mnist_jax"),
+        (None, {"HOME": "/h"}, "/h/.cache/mnist_jax"),
+        ("~/data", {"HOME": "/h"}, "/h/data"),
+        (None, {"HOME": "/h", "MNIST_DIR": "~/data"}, "/h/data"),
+    ],
+)
+def test_where_the_files_are_looked_for(monkeypatch, configured, variables, expected):
+    for name in ("MNIST_DIR", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert mnist.data_dir(configured) == Path(expected)
+
+
+def test_the_published_table_is_that_of_the_official_files(official_dir):
+    import hashlib
+
+    for files in mnist.FILES.values():
+        for file in files:
+            content = (official_dir / f"{file.name}.gz").read_bytes()
+            assert len(content) == file.gz_size
+            assert hashlib.sha256(content).hexdigest() == file.gz_sha256
+            unpacked = gzip.decompress(content)
+            assert hashlib.sha256(unpacked).hexdigest() == file.sha256
+
+
+def test_what_lies_there_is_read_and_nobody_is_asked(tiny, no_network):
+    tiny.write()
+    assert_loads(tiny, mirrors=["http://mirror.invalid/"])
+    assert no_network() == 0
+
+
+@pytest.mark.parametrize("pack", [None, 1, 9], ids=["unpacked", "level 1", "level 9"])
+@pytest.mark.parametrize("dotted", [False, True])
+def test_other_spellings_and_packings_are_read(tiny, list_files, pack, dotted):
+    tiny.folder.mkdir()
+    for name, content in tiny.packed.items():
+        content, name = gzip.decompress(content), name.removesuffix(".gz")
+        if dotted:
+            name = name.replace("-idx", ".idx")
+        if pack is not None:
+            content, name = gzip.compress(content, pack), f"{name}.gz"
+        (tiny.folder / name).write_bytes(content)
+    before = list_files(tiny.folder)
+    assert_loads(tiny)
+    assert list_files(tiny.folder) == before
+
+
+@pytest.mark.parametrize("name", [TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS])
+def test_what_is_missing_is_downloaded(tiny, start_mirror, list_files, name):
+    tiny.write(without=name)
+    mirror = start_mirror(tiny.packed)
+    assert_loads(tiny, [mirror.url])
+    assert mirror.requested == [name]
+    assert list_files(tiny.folder) == tiny.packed
+
+
+def test_a_mirror_may_be_named_without_its_last_slash(tiny, start_mirror):
+    assert_loads(tiny, [start_mirror(tiny.packed).url.rstrip("/")])
+
+
+def test_all_is_downloaded_to_a_new_folder_from_whoever_has_it(
+    tiny, start_mirror, list_files
+):
+    some = {TRAIN_IMAGES: tiny.packed[TRAIN_IMAGES]}
+    mirrors = [start_mirror(some), start_mirror(tiny.packed)]
+    assert_loads(tiny, [mirror.url for mirror in mirrors])
+    assert TRAIN_IMAGES not in mirrors[1].requested
+    assert list_files(tiny.folder) == tiny.packed
+
+
+def test_no_network_and_no_files(tiny, no_network, list_files):
+    tiny.write(without=TEST_LABELS)
+    before = list_files(tiny.folder)
+    mirrors = ["http://one.invalid/mnist/", "http://two.invalid/mnist/"]
+    with pytest.raises(DataError) as caught:
+        mnist.load(tiny.folder, mirrors)
+    message = str(caught.value)
+    assert message.startswith(f"{tiny.folder / TEST_LABELS} is missing")
+    for expected in (
+        *(f"{mirror}{TEST_LABELS}: Network is unreachable" for mirror in mirrors),
+        *tiny.packed,  # The names of all four files.
+        "--config.data.dir=",
+        "MNIST_DIR=",
+        "--config.data.source=digits",
+        "--config=configs/quickstart.py",
+    ):
+        assert expected in message
+    assert list_files(tiny.folder) == before
+
+
+def images(count, **kwargs):
+    return np.zeros((count, 28, 28), np.uint8)
+
+
+DAMAGE = {
+    "empty": (TRAIN_IMAGES, lambda content: b"", "is empty"),
+    "not packed whole": (
+        TRAIN_LABELS,
+        lambda content: gzip.compress(content)[:-9],
+        "is a damaged gzip file",
+    ),
+    "truncated": (TEST_IMAGES, lambda content: content[:-1], "is cut off"),
+    "trailing": (TEST_LABELS, lambda content: content + b"\0", "has trailing bytes"),
+    "a web page": (
+        TRAIN_LABELS,
+        lambda content: b"<html>log in</html>",
+        "starts with the bytes 3c 68 74 6d",
+    ),
+    "labels for images": (
+        TRAIN_IMAGES,
+        lambda content: idx.encode(np.zeros(30, np.uint8)),
+        "has the shape [30], where images have [N, 28, 28]",
+    ),
+    "images for labels": (
+        TEST_LABELS,
+        lambda content: idx.encode(images(20)),
+        "has the shape [20, 28, 28], where labels have [N]",
+    ),
+    "another size": (
+        TRAIN_IMAGES,
+        lambda content: idx.encode(np.zeros((30, 32, 32), np.uint8)),
+        "has the shape [30, 32, 32]",
+    ),
+    "no images": (
+        TEST_IMAGES,
+        lambda content: idx.encode(images(0)),
+        "has no images in it",
+    ),
+    "a label above 9": (
+        TEST_LABELS,
+        lambda content: content[:-2] + b"\x0a" + content[-1:],
+        "has the label 10 at index 18, where labels are 0..9",
+    ),
+    "other labels": (
+        TRAIN_LABELS,
+        lambda content: content[:8] + content[:7:-1],
+        "is well formed but not the official MNIST file",
+    ),
+    "other images": (
+        TEST_IMAGES,
+        lambda content: idx.encode(images(20)),
+        "is well formed but not the official MNIST file",
+    ),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["unpacked", "packed"])
+@pytest.mark.parametrize("case", DAMAGE)
+def test_a_bad_file_is_named_with_reason_and_way_out_and_kept(
+    tiny, no_network, list_files, case, packed
+):
+    name, damage, reason = DAMAGE[case]
+    tiny.write()
+    content = damage(gzip.decompress(tiny.packed[name]))
+    (tiny.folder / name).write_bytes(gzip.compress(content) if packed else content)
+    before = list_files(tiny.folder)
+    with pytest.raises(DataError) as caught:
+        mnist.load(tiny.folder, ["http://mirror.invalid/"])
+    message = str(caught.value)
+    # "packed" wraps a damaged gzip file once more: that is no IDX file.
+    if case == "not packed whole" and packed:
+        reason = "starts with the bytes 1f 8b"
+    assert message.startswith(f"{tiny.folder / name} {reason}")
+    assert "Delete it and run again" in message
+    assert "--config.data.dir=FOLDER" in message
+    assert list_files(tiny.folder) == before
+    assert no_network() == 0
+
+
+def test_images_and_labels_that_do_not_belong_together(tiny):
+    tiny.write()
+    (tiny.folder / TRAIN_LABELS).write_bytes(tiny.packed[TEST_LABELS])
+    with pytest.raises(DataError) as caught:
+        mnist.load(tiny.folder, ())
+    message = str(caught.value)
+    assert f"{tiny.folder / TRAIN_IMAGES} has 30 images" in message
+    assert f"{tiny.folder / TRAIN_LABELS} has 20 labels" in message
+
+
+def test_any_flipped_bit_is_caught(tiny):
+    tiny.write()
+    rng = np.random.RandomState(0)
+    for name, packed in tiny.packed.items():
+        content = gzip.decompress(packed)
+        for position in [*range(8), *rng.randint(8, len(content), 8)]:
+            flipped = bytearray(content)
+            flipped[position] ^= 1 << rng.randint(8)
+            (tiny.folder / name).write_bytes(flipped)
+            with pytest.raises(DataError, match=name):
+                mnist.load(tiny.folder, ())
+        (tiny.folder / name).write_bytes(packed)
+    assert_loads(tiny)
+
+
+def test_a_folder_below_a_file_can_neither_be_read_nor_made(tiny, start_mirror):
+    # Not even root may: unlike a folder whose rights are taken away.
+    tiny.folder.write_text("mine")
+    mirror = start_mirror(tiny.packed)
+    for folder in (tiny.folder, tiny.folder / "below"):
+        with pytest.raises(DataError, match="cannot be written.*--config.data.dir"):
+            mnist.load(folder, [mirror.url])
+    assert tiny.folder.read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_no_right_to_read(tiny, what):
+    tiny.write()
+    closed = tiny.folder if what == "folder" else tiny.folder / TEST_IMAGES
+    closed.chmod(0)
+    try:
+        with pytest.raises(DataError, match="cannot be .*: Permission denied"):
+            mnist.load(tiny.folder, ["http://mirror.invalid/"])
+    finally:
+        closed.chmod(0o700)
+
+
+@pytest.mark.parametrize("method", ["is_file", "read_bytes"])
+def test_the_right_to_read_is_asked_for(tiny, monkeypatch, method):
+    # As above, for root.
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    tiny.write()
+    monkeypatch.setattr(Path, method, refuse)
+    with pytest.raises(DataError) as caught:
+        mnist.load(tiny.folder, ())
+    assert str(caught.value).startswith(str(tiny.folder))
+    assert "cannot be read: Permission denied. Give yourself" in str(caught.value)
+
+
+def test_requests_is_told_how_long_to_wait():
+    assert download.TIMEOUT == (10.0, 30.0)

@@ -1,0 +1,294 @@
+"""run.py as a user meets it: in a process of its own, with good and bad input."""
+
+import json
+import os
+import random
+import re
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.test_experiment import metrics_without_times, outcome
+
+QUICK = (
+    "--config=configs/quickstart.py",
+    "--config.phases[0].epochs=4",
+    "--config.phases[0].batch_size=100",
+)
+
+
+def start(command_env, *arguments, **kwargs):
+    """Start `python run.py ARGUMENTS` and do not wait for it."""
+    return subprocess.Popen(
+        [sys.executable, "run.py", *arguments],
+        cwd=ROOT,
+        env=command_env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **kwargs,
+    )
+
+
+def wait_for(process, pattern):
+    """Read the output of a process up to a line that matches; return all of it."""
+    output = ""
+    for line in process.stdout:
+        output += line
+        if re.search(pattern, line):
+            return output
+    raise AssertionError(f"no line matched {pattern!r} in:\n{output}")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, command_env):
+    """A run that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    with start(command_env, *QUICK, f"--workdir={folder}") as process:
+        output, _ = process.communicate()
+    assert process.returncode == 0, output
+    return folder, output
+
+
+def test_a_run_says_what_it_got_and_where(finished):
+    folder, output = finished
+    results = json.loads((folder / "results.json").read_text())
+    assert f"Test accuracy {results['test_accuracy']:.4f}" in output
+    assert str(folder / "figures") in output
+    assert output.strip().endswith(str(folder / "report.md"))
+    # No terminal: one line an epoch, and no bar.
+    assert len(re.findall(r"^epoch +\d", output, re.MULTILINE)) == 4
+    assert "\r" not in output and "\x1b" not in output
+    assert "Test accuracy" in (folder / "log.txt").read_text()
+
+
+def test_a_finished_run_says_so(finished, run_command):
+    folder, _ = finished
+    before = outcome(folder)
+    result = run_command(*QUICK, f"--workdir={folder}")
+    assert result.returncode == 0
+    assert "is finished: nothing to do" in result.stdout
+    assert outcome(folder) == before
+
+
+def test_another_config_in_the_same_folder_is_refused(finished, run_command):
+    folder, _ = finished
+    result = run_command(*QUICK, "--config.seed=7", f"--workdir={folder}")
+    assert result.returncode == 1
+    assert "seed: 0 there, 7 now" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_relative_workdir_is_relative_to_where_one_stands(command_env, tmp_path):
+    result = subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "run.py"),
+            f"--config={ROOT}/configs/quickstart.py",
+            "--config.phases[0].epochs=1",
+            "--workdir=here/run",
+        ],
+        cwd=tmp_path,
+        env=command_env,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "here" / "run" / "report.md").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+def test_helpshort_lists_the_configs(run_command):
+    result = run_command("--helpshort")
+    for path in (ROOT / "configs").glob("*.py"):
+        if path.stem not in ("base", "__init__"):
+            assert f"configs/{path.name}" in result.stdout
+    assert "--workdir" in result.stdout
+
+
+def test_jax_flags_are_taken(run_command):
+    result = run_command("--helpfull")
+    assert "--jax_debug_nans" in result.stdout or "jax_debug_nans" in result.stdout
+
+
+USAGE = [
+    ([], "--config is missing.*configs/lenet5.py"),
+    (["--config=configs/nope.py"], "configs/nope.py: no such file.*configs/lenet5.py"),
+    (["--config=configs"], "no such file"),
+    (["--config.seed=1", "--config=configs/quickstart.py"], "before a value for"),
+    (["--config=configs/quickstart.py", "--config.sed=1"], 'Did you mean "seed"'),
+    (
+        ["--config=configs/quickstart.py", "--config.phases[0].epoch=1"],
+        'Did you mean "epochs"',
+    ),
+    (["--config=configs/quickstart.py", "--config.phases[3].epochs=1"], "brackets"),
+    (["--config=configs/quickstart.py", "--config.seed=x"], "invalid literal"),
+    (["--config=configs/quickstart.py", "--config.seed"], "Missing value"),
+    (["--config=configs/quickstart.py", "--config.data.dir"], "Missing value"),
+    (["--config=configs/quickstart.py", "--confg.seed=1"], "Unknown command line flag"),
+    (["--config=configs/quickstart.py:tuned"], "get_config"),
+    (["--config=configs/quickstart.py", "seed=1"], "Unexpected argument 'seed=1'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), USAGE)
+def test_bad_flags_are_one_clear_line(run_command, tmp_path, arguments, message):
+    if arguments:
+        arguments = [*arguments[:1], f"--workdir={tmp_path / 'run'}", *arguments[1:]]
+    result = run_command(*arguments)
+    assert result.returncode == 2, result.stderr
+    assert re.search(message, result.stderr), result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_bad_value_is_one_clear_line_and_leaves_nothing(run_command, tmp_path):
+    result = run_command(
+        *QUICK, "--config.data.val_size=1438", f"--workdir={tmp_path / 'run'}"
+    )
+    assert result.returncode == 1
+    assert "--config.data.val_size=1438" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_diverging_run_stops_with_an_error(run_command, tmp_path):
+    rate = "--config.phases[0].optimizer.learning_rate=1e38"
+    result = run_command(*QUICK, rate, f"--workdir={tmp_path}")
+    assert result.returncode == 1
+    assert re.search(r"loss became (nan|inf) in epoch 1, step \d+", result.stderr)
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_a_workdir_that_cannot_be_written_is_told(run_command, tmp_path):
+    """Below a file, since tests may run as root, whom no permission stops."""
+    (tmp_path / "file").write_text("")
+    result = run_command(*QUICK, f"--workdir={tmp_path / 'file' / 'run'}")
+    assert result.returncode == 1
+    assert re.search("Cannot write.*--workdir", result.stderr)
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [3_000, 100_000])
+def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
+    finished, command_env, run_command, tmp_path, limit
+):
+    """A limit on the size of files stands for the end of the disk.
+
+    The smaller one hits the first figure, the larger one a checkpoint.
+    """
+
+    def limit_file_size():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    # Compiled programs are files too.
+    env = {k: v for k, v in command_env.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    with start(
+        env, *QUICK, f"--workdir={tmp_path}", preexec_fn=limit_file_size
+    ) as process:
+        output, _ = process.communicate()
+    assert process.returncode == 1, output
+    assert "File too large" in output or "EFBIG" in output, output
+    assert "Traceback" not in output
+    assert not list(tmp_path.rglob("*.tmp"))
+    result = run_command(*QUICK, f"--workdir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    assert outcome(tmp_path) == outcome(finished[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_an_interrupted_run_says_how_to_go_on_and_does(
+    finished, command_env, tmp_path, number, code
+):
+    with start(command_env, *QUICK, f"--workdir={tmp_path}") as process:
+        wait_for(process, r"^epoch +2 ")
+        process.send_signal(number)
+        output, _ = process.communicate()
+    assert process.returncode == code, output
+    assert "Traceback" not in output
+    match = re.search(r"To go on: python (.*)", output)
+    assert match, output
+    with start(command_env, *shlex.split(match[1])[1:]) as process:
+        output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert re.search(r"Going on after epoch [23]", output)
+    assert outcome(tmp_path) == outcome(finished[0])
+
+
+@pytest.mark.slow
+def test_two_processes_in_one_folder_the_second_is_refused(
+    finished, command_env, run_command, tmp_path
+):
+    with start(command_env, *QUICK, f"--workdir={tmp_path}") as first:
+        wait_for(first, "Run folder")
+        second = run_command(*QUICK, f"--workdir={tmp_path}")
+        first.communicate()
+    assert first.returncode == 0
+    assert second.returncode == 1
+    assert "Another process is working" in second.stderr
+    assert outcome(tmp_path) == outcome(finished[0])
+
+
+@pytest.mark.slow
+def test_runs_killed_at_random_moments_end_as_if_never_killed(
+    finished, command_env, tmp_path
+):
+    """SIGKILL, at a moment drawn from the whole length of a run, again and again.
+
+    KILLS says how many runs (of one to three kills each); 3 if it is not set.
+    """
+    whole = time.perf_counter()
+    with start(command_env, *QUICK, f"--workdir={tmp_path / 'timed'}") as process:
+        process.communicate()
+    whole = time.perf_counter() - whole
+    draw = random.Random(0)
+    for run in range(int(os.environ.get("KILLS", "3"))):
+        folder: Path = tmp_path / f"killed-{run}"
+        moments = [draw.uniform(0, whole) for _ in range(draw.randint(1, 3))]
+        for moment in moments:
+            with start(command_env, *QUICK, f"--workdir={folder}") as process:
+                try:
+                    process.communicate(timeout=moment)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+        with start(command_env, *QUICK, f"--workdir={folder}") as process:
+            output, _ = process.communicate()
+        assert process.returncode == 0, (moments, output)
+        assert outcome(folder) == outcome(finished[0]), moments
+        # What a kill leaves behind is tidied up by the run that goes on.
+        leftovers = [
+            path for path in folder.rglob("*") if path.name.endswith((".tmp", "-tmp"))
+        ]
+        assert not leftovers, moments
+
+
+@pytest.mark.slow
+def test_a_damaged_last_checkpoint_is_told_and_survived(
+    finished, command_env, run_command, tmp_path
+):
+    with start(command_env, *QUICK, f"--workdir={tmp_path}") as process:
+        wait_for(process, r"^epoch +3 ")
+        process.kill()
+    last = max((tmp_path / "checkpoints" / "last").iterdir(), key=lambda p: int(p.name))
+    for file in last.rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    result = run_command(*QUICK, f"--workdir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    assert f"checkpoint of epoch {last.name} is damaged" in result.stdout
+    assert outcome(tmp_path) == outcome(finished[0])
+    assert len(metrics_without_times(tmp_path)) == 8

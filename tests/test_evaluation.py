@@ -1,0 +1,157 @@
+"""evaluate() agrees with SciPy and scikit-learn, and refuses what it cannot judge."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+import sklearn.metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from mnist_jax import evaluation
+
+finite_logits = st.floats(-(2.0**100), 2.0**100, width=32)
+
+
+@st.composite
+def logits_and_labels(draw, elements=finite_logits):
+    n = draw(st.integers(1, 40))
+    logits = draw(npst.arrays(np.float32, (n, 10), elements=elements))
+    dtype = draw(st.sampled_from([np.uint8, np.int32, np.int64]))
+    labels = draw(npst.arrays(dtype, n, elements=st.integers(0, 9)))
+    return logits, labels
+
+
+# Few different values, so that most rows have ties.
+ties = logits_and_labels(st.sampled_from([-1.0, 0.0, 1.0]))
+
+
+@settings(deadline=None)
+@given(logits_and_labels() | ties)
+def test_equals_scikit_learn(example):
+    logits, labels = example
+    result = evaluation.evaluate(logits, labels)
+    predicted = np.array([list(row).index(row.max()) for row in logits])  # First wins.
+    digits = list(range(10))
+    confusion = sklearn.metrics.confusion_matrix(labels, predicted, labels=digits)
+    assert result["confusion"] == confusion.tolist()
+    assert result["accuracy"] == sklearn.metrics.accuracy_score(labels, predicted)
+    undefined: Any = np.nan
+    theirs: Any = sklearn.metrics.precision_recall_fscore_support(
+        labels, predicted, labels=digits, zero_division=undefined
+    )
+    for digit, precision, recall, f1, support in zip(digits, *theirs, strict=True):
+        expected = {"precision": precision, "recall": recall, "f1": f1}
+        ours = dict(result["per_class"][digit])
+        assert (ours.pop("digit"), ours.pop("support")) == (digit, support)
+        assert ours.keys() == expected.keys()
+        for name, value in expected.items():
+            if math.isnan(value):
+                assert ours[name] is None
+            else:
+                assert ours[name] == pytest.approx(value)
+
+
+@settings(deadline=None)
+@given(logits_and_labels(st.floats(-12, 12, width=32)))  # log_loss clips beyond 36.
+def test_loss_equals_scikit_learn(example):
+    logits, labels = example
+    probabilities = scipy.special.softmax(logits.astype(np.float64), axis=1)
+    expected = sklearn.metrics.log_loss(labels, probabilities, labels=range(10))
+    assert evaluation.evaluate(logits, labels)["loss"] == pytest.approx(expected)
+
+
+@settings(deadline=None)
+@given(logits_and_labels())
+def test_result_is_strict_json_and_consistent(example):
+    logits, labels = example
+    result = evaluation.evaluate(logits, labels)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    low, high = result["accuracy_interval"]
+    assert 0 <= low <= result["accuracy"] <= high <= 1
+    assert result["loss"] >= 0
+    assert result["examples"] == len(labels) == np.sum(result["confusion"])
+
+
+def test_loss_does_not_overflow_or_lose_small_values():
+    logits = np.zeros((2, 10), np.float32)
+    logits[0, 3], logits[1, 4] = 1e30, 30.0
+    result = evaluation.evaluate(logits, np.array([3, 4]))
+    assert result["loss"] == pytest.approx(math.log1p(9 * math.exp(-30)) / 2)
+    assert evaluation.evaluate(logits, np.array([0, 4]))["loss"] == pytest.approx(5e29)
+
+
+def test_loss_of_a_perfect_model_is_a_plain_zero():
+    logits = np.full((1, 10), -1e9, np.float32)
+    logits[0, 0] = 0
+    assert str(evaluation.evaluate(logits, np.array([0]))["loss"]) == "0.0"
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 10])
+def test_halves(n):
+    labels = np.arange(n) % 10
+    logits = np.eye(10, dtype=np.float32)[labels]
+    logits[: n // 2] = np.roll(logits[: n // 2], 1, axis=1)  # All wrong.
+    result = evaluation.evaluate(logits, labels)
+    assert result["accuracy_first_half"] == (None if n == 1 else 0.0)
+    assert result["accuracy_second_half"] == 1.0
+    assert result["accuracy"] == (n - n // 2) / n
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 70_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+)
+def test_interval_equals_scipy(pair):
+    correct, examples = pair
+    theirs = scipy.stats.binomtest(correct, examples).proportion_ci(method="wilson")
+    ours = evaluation.wilson_interval(correct, examples)
+    np.testing.assert_allclose(ours, (theirs.low, theirs.high), rtol=1e-9, atol=1e-12)
+
+
+def test_interval_reaches_the_ends_exactly():
+    for examples in range(1, 500):
+        assert evaluation.wilson_interval(0, examples)[0] == 0.0
+        assert evaluation.wilson_interval(examples, examples)[1] == 1.0
+
+
+@settings(deadline=None)
+@given(logits_and_labels(st.floats(-5, 5, width=16)) | ties)
+def test_mistakes_are_all_and_in_order(example):
+    logits, labels = example
+    found = evaluation.most_confident_mistakes(logits, labels)
+    softmax = scipy.special.softmax(logits.astype(np.float64), axis=1)
+    wrong = [i for i in range(len(labels)) if logits[i].argmax() != labels[i]]
+    assert sorted(found.indices) == wrong
+    assert list(found.predicted) == [logits[i].argmax() for i in found.indices]
+    np.testing.assert_allclose(found.confidence, softmax[found.indices].max(axis=1))
+    assert all(np.diff(found.confidence) <= 0)
+    for one, two in zip(found.indices, found.indices[1:], strict=False):
+        assert one < two or not np.array_equal(logits[one], logits[two])
+
+
+GOOD_LOGITS, GOOD_LABELS = np.zeros((3, 10), np.float32), np.zeros(3, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "message"),
+    [
+        (np.zeros(10, np.float32), GOOD_LABELS, r"\[N, 10\], got shape \(10,\)"),
+        (np.zeros((3, 9), np.float32), GOOD_LABELS, r"got shape \(3, 9\)"),
+        (GOOD_LOGITS, np.zeros((3, 1), np.uint8), r"\[N\] integers, got uint8 of"),
+        (GOOD_LOGITS, np.zeros(3, np.float32), "integers, got float32"),
+        (GOOD_LOGITS, np.zeros(2, np.uint8), "3 rows of logits but 2 labels"),
+        (GOOD_LOGITS[:0], GOOD_LABELS[:0], "zero examples"),
+        (GOOD_LOGITS, np.array([0, 1, 10]), r"0\.\.9, got 0\.\.10"),
+        (GOOD_LOGITS, np.array([0, -1, 1]), r"0\.\.9, got -1\.\.1"),
+        (GOOD_LOGITS + [[0], [np.nan], [np.inf]], GOOD_LABELS, "2 of 3 .* is row 1"),
+    ],
+)
+def test_bad_input_is_refused(logits, labels, message):
+    for function in (evaluation.evaluate, evaluation.most_confident_mistakes):
+        with pytest.raises(ValueError, match=message):
+            function(logits, labels)
