@@ -25,7 +25,7 @@ test-oldest: .venv-oldest/installed  ## the fast tests on the lowest supported v
 
 lock: $(VENV)/installed  ## write requirements.lock anew from what can be had today
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --quiet \
-	    --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
+	    --python-version 3.11 --custom-compile-command "make lock" --no-emit-index-url --no-annotate \
 	    --upgrade --output-file requirements.lock
 
 clean:  ## remove the environments; run folders and downloaded data stay

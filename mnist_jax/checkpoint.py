@@ -10,15 +10,20 @@ of its numbers, since a flipped bit in an array would otherwise be trained on wi
 word.
 """
 
+import contextlib
+import errno
 import hashlib
 import logging
-from collections.abc import Callable
+import shutil
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging as absl_logging
 
 from mnist_jax.errors import UserError
 from mnist_jax.training.state import TrainState
@@ -76,14 +81,16 @@ class Checkpoints:
         """
         record = {**record, "sha256": digest(state)}
         try:
-            self._last.save(
-                epoch,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state),
-                    record=ocp.args.JsonSave(record),
-                ),
-            )
-            self._sync_best(state)
+            self._check_room(state)
+            with _quiet():
+                self._last.save(
+                    epoch,
+                    args=ocp.args.Composite(
+                        state=ocp.args.StandardSave(state),
+                        record=ocp.args.JsonSave(record),
+                    ),
+                )
+                self._sync_best(state)
         except Exception as error:
             raise CheckpointError(
                 f"Cannot write the checkpoint of epoch {epoch} to {self._folder}: "
@@ -125,6 +132,18 @@ class Checkpoints:
                 "from a copy, or start again from scratch with another --workdir."
             )
         return None
+
+    def _check_room(self, state: TrainState) -> None:
+        """Raise OSError if the disk is too full for another checkpoint."""
+        # The last and the best, and something for the files around the numbers.
+        needed = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + 2**18
+        free = shutil.disk_usage(self._folder).free
+        if free < needed:
+            raise OSError(
+                errno.ENOSPC,
+                f"No space left on device ({free / 1e6:.1f} MB free, "
+                f"{needed / 1e6:.1f} MB needed)",
+            )
 
     def _read(
         self, epoch: int, abstract_state: Callable[[dict[str, Any]], TrainState]
@@ -188,12 +207,32 @@ def _manager(folder: Path, *, keep: int) -> ocp.CheckpointManager:
     )
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep orbax from printing, with tracebacks of its threads, what it also raises."""
+    verbosity, hook = absl_logging.get_verbosity(), sys.excepthook
+    absl_logging.set_verbosity(absl_logging.FATAL)
+    sys.excepthook = lambda *_: None
+    try:
+        yield
+    finally:
+        absl_logging.set_verbosity(verbosity)
+        sys.excepthook = hook
+
+
 def _numbered(folder: Path) -> list[int]:
     """Return the epochs that have a folder here, whether orbax likes it or not."""
     return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
 
 
 def _reason(error: Exception) -> str:
-    """Return the first line of an error's message, which orbax makes long."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:300].rstrip(".")
+    """Return the first line of an error's message, without the middle of a long one.
+
+    TensorStore names the array at the beginning and the reason at the end.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if len(text) > 300:
+        text = f"{text[:140]} ... {text[-140:]}"
+    return text.rstrip(".")

@@ -72,8 +72,8 @@ def warn_if_changed(path: Path, here: dict[str, Any]) -> None:
     """Warn if a run goes on elsewhere than it began (`path`: environment.json)."""
     try:
         there = json.loads(path.read_text())
-    except ValueError:
-        LOGGER.warning("%s is damaged; the run goes on without it.", path)
+    except (OSError, ValueError) as error:
+        LOGGER.warning("%s cannot be read (%s); going on without it.", path, error)
         return
     changed = [name for name in _MATTERS if there.get(name) != here[name]]
     if changed:

@@ -302,13 +302,13 @@ def _describe(
 ) -> None:
     """Write what is known before training, and say what is about to happen."""
     here = environment.describe()
-    if folder.environment.exists():
+    if folder.config.exists():
         environment.warn_if_changed(folder.environment, here)
     else:
         files.write_json(folder.environment, here)
         files.write_text(folder.summary, model.summary())
         report.write_samples(folder.path, dataset.train.images, dataset.train.labels)
-        # Last: a folder with a config is one whose other descriptions are there too.
+        # Last: where there is a config, the other descriptions are there too.
         files.write_json(folder.config, to_json(config))
     parameters = models.count_parameters(*jax.eval_shape(model.init, jax.random.key(0)))
     LOGGER.info(
@@ -351,5 +351,5 @@ def _say_result(folder: RunFolder, results: dict[str, Any]) -> None:
         f"{scores['examples']:,}",
         results["test_weights"],
     )
-    LOGGER.info("Pictures: %s", folder.path / "figures")
+    LOGGER.info("Pictures: %s", folder.figures)
     LOGGER.info("Report:   %s", folder.report)

@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 
+# Of what is being written and not yet renamed.
+_SUFFIX = ".tmp"
+
+
 @contextlib.contextmanager
 def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     """Open a file to be written beside `path` and renamed to it at the end.
@@ -20,7 +24,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         OSError: the folder cannot be written to, or the disk is full.
     """
     descriptor, beside = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
+        dir=path.parent, prefix=f".{path.name}.", suffix=_SUFFIX
     )
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -34,6 +38,15 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(beside)
         raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what `atomic_writer` could not, since its process was killed.
+
+    Only for a folder in which nobody else is writing.
+    """
+    for path in folder.glob(f".*{_SUFFIX}"):
+        path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -34,6 +34,7 @@ class RunFolder:
         self.predictions = self.path / "predictions.npz"
         self.results = self.path / "results.json"
         self.checkpoints = self.path / "checkpoints"
+        self.figures = self.path / "figures"
         self.report = self.path / "report.md"
 
     def check_config(self, config: Config) -> None:
@@ -91,6 +92,8 @@ class RunFolder:
                 "--workdir."
             ) from error
         try:
+            files.remove_leftovers(self.path)
+            files.remove_leftovers(self.figures)
             yield
         finally:
             lock.release()

@@ -53,6 +53,7 @@ def fetch(
         DataError: the file cannot be written.
     """
     failures = []
+    existed = destination.parent.exists()
     for url in urls:
         try:
             destination.parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +72,9 @@ def fetch(
             ) from error
         else:
             return
+    if not existed:
+        with contextlib.suppress(OSError):  # Unless somebody put something there.
+            destination.parent.rmdir()
     raise MirrorsFailed("\n".join(failures) or "there is no mirror to ask")
 
 
