@@ -179,7 +179,7 @@ def _on_terminate(signal_number: int, frame: object) -> NoReturn:
 
 def _fail(message: str, code: int, *, label: str = "Error: ") -> NoReturn:
     print(f"{label}{message}", file=sys.stderr, flush=True)
-    # After a failed save, threads of orbax end with tracebacks of their own, which would
-    # bury the message.
+    # After a failed save, threads of orbax end with tracebacks of their own, which
+    # would bury the message.
     sys.excepthook = lambda *_: None
     sys.exit(code)

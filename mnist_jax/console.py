@@ -83,8 +83,8 @@ def log_to(path: Path) -> Iterator[None]:
                     logging.ERROR,
                     __file__,
                     0,
-                    "Ended by %s: %s",
-                    (type(error).__name__, error),
+                    "Ended by %r",
+                    (error,),
                     None,
                 )
             )
@@ -130,7 +130,7 @@ class TrainingProgress:
     def compiling(self) -> None:
         """Say that compilation begins."""
         LOGGER.info("Compiling the training step ...")
-        self._bar.update(self._task, description="compiling")
+        self._bar.update(self._task, description="compiling", refresh=True)
 
     def steps_done(self, epoch: int, step: int, steps: int, loss: float) -> None:
         """Move the bar: `step` of the `steps` of `epoch` (from 1) are done."""

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-
 # Of what is being written and not yet renamed.
 _SUFFIX = ".tmp"
 

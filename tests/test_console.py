@@ -1,0 +1,93 @@
+"""What is printed where, and what log.txt keeps."""
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mnist_jax import console
+from mnist_jax.errors import UserError
+
+
+@pytest.fixture
+def terminal():
+    return Console(
+        file=io.StringIO(), force_terminal=True, width=100, color_system=None
+    )
+
+
+@pytest.fixture
+def pipe():
+    return Console(file=io.StringIO(), force_terminal=False, width=100)
+
+
+@pytest.fixture(autouse=True)
+def tidy():
+    yield
+    for handler in list(console.LOGGER.handlers):
+        console.LOGGER.removeHandler(handler)
+
+
+def written(to: Console) -> str:
+    assert isinstance(to.file, io.StringIO)
+    return to.file.getvalue()
+
+
+def test_lines_are_printed_as_they_are(pipe):
+    """Brackets are no markup, and long lines are not broken."""
+    console.start(pipe)
+    line = "epoch [1] --config.phases[0].epochs=5 " + "x" * 200
+    console.LOGGER.info(line)
+    assert written(pipe) == line + "\n"
+
+
+def test_starting_again_does_not_print_twice(pipe):
+    console.start(pipe)
+    console.start(pipe)
+    console.LOGGER.info("once")
+    assert written(pipe) == "once\n"
+
+
+def test_the_file_keeps_the_time_and_why_a_run_ended(pipe, tmp_path):
+    console.start(pipe)
+    with pytest.raises(UserError), console.log_to(tmp_path / "log.txt"):
+        console.LOGGER.info("hello")
+        raise UserError("no more")
+    console.LOGGER.info("after")
+    first, second = (tmp_path / "log.txt").read_text().splitlines()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d INFO hello", first)
+    assert second.endswith("ERROR Ended by UserError('no more')")
+    assert "no more" not in written(pipe)  # whoever catches it prints it
+
+
+def test_a_file_that_cannot_be_written_is_an_error(pipe):
+    console.start(pipe)
+    with pytest.raises(OSError, match="No space left"):
+        with console.log_to(Path("/dev/full")):
+            console.LOGGER.info("x" * 100_000)
+
+
+def test_a_terminal_has_a_bar_with_epoch_loss_and_time_left(terminal):
+    with console.TrainingProgress(terminal, epochs=4) as progress:
+        progress.compiling()
+        for step in range(1, 11):
+            progress.steps_done(2, step, 10, 0.125)
+    text = written(terminal)
+    assert "compiling" in text
+    assert "epoch 2/4" in text and "20/40" in text
+    assert "loss 0.1250" in text and "left" in text
+
+
+def test_a_resumed_run_counts_only_what_is_left_for_the_time(terminal):
+    with console.TrainingProgress(terminal, epochs=4, done=3) as progress:
+        progress.steps_done(4, 5, 10, 0.125)
+    assert "epoch 4/4" in written(terminal) and "5/10" in written(terminal)
+
+
+def test_no_terminal_no_bar(pipe):
+    with console.TrainingProgress(pipe, epochs=4) as progress:
+        progress.compiling()
+        progress.steps_done(1, 5, 10, 0.125)
+    assert written(pipe) == ""
