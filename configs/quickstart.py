@@ -13,6 +13,7 @@ def get_config() -> Config:
     config.name = "quickstart"
     config.data.source = "digits"
     config.data.val_size = 138
-    config.phases[0].epochs = 40
-    config.phases[0].batch_size = 32
+    config.phases[0].epochs = 25
+    config.phases[0].batch_size = 8
+    config.phases[0].optimizer.learning_rate = 2e-3
     return config

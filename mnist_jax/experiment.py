@@ -91,6 +91,8 @@ def check(
         UserError: with the field and what it may be.
     """
     model = models.create(config.model)
+    if not 0 <= config.seed < 2**32:
+        raise UserError(f"--config.seed={config.seed}: must be 0..2**32-1.")
     if not config.phases:
         raise UserError("--config.phases is empty: there is nothing to train.")
     optimizers = [optimizer.create(phase.optimizer) for phase in config.phases]

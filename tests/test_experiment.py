@@ -214,6 +214,20 @@ def test_the_test_set_has_no_say_in_training(
 
 
 @pytest.mark.usefixtures("without_pictures")
+def test_the_result_is_of_the_weights_that_the_config_names(small_config, tmp_path):
+    small_config.phases[0].optimizer.learning_rate = 0.1  # it gets worse
+    by_last = experiment.run(small_config, tmp_path / "last")
+    assert by_last["best_epoch"] < by_last["epochs"]
+    small_config.test_weights = "best"
+    by_best = experiment.run(small_config, tmp_path / "best")
+    assert by_best["test"] == by_last["test"]
+    for results, which in ((by_last, "last"), (by_best, "best")):
+        assert results["test_accuracy"] == results["test"][which]["accuracy"]
+    assert by_last["test"]["last"] != by_last["test"]["best"]
+    assert by_last["parameters_sha256"] != by_best["parameters_sha256"]
+
+
+@pytest.mark.usefixtures("without_pictures")
 def test_seeds_differ_and_repeat(small_config, tmp_path, uninterrupted):
     again = experiment.run(small_config, tmp_path / "again")
     assert again["parameters_sha256"] == uninterrupted[0]["parameters_sha256"]
@@ -267,6 +281,8 @@ def test_lost_checkpoints_are_no_reason_to_start_again(
     ("path", "value", "message"),
     [
         (("model", "name"), "lenet", "known: lenet5"),
+        (("seed",), -1, "seed=-1: must be 0"),
+        (("seed",), 2**32, "seed=4294967296: must be 0"),
         (("best", "monitor"), "test_accuracy", "known: .*val_loss"),
         (("test_weights",), "worst", 'must be "last" or "best"'),
         (("eval_batch_size",), 0, "must be at least 1"),
