@@ -64,6 +64,7 @@ def run(
         LOGGER.info("%s is finished: nothing to do.", folder.path)
         _say_result(folder, results)
         return results
+    _check_device()
     dataset = data.load(config.data)
     for index, phase in enumerate(config.phases):
         loop.check_phase(phase, index, train_size=len(dataset.train))
@@ -260,6 +261,24 @@ def test(
     }
     files.write_json(folder.results, results)
     return results
+
+
+def _check_device() -> None:
+    """Refuse to begin without a device.
+
+    Raises:
+        UserError: what was asked for, by flag or environment, is not there.
+    """
+    try:
+        jax.devices()
+    # An assertion is all that JAX has for a platform whose plugin is not installed.
+    except (AssertionError, RuntimeError) as error:
+        asked = getattr(jax.config, "jax_platforms")  # noqa: B009 - set at run time
+        reason = str(error).split("\n")[0].rstrip(".") or "it is not installed"
+        raise UserError(
+            f"JAX found no device for the platform {asked!r}: {reason}. "
+            "--jax_platforms=cpu (or the variable JAX_PLATFORMS) chooses the CPU."
+        ) from error
 
 
 def _resume(

@@ -114,9 +114,16 @@ def test_helpshort_lists_the_configs(run_command):
     assert "--workdir" in result.stdout
 
 
-def test_jax_flags_are_taken(run_command):
-    result = run_command("--helpfull")
-    assert "--jax_debug_nans" in result.stdout or "jax_debug_nans" in result.stdout
+@pytest.mark.parametrize("platform", ["abacus", "rocm"])
+def test_jax_flags_are_taken_and_a_device_that_is_not_there_is_told(
+    run_command, tmp_path, platform
+):
+    flag = f"--jax_platforms={platform}"
+    result = run_command(*QUICK, flag, f"--workdir={tmp_path / 'run'}")
+    assert result.returncode == 1
+    assert re.search(f"no device.*{platform}.*--jax_platforms=cpu", result.stderr)
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
 
 
 USAGE = [

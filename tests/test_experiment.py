@@ -215,7 +215,7 @@ def test_the_test_set_has_no_say_in_training(
 
 @pytest.mark.usefixtures("without_pictures")
 def test_the_result_is_of_the_weights_that_the_config_names(small_config, tmp_path):
-    small_config.phases[0].optimizer.learning_rate = 0.1  # it gets worse
+    small_config.phases[0].optimizer.learning_rate = 0.5  # it gets worse
     by_last = experiment.run(small_config, tmp_path / "last")
     assert by_last["best_epoch"] < by_last["epochs"]
     small_config.test_weights = "best"

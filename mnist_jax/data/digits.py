@@ -54,7 +54,7 @@ def _enlarge(counts: Float[np.ndarray, "8 8"]) -> Float[np.ndarray, "40 40"]:
     """
     padded = np.pad(counts, 1).astype(np.float32) / 16
     height, width = (_ENLARGE * side for side in padded.shape)
-    # The cubic overshoots a bit.
-    return np.clip(
-        Image.fromarray(padded).resize((width, height), Image.Resampling.BICUBIC), 0, 1
+    enlarged = np.asarray(
+        Image.fromarray(padded).resize((width, height), Image.Resampling.BICUBIC)
     )
+    return enlarged.clip(0, 1)  # The cubic overshoots a bit.

@@ -44,4 +44,4 @@ def test_adam_has_every_number_of_the_config():
         v = 0.7 * v + 0.3 * gradient**2
         m_hat, v_hat = m / (1 - 0.5**step), v / (1 - 0.7**step)
         expected = -0.1 * m_hat / (math.sqrt(v_hat) + 0.2)
-        np.testing.assert_allclose(updates, expected, rtol=1e-5)
+        np.testing.assert_allclose(np.asarray(updates), expected, rtol=1e-5)
