@@ -16,8 +16,6 @@ from ml_collections import config_flags
 from mnist_jax import console
 from mnist_jax.errors import UserError
 
-# Shells give 128 + the signal's number to a process that a signal ended.
-_EXIT_INTERRUPTED = 128 + signal.SIGINT
 _EXIT_USAGE = 2
 
 
@@ -34,12 +32,18 @@ def run(
 ) -> NoReturn:
     """Parse the flags, call `main`, and end the process.
 
+    Its exit status is 0, 1 for an error, 2 for bad flags, and what shells give to a
+    process that a signal ended, 128 and the signal's number, after ctrl-C and SIGTERM.
+
     Args:
         main: may raise UserError, whose message is printed without a traceback.
         usage: what --helpshort prints above the flags.
         configs: the folder of experiments, for a command that has the flag --config.
         how_to_resume: the command that goes on after an interruption, if there is one.
     """
+
+    def resume() -> str:
+        return f" To go on: {how_to_resume()}" if how_to_resume else ""
 
     def guarded(arguments: Sequence[str]) -> int:
         if len(arguments) > 1:
@@ -58,18 +62,10 @@ def run(
             _fail(str(error), 1)
         except OSError as error:
             _fail(_describe_os_error(error), 1)
-        except KeyboardInterrupt as interrupt:
-            name = (
-                "Stopped by SIGTERM" if isinstance(interrupt, Terminated) else "Stopped"
-            )
-            resume = how_to_resume() if how_to_resume else ""
-            _fail(
-                f"\n{name}." + (f" To go on: {resume}" if resume else ""),
-                128 + signal.SIGTERM
-                if isinstance(interrupt, Terminated)
-                else _EXIT_INTERRUPTED,
-                label="",
-            )
+        except Terminated:
+            _fail(f"\nStopped by SIGTERM.{resume()}", 128 + signal.SIGTERM, label="")
+        except KeyboardInterrupt:
+            _fail(f"\nStopped.{resume()}", 128 + signal.SIGINT, label="")
         return 0
 
     # Where absl looks for it.

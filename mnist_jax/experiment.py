@@ -24,8 +24,10 @@ from mnist_jax import (
     files,
     models,
     report,
+    resume,
 )
 from mnist_jax.errors import UserError
+from mnist_jax.resume import Record
 from mnist_jax.run_folder import RunFolder, to_json
 from mnist_jax.training import loop, monitors, optimizer, state
 from mnist_jax.training.state import TrainState
@@ -53,8 +55,7 @@ def run(
 
     Raises:
         UserError: bad config, bad data, a folder that cannot be used, a loss that is
-        not
-            finite.
+            not finite.
     """
     terminal = terminal or console.start()
     model, optimizers = check(config)
@@ -114,28 +115,6 @@ def check(
     return model, optimizers
 
 
-@dataclasses.dataclass
-class Record:
-    """Where a run stands: what a checkpoint says besides the arrays.
-
-    Attributes:
-        phase: index of the phase that the last epoch belongs to.
-        phase_epochs: epochs of that phase that are done.
-        seconds: spent on the run so far, lost work after a kill not counted.
-        history: what metrics.jsonl holds.
-    """
-
-    phase: int = 0
-    phase_epochs: int = 0
-    seconds: float = 0.0
-    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-
-    @property
-    def epoch(self) -> int:
-        """Epochs done through all phases."""
-        return self.history[-1]["epoch"] if self.history else 0
-
-
 def train(
     config: Config,
     folder: RunFolder,
@@ -154,7 +133,11 @@ def train(
     keys = loop.make_keys(config.seed)
     checkpoints = checkpoint.Checkpoints(folder.checkpoints)
     try:
-        current, record = _resume(folder, model, optimizers, keys, checkpoints)
+        current, record = resume.restore_or_begin(
+            folder,
+            checkpoints,
+            lambda phase: state.create(*model.init(keys.init), optimizers[phase]),
+        )
         before = record.seconds
         train_data, val_data = _on_device(dataset.train), _on_device(dataset.val)
         with console.TrainingProgress(
@@ -279,43 +262,6 @@ def _check_device() -> None:
             f"JAX found no device for the platform {asked!r}: {reason}. "
             "--jax_platforms=cpu (or the variable JAX_PLATFORMS) chooses the CPU."
         ) from error
-
-
-def _resume(
-    folder: RunFolder,
-    model: models.Model,
-    optimizers: list[optax.GradientTransformation],
-    keys: loop.Keys,
-    checkpoints: checkpoint.Checkpoints,
-) -> tuple[TrainState, Record]:
-    """Return the newest checkpoint's state, or the initial one if there is none."""
-
-    def initial_state(phase: int = 0) -> TrainState:
-        return state.create(*model.init(keys.init), optimizers[phase])
-
-    def abstract_state(record: dict[str, Any]) -> TrainState:
-        shapes = jax.eval_shape(lambda: initial_state(record["phase"]))
-        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), shapes
-        )
-
-    restored = checkpoints.restore(abstract_state)
-    if restored is None:
-        if folder.metrics.exists() and folder.metrics.stat().st_size:
-            raise UserError(
-                f"{folder.metrics} tells of epochs, but there is no checkpoint in "
-                f"{folder.checkpoints}. Restore it from a copy, or start again from "
-                "scratch with another --workdir."
-            )
-        return jax.jit(initial_state)(), Record()
-    current, saved = restored
-    record = Record(**saved)
-    # Whatever a kill left there: lines of epochs that the checkpoint does not know, a
-    # line broken off, or none where the kill came between the checkpoint and the line.
-    folder.write_metrics(record.history)
-    LOGGER.info("Going on after epoch %d.", record.epoch)
-    return current, record
 
 
 def _describe(
