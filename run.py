@@ -38,12 +38,10 @@ def default_workdir(name: str) -> Path:
 
 def main() -> None:
     """Run the experiment of the flags."""
-    from mnist_jax import (
-        experiment,
-    )  # after the flags: --helpshort need not wait for it
-
     config = _CONFIG.value
     flags.FLAGS.workdir = _WORKDIR.value or str(default_workdir(config.name))
+    from mnist_jax import experiment  # late: bad flags need not wait for it
+
     experiment.run(config, flags.FLAGS.workdir)
 
 

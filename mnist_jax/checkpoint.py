@@ -16,6 +16,7 @@ import hashlib
 import logging
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -210,14 +211,18 @@ def _manager(folder: Path, *, keep: int) -> ocp.CheckpointManager:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep orbax from printing, with tracebacks of its threads, what it also raises."""
-    verbosity, hook = absl_logging.get_verbosity(), sys.excepthook
+    verbosity = absl_logging.get_verbosity()
+    hooks = sys.excepthook, sys.unraisablehook
     absl_logging.set_verbosity(absl_logging.FATAL)
-    sys.excepthook = lambda *_: None
+    sys.excepthook = sys.unraisablehook = lambda *_: None
     try:
         yield
+    except Exception:
+        time.sleep(0.5)  # Threads that are still writing fail a moment later.
+        raise
     finally:
         absl_logging.set_verbosity(verbosity)
-        sys.excepthook = hook
+        sys.excepthook, sys.unraisablehook = hooks
 
 
 def _numbered(folder: Path) -> list[int]:

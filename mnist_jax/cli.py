@@ -177,5 +177,6 @@ def _fail(message: str, code: int, *, label: str = "Error: ") -> NoReturn:
     print(f"{label}{message}", file=sys.stderr, flush=True)
     # After a failed save, threads of orbax end with tracebacks of their own, which
     # would bury the message.
-    sys.excepthook = lambda *_: None
+    sys.excepthook = sys.unraisablehook = lambda *_: None
+    logging.set_verbosity(logging.FATAL)
     sys.exit(code)

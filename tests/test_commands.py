@@ -4,7 +4,6 @@ import json
 import os
 import random
 import re
-import resource
 import shlex
 import signal
 import subprocess
@@ -24,17 +23,28 @@ QUICK = (
 )
 
 
-def start(command_env, *arguments, **kwargs):
-    """Start `python run.py ARGUMENTS` and do not wait for it."""
+# A shell that runs the tests in the background makes them ignore ctrl-C, and processes
+# inherit that: these are not to. (`preexec_fn` would do it too, but needs a fork, which
+# threads of JAX make unsafe.)
+LAUNCH = """
+import os, resource, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+if limit := int(sys.argv[1]):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+
+
+def start(command_env, *arguments, file_size=0):
+    """Start `python run.py ARGUMENTS`, do not wait; limit the size of files to some."""
     return subprocess.Popen(
-        [sys.executable, "run.py", *arguments],
+        [sys.executable, "-c", LAUNCH, str(file_size), "run.py", *arguments],
         cwd=ROOT,
         env=command_env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        **kwargs,
     )
 
 
@@ -195,15 +205,9 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
     The smaller one hits the first figure, the larger one a checkpoint.
     """
 
-    def limit_file_size():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
     # Compiled programs are files too.
     env = {k: v for k, v in command_env.items() if k != "JAX_COMPILATION_CACHE_DIR"}
-    with start(
-        env, *QUICK, f"--workdir={tmp_path}", preexec_fn=limit_file_size
-    ) as process:
+    with start(env, *QUICK, f"--workdir={tmp_path}", file_size=limit) as process:
         output, _ = process.communicate()
     assert process.returncode == 1, output
     assert "File too large" in output or "EFBIG" in output, output
