@@ -15,7 +15,7 @@ run: $(VENV)/installed  ## set up, then train LeNet-5 on the embedded digits (a 
 test: $(VENV)/installed check  ## set up, then every check
 	$(BIN)/python -m pytest -n 2
 
-check: $(VENV)/installed
+check: $(VENV)/installed  ## formatter, linter and type checker
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
@@ -33,9 +33,10 @@ clean:  ## remove the environments; run folders and downloaded data stay
 
 # The stamp is written last, so that an installation broken off is done again.
 $(VENV)/installed: requirements.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mnist_jax needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade --editable ".[dev]"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mnist_jax needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	@echo "Setting up $(VENV) (a minute or two; only this time) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade --editable ".[dev]"
 	touch $@
 
 .venv-oldest/installed: requirements.txt pyproject.toml tests/oldest.txt
