@@ -68,7 +68,7 @@ def run(
     _check_device()
     dataset = data.load(config.data)
     for index, phase in enumerate(config.phases):
-        loop.check_phase(phase, index, train_size=len(dataset.train))
+        loop.check_batch_size(phase, index, train_size=len(dataset.train))
 
     with folder.lock(), console.log_to(folder.log):
         folder.check_config(config)  # again, now that nobody else writes it
@@ -97,7 +97,11 @@ def check(
         raise UserError(f"--config.seed={config.seed}: must be 0..2**32-1.")
     if not config.phases:
         raise UserError("--config.phases is empty: there is nothing to train.")
-    optimizers = [optimizer.create(phase.optimizer) for phase in config.phases]
+    optimizers = []
+    for index, phase in enumerate(config.phases):
+        loop.check_phase(phase, index)
+        flag = f"--config.phases[{index}].optimizer"
+        optimizers.append(optimizer.create(phase.optimizer, flag=flag))
     monitors.make_update_best(monitor=config.best.monitor)
     if config.test_weights not in ("last", "best"):
         raise UserError(

@@ -289,10 +289,15 @@ def test_lost_checkpoints_are_no_reason_to_start_again(
         (("steps_per_call",), -1, "must be at least 1"),
         (("phases",), (), "nothing to train"),
         (("phases", 0, "epochs"), 0, r"phases\[0\].epochs=0: must be at least 1"),
-        (("phases", 0, "batch_size"), 0, "must be in 1..64"),
-        (("phases", 0, "batch_size"), 65, "must be in 1..64"),
+        (
+            ("phases", 0, "batch_size"),
+            0,
+            r"phases\[0\].batch_size=0: must be at least 1",
+        ),
+        (("phases", 0, "batch_size"), 65, "only 64 images to train on"),
         (("phases", 0, "start_from"), "first", 'must be "last" or "best"'),
-        (("phases", 0, "optimizer", "name"), "sdg", "known: adam"),
+        (("phases", 0, "optimizer", "name"), "sdg", r"phases\[0\].*known: adam"),
+        (("phases", 0, "optimizer", "eps"), 0.0, r"phases\[0\].optimizer.eps=0.0"),
     ],
 )
 def test_a_bad_config_is_refused_before_anything_is_written(

@@ -53,23 +53,32 @@ class NonFiniteLossError(UserError):
     """The loss became NaN or infinite: going on would train nothing."""
 
 
-def check_phase(phase: Config, index: int, *, train_size: int) -> None:
-    """Refuse a phase that cannot be trained.
+def check_phase(phase: Config, index: int) -> None:
+    """Refuse a phase that can be trained on no data.
 
     Raises:
-        UserError: no epochs, or a batch that is empty or larger than the training set.
+        UserError: no epochs, no images in a batch, or weights that there are not.
     """
     flag = f"--config.phases[{index}]"
-    if phase.epochs < 1:
-        raise UserError(f"{flag}.epochs={phase.epochs}: must be at least 1.")
-    if not 1 <= phase.batch_size <= train_size:
-        raise UserError(
-            f"{flag}.batch_size={phase.batch_size}: must be in 1..{train_size}, the "
-            "number of training images."
-        )
+    for name in ("epochs", "batch_size"):
+        if phase[name] < 1:
+            raise UserError(f"{flag}.{name}={phase[name]}: must be at least 1.")
     if phase.start_from not in ("last", "best"):
         raise UserError(
             f'{flag}.start_from={phase.start_from}: must be "last" or "best".'
+        )
+
+
+def check_batch_size(phase: Config, index: int, *, train_size: int) -> None:
+    """Refuse a batch that the training set cannot fill even once.
+
+    Raises:
+        UserError: with both sizes.
+    """
+    if phase.batch_size > train_size:
+        raise UserError(
+            f"--config.phases[{index}].batch_size={phase.batch_size}: there are only "
+            f"{train_size} images to train on."
         )
 
 

@@ -18,24 +18,28 @@ OPTIMIZERS: dict[str, Callable[[Config], optax.GradientTransformation]] = {
 }
 
 
-def create(config: Config) -> optax.GradientTransformation:
+def create(config: Config, *, flag: str = "optimizer") -> optax.GradientTransformation:
     """Build the optimizer that `config` (a phase's `optimizer`) describes.
+
+    Args:
+        config: its name and its numbers.
+        flag: what messages call it.
 
     Raises:
         UserError: an unknown name, or a number out of its range.
     """
     if config.name not in OPTIMIZERS:
         known = ", ".join(sorted(OPTIMIZERS))
-        raise UserError(f"optimizer.name={config.name}: unknown (known: {known}).")
+        raise UserError(f"{flag}.name={config.name}: unknown (known: {known}).")
     if not config.learning_rate > 0:
         raise UserError(
-            f"optimizer.learning_rate={config.learning_rate}: must be above 0."
+            f"{flag}.learning_rate={config.learning_rate}: must be above 0."
         )
     for name in ("b1", "b2"):
         if not 0 <= config[name] < 1:
             raise UserError(
-                f"optimizer.{name}={config[name]}: must be at least 0 and below 1."
+                f"{flag}.{name}={config[name]}: must be at least 0 and below 1."
             )
     if not config.eps > 0:
-        raise UserError(f"optimizer.eps={config.eps}: must be above 0.")
+        raise UserError(f"{flag}.eps={config.eps}: must be above 0.")
     return OPTIMIZERS[config.name](config)
