@@ -83,7 +83,8 @@ def test_a_terminal_has_a_bar_with_epoch_loss_and_time_left(terminal):
 def test_a_resumed_run_counts_only_what_is_left_for_the_time(terminal):
     with console.TrainingProgress(terminal, epochs=4, done=3) as progress:
         progress.steps_done(4, 5, 10, 0.125)
-    assert "epoch 4/4" in written(terminal) and "5/10" in written(terminal)
+    assert "epoch 4/4" in written(terminal)
+    assert re.search(r"(?<!\d)5/10", written(terminal))
 
 
 def test_no_terminal_no_bar(pipe):
