@@ -54,7 +54,7 @@ class NonFiniteLossError(UserError):
 
 
 def check_phase(phase: Config, index: int) -> None:
-    """Refuse a phase that can be trained on no data.
+    """Refuse a phase that cannot be trained, whatever the data.
 
     Raises:
         UserError: no epochs, no images in a batch, or weights that there are not.
