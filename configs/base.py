@@ -33,9 +33,9 @@ def get_phase() -> Config:
     phase.optimizer.b1 = 0.9
     phase.optimizer.b2 = 0.999
     # Keras's value, but Keras adds it before the bias correction of the second moment
-    # and optax after: Keras's is in effect larger by 1 / sqrt(1 - b2**step), 32 times at the
-    # first step and 1.3 times at the thousandth. Near enough: it matters only where
-    # gradients are not much larger than 1e-6.
+    # and optax after: Keras's is in effect larger by 1 / sqrt(1 - b2**step), 32 times
+    # at the first step and 1.3 times at the thousandth. Near enough: it matters only
+    # where gradients are not much larger than 1e-6.
     phase.optimizer.eps = 1e-7
     return phase.lock()
 

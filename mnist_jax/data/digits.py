@@ -25,9 +25,9 @@ _ENLARGE = 4
 def load() -> tuple[Split, Split]:
     """Return the embedded digits: 1,438 to train on, and every fifth, 359, as test.
 
-    Both parts keep the file's order. The choice matters: with the last fifth as the test
-    set the quickstart gets 0.93 instead of 0.98, perhaps since neighbours in the file
-    are of the same hand. So this is an easy test set, good for trying things out.
+    Both parts keep the file's order. The choice matters: with the last fifth as the
+    test set the quickstart gets 0.93 instead of 0.98, perhaps since neighbours in the
+    file are of the same hand. So this is an easy test set, good for trying things out.
     """
     pixels, targets = load_digits(return_X_y=True)
     counts = np.asarray(pixels).reshape(-1, 8, 8)
@@ -43,8 +43,9 @@ def load() -> tuple[Split, Split]:
 def _enlarge(counts: Float[np.ndarray, "8 8"]) -> Float[np.ndarray, "40 40"]:
     """Undo the counting as well as can be.
 
-    The strokes stay softer than MNIST's. Sharpening them closes the holes of the eights,
-    and a contrast of 1.5 already cost LeNet-5 half a point of validation accuracy.
+    The strokes stay softer than MNIST's. Sharpening them closes the holes of the
+    eights, and a contrast of 1.5 already cost LeNet-5 half a point of validation
+    accuracy.
 
     Args:
         counts: black pixels in each block of 4x4, 0..16.
