@@ -237,3 +237,16 @@ def test_digest_depends_on_every_part_of_a_tree():
 def test_a_record_is_json(saved, folder):
     record = json.loads((folder / "last" / "4" / "record" / "metadata").read_text())
     assert record["epochs"] == 4
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(
+    saved, folder, open_checkpoints, monkeypatch
+):
+    checkpoints = open_checkpoints()
+    usage = shutil.disk_usage(folder)._replace(free=1_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(
+        checkpoint.CheckpointError, match="No space left on device .0.0 MB free"
+    ):
+        checkpoints.save(5, make_state(5, 2), {"epochs": 5})
+    assert numbers(folder / "last") == [3, 4]

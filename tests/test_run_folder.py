@@ -136,3 +136,15 @@ def test_written_files_can_be_read_by_whom_the_umask_lets(tmp_path):
     files.write_text(tmp_path / "text", "é")
     assert (tmp_path / "text").stat().st_mode == reference.stat().st_mode
     assert (tmp_path / "text").read_text(encoding="utf-8") == "é"
+
+
+def test_what_a_kill_left_half_written_is_removed_and_nothing_else(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.figures.mkdir()
+    kept = [folder.log, folder.figures / "curves.png", tmp_path / "notes.tmp"]
+    left = [tmp_path / ".results.json.x1.tmp", folder.figures / ".curves.png.x2.tmp"]
+    for path in kept + left:
+        path.write_text("")
+    with folder.lock():
+        assert all(path.exists() for path in kept)
+        assert not any(path.exists() for path in left)
