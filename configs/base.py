@@ -6,8 +6,11 @@ Any field can be overridden on the command line, e.g. `--config.seed=3` or
 it is an error.
 """
 
+from collections.abc import Callable, Mapping
+
 from ml_collections import config_dict
 
+from mnist_jax.errors import UserError
 from mnist_jax.typing import Config
 
 
@@ -26,17 +29,80 @@ def get_phase() -> Config:
     phase.start_from = "last"
 
     phase.optimizer = config_dict.ConfigDict()
-    # One of mnist_jax.training.optimizer.OPTIMIZERS.
+    # One of mnist_jax.training.optimizer.OPTIMIZERS: "adam", "adamw", "rmsprop" (all
+    # three with Keras's arithmetic, the place of epsilon included) or "sgd".
     phase.optimizer.name = "adam"
+    # The largest that the schedule gives; for "constant", the only one.
     phase.optimizer.learning_rate = 1e-3
-    # Decay rates of the first and the second moment.
+    # Adam and AdamW: decay rates of the first and the second moment.
     phase.optimizer.b1 = 0.9
     phase.optimizer.b2 = 0.999
-    # Keras's value, but Keras adds it before the bias correction of the second moment
-    # and optax after: Keras's is in effect larger by 1 / sqrt(1 - b2**step), 32 times
-    # at the first step and 1.3 times at the thousandth. Near enough: it matters only
-    # where gradients are not much larger than 1e-6.
+    # Adam, AdamW, RMSprop: added to the root of the second moment. Keras's default.
     phase.optimizer.eps = 1e-7
+    # RMSprop: decay rate of the squared gradient's mean, Keras's `rho`, and whether eps
+    # is added within the root, as Keras does since 2022, or to it, as it did before.
+    phase.optimizer.decay = 0.9
+    phase.optimizer.eps_in_sqrt = False
+    # SGD.
+    phase.optimizer.momentum = 0.0
+    phase.optimizer.nesterov = False
+    # AdamW: share of a kernel, times the learning rate, that goes each step. Biases and
+    # BatchNorm's parameters do not decay.
+    phase.optimizer.weight_decay = 0.0
+    # Gradients whose norm (of all together) is larger are scaled to it. 0: as they are.
+    phase.optimizer.clip_norm = 0.0
+
+    # How the learning rate moves from step to step of the phase.
+    phase.schedule = config_dict.ConfigDict()
+    # One of mnist_jax.training.schedules.SCHEDULES: "constant", "cosine", "one_cycle"
+    # or "exponential".
+    phase.schedule.name = "constant"
+    # Epochs (or a part of one) in which it first grows linearly from almost 0. They
+    # are a part of the phase's epochs. "one_cycle" warms up by itself.
+    phase.schedule.warmup_epochs = 0.0
+    # "cosine", "one_cycle": what it comes down to, as a share of the largest.
+    phase.schedule.final_factor = 0.0
+    # "one_cycle": share of the phase in which the learning rate grows, and the first
+    # step's learning rate as a share of the largest.
+    phase.schedule.rising = 0.3
+    phase.schedule.first_factor = 0.04
+    # "exponential": what an epoch multiplies the learning rate by.
+    phase.schedule.decay_rate = 0.95
+
+    # Lower the learning rate when a figure gets no better, as Keras's ReduceLROnPlateau
+    # does; multiplies whatever the schedule gives.
+    phase.plateau = config_dict.ConfigDict()
+    # "none", "train_loss", "val_loss" or "val_accuracy".
+    phase.plateau.monitor = "none"
+    # Epochs without improvement before a reduction.
+    phase.plateau.patience = 3
+    # What a reduction multiplies the learning rate by.
+    phase.plateau.factor = 0.5
+    # What counts as an improvement: more than this, absolutely.
+    phase.plateau.min_delta = 1e-4
+    # Epochs after a reduction that are not counted.
+    phase.plateau.cooldown = 0
+    # The learning rate's floor.
+    phase.plateau.min_learning_rate = 0.0
+
+    # End the phase when a figure gets no better, as Keras's EarlyStopping does.
+    phase.early_stopping = config_dict.ConfigDict()
+    # "none", "train_loss", "val_loss" or "val_accuracy".
+    phase.early_stopping.monitor = "none"
+    # Epochs without improvement before the end.
+    phase.early_stopping.patience = 6
+    # What counts as an improvement: more than this, absolutely.
+    phase.early_stopping.min_delta = 0.0
+    # Whether the phase ends with the weights of its best epoch by this monitor, however
+    # it ends. Otherwise with those of its last.
+    phase.early_stopping.restore_best = False
+
+    # Share of the label that is spread evenly over all ten digits, in training.
+    phase.label_smoothing = 0.0
+    # Decay rate of an exponential moving average of the weights (and of BatchNorm's
+    # statistics), which is then what validation, the best epoch and the test use.
+    # Smaller in the first steps: min(ema_decay, (1 + step) / (10 + step)). 0: none.
+    phase.ema_decay = 0.0
     return phase.lock()
 
 
@@ -70,6 +136,28 @@ def get_config() -> Config:
     # runs with different seeds are compared on the same split.
     config.data.split_seed = 0
 
+    # Random changes of the training images, drawn anew each step. Off where 0.
+    config.augment = config_dict.ConfigDict()
+    # Degrees to either side.
+    config.augment.rotation = 0.0
+    # Rows and columns by factors of their own, from 1 - zoom to 1 + zoom.
+    config.augment.zoom = 0.0
+    # Share of the height and of the width, to either side, not in whole pixels.
+    config.augment.shift = 0.0
+    # Degrees to either side.
+    config.augment.shear = 0.0
+    # What the warp turns about: "image", the middle of the image, or "report", half a
+    # pixel further down and right, as the Keras that the report used had it.
+    config.augment.centre = "image"
+    # Elastic deformation: standard deviation of the displacements in pixels, and the
+    # width of the Gaussian that smoothes them, in pixels.
+    config.augment.elastic = 0.0
+    config.augment.elastic_smoothness = 4.0
+    # Share of the images in which a rectangle is filled with noise, and the rectangle's
+    # area, from and to, as a share of the image's.
+    config.augment.erasing = 0.0
+    config.augment.erasing_area = (0.02, 0.2)
+
     # The stretches of training, one after the other.
     config.phases = (get_phase(),)
 
@@ -81,10 +169,36 @@ def get_config() -> Config:
     # Whose test accuracy is the run's result: the "last" epoch's weights or the "best".
     # Both are evaluated; which one counts is said here, before the test set is seen.
     config.test_weights = "last"
+    # Test accuracy that the report gives for this network, for the table of results; 0:
+    # it gives none.
+    config.report_accuracy = 0.0
     # Images a call in evaluation; changes speed and memory, not results.
     config.eval_batch_size = 1000
     # Training steps in one call to the device, as one `lax.scan`. 0: chosen by backend:
     # 1 on the CPU, where XLA runs convolution gradients inside a loop 25 to 100 times
     # slower; a whole epoch on an accelerator.
     config.steps_per_call = 0
+    return config
+
+
+def with_variant(
+    config: Config, variant: str, variants: Mapping[str, Callable[[Config], None]]
+) -> Config:
+    """Return the config, changed by the variant that `--config=FILE:VARIANT` names.
+
+    Args:
+        config: of the experiment; its name gets "-" and the variant's.
+        variant: what stands after the colon; empty for none.
+        variants: the known ones, each a function that changes a config.
+
+    Raises:
+        UserError: there is no such variant.
+    """
+    if not variant:
+        return config
+    if variant not in variants:
+        known = ", ".join(variants)
+        raise UserError(f"{config.name}:{variant}: no such variant (known: {known}).")
+    variants[variant](config)
+    config.name = f"{config.name}-{variant}"
     return config

@@ -12,10 +12,10 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 from rich.console import Console
 
 from mnist_jax import (
+    augment,
     checkpoint,
     console,
     data,
@@ -29,7 +29,8 @@ from mnist_jax import (
 from mnist_jax.errors import UserError
 from mnist_jax.resume import Record
 from mnist_jax.run_folder import RunFolder, to_json
-from mnist_jax.training import loop, monitors, optimizer, state
+from mnist_jax.training import loop, monitors, state
+from mnist_jax.training.phase import Phase, check_batch_size
 from mnist_jax.training.state import TrainState
 from mnist_jax.training.step import Batch
 from mnist_jax.typing import Config
@@ -58,7 +59,7 @@ def run(
             not finite.
     """
     terminal = terminal or console.start()
-    model, optimizers = check(config)
+    model, phases = check(config)
     folder = RunFolder(workdir)
     folder.check_config(config)
     if (results := folder.read_results()) and folder.report.exists():
@@ -67,8 +68,8 @@ def run(
         return results
     _check_device()
     dataset = data.load(config.data)
-    for index, phase in enumerate(config.phases):
-        loop.check_batch_size(phase, index, train_size=len(dataset.train))
+    for index, phase in enumerate(phases):
+        check_batch_size(phase, index, train_size=len(dataset.train))
 
     with folder.lock(), console.log_to(folder.log):
         folder.check_config(config)  # again, now that nobody else writes it
@@ -76,7 +77,7 @@ def run(
         if results is None:
             _describe(config, folder, model, dataset)
             trained, record = train(
-                config, folder, model, optimizers, dataset, terminal=terminal
+                config, folder, model, phases, dataset, terminal=terminal
             )
             results = test(config, folder, model, dataset, trained, record)
         report.write(folder.path, dataset.test.images)
@@ -86,7 +87,7 @@ def run(
 
 def check(
     config: Config,
-) -> tuple[models.Model, list[optax.GradientTransformation]]:
+) -> tuple[models.Model, list[Phase]]:
     """Build what the config names, and refuse what can be refused before any work.
 
     Raises:
@@ -97,12 +98,12 @@ def check(
         raise UserError(f"--config.seed={config.seed}: must be 0..2**32-1.")
     if not config.phases:
         raise UserError("--config.phases is empty: there is nothing to train.")
-    optimizers = []
-    for index, phase in enumerate(config.phases):
-        loop.check_phase(phase, index)
-        flag = f"--config.phases[{index}].optimizer"
-        optimizers.append(optimizer.create(phase.optimizer, flag=flag))
-    monitors.make_update_best(monitor=config.best.monitor)
+    phases = [
+        Phase.from_config(fields, flag=f"--config.phases[{index}]")
+        for index, fields in enumerate(config.phases)
+    ]
+    augment.create(config.augment)
+    monitors.check_monitor(config.best.monitor, "--config.best.monitor")
     if config.test_weights not in ("last", "best"):
         raise UserError(
             f'--config.test_weights={config.test_weights}: must be "last" or "best".'
@@ -116,14 +117,14 @@ def check(
             f"--config.steps_per_call={config.steps_per_call}: must be at least 1, or "
             "0 to let the backend choose."
         )
-    return model, optimizers
+    return model, phases
 
 
 def train(
     config: Config,
     folder: RunFolder,
     model: models.Model,
-    optimizers: list[optax.GradientTransformation],
+    phases: list[Phase],
     dataset: data.Dataset,
     *,
     terminal: Console,
@@ -140,30 +141,26 @@ def train(
         current, record = resume.restore_or_begin(
             folder,
             checkpoints,
-            lambda phase: state.create(*model.init(keys.init), optimizers[phase]),
+            lambda index: state.create(*model.init(keys.init), phases[index]),
         )
         before = record.seconds
         train_data, val_data = _on_device(dataset.train), _on_device(dataset.val)
         with console.TrainingProgress(
             terminal,
-            epochs=sum(phase.epochs for phase in config.phases),
+            epochs=sum(phase.epochs for phase in phases),
             done=record.epoch,
         ) as progress:
-            for index in range(record.phase, len(config.phases)):
-                phase = config.phases[index]
+            for index in range(record.phase, len(phases)):
+                phase = phases[index]
                 if index > record.phase:
                     record.phase, record.phase_epochs = index, 0
-                    current = state.begin_phase(
-                        current,
-                        optimizers[index],
-                        from_best=phase.start_from == "best",
-                    )
+                    current = state.begin_phase(current, phase)
                 trainer = loop.Trainer(
                     apply_fn=model.apply,
-                    optimizer=optimizers[index],
+                    phase=phase,
                     data=train_data,
                     val=val_data,
-                    batch_size=phase.batch_size,
+                    augment_fn=augment.create(config.augment),
                     eval_batch_size=config.eval_batch_size,
                     steps_per_call=config.steps_per_call,
                     monitor=config.best.monitor,
@@ -171,8 +168,10 @@ def train(
                     listener=progress,
                 )
                 while record.phase_epochs < phase.epochs:
+                    if current.early_stopping.stopped:
+                        LOGGER.info(_stop_line(phase, current))
+                        break
                     current, records = trainer.run_epoch(current, record.epoch + 1)
-                    records[0]["learning_rate"] = phase.optimizer.learning_rate
                     records = [{"phase": phase.name} | entry for entry in records]
                     record.history += records
                     record.phase_epochs += 1
@@ -181,6 +180,7 @@ def train(
                     checkpoints.save(record.epoch, current, dataclasses.asdict(record))
                     folder.append_metrics(records)
                     LOGGER.info(_epoch_line(records, current))
+                current = state.end_phase(current, phase)
         return current, record
     finally:
         checkpoints.close()
@@ -309,6 +309,15 @@ def _epoch_line(records: list[dict[str, Any]], current: TrainState) -> str:
         f"val loss {val['loss']:.4f} accuracy {val['accuracy']:.4f}  "
         f"{train['seconds']:.1f} s  {train['images_per_second']:,.0f} images/s{best}"
     )
+
+
+def _stop_line(phase: Phase, current: TrainState) -> str:
+    fields = phase.config.early_stopping
+    line = f"{fields.monitor} has not improved for {fields.patience} epochs: stopped."
+    if phase.early_stopping.restore_best:
+        epoch = int(current.early_stopping.best.epoch)
+        line += f" The weights of epoch {epoch} are restored."
+    return line
 
 
 def _say_result(folder: RunFolder, results: dict[str, Any]) -> None:

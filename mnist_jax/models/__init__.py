@@ -14,11 +14,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mnist_jax.errors import UserError
+from mnist_jax.models.double_cnn import DoubleCNN
 from mnist_jax.models.lenet5 import LeNet5
+from mnist_jax.models.triple_cnn import TripleCNN
 from mnist_jax.typing import Config, Tree
 
 MODELS: dict[str, type[nn.Module]] = {
+    "double_cnn": DoubleCNN,
     "lenet5": LeNet5,
+    "triple_cnn": TripleCNN,
 }
 
 

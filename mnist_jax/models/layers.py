@@ -2,19 +2,115 @@
 
 Keras starts kernels from Glorot's uniform distribution and biases from zero where Flax
 would draw kernels from LeCun's normal distribution. Strides of a pool are its window
-here, as in Keras; in Flax they would be 1.
+here, as in Keras; in Flax they would be 1. Keras's BatchNorm has a larger epsilon.
+
+Some operations have a second form for the CPU, where XLA's own is slow. Each gives the
+same numbers to rounding (tests/models/test_layers.py), is chosen by `_on_cpu` when a
+function is traced, and can be taken out by deleting its branch. The times beside them
+are of one step's share, batch 86, on two x86 cores with AVX-512, jax 0.10.2.
 """
 
 import functools
 
 import flax.linen as nn
-from jaxtyping import Array, Float
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, PRNGKeyArray
 
 # Glorot and Bengio, 2010: https://proceedings.mlr.press/v9/glorot10a.html
 _KERNEL_INIT = nn.initializers.glorot_uniform()
 
-Conv = functools.partial(nn.Conv, kernel_init=_KERNEL_INIT)
+
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
+
+
+def conv(
+    images: Float[Array, "batch height width channels_in"],
+    kernel: Float[Array, "kernel_height kernel_width channels_in channels_out"],
+    window_strides: tuple[int, ...],
+    padding: list[tuple[int, int]] | str,
+    **options: object,
+) -> Float[Array, "batch height_out width_out channels_out"]:
+    """Convolve as `lax.conv_general_dilated` does, of which these are the arguments.
+
+    On the CPU one grey channel is convolved as patches times a matrix: forward and
+    kernel gradient of 28x28x1 -> 32 maps by 5x5 take 2.6 ms instead of 4.5.
+    """
+    plain = all(stride == 1 for stride in window_strides)
+    if not (_on_cpu() and plain and kernel.shape[2] == 1):
+        return lax.conv_general_dilated(
+            images, kernel, window_strides, padding, **options
+        )
+    return _conv_by_patches(images, kernel, padding)
+
+
+def _conv_by_patches(
+    images: Float[Array, "batch height width channels_in"],
+    kernel: Float[Array, "kernel_height kernel_width channels_in channels_out"],
+    padding: list[tuple[int, int]] | str,
+) -> Float[Array, "batch height_out width_out channels_out"]:
+    """Convolve with stride 1 as one product of matrices.
+
+    The patches are shifted slices: `lax.conv_general_dilated_patches` is itself a
+    convolution, and a slow one.
+    """
+    rows, columns, channels_in, channels_out = kernel.shape
+    pads = (
+        lax.padtype_to_pads(images.shape[1:3], (rows, columns), (1, 1), padding)
+        if isinstance(padding, str)
+        else padding
+    )
+    padded = jnp.pad(images, ((0, 0), *pads, (0, 0)))
+    height, width = padded.shape[1] - rows + 1, padded.shape[2] - columns + 1
+    patches = jnp.concatenate(
+        [
+            padded[:, row : row + height, column : column + width]
+            for row in range(rows)
+            for column in range(columns)
+        ],
+        axis=-1,
+    )
+    matrix = kernel.reshape(rows * columns * channels_in, channels_out)
+    return patches @ matrix
+
+
+Conv = functools.partial(nn.Conv, kernel_init=_KERNEL_INIT, conv_general_dilated=conv)
 Dense = functools.partial(nn.Dense, kernel_init=_KERNEL_INIT)
+# Ioffe and Szegedy, 2015: https://arxiv.org/abs/1502.03167
+BatchNorm = functools.partial(nn.BatchNorm, momentum=0.99, epsilon=1e-3)
+
+
+class Dropout(nn.Module):
+    """Zero a share of the inputs in training and scale up the others.
+
+    As `nn.Dropout`, but a rate in whole 256ths draws 8 random bits for each input
+    instead of 32: on the CPU the draws of the double CNN take X ms instead of Y.
+
+    Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov: "Dropout: a simple way to
+    prevent neural networks from overfitting", JMLR 15, 2014.
+
+    Attributes:
+        rate: the share that is zeroed, 0 <= rate < 1.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*shape"], *, train: bool) -> Array:
+        """Drop inputs at random if `train`; the random stream is `dropout`."""
+        if not train or self.rate == 0:
+            return x
+        keep = draw_mask(self.make_rng("dropout"), 1 - self.rate, x.shape)
+        return jnp.where(keep, x / (1 - self.rate), 0)
+
+
+def draw_mask(key: PRNGKeyArray, share: float, shape: tuple[int, ...]) -> Array:
+    """Draw booleans, each True with probability `share`, exactly."""
+    if (share * 256).is_integer():
+        return jax.random.bits(key, shape, jnp.uint8) < int(share * 256)
+    return jax.random.bernoulli(key, share, shape)
 
 
 def average_pool(
@@ -25,3 +121,23 @@ def average_pool(
     Rows and columns beyond the last whole window are left out.
     """
     return nn.avg_pool(x, window_shape=(size, size), strides=(size, size))
+
+
+def max_pool(
+    x: Float[Array, "batch height width channels"], size: int
+) -> Float[Array, "batch height_out width_out channels"]:
+    """Take the largest of windows of `size` x `size` that do not overlap.
+
+    Rows and columns beyond the last whole window are left out.
+
+    On the CPU the windows become axes: the gradient of `reduce_window` takes 27 ms for
+    86x28x28x32, that of a maximum over two axes 2.3. Equal largest values share the
+    gradient there, where `reduce_window` gives it to the first; after a ReLU, whose own
+    gradient is 0 where windows are all 0, that comes to the same.
+    """
+    if not _on_cpu():
+        return nn.max_pool(x, window_shape=(size, size), strides=(size, size))
+    batch, height, width, channels = x.shape
+    rows, columns = height // size, width // size
+    x = x[:, : rows * size, : columns * size]
+    return x.reshape(batch, rows, size, columns, size, channels).max(axis=(2, 4))

@@ -8,14 +8,14 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Float, Integer, UInt8
 
 from mnist_jax.errors import UserError
 from mnist_jax.files import write_text
 from mnist_jax.report import page
 from mnist_jax.report.inputs import read_predictions, read_run
 
-__all__ = ["write", "write_samples"]
+__all__ = ["write", "write_augmented", "write_samples"]
 
 
 def write(run_folder: Path, test_images: UInt8[np.ndarray, "n h w 1"]) -> None:
@@ -84,6 +84,31 @@ def write_samples(
     """
     figures = _load_figures()
     figures.save(figures.samples(images, labels), _figure_path(run_folder, "samples"))
+
+
+def write_augmented(
+    run_folder: Path,
+    images: UInt8[np.ndarray, "rows h w c"],
+    augmented: UInt8[np.ndarray, "rows columns h w c"]
+    | Float[np.ndarray, "rows columns h w c"],
+    labels: Integer[np.ndarray, " rows"] | None = None,
+) -> None:
+    """Write figures/augmented.png: images, and what augmentation makes of each.
+
+    Args:
+        run_folder: Created if it does not exist.
+        images: uint8 [rows, H, W, C] in 0..255, as they are stored. Only the first
+            channel is shown.
+        augmented: Several versions of each image: [rows, columns, H, W, C], uint8 in
+            0..255 or floating-point in 0..1.
+        labels: integers [rows], shown at the left if they are given.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    figures = _load_figures()
+    figure = figures.augmented(images, augmented, labels)
+    figures.save(figure, _figure_path(run_folder, "augmented"))
 
 
 def _figure_path(run_folder: Path, name: str) -> Path:

@@ -16,6 +16,7 @@ from mnist_jax.evaluation import Mistakes, most_confident_mistakes
 from mnist_jax.files import atomic_writer
 from mnist_jax.report.curves import curves
 from mnist_jax.report.style import (
+    DPI,
     INK,
     MUTED,
     STYLE,
@@ -26,13 +27,14 @@ from mnist_jax.report.style import (
     shorten,
 )
 
-__all__ = ["confusion_matrix", "curves", "mistakes", "samples", "save"]
+__all__ = ["augmented", "confusion_matrix", "curves", "mistakes", "samples", "save"]
 
 SAMPLES_PER_CLASS = 15
 MISTAKES_SHOWN = 25
 MISTAKES_PER_ROW = 5
 
 _GAP = 2  # Pixels of the original size between two samples.
+_LARGEST_PIXEL = 3  # Of an image of few versions, in pixels of the figure.
 _DIAGONAL = "#dbe7f3"
 
 
@@ -73,6 +75,50 @@ def samples(
     axes.set_yticks((np.arange(len(classes)) + 0.5) * row_height - 0.5, classes)
     axes.tick_params(length=0, labelsize=11, labelcolor=INK)
     axes.spines[:].set_visible(False)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def augmented(
+    images: UInt8[np.ndarray, "rows h w c"],
+    versions: UInt8[np.ndarray, "rows columns h w c"]
+    | Float[np.ndarray, "rows columns h w c"],
+    labels: Integer[np.ndarray, " rows"] | None = None,
+) -> Figure:
+    """Draw each image at the left, and beside it what augmentation makes of it.
+
+    Args:
+        images: uint8 [rows, H, W, C] in 0..255, 255 is ink. Only the first channel is
+            shown.
+        versions: [rows, columns, H, W, C], uint8 in 0..255 or floating-point in 0..1.
+        labels: integers [rows], or None: no labels at the rows.
+    """
+    if versions.dtype != np.uint8:
+        versions = np.round(versions * 255)
+    originals, beside = _tile(images[:, None, ..., 0]), _tile(versions[..., 0])
+    left, top, gap = 0.4, 0.78, 0.2
+    room = (WIDTH - left - gap - 0.1) * DPI / (originals.shape[1] + beside.shape[1])
+    # All pixels of a digit are equally large, unless they are too many for the width.
+    pixel = min(int(room), _LARGEST_PIXEL) if room >= 1 else room
+    height = originals.shape[0] * pixel / DPI
+    figure = new_figure(top + height + 0.1)
+    title = "What augmentation makes of a digit, drawn anew each time"
+    place_text(figure, left=left, top=0.16, text=title, size=10)
+    note = "at the left the digit as it is stored, beside it as training may see it"
+    place_text(figure, left=left, top=0.45, text=note, size=8.5, color=MUTED)
+    for sheet in (originals, beside):
+        width = sheet.shape[1] * pixel / DPI
+        axes = place_axes(figure, left=left, top=top, width=width, height=height)
+        axes.imshow(sheet, cmap="gray_r", vmin=0, vmax=255, aspect="auto")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        left += width + gap
+    if labels is not None:
+        row_height = originals.shape[0] / len(images)
+        places = (np.arange(len(images)) + 0.5) * row_height - 0.5
+        figure.axes[0].set_yticks(places, labels)
+        size = min(11.0, 0.9 * 72 * height / len(images))  # Points, 72 an inch.
+        figure.axes[0].tick_params(length=0, labelsize=size, labelcolor=INK)
     return figure
 
 
@@ -214,17 +260,19 @@ def _contact_sheet(
     classes: Integer[np.ndarray, " k"],
 ) -> UInt8[np.ndarray, "rows columns"]:
     """Return the first images of every class side by side in one."""
-    height, width = images.shape[1] + _GAP, images.shape[2] + _GAP
-    sheet = np.zeros((len(classes) * height, SAMPLES_PER_CLASS * width), np.uint8)
+    cells = np.zeros((len(classes), SAMPLES_PER_CLASS, *images.shape[1:3]), np.uint8)
     for row, label in enumerate(classes):
-        for column, index in enumerate(np.flatnonzero(labels == label)):
-            if column == SAMPLES_PER_CLASS:
-                break
-            top, left = row * height + _GAP // 2, column * width + _GAP // 2
-            sheet[top : top + height - _GAP, left : left + width - _GAP] = images[
-                index, ..., 0
-            ]
-    return sheet
+        first = images[labels == label][:SAMPLES_PER_CLASS, ..., 0]
+        cells[row, : len(first)] = first
+    return _tile(cells)
+
+
+def _tile(images: np.ndarray) -> UInt8[np.ndarray, "height width"]:
+    """Return images [rows, columns, H, W] in 0..255 as one, with gaps around each."""
+    edge = (_GAP // 2, _GAP // 2)
+    padded = np.pad(images.astype(np.uint8), ((0, 0), (0, 0), edge, edge))
+    rows, columns, height, width = padded.shape
+    return padded.swapaxes(1, 2).reshape(rows * height, columns * width)
 
 
 def _cell_colors(values: Float[np.ndarray, "k k"]) -> Float[np.ndarray, "k k 3"]:

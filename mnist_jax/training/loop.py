@@ -11,14 +11,15 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int32, PRNGKeyArray, UInt8
 
 from mnist_jax.errors import UserError
 from mnist_jax.training import monitors, step
+from mnist_jax.training.compiler import compiler_options
+from mnist_jax.training.phase import Phase
 from mnist_jax.training.state import TrainState
 from mnist_jax.training.step import Batch
-from mnist_jax.typing import Config, Tree
+from mnist_jax.typing import Tree
 
 ApplyFn = Callable[..., tuple[Array, Tree]]
 
@@ -53,35 +54,6 @@ class NonFiniteLossError(UserError):
     """The loss became NaN or infinite: going on would train nothing."""
 
 
-def check_phase(phase: Config, index: int) -> None:
-    """Refuse a phase that cannot be trained, whatever the data.
-
-    Raises:
-        UserError: no epochs, no images in a batch, or weights that there are not.
-    """
-    flag = f"--config.phases[{index}]"
-    for name in ("epochs", "batch_size"):
-        if phase[name] < 1:
-            raise UserError(f"{flag}.{name}={phase[name]}: must be at least 1.")
-    if phase.start_from not in ("last", "best"):
-        raise UserError(
-            f'{flag}.start_from={phase.start_from}: must be "last" or "best".'
-        )
-
-
-def check_batch_size(phase: Config, index: int, *, train_size: int) -> None:
-    """Refuse a batch that the training set cannot fill even once.
-
-    Raises:
-        UserError: with both sizes.
-    """
-    if phase.batch_size > train_size:
-        raise UserError(
-            f"--config.phases[{index}].batch_size={phase.batch_size}: there are only "
-            f"{train_size} images to train on."
-        )
-
-
 def epoch_order(
     key: PRNGKeyArray, epoch: int | Int32[Array, ""], *, size: int, batch_size: int
 ) -> Int32[Array, "steps batch"]:
@@ -105,10 +77,10 @@ class Trainer:
 
     Args:
         apply_fn: `Model.apply`.
-        optimizer: the phase's.
+        phase: what trains.
         data: the training set, on the device.
         val: the validation set, on the device.
-        batch_size: images a step.
+        augment_fn: changes the training images at random, if given.
         eval_batch_size: images a call in evaluation.
         steps_per_call: as `config.steps_per_call`.
         monitor: which figure says what the best epoch is.
@@ -120,10 +92,10 @@ class Trainer:
         self,
         *,
         apply_fn: ApplyFn,
-        optimizer: optax.GradientTransformation,
+        phase: Phase,
         data: Batch,
         val: Batch,
-        batch_size: int,
+        augment_fn: step.AugmentFn | None,
         eval_batch_size: int,
         steps_per_call: int,
         monitor: str,
@@ -131,14 +103,22 @@ class Trainer:
         listener: Listener,
     ):
         self._data, self._val, self._keys, self._listener = data, val, keys, listener
-        self._steps = len(data.labels) // batch_size
-        self._images_per_epoch = self._steps * batch_size
+        self._steps = phase.steps_per_epoch(len(data.labels))
+        self._images_per_epoch = self._steps * phase.batch_size
         self._chunk = min(
             self._steps,
             steps_per_call
             or default_steps_per_call(jax.default_backend(), self._steps),
         )
-        self._train_step = step.make_train_step(apply_fn=apply_fn, optimizer=optimizer)
+        learning_rate_fn = phase.learning_rate_fn(self._steps)
+        self._train_step = step.make_train_step(
+            apply_fn=apply_fn,
+            optimizer=phase.optimizer,
+            learning_rate_fn=learning_rate_fn,
+            augment_fn=augment_fn,
+            label_smoothing=phase.label_smoothing,
+            ema_decay=phase.ema_decay,
+        )
         self._predict = make_predict(apply_fn=apply_fn, batch_size=eval_batch_size)
         self._score = jax.jit(
             lambda logits, labels: (
@@ -146,10 +126,13 @@ class Trainer:
                 step.accuracy(logits, labels),
             )
         )
-        self._update_best = jax.jit(monitors.make_update_best(monitor=monitor))
+        self._learning_rate = jax.jit(
+            lambda state: learning_rate_fn(state.phase_step - 1) * state.plateau.scale
+        )
+        self._watch = jax.jit(make_watch(phase=phase, monitor=monitor))
         self._order = jax.jit(
             lambda epoch: epoch_order(
-                keys.order, epoch, size=len(data.labels), batch_size=batch_size
+                keys.order, epoch, size=len(data.labels), batch_size=phase.batch_size
             )
         )
         self._compiled: dict[int, Callable[..., Any]] = {}
@@ -157,7 +140,7 @@ class Trainer:
     def run_epoch(
         self, state: TrainState, epoch: int
     ) -> tuple[TrainState, list[dict[str, Any]]]:
-        """Train an epoch, validate, and keep the weights if they are the best so far.
+        """Train an epoch, validate, and let the monitors take note of it.
 
         Args:
             state: at the end of the epoch before; its buffers are given up.
@@ -173,21 +156,19 @@ class Trainer:
         begin = time.perf_counter()
         state, loss, accuracy = self._train(state, epoch)
         trained = time.perf_counter()
-        logits = self._predict(state.params, state.batch_stats, self._val.images)
+        logits = self._predict(*state.weights, self._val.images)
         val_loss, val_accuracy = self._score(logits, self._val.labels)
         if not np.isfinite(val_loss):
             raise NonFiniteLossError(
                 f"The validation loss became {val_loss} in epoch {epoch}. {_WAY_OUT}"
             )
-        metrics = {
+        learning_rate = float(self._learning_rate(state))
+        figures = {
             "train_loss": np.float32(loss),
             "val_loss": val_loss,
             "val_accuracy": val_accuracy,
         }
-        best = self._update_best(
-            state.best, metrics, np.int32(epoch), state.params, state.batch_stats
-        )
-        state = state.replace(best=best)
+        state = state.replace(**self._watch(state, figures, np.int32(epoch)))
         seconds = trained - begin
         records = [
             {
@@ -195,6 +176,7 @@ class Trainer:
                 "split": "train",
                 "loss": loss,
                 "accuracy": accuracy,
+                "learning_rate": learning_rate,
                 "seconds": seconds,
                 "images_per_second": self._images_per_epoch / seconds,
             },
@@ -256,12 +238,37 @@ class Trainer:
             train_steps = jax.jit(
                 step.make_train_steps(train_step=self._train_step, steps=length),
                 donate_argnums=0,
+                compiler_options=compiler_options(),
             )
             self._compiled[length] = train_steps.lower(
                 state, self._data, indices, np.int32(0), self._keys.step
             ).compile()
-        logits = self._predict(state.params, state.batch_stats, self._val.images)
+        logits = self._predict(*state.weights, self._val.images)
         jax.block_until_ready(self._score(logits, self._val.labels))
+
+
+def make_watch(
+    *, phase: Phase, monitor: str
+) -> Callable[[TrainState, monitors.Figures, Int32[Array, ""]], dict[str, Any]]:
+    """Build what happens at the end of an epoch: `watch(state, figures, epoch)`.
+
+    It returns the fields of the state that change: the three monitors.
+    """
+    update_best = monitors.make_update_best(monitor=monitor)
+
+    def watch(
+        state: TrainState, figures: monitors.Figures, epoch: Int32[Array, ""]
+    ) -> dict[str, Any]:
+        weights = state.weights
+        return {
+            "best": update_best(state.best, figures, epoch, *weights),
+            "plateau": phase.plateau.update(state.plateau, figures),
+            "early_stopping": phase.early_stopping.update(
+                state.early_stopping, figures, epoch, *weights
+            ),
+        }
+
+    return watch
 
 
 _WAY_OUT = (
@@ -284,7 +291,9 @@ def make_predict(
     Every image counts: the last batch is filled up with repetitions of the last image,
     whose logits are dropped, so that one compiled program serves all batches.
     """
-    eval_step = jax.jit(step.make_eval_step(apply_fn=apply_fn))
+    eval_step = jax.jit(
+        step.make_eval_step(apply_fn=apply_fn), compiler_options=compiler_options()
+    )
 
     def predict(
         params: Tree, batch_stats: Tree, images: UInt8[Array, "n h w c"]

@@ -1,12 +1,12 @@
 """Everything that a checkpoint must hold of the training, and nothing else."""
 
 import flax.struct
-import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int32
 
-from mnist_jax.training.monitors import Best
+from mnist_jax.training.monitors import Best, EarlyStopping, Plateau, copy
+from mnist_jax.training.phase import Phase
 from mnist_jax.typing import Tree
 
 
@@ -18,47 +18,84 @@ class TrainState(flax.struct.PyTreeNode):
 
     Attributes:
         step: steps done since the beginning of the run, through all phases.
+        phase_step: steps done in this phase.
         params: what the optimizer changes.
         batch_stats: BatchNorm's running statistics; empty without BatchNorm.
+        ema: moving averages of these two, as a pair; an empty tuple without.
         opt_state: the optimizer's.
-        best: the weights of the best epoch so far.
+        plateau: the learning rate's reductions in this phase.
+        early_stopping: whether this phase is to end.
+        best: the weights of the best epoch so far, through all phases.
     """
 
     step: Int32[Array, ""]
+    phase_step: Int32[Array, ""]
     params: Tree
     batch_stats: Tree
+    ema: tuple[Tree, ...]
     opt_state: optax.OptState
+    plateau: Plateau
+    early_stopping: EarlyStopping
     best: Best
 
+    @property
+    def weights(self) -> tuple[Tree, Tree]:
+        """The `(params, batch_stats)` to judge: the moving averages if there are."""
+        if self.ema:
+            params, batch_stats = self.ema
+            return params, batch_stats
+        return self.params, self.batch_stats
 
-def create(
-    params: Tree, batch_stats: Tree, optimizer: optax.GradientTransformation
-) -> TrainState:
+
+def create(params: Tree, batch_stats: Tree, phase: Phase) -> TrainState:
     """Return the state before the first step."""
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        batch_stats=batch_stats,
-        opt_state=optimizer.init(params),
-        best=Best.none(params, batch_stats),
-    )
+    zero = jnp.zeros((), jnp.int32)
+    best = Best.none(params, batch_stats)
+    return _begin(zero, params, batch_stats, phase, best)
 
 
-def begin_phase(
-    state: TrainState, optimizer: optax.GradientTransformation, *, from_best: bool
-) -> TrainState:
-    """Return the state at the start of a further phase: a fresh optimizer.
+def begin_phase(state: TrainState, phase: Phase) -> TrainState:
+    """Return the state at the start of a further phase.
+
+    Optimizer, learning rate and monitors start afresh; the steps go on being counted,
+    and the best epoch so far stays.
 
     Args:
-        state: at the end of the phase before.
-        optimizer: the new phase's.
-        from_best: go on from the best epoch's weights instead of the last one's.
+        state: at the end of the phase before, as `end_phase` left it.
+        phase: the new one.
     """
-    source = state.best if from_best else state
-    # Copied, since the step donates its state and two leaves may not share a buffer.
-    params, batch_stats = jax.tree.map(
-        lambda leaf: jnp.array(leaf, copy=True), (source.params, source.batch_stats)
+    source = state.best if phase.from_best else state
+    return _begin(
+        state.step, *copy((source.params, source.batch_stats)), phase, state.best
     )
-    return state.replace(
-        params=params, batch_stats=batch_stats, opt_state=optimizer.init(params)
+
+
+def end_phase(state: TrainState, phase: Phase) -> TrainState:
+    """Return the state with the weights that the phase ends with.
+
+    These are the ones to judge: the moving averages if there are, or those of the
+    phase's best epoch, if it is to restore them.
+    """
+    best = state.early_stopping.best
+    params, batch_stats = (
+        (best.params, best.batch_stats)
+        if phase.early_stopping.restore_best
+        else state.weights
+    )
+    return state.replace(params=params, batch_stats=batch_stats, ema=())
+
+
+def _begin(
+    step: Int32[Array, ""], params: Tree, batch_stats: Tree, phase: Phase, best: Best
+) -> TrainState:
+    return TrainState(
+        step=step,
+        phase_step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=batch_stats,
+        ema=copy((params, batch_stats)) if phase.ema_decay else (),
+        opt_state=phase.optimizer.init(params),
+        plateau=phase.plateau.init(),
+        early_stopping=phase.early_stopping.init(params, batch_stats),
+        best=best,
     )

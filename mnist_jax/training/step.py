@@ -26,7 +26,14 @@ class StepMetrics(NamedTuple):
     accuracy: Float32[Array, ""]
 
 
+AugmentFn = Callable[
+    [PRNGKeyArray, Float[Array, "batch height width channels"]],
+    Float[Array, "batch height width channels"],
+]
 TrainStep = Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, StepMetrics]]
+
+# Tells a step's draws for its images from those of the model.
+_AUGMENT = 1
 
 
 def to_input(
@@ -37,12 +44,25 @@ def to_input(
 
 
 def cross_entropy(
-    logits: Float[Array, "batch classes"], labels: UInt8[Array, " batch"]
+    logits: Float[Array, "batch classes"],
+    labels: UInt8[Array, " batch"],
+    *,
+    smoothing: float = 0.0,
 ) -> Float[Array, " batch"]:
-    """Return the negative log-likelihood of each label, in nats."""
-    return optax.softmax_cross_entropy_with_integer_labels(
-        logits, labels.astype(jnp.int32)
-    )
+    """Return the cross-entropy of each image, in nats.
+
+    Args:
+        logits: unnormalised log-probabilities.
+        labels: the true classes.
+        smoothing: share of the label that is spread evenly over all classes (Szegedy
+            et al., 2016: https://arxiv.org/abs/1512.00567). At 0 this is the negative
+            log-likelihood.
+    """
+    labels = labels.astype(jnp.int32)
+    if smoothing == 0:
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    one_hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    return optax.softmax_cross_entropy(logits, optax.smooth_labels(one_hot, smoothing))
 
 
 def accuracy(
@@ -56,12 +76,21 @@ def make_train_step(
     *,
     apply_fn: Callable[..., tuple[Array, Tree]],
     optimizer: optax.GradientTransformation,
+    learning_rate_fn: optax.Schedule,
+    augment_fn: AugmentFn | None = None,
+    label_smoothing: float = 0.0,
+    ema_decay: float = 0.0,
 ) -> TrainStep:
     """Build `train_step(state, batch, key) -> (state, metrics)`.
 
     Args:
         apply_fn: `Model.apply`.
-        optimizer: the one that `state.opt_state` belongs to.
+        optimizer: the one that `state.opt_state` belongs to; gives directions.
+        learning_rate_fn: from a step of the phase to its learning rate, which
+            `state.plateau` scales.
+        augment_fn: changes the images at random, if given.
+        label_smoothing: see `cross_entropy`.
+        ema_decay: of the moving average in `state.ema`; 0 if there is none.
 
     Returns:
         A pure function for one device and one batch. `key` is the run's: what a step
@@ -73,28 +102,56 @@ def make_train_step(
     ) -> tuple[TrainState, StepMetrics]:
         step_key = jax.random.fold_in(key, state.step)
         images = to_input(batch.images)
+        if augment_fn is not None:
+            # Folded once more, so that the model draws the same with and without.
+            images = augment_fn(jax.random.fold_in(step_key, _AUGMENT), images)
 
         def loss_fn(params: Tree) -> tuple[Array, tuple[Array, Tree]]:
             logits, batch_stats = apply_fn(
                 params, state.batch_stats, images, train=True, key=step_key
             )
-            return cross_entropy(logits, batch.labels).mean(), (logits, batch_stats)
+            loss = cross_entropy(logits, batch.labels, smoothing=label_smoothing)
+            return loss.mean(), (logits, batch_stats)
 
         (loss, (logits, batch_stats)), gradients = jax.value_and_grad(
             loss_fn, has_aux=True
         )(state.params)
-        updates, opt_state = optimizer.update(
+        directions, opt_state = optimizer.update(
             gradients, state.opt_state, params=state.params
+        )
+        learning_rate = learning_rate_fn(state.phase_step) * state.plateau.scale
+        params = jax.tree.map(
+            lambda p, d: p - learning_rate * d, state.params, directions
         )
         state = state.replace(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            phase_step=state.phase_step + 1,
+            params=params,
             batch_stats=batch_stats,
             opt_state=opt_state,
+            ema=_moving_average(
+                state.ema, (params, batch_stats), state.phase_step + 1, ema_decay
+            ),
         )
         return state, StepMetrics(loss, accuracy(logits, batch.labels))
 
     return train_step
+
+
+def _moving_average(
+    average: tuple[Tree, ...],
+    weights: tuple[Tree, Tree],
+    steps: Int32[Array, ""],
+    decay: float,
+) -> tuple[Tree, ...]:
+    """Return the exponential moving average after a step; `()` stays `()`."""
+    if not average:
+        return ()
+    # As TensorFlow's ExponentialMovingAverage: a short memory as long as there is
+    # little to remember.
+    t = steps.astype(jnp.float32)
+    memory = jnp.minimum(decay, (1 + t) / (10 + t))
+    return optax.incremental_update(weights, average, 1 - memory)
 
 
 def make_train_steps(

