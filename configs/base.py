@@ -135,6 +135,9 @@ def get_config() -> Config:
     # Which ones: a permutation drawn with this seed, apart from `seed` above, so that
     # runs with different seeds are compared on the same split.
     config.data.split_seed = 0
+    # What the run is tested on at its end: "test", or "val" as long as recipes are
+    # being chosen, so that the test images play no part in the choice.
+    config.data.test_on = "test"
 
     # Random changes of the training images, drawn anew each step. Off where 0.
     config.augment = config_dict.ConfigDict()
@@ -197,8 +200,10 @@ def with_variant(
     if not variant:
         return config
     if variant not in variants:
-        known = ", ".join(variants)
-        raise UserError(f"{config.name}:{variant}: no such variant (known: {known}).")
+        known = f"known: {', '.join(variants)}" if variants else "it has none"
+        raise UserError(
+            f"--config=...:{variant}: {config.name} has no such variant ({known})."
+        )
     variants[variant](config)
     config.name = f"{config.name}-{variant}"
     return config

@@ -10,7 +10,7 @@ from configs import base
 from mnist_jax.typing import Config
 
 
-def get_config() -> Config:
+def get_config(variant: str = "") -> Config:
     """Return a short experiment on the digits that ship inside scikit-learn."""
     config = base.get_config()
     config.name = "quickstart"
@@ -19,4 +19,4 @@ def get_config() -> Config:
     config.phases[0].epochs = 25
     config.phases[0].batch_size = 8
     config.phases[0].optimizer.learning_rate = 2e-3
-    return config
+    return base.with_variant(config, variant, {})

@@ -32,7 +32,7 @@ from mnist_jax.run_folder import RunFolder, to_json
 from mnist_jax.training import loop, monitors, state
 from mnist_jax.training.phase import Phase, check_batch_size
 from mnist_jax.training.state import TrainState
-from mnist_jax.training.step import Batch
+from mnist_jax.training.step import Batch, to_input
 from mnist_jax.typing import Config
 
 LOGGER = logging.getLogger(__name__)
@@ -279,6 +279,7 @@ def _describe(
         files.write_json(folder.environment, here)
         files.write_text(folder.summary, model.summary())
         report.write_samples(folder.path, dataset.train.images, dataset.train.labels)
+        _show_augmented(config, folder, dataset.train)
         # Last: where there is a config, the other descriptions are there too.
         files.write_json(folder.config, to_json(config))
     parameters = models.count_parameters(*jax.eval_shape(model.init, jax.random.key(0)))
@@ -294,6 +295,20 @@ def _describe(
         here["device_kind"],
     )
     LOGGER.info("Run folder: %s", folder.path)
+
+
+def _show_augmented(config: Config, folder: RunFolder, train: data.Split) -> None:
+    """Draw what augmentation makes of the first image of each digit."""
+    augment_fn = augment.create(config.augment)
+    if augment_fn is None:
+        return
+    rows = np.unique(train.labels, return_index=True)[1]
+    images, versions = train.images[rows], 8
+    keys = jax.random.split(loop.make_keys(config.seed).step, versions)
+    augmented = jax.jit(jax.vmap(augment_fn, in_axes=(0, None), out_axes=1))(
+        keys, to_input(images)
+    )
+    report.write_augmented(folder.path, images, augmented, train.labels[rows])
 
 
 def _on_device(split: data.Split) -> Batch:

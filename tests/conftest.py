@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs import quickstart
-from mnist_jax import data
+from mnist_jax import data, report
 from mnist_jax.typing import Config
 
 ROOT = Path(__file__).parent.parent
@@ -45,6 +45,13 @@ def small_config(small: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> Config
     config.phases[0].batch_size = 15
     config.eval_batch_size = 16
     return config
+
+
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """Leave out the slowest second of a run, for the laws that are not about it."""
+    monkeypatch.setattr(report, "write_samples", lambda *args: None)
+    monkeypatch.setattr(report, "write", lambda *args: None)
 
 
 @pytest.fixture(scope="session", autouse=True)

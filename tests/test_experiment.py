@@ -6,18 +6,11 @@ import numpy as np
 import pytest
 
 from configs import base
-from mnist_jax import checkpoint, console, data, experiment, report
+from mnist_jax import checkpoint, console, data, experiment
 from mnist_jax.errors import UserError
 from mnist_jax.run_folder import RunFolder
 from mnist_jax.training.loop import NonFiniteLossError
-
-
-@pytest.fixture
-def without_pictures(monkeypatch):
-    """Leave out the slowest second of a run, for the laws that are not about it."""
-    monkeypatch.setattr(report, "write_samples", lambda *args: None)
-    monkeypatch.setattr(report, "write", lambda *args: None)
-
+from tests.runs import Killed, kill_at, metrics_without_times, outcome
 
 FILES = {
     ".lock",
@@ -32,27 +25,6 @@ FILES = {
     "checkpoints",
     "figures",
 }
-
-
-def metrics_without_times(folder):
-    """What metrics.jsonl says, but for what the clock says."""
-    lines = RunFolder(folder).metrics.read_text().splitlines()
-    records = [json.loads(line) for line in lines]
-    for record in records:
-        del record["seconds"]
-        record.pop("images_per_second", None)
-    return records
-
-
-def outcome(folder):
-    """All that must not depend on how often a run was stopped."""
-    results = RunFolder(folder).read_results()
-    assert results is not None
-    for name in ("train_seconds", "wall_seconds", "images_per_second"):
-        del results[name]
-    predictions = np.load(folder / "predictions.npz")
-    logits = {name: predictions[name].tobytes() for name in predictions.files}
-    return results, logits, metrics_without_times(folder)
 
 
 @pytest.fixture
@@ -98,22 +70,6 @@ def test_a_kill_before_the_report_costs_the_report_alone(
     monkeypatch.setattr(experiment, "train", lambda *a, **k: pytest.fail("trained"))
     assert experiment.run(small_config, tmp_path) == first
     assert (tmp_path / "report.md").exists()
-
-
-class Killed(BaseException):
-    """Stands for the end of the process: nothing catches it."""
-
-
-def kill_at(monkeypatch, target, name, count):
-    """Make the `count`-th call of `target.name` end the run before it does its work."""
-    original, calls = getattr(target, name), iter(range(1, 1_000))
-
-    def killing(*args, **kwargs):
-        if next(calls) == count:
-            raise Killed
-        return original(*args, **kwargs)
-
-    monkeypatch.setattr(target, name, killing)
 
 
 @pytest.mark.usefixtures("without_pictures")
@@ -280,7 +236,7 @@ def test_lost_checkpoints_are_no_reason_to_start_again(
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("model", "name"), "lenet", "known: lenet5"),
+        (("model", "name"), "lenet", "known: .*lenet5"),
         (("seed",), -1, "seed=-1: must be 0"),
         (("seed",), 2**32, "seed=4294967296: must be 0"),
         (("best", "monitor"), "test_accuracy", "known: .*val_loss"),

@@ -45,20 +45,26 @@ def load(config: Config) -> Dataset:
 
     Args:
         config: `config.data` of configs/base.py: `source` (a key of `SOURCES`),
-            `dir`, `mirrors`, `val_size`, `split_seed`.
+            `dir`, `mirrors`, `val_size`, `split_seed`, `test_on`.
 
     Raises:
-        DataError: an unknown source, a file that is damaged or cannot be had, or a
-            validation set that the training images do not allow. The message says how
-            to go on.
+        DataError: an unknown source or part to test on, a file that is damaged or
+            cannot be had, or a validation set that the training images do not allow.
+            The message says how to go on.
     """
     if config.source not in SOURCES:
         raise DataError(
             f"--config.data.source={config.source}: no such source; the known ones are "
             f"{', '.join(SOURCES)}."
         )
+    if config.test_on not in ("test", "val"):
+        raise DataError(
+            f'--config.data.test_on={config.test_on}: must be "test" or "val".'
+        )
     train_and_val, test = SOURCES[config.source](config)
     train, val = hold_out(
         train_and_val, val_size=config.val_size, split_seed=config.split_seed
     )
-    return Dataset(name=config.source, train=train, val=val, test=test)
+    if config.test_on == "val":
+        return Dataset(f"{config.source} validation images", train, val, test=val)
+    return Dataset(config.source, train, val, test)

@@ -174,3 +174,18 @@ def test_importing_the_package_is_cheap():
     )
     heavy = {"jax", "PIL", "requests", "rich", "sklearn", "tensorflow_datasets"}
     assert not heavy & set(done.stdout.split())
+
+
+def test_recipes_can_be_chosen_without_the_test_images():
+    usual = data.load(config(source="digits", val_size=138))
+    choosing = data.load(config(source="digits", val_size=138, test_on="val"))
+    assert choosing.test is choosing.val
+    for first, second in ((usual.train, choosing.train), (usual.val, choosing.val)):
+        np.testing.assert_array_equal(first.images, second.images)
+    # Its name tells it from results on the test set, wherever the name appears.
+    assert (usual.name, choosing.name) == ("digits", "digits validation images")
+
+
+def test_an_unknown_part_to_test_on():
+    with pytest.raises(data.DataError, match="test_on=train.*test.*val"):
+        data.load(config(source="digits", val_size=138, test_on="train"))

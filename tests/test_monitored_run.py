@@ -1,0 +1,104 @@
+"""Laws of a run whose learning rate falls and whose phases end early."""
+
+import numpy as np
+import pytest
+
+from configs import base
+from mnist_jax import experiment
+from mnist_jax.run_folder import RunFolder
+from tests.runs import Killed, kill_at, metrics_without_times, outcome
+
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
+
+@pytest.fixture
+def watched_config(small_config):
+    """Two phases with all that watches: no epoch but the first is good enough.
+
+    In the first phase the learning rate is halved after epochs 2, 3 and 4, where it
+    reaches its floor, and the phase stops after epoch 5 of 9. The second begins afresh
+    with the first epoch's weights, which are the best by training loss (it cannot
+    improve by 100), and runs to its end.
+    """
+    first, second = base.get_phase(), base.get_phase()
+    first.update(name="first", epochs=9, batch_size=16, ema_decay=0.9)
+    first.label_smoothing = 0.1
+    first.optimizer.update(name="rmsprop", learning_rate=8e-3)
+    first.plateau.update(
+        monitor="val_loss", patience=1, min_delta=100.0, min_learning_rate=1.5e-3
+    )
+    first.early_stopping.update(
+        monitor="train_loss", patience=4, min_delta=100.0, restore_best=True
+    )
+    second.update(name="second", epochs=3, batch_size=21)
+    second.optimizer.update(name="adamw", learning_rate=1e-3, weight_decay=0.1)
+    second.schedule.update(name="cosine", warmup_epochs=1)
+    small_config.phases = (first, second)
+    small_config.augment.update(rotation=10.0, shift=0.1, erasing=0.2)
+    return small_config
+
+
+def learning_rates(folder):
+    records = metrics_without_times(folder)
+    return [r["learning_rate"] for r in records if r["split"] == "train"]
+
+
+def test_the_rate_falls_the_phase_stops_and_the_next_begins_afresh(
+    watched_config, tmp_path
+):
+    results = experiment.run(watched_config, tmp_path)
+    assert results["epochs"] == 5 + 3
+    phases = [r["phase"] for r in metrics_without_times(tmp_path)[::2]]
+    assert phases == ["first"] * 5 + ["second"] * 3
+    rates = learning_rates(tmp_path)
+    # Of the steps of that epoch: the reduction at an epoch's end is the next one's.
+    expected = [8e-3, 8e-3, 4e-3, 2e-3, 1.5e-3]
+    np.testing.assert_allclose(rates[:5], expected, rtol=1e-6)
+    # Three steps an epoch, one epoch to warm up, six steps of half a cosine.
+    cosine = [1e-3 * (1 + np.cos(np.pi * step / 6)) / 2 for step in (2, 5)]
+    np.testing.assert_allclose(rates[5:], [0.75e-3, *cosine], rtol=1e-5)
+    log = (tmp_path / "log.txt").read_text()
+    assert "train_loss has not improved for 4 epochs: stopped." in log
+    assert "The weights of epoch 1 are restored." in log
+
+
+def test_a_kill_at_the_end_of_any_epoch_changes_nothing(
+    watched_config, tmp_path, monkeypatch
+):
+    """Across every reduction, the stop, the restored weights and the new phase."""
+    experiment.run(watched_config, tmp_path / "whole")
+    for epoch in range(1, 9):
+        folder = tmp_path / f"killed-{epoch}"
+        with monkeypatch.context() as patch:
+            kill_at(patch, RunFolder, "append_metrics", epoch)
+            with pytest.raises(Killed):
+                experiment.run(watched_config, folder)
+        experiment.run(watched_config, folder)
+        assert outcome(folder) == outcome(tmp_path / "whole")
+
+
+def test_restored_weights_are_those_of_the_best_epoch(watched_config, tmp_path):
+    """A phase of one epoch ends as one that stops and goes back to its first."""
+    watched_config.phases = watched_config.phases[:1]
+    stopped = experiment.run(watched_config, tmp_path / "stopped")
+    watched_config.phases[0].epochs = 1
+    short = experiment.run(watched_config, tmp_path / "short")
+    assert (stopped["epochs"], short["epochs"]) == (5, 1)
+    assert stopped["parameters_sha256"] == short["parameters_sha256"]
+    watched_config.phases[0].epochs = 9
+    watched_config.phases[0].early_stopping.restore_best = False
+    kept = experiment.run(watched_config, tmp_path / "kept")
+    assert kept["epochs"] == 5
+    assert kept["parameters_sha256"] != short["parameters_sha256"]
+
+
+def test_the_rate_stays_at_its_floor(watched_config, tmp_path):
+    """Where the floor is reached the rate stays: no reduction is ever undone."""
+    watched_config.phases = watched_config.phases[:1]
+    watched_config.phases[0].early_stopping.monitor = "none"
+    watched_config.phases[0].early_stopping.restore_best = False
+    experiment.run(watched_config, tmp_path)
+    rates = learning_rates(tmp_path)
+    assert len(rates) == 9
+    assert rates == sorted(rates, reverse=True)
+    np.testing.assert_allclose(rates[4:], 1.5e-3, rtol=1e-6)
