@@ -24,10 +24,11 @@ class Terminated(KeyboardInterrupt):
 
 
 def run(
-    main: Callable[[], Any],
+    main: Callable[..., Any],
     *,
     usage: str = "",
     configs: Path | None = None,
+    takes_arguments: bool = False,
     how_to_resume: Callable[[], str] | None = None,
 ) -> NoReturn:
     """Parse the flags, call `main`, and end the process.
@@ -36,9 +37,13 @@ def run(
     process that a signal ended, 128 and the signal's number, after ctrl-C and SIGTERM.
 
     Args:
-        main: may raise UserError, whose message is printed without a traceback.
+        main: called with nothing, or with the list of arguments that are no flags if
+            `takes_arguments`; may raise UserError, whose message is printed without a
+            traceback.
         usage: what --helpshort prints above the flags.
         configs: the folder of experiments, for a command that has the flag --config.
+        takes_arguments: whether there may be arguments that are no flags, such as
+            folders.
         how_to_resume: the command that goes on after an interruption, if there is one.
     """
 
@@ -46,7 +51,7 @@ def run(
         return f" To go on: {how_to_resume()}" if how_to_resume else ""
 
     def guarded(arguments: Sequence[str]) -> int:
-        if len(arguments) > 1:
+        if len(arguments) > 1 and not takes_arguments:
             _fail(
                 f"Unexpected argument {arguments[1]!r}: flags are --name=value.",
                 _EXIT_USAGE,
@@ -57,7 +62,7 @@ def run(
             logging.set_verbosity(logging.WARNING)
         signal.signal(signal.SIGTERM, _on_terminate)
         try:
-            main()
+            main(*([list(arguments[1:])] if takes_arguments else []))
         except UserError as error:
             _fail(str(error), 1)
         except OSError as error:
@@ -84,11 +89,20 @@ def describe_configs(folder: Path) -> str:
     return "\n".join(lines)
 
 
-def command_with(**overrides: str) -> str:
-    """Return this process's command line with some flags set: `--name=value`."""
+def command_with(**overrides: str | None) -> str:
+    """Return this process's command line with some flags set: `--name=value`.
+
+    Args:
+        overrides: the flags by name; one that is None is left out.
+    """
+    return shlex.join(["python", *_program(), *arguments_with(**overrides)])
+
+
+def arguments_with(**overrides: str | None) -> list[str]:
+    """Return this process's arguments with some flags set: see `command_with`."""
     arguments = []
     skip = False
-    for argument in sys.argv:
+    for argument in sys.argv[1:]:
         name, has_value, _ = argument.lstrip("-").partition("=")
         if skip:
             skip = False
@@ -96,8 +110,17 @@ def command_with(**overrides: str) -> str:
             skip = not has_value
         else:
             arguments.append(argument)
-    arguments += [f"--{name}={value}" for name, value in overrides.items()]
-    return shlex.join(["python", *arguments])
+    return arguments + [
+        f"--{name}={value}" for name, value in overrides.items() if value is not None
+    ]
+
+
+def _program() -> list[str]:
+    """Return what stands between `python` and the arguments: a file, or -m a module."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    if module is not None and module.origin == sys.argv[0]:
+        return ["-m", module.name]
+    return sys.argv[:1]
 
 
 def _parse(arguments: list[str], *, configs: Path | None) -> list[str]:
@@ -107,6 +130,8 @@ def _parse(arguments: list[str], *, configs: Path | None) -> list[str]:
         if configs:
             _check_config_file(configs)
         return rest
+    except UserError as error:  # a variant that the config does not have
+        message = _one_line(error)
     except flags.Error as error:
         message = f"{_one_line(error)} (--helpshort lists the flags.)"
     except (AttributeError, KeyError) as error:
