@@ -149,8 +149,8 @@ def get_config() -> Config:
     config.augment.shift = 0.0
     # Degrees to either side.
     config.augment.shear = 0.0
-    # What the warp turns about: "image", the middle of the image, or "report", half a
-    # pixel further down and right, as the Keras that the report used had it.
+    # What the warp turns about: "image", the middle of the image, or "report", a pixel
+    # further down and right, as the Keras that the report used had it.
     config.augment.centre = "image"
     # Elastic deformation: standard deviation of the displacements in pixels, and the
     # width of the Gaussian that smoothes them, in pixels.

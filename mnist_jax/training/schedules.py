@@ -30,7 +30,7 @@ def _one_cycle(
     config: Config, peak: float, steps: int, steps_per_epoch: int
 ) -> optax.Schedule:
     # Smith and Topin, 2018: https://arxiv.org/abs/1708.07120
-    rising = round(config.rising * steps)
+    rising = min(round(config.rising * steps), steps - 1)
     fall = optax.cosine_decay_schedule(peak, steps - rising, alpha=config.final_factor)
     if rising == 0:
         return fall
@@ -71,6 +71,11 @@ def check(config: Config, *, epochs: int, flag: str = "schedule") -> None:
     check_range(flag, config, "first_factor", at_least=0, at_most=1)
     check_range(flag, config, "decay_rate", above=0, at_most=1)
     check_range(flag, config, "warmup_epochs", at_least=0)
+    if config.warmup_epochs and config.name == "one_cycle":
+        raise UserError(
+            f"{flag}.warmup_epochs={config.warmup_epochs}: must be 0 for one_cycle, "
+            f"which warms up by itself, for {flag}.rising of the phase."
+        )
     if config.warmup_epochs >= epochs:
         raise UserError(
             f"{flag}.warmup_epochs={config.warmup_epochs}: must be below the phase's "
