@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
@@ -306,7 +307,7 @@ def _show_augmented(config: Config, folder: RunFolder, train: data.Split) -> Non
     images, versions = train.images[rows], 8
     keys = jax.random.split(loop.make_keys(config.seed).step, versions)
     augmented = jax.jit(jax.vmap(augment_fn, in_axes=(0, None), out_axes=1))(
-        keys, to_input(images)
+        keys, to_input(jnp.asarray(images))
     )
     report.write_augmented(folder.path, images, augmented, train.labels[rows])
 

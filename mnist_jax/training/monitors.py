@@ -127,7 +127,7 @@ class Plateau(flax.struct.PyTreeNode):
     @property
     def scale(self) -> Float32[Array, ""]:
         """The factor that the learning rate has come down to, from 1."""
-        return self.reduction.scale
+        return jnp.asarray(self.reduction.scale)
 
 
 class PlateauMachine:

@@ -20,7 +20,7 @@ from mnist_jax.typing import Config, Tree
 class KerasAdamState(NamedTuple):
     """Steps done, and the moving averages of the gradients and of their squares."""
 
-    count: Int32[Array, ""]
+    steps: Int32[Array, ""]
     mu: Tree
     nu: Tree
 
@@ -42,7 +42,7 @@ def scale_by_keras_adam(
 
     def init_fn(params: Tree) -> KerasAdamState:
         return KerasAdamState(
-            count=jnp.zeros((), jnp.int32),
+            steps=jnp.zeros((), jnp.int32),
             mu=jax.tree.map(jnp.zeros_like, params),
             nu=jax.tree.map(jnp.zeros_like, params),
         )
@@ -51,17 +51,17 @@ def scale_by_keras_adam(
         updates: Tree, state: KerasAdamState, params: Tree | None = None
     ) -> tuple[Tree, KerasAdamState]:
         del params
-        count = state.count + 1
+        steps = state.steps + 1
         mu = jax.tree.map(lambda m, g: m + (1 - b1) * (g - m), state.mu, updates)
         nu = jax.tree.map(lambda v, g: v + (1 - b2) * (g * g - v), state.nu, updates)
-        t = count.astype(jnp.float32)
+        t = steps.astype(jnp.float32)
         correction = jnp.sqrt(1 - b2**t) / (1 - b1**t)
         updates = jax.tree.map(
             lambda m, v: correction * m / (jnp.sqrt(v) + eps), mu, nu
         )
-        return updates, KerasAdamState(count, mu, nu)
+        return updates, KerasAdamState(steps, mu, nu)
 
-    return optax.GradientTransformation(init_fn, update_fn)
+    return optax.GradientTransformation(init_fn, update_fn)  # type: ignore[arg-type]
 
 
 def _adam(config: Config) -> optax.GradientTransformation:

@@ -65,9 +65,8 @@ def begin_phase(state: TrainState, phase: Phase) -> TrainState:
         phase: the new one.
     """
     source = state.best if phase.from_best else state
-    return _begin(
-        state.step, *copy((source.params, source.batch_stats)), phase, state.best
-    )
+    params, batch_stats = copy((source.params, source.batch_stats))
+    return _begin(state.step, params, batch_stats, phase, state.best)
 
 
 def end_phase(state: TrainState, phase: Phase) -> TrainState:

@@ -151,7 +151,9 @@ def _moving_average(
     # little to remember.
     t = steps.astype(jnp.float32)
     memory = jnp.minimum(decay, (1 + t) / (10 + t))
-    return optax.incremental_update(weights, average, 1 - memory)
+    return jax.tree.map(
+        lambda new, old: old + (1 - memory) * (new - old), weights, average
+    )
 
 
 def make_train_steps(
