@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check test-oldest lock clean
+.PHONY: help run test check test-oldest results lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/:/'
@@ -22,6 +22,10 @@ check: $(VENV)/installed  ## formatter, linter and type checker
 
 test-oldest: .venv-oldest/installed  ## the fast tests on the lowest supported versions
 	.venv-oldest/bin/python -m pytest -n 2 -m "not slow"
+
+results: $(VENV)/installed  ## write the tables of docs/results.md and README.md from results/
+	$(BIN)/python -m mnist_jax.compare results --sort=name \
+	    --insert=docs/results.md --insert=README.md
 
 lock: $(VENV)/installed  ## write requirements.lock anew from what can be had today
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --quiet \

@@ -1,6 +1,7 @@
 """Compare finished runs: a table with a row a config, over the seeds of its runs.
 
   python -m mnist_jax.compare [FOLDER ...] [--format=markdown] [--output=FILE]
+      [--publish=FOLDER] [--insert=DOCUMENT]
 
 FOLDER is a run folder or any folder above some; runs/ if none is given. Runs whose
 configs differ in nothing but the seed make one row. Only config.json, environment.json
@@ -15,7 +16,7 @@ from absl import flags
 from rich.console import Console
 
 from mnist_jax import cli, comparison, files
-from mnist_jax.comparison import Comparison, terminal, text
+from mnist_jax.comparison import Comparison, publish, terminal, text
 from mnist_jax.errors import UserError
 
 _FORMAT = flags.DEFINE_enum(
@@ -27,6 +28,18 @@ _FORMAT = flags.DEFINE_enum(
 )
 _OUTPUT = flags.DEFINE_string(
     "output", None, "The file to write the table to, instead of printing it."
+)
+_INSERT = flags.DEFINE_multi_string(
+    "insert",
+    [],
+    "A Markdown document to write the tables into, between the lines <!-- results --> "
+    "and <!-- end of results -->. May be given several times.",
+)
+_PUBLISH = flags.DEFINE_string(
+    "publish",
+    None,
+    "A folder to copy config.json, environment.json and results.json of each run to, "
+    "as FOLDER/<config>/seed<seed>/.",
 )
 _SORT = flags.DEFINE_enum(
     "sort",
@@ -56,6 +69,15 @@ def main(arguments: list[str]) -> None:
     if output and not output.parent.is_dir():
         raise UserError(f"--output={output}: there is no folder {output.parent}.")
     found = ordered(comparison.read(folders), _SORT.value)
+    if _PUBLISH.value:
+        target = Path(_PUBLISH.value).expanduser()
+        new = publish.collect(found, target)
+        print(f"{len(new)} new in {target}.")
+    for document in map(Path, _INSERT.value):
+        publish.insert(found, document.expanduser())
+        print(f"Wrote the tables into {document}.")
+    if (_PUBLISH.value or _INSERT.value) and not (output or _FORMAT.value):
+        return
     ending = output.suffix if output else ""
     kind = _FORMAT.value or _FORMAT_BY_ENDING.get(ending, "terminal")
     if kind == "csv":  # which has no place for them

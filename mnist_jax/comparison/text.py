@@ -3,11 +3,9 @@
 import csv
 import io
 import statistics
-from collections.abc import Sequence
 from typing import Any
 
 from mnist_jax.comparison.columns import (
-    Label,
     augmentation,
     best,
     columns_for,
@@ -21,6 +19,11 @@ from mnist_jax.report import tables
 
 def to_markdown(comparison: Comparison) -> str:
     """Return the table, what its figures are, and a second table of every run."""
+    return f"{results(comparison)}\n\n**Every run**\n\n{every_run(comparison)}\n"
+
+
+def results(comparison: Comparison) -> str:
+    """Return the table as Markdown, and below it what its figures are."""
     groups = comparison.groups
     row_labels, footnotes = labels(groups)
     winners = best(groups)
@@ -36,8 +39,7 @@ def to_markdown(comparison: Comparison) -> str:
         rows,
         ["left", *(column.align for column in columns)],
     )
-    parts = [table, explanation(groups), *footnotes, *comparison.notes]
-    return "\n\n".join([*parts, "**Every run**", _every_run(groups, row_labels)]) + "\n"
+    return "\n\n".join([table, explanation(groups), *footnotes, *comparison.notes])
 
 
 def to_csv(comparison: Comparison) -> str:
@@ -79,8 +81,10 @@ def _csv_row(group: Group) -> dict[str, Any]:
     }
 
 
-def _every_run(groups: Sequence[Group], row_labels: Sequence[Label]) -> str:
+def every_run(comparison: Comparison) -> str:
     """Return a Markdown table with a row a run."""
+    groups = comparison.groups
+    row_labels, _ = labels(groups)
     rows = []
     for group, label in zip(groups, row_labels, strict=True):
         for run in group.runs:
