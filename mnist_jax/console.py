@@ -132,6 +132,10 @@ class TrainingProgress:
         LOGGER.info("Compiling the training step ...")
         self._bar.update(self._task, description="compiling", refresh=True)
 
+    def skip(self, epochs: int) -> None:
+        """Expect so many epochs less: a phase ended early."""
+        self._epochs -= epochs
+
     def steps_done(self, epoch: int, step: int, steps: int, loss: float) -> None:
         """Move the bar: `step` of the `steps` of `epoch` (from 1) are done."""
         self._bar.update(

@@ -148,7 +148,10 @@ def train(
         train_data, val_data = _on_device(dataset.train), _on_device(dataset.val)
         with console.TrainingProgress(
             terminal,
-            epochs=sum(phase.epochs for phase in phases),
+            # Earlier phases may have ended early.
+            epochs=record.epoch
+            - record.phase_epochs
+            + sum(phase.epochs for phase in phases[record.phase :]),
             done=record.epoch,
         ) as progress:
             for index in range(record.phase, len(phases)):
@@ -171,6 +174,7 @@ def train(
                 while record.phase_epochs < phase.epochs:
                     if current.early_stopping.stopped:
                         LOGGER.info(_stop_line(phase, current))
+                        progress.skip(phase.epochs - record.phase_epochs)
                         break
                     current, records = trainer.run_epoch(current, record.epoch + 1)
                     records = [{"phase": phase.name} | entry for entry in records]

@@ -87,6 +87,14 @@ def test_a_resumed_run_counts_only_what_is_left_for_the_time(terminal):
     assert re.search(r"(?<!\d)5/10", written(terminal))
 
 
+def test_a_phase_that_ends_early_is_no_longer_waited_for(terminal):
+    with console.TrainingProgress(terminal, epochs=9) as progress:
+        progress.steps_done(2, 10, 10, 0.125)
+        progress.skip(3)
+        progress.steps_done(3, 5, 10, 0.125)
+    assert "epoch 3/6" in written(terminal) and "25/60" in written(terminal)
+
+
 def test_no_terminal_no_bar(pipe):
     with console.TrainingProgress(pipe, epochs=4) as progress:
         progress.compiling()

@@ -1,7 +1,10 @@
 """Laws of a run whose learning rate falls and whose phases end early."""
 
+import io
+
 import numpy as np
 import pytest
+from rich.console import Console
 
 from configs import base
 from mnist_jax import experiment
@@ -75,6 +78,21 @@ def test_a_kill_at_the_end_of_any_epoch_changes_nothing(
                 experiment.run(watched_config, folder)
         experiment.run(watched_config, folder)
         assert outcome(folder) == outcome(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("killed_at", [None, 2, 5, 7])
+def test_the_bar_ends_full_though_a_phase_ended_early(
+    watched_config, tmp_path, monkeypatch, killed_at
+):
+    if killed_at:
+        with monkeypatch.context() as patch:
+            kill_at(patch, RunFolder, "append_metrics", killed_at)
+            with pytest.raises(Killed):
+                experiment.run(watched_config, tmp_path)
+    screen = io.StringIO()
+    terminal = Console(file=screen, force_terminal=True, width=120)
+    experiment.run(watched_config, tmp_path, terminal=terminal)
+    assert "epoch 8/8" in screen.getvalue()
 
 
 def test_restored_weights_are_those_of_the_best_epoch(watched_config, tmp_path):

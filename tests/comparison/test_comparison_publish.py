@@ -78,7 +78,7 @@ def test_tables_go_between_their_lines_and_nowhere_else(runs, tmp_path):
     publish.insert(read(runs), document)
     text = document.read_text()
     (table, every) = tables_of(text)
-    assert len(table) == 1 + 1 and len(every) == 1 + 2
+    assert (len(table), len(every)) == (1, 2)
     assert "old" not in text
     lines = text.splitlines()
     assert (lines[0], lines[-1]) == ("before", "after") and "between" in lines
