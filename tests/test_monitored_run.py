@@ -65,12 +65,11 @@ def test_the_rate_falls_the_phase_stops_and_the_next_begins_afresh(
     assert "The weights of epoch 1 are restored." in log
 
 
-def test_a_kill_at_the_end_of_any_epoch_changes_nothing(
-    watched_config, tmp_path, monkeypatch
-):
+def test_resumed_equals_uninterrupted(watched_config, tmp_path, monkeypatch):
     """Across every reduction, the stop, the restored weights and the new phase."""
     experiment.run(watched_config, tmp_path / "whole")
-    for epoch in range(1, 9):
+    # At the first reduction, at the stop, at the end of the next phase's first epoch.
+    for epoch in (2, 5, 6):
         folder = tmp_path / f"killed-{epoch}"
         with monkeypatch.context() as patch:
             kill_at(patch, RunFolder, "append_metrics", epoch)
@@ -80,7 +79,7 @@ def test_a_kill_at_the_end_of_any_epoch_changes_nothing(
         assert outcome(folder) == outcome(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("killed_at", [None, 2, 5, 7])
+@pytest.mark.parametrize("killed_at", [None, 6])
 def test_the_bar_ends_full_though_a_phase_ended_early(
     watched_config, tmp_path, monkeypatch, killed_at
 ):

@@ -1,54 +1,40 @@
-"""The report's networks in Keras, as its tables give them."""
+"""The report's networks in Keras, as its tables give them, and weights carried over.
 
-import keras
-from keras import layers
+Without dropout: what Keras draws is not what JAX draws.
+"""
+
+import os
+from typing import Any
+
+import jax
+import numpy as np
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+import keras  # noqa: E402 - reads the variable
+from keras import layers  # noqa: E402
 
 
 def lenet5() -> keras.Model:
-    return keras.Sequential(
-        [
-            keras.Input((28, 28, 1)),
-            layers.ZeroPadding2D(2),
-            layers.Conv2D(6, 5, activation="tanh", name="conv1"),
-            layers.AveragePooling2D(2),
-            layers.Conv2D(16, 5, activation="tanh", name="conv2"),
-            layers.AveragePooling2D(2),
-            layers.Flatten(),
-            layers.Dense(120, activation="tanh", name="dense1"),
-            layers.Dense(84, activation="tanh", name="dense2"),
-            layers.Dense(10, name="logits"),
-        ]
+    return _sequential(
+        layers.ZeroPadding2D(2),
+        layers.Conv2D(6, 5, activation="tanh", name="conv1"),
+        layers.AveragePooling2D(2),
+        layers.Conv2D(16, 5, activation="tanh", name="conv2"),
+        layers.AveragePooling2D(2),
+        layers.Flatten(),
+        layers.Dense(120, activation="tanh", name="dense1"),
+        layers.Dense(84, activation="tanh", name="dense2"),
     )
 
 
-def double_cnn(dropout: bool = False) -> keras.Model:
-    def drop(rate: float) -> layers.Layer:
-        return layers.Dropout(rate if dropout else 0.0)
-
-    return keras.Sequential(
-        [
-            keras.Input((28, 28, 1)),
-            *(
-                layers.Conv2D(
-                    32, 5, padding="same", activation="relu", name=f"block1_conv{i}"
-                )
-                for i in (1, 2)
-            ),
-            layers.MaxPooling2D(2),
-            drop(0.25),
-            *(
-                layers.Conv2D(
-                    64, 3, padding="same", activation="relu", name=f"block2_conv{i}"
-                )
-                for i in (1, 2)
-            ),
-            layers.MaxPooling2D(2),
-            drop(0.25),
-            layers.Flatten(),
-            layers.Dense(256, activation="relu", name="dense1"),
-            drop(0.5),
-            layers.Dense(10, name="logits"),
-        ]
+def double_cnn() -> keras.Model:
+    return _sequential(
+        *_relu_convolutions(1, 32, 5),
+        layers.MaxPooling2D(2),
+        *_relu_convolutions(2, 64, 3),
+        layers.MaxPooling2D(2),
+        layers.Flatten(),
+        layers.Dense(256, activation="relu", name="dense1"),
     )
 
 
@@ -56,16 +42,7 @@ def triple_cnn() -> keras.Model:
     stack: list[layers.Layer] = []
     for block, channels in enumerate((32, 64, 128), start=1):
         stack += [
-            layers.Conv2D(
-                channels,
-                3,
-                padding="same",
-                activation="relu",
-                name=f"block{block}_conv{i}",
-            )
-            for i in (1, 2)
-        ]
-        stack += [
+            *_relu_convolutions(block, channels, 3),
             layers.BatchNormalization(name=f"block{block}_norm"),
             layers.MaxPooling2D(2),
         ]
@@ -75,13 +52,69 @@ def triple_cnn() -> keras.Model:
             layers.Dense(units, activation="relu", name=f"dense{layer}"),
             layers.BatchNormalization(name=f"dense{layer}_norm"),
         ]
-    return keras.Sequential(
-        [keras.Input((28, 28, 1)), *stack, layers.Dense(10, name="logits")]
-    )
+    return _sequential(*stack)
 
 
 KERAS_MODELS = {
-    "lenet5": lenet5,
     "double_cnn": double_cnn,
+    "lenet5": lenet5,
     "triple_cnn": triple_cnn,
 }
+
+# What a layer's variables are called in Keras and, of which tree, here.
+_NAMES = {
+    "kernel": ("params", "kernel"),
+    "bias": ("params", "bias"),
+    "gamma": ("params", "scale"),
+    "beta": ("params", "bias"),
+    "moving_mean": ("batch_stats", "mean"),
+    "moving_variance": ("batch_stats", "var"),
+}
+
+
+def like_keras() -> Any:
+    """A context in which Keras may add a bias to a batch, as it does all the time."""
+    return jax.numpy_rank_promotion("allow")
+
+
+def set_weights(model: keras.Model, params: Any, batch_stats: Any) -> None:
+    """Give a Keras model our weights; it has a place for each of them."""
+    trees = {"params": params, "batch_stats": batch_stats}
+    for variable in model.variables:
+        tree, name = _NAMES[variable.name]
+        variable.assign(np.asarray(trees[tree][_layer(variable)][name]))
+    ours = len(jax.tree.leaves(trees))
+    assert len(model.variables) == ours, f"{ours} arrays"
+
+
+def as_trees(variables: Any, values: Any) -> tuple[Any, Any]:
+    """Arrange values of Keras's variables as our `(params, batch_stats)`."""
+    trees: dict[str, Any] = {"params": {}, "batch_stats": {}}
+    for variable, value in zip(variables, values, strict=True):
+        tree, name = _NAMES[variable.name]
+        trees[tree].setdefault(_layer(variable), {})[name] = np.asarray(value)
+    return trees["params"], trees["batch_stats"]
+
+
+def _layer(variable: Any) -> str:
+    return variable.path.split("/")[-2]
+
+
+def _relu_convolutions(block: int, channels: int, size: int) -> list[layers.Layer]:
+    return [
+        layers.Conv2D(
+            channels,
+            size,
+            padding="same",
+            activation="relu",
+            name=f"block{block}_conv{layer}",
+        )
+        for layer in (1, 2)
+    ]
+
+
+def _sequential(*stack: layers.Layer) -> keras.Model:
+    with like_keras():
+        return keras.Sequential(
+            [keras.Input((28, 28, 1)), *stack, layers.Dense(10, name="logits")]
+        )

@@ -1,5 +1,8 @@
-"""Every registered model: parameter counts, shapes, initialisers, features."""
+"""Every registered model: parameter counts, shapes, initialisers, features, dropout."""
 
+import functools
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,12 +11,25 @@ from ml_collections import ConfigDict
 
 from mnist_jax import models
 from mnist_jax.errors import UserError
+from mnist_jax.models.layers import Dropout
+from tests.conftest import assert_trees_equal
 
 # Of the report. (trainable, BatchNorm statistics)
 PARAMETERS = {
+    "double_cnn": (887_530, 0),
     "lenet5": (61_706, 0),
+    "triple_cnn": (1_029_418 - 2_112, 2_112),
 }
+# As the report counts, BatchNorm's statistics with its parameters.
 PARAMETERS_BY_LAYER = {
+    "double_cnn": {
+        "block1_conv1": 832,
+        "block1_conv2": 25_632,
+        "block2_conv1": 18_496,
+        "block2_conv2": 36_928,
+        "dense1": 803_072,
+        "logits": 2_570,
+    },
     "lenet5": {
         "conv1": 156,
         "conv2": 2_416,
@@ -21,14 +37,55 @@ PARAMETERS_BY_LAYER = {
         "dense2": 10_164,
         "logits": 850,
     },
+    "triple_cnn": {
+        "block1_conv1": 320,
+        "block1_conv2": 9_248,
+        "block1_norm": 128,
+        "block2_conv1": 18_496,
+        "block2_conv2": 36_928,
+        "block2_norm": 256,
+        "block3_conv1": 73_856,
+        "block3_conv2": 147_584,
+        "block3_norm": 512,
+        "dense1": 590_336,
+        "dense1_norm": 2_048,
+        "dense2": 131_328,
+        "dense2_norm": 1_024,
+        "dense3": 16_448,
+        "dense3_norm": 256,
+        "logits": 650,
+    },
 }
-FEATURES = {"lenet5": 84}
+FEATURES = {"double_cnn": 256, "lenet5": 84, "triple_cnn": 64}
 
 every_model = pytest.mark.parametrize("name", sorted(models.MODELS))
 
 
 def create(name: str) -> models.Model:
     return models.create(ConfigDict({"name": name}))
+
+
+@functools.cache
+def initial(name: str):
+    """The model, and the weights and statistics that it starts with."""
+    model = create(name)
+    # Keys of this kind compile in a fifth of the time.
+    return model, *jax.jit(model.init)(jax.random.key(3, impl="rbg"))
+
+
+IMAGES = jnp.asarray(
+    np.random.default_rng(1).uniform(0, 1, (4, 28, 28, 1)), jnp.float32
+)
+
+
+@functools.cache
+def judged(name: str):
+    """Of four images: logits, the statistics after them, and features."""
+    model, params, batch_stats = initial(name)
+    logits, after = jax.jit(functools.partial(model.apply, train=False))(
+        params, batch_stats, IMAGES
+    )
+    return logits, after, jax.jit(model.features)(params, batch_stats, IMAGES)
 
 
 def test_tables_cover_every_registered_model():
@@ -41,30 +98,33 @@ def test_parameter_counts(name):
     params, batch_stats = jax.eval_shape(create(name).init, jax.random.key(0))
     counted = models.count_parameters(params), models.count_parameters(batch_stats)
     assert counted == PARAMETERS[name]
-    by_layer = {layer: models.count_parameters(params[layer]) for layer in params}
+    assert models.count_parameters(params, batch_stats) == sum(counted)
+    by_layer = {
+        layer: models.count_parameters(params[layer], batch_stats.get(layer, {}))
+        for layer in params
+    }
     assert by_layer == PARAMETERS_BY_LAYER[name]
+    # Of a BatchNorm's four numbers a channel, two are statistics.
+    for layer, statistics in batch_stats.items():
+        count = models.count_parameters(statistics)
+        assert 2 * count == PARAMETERS_BY_LAYER[name][layer]
 
 
 @every_model
 def test_logits_and_features_have_the_documented_shapes(name):
-    model = create(name)
-    params, batch_stats = model.init(jax.random.key(0))
-    images = jax.random.uniform(jax.random.key(1), (3, 28, 28, 1))
-    logits, after = model.apply(params, batch_stats, images, train=False)
-    assert (logits.shape, logits.dtype) == ((3, 10), jnp.float32)
-    assert jax.tree.structure(after) == jax.tree.structure(batch_stats)
-    features = model.features(params, batch_stats, images)
-    assert features.shape == (3, FEATURES[name])
+    _, _, batch_stats = initial(name)
+    logits, after, features = judged(name)
+    assert (logits.shape, logits.dtype) == ((4, 10), jnp.float32)
+    assert features.shape == (4, FEATURES[name])
+    # Evaluation leaves BatchNorm's statistics as they are.
+    assert_trees_equal(after, batch_stats)
 
 
 @every_model
 def test_features_are_what_the_last_layer_sees(name):
-    model = create(name)
-    params, batch_stats = model.init(jax.random.key(0))
-    images = jax.random.uniform(jax.random.key(1), (3, 28, 28, 1))
-    logits, _ = model.apply(params, batch_stats, images, train=False)
+    _, params, _ = initial(name)
+    logits, _, features = judged(name)
     last = params["logits"]
-    features = model.features(params, batch_stats, images)
     by_hand = features @ last["kernel"] + last["bias"][None]
     np.testing.assert_allclose(logits, by_hand, atol=1e-5)
 
@@ -72,8 +132,11 @@ def test_features_are_what_the_last_layer_sees(name):
 @every_model
 def test_kernels_start_glorot_uniform_and_biases_zero(name):
     """As in Keras: U(-limit, limit), limit = sqrt(6 / (fan_in + fan_out))."""
-    params, _ = create(name).init(jax.random.key(3))
+    _, params, batch_stats = initial(name)
     for layer, variables in params.items():
+        assert not np.any(variables["bias"]), layer
+        if layer in batch_stats:
+            continue
         kernel = np.asarray(variables["kernel"])
         receptive_field = int(np.prod(kernel.shape[:-2]))
         fans = receptive_field * (kernel.shape[-2] + kernel.shape[-1])
@@ -82,20 +145,82 @@ def test_kernels_start_glorot_uniform_and_biases_zero(name):
         # A uniform draw's largest of n falls below 0.9 of the limit once in 0.9^-n.
         assert np.abs(kernel).max() > 0.9 * limit, layer
         np.testing.assert_allclose(kernel.std(), limit / np.sqrt(3), rtol=0.1)
-        assert not np.any(variables["bias"]), layer
+
+
+@every_model
+def test_batchnorm_starts_as_the_identity(name):
+    """As in Keras: scale 1, bias 0, mean 0, variance 1."""
+    _, params, batch_stats = initial(name)
+    assert bool(batch_stats) == (name == "triple_cnn")
+    for layer, statistics in batch_stats.items():
+        everything = params[layer] | statistics
+        assert everything.keys() == {"scale", "bias", "mean", "var"}
+        for variable, start in {"scale": 1, "bias": 0, "mean": 0, "var": 1}.items():
+            assert np.all(everything[variable] == start), (layer, variable)
 
 
 @every_model
 def test_each_image_is_judged_alone_in_evaluation(name):
-    model = create(name)
-    params, batch_stats = model.init(jax.random.key(0))
-    images = jax.random.uniform(jax.random.key(1), (4, 28, 28, 1))
-    together, _ = model.apply(params, batch_stats, images, train=False)
-    alone = [
-        model.apply(params, batch_stats, images[i : i + 1], train=False)[0]
-        for i in range(4)
-    ]
+    model, params, batch_stats = initial(name)
+    together, _, _ = judged(name)
+    apply = jax.jit(functools.partial(model.apply, train=False))
+    alone = [apply(params, batch_stats, IMAGES[i : i + 1])[0] for i in range(4)]
     np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-5)
+    assert np.abs(together[1:] - together[:-1]).max() > 1e-3
+
+
+# Where dropout stands, and its rates: of the report.
+DROPOUT = {
+    "double_cnn": [((14, 14, 32), 0.25), ((7, 7, 64), 0.25), ((256,), 0.5)],
+    "lenet5": [],
+    "triple_cnn": [
+        ((14, 14, 32), 0.25),
+        ((7, 7, 64), 0.25),
+        ((3, 3, 128), 0.25),
+        ((512,), 0.5),
+        ((256,), 0.4),
+        ((64,), 0.3),
+    ],
+}
+
+
+@every_model
+@pytest.mark.parametrize("train", [True, False])
+def test_dropout_stands_where_the_report_has_it(name, train):
+    model, params, batch_stats = initial(name)
+    met = []
+
+    def note(run, args, kwargs, context):
+        if isinstance(context.module, Dropout):
+            met.append((args[0].shape[1:], context.module.rate, kwargs["train"]))
+        return run(*args, **kwargs)
+
+    with nn.intercept_methods(note):
+        jax.eval_shape(
+            functools.partial(model.apply, train=train, key=jax.random.key(0)),
+            params,
+            batch_stats,
+            IMAGES,
+        )
+    assert met == [(*each, train) for each in DROPOUT[name]]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "triple_cnn" else ())
+        for name in sorted(models.MODELS)
+    ],
+)
+def test_training_draws_by_its_key_where_there_is_dropout(name):
+    model, params, batch_stats = initial(name)
+    apply = jax.jit(functools.partial(model.apply, train=True))
+
+    def logits(seed):
+        return apply(params, batch_stats, IMAGES, key=jax.random.key(seed))[0]
+
+    assert_trees_equal(logits(0), logits(0))
+    assert np.array_equal(logits(0), logits(1)) == (not DROPOUT[name])
 
 
 @every_model
@@ -108,8 +233,7 @@ def test_summary_tells_every_layer_and_the_total(name):
 
 def test_lenet5_equals_its_definition_in_numpy():
     """Layer by layer as the report gives it, in plain loops over windows."""
-    model = create("lenet5")
-    params, batch_stats = model.init(jax.random.key(0))
+    model, params, batch_stats = initial("lenet5")
     image = np.random.RandomState(0).uniform(size=(28, 28, 1)).astype(np.float32)
     logits, _ = model.apply(params, batch_stats, jnp.asarray(image)[None], train=False)
 

@@ -1,0 +1,39 @@
+"""Options for XLA are given only where they are known."""
+
+import jax
+import numpy as np
+import pytest
+
+from mnist_jax.training import compiler
+
+
+@pytest.fixture(autouse=True)
+def asked_anew():
+    """The answer is kept for the process: here each test asks anew."""
+    compiler.compiler_options.cache_clear()
+    yield
+    compiler.compiler_options.cache_clear()
+
+
+def test_what_is_returned_compiles_and_changes_nothing():
+    options = compiler.compiler_options()
+    double = jax.jit(lambda x: 2 * x, compiler_options=options)
+    assert float(double(np.float32(3))) == 6
+
+
+def test_an_unknown_option_is_left_out(monkeypatch):
+    monkeypatch.setattr(compiler, "_CPU_OPTIONS", {"xla_cpu_no_such_option": ""})
+    assert compiler.compiler_options() == {}
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="options of the CPU")
+def test_a_known_option_is_returned_and_cannot_be_changed_by_who_gets_it(monkeypatch):
+    known = {"xla_cpu_enable_fast_math": False}
+    monkeypatch.setattr(compiler, "_CPU_OPTIONS", known)
+    options = compiler.compiler_options()
+    assert options == known and options is not known
+
+
+def test_other_backends_are_told_nothing(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert compiler.compiler_options() == {}

@@ -1,0 +1,105 @@
+"""A phase's config is refused by the flag's full name, before any work."""
+
+import numpy as np
+import pytest
+
+from configs import base
+from mnist_jax.errors import UserError
+from mnist_jax.training.phase import Phase, check_batch_size
+
+FLAG = "--config.phases[1]"
+
+
+def make_phase(**fields):
+    config = base.get_phase()
+    config.update_from_flattened_dict(fields)
+    return Phase.from_config(config, flag=FLAG)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("epochs", 0, "must be at least 1"),
+        ("epochs", -3, "must be at least 1"),
+        ("batch_size", 0, "must be at least 1"),
+        ("start_from", "first", 'must be "last" or "best"'),
+        ("label_smoothing", 1.0, "must be at least 0 and below 1"),
+        ("label_smoothing", -0.1, "must be at least 0 and below 1"),
+        ("label_smoothing", float("nan"), "must be at least 0 and below 1"),
+        ("ema_decay", 1.0, "must be at least 0 and below 1"),
+        ("ema_decay", -0.1, "must be at least 0 and below 1"),
+        ("schedule.name", "cosin", "unknown (known: constant, "),
+        ("schedule.warmup_epochs", 50.0, "must be below the phase's 50 epochs"),
+        ("schedule.rising", 1.0, "must be at least 0 and below 1"),
+        ("optimizer.name", "adamm", "unknown (known: adam, "),
+        ("optimizer.learning_rate", 0.0, "must be above 0"),
+        ("plateau.monitor", "loss", "unknown (known: none, "),
+        ("plateau.factor", 1.0, "must be above 0 and below 1"),
+        ("early_stopping.monitor", "loss", "unknown (known: none, "),
+        ("early_stopping.patience", -1, "must be at least 0"),
+    ],
+)
+def test_refuses(field, value, reason):
+    with pytest.raises(UserError) as error:
+        make_phase(**{field: value})
+    assert str(error.value).startswith(f"{FLAG}.{field}={value}: {reason}")
+
+
+def test_the_plateau_s_floor_is_measured_against_the_phase_s_learning_rate():
+    fields = {"plateau.monitor": "val_loss", "plateau.min_learning_rate": 0.5}
+    with pytest.raises(UserError, match=r"phases\[1\]\.plateau\.min_learning_rate=0.5"):
+        make_phase(**fields)
+    make_phase(**fields, **{"optimizer.learning_rate": 0.5})
+
+
+def test_what_is_to_be_restored_wants_a_monitor():
+    with pytest.raises(UserError) as error:
+        make_phase(**{"early_stopping.restore_best": True})
+    message = str(error.value)
+    assert message.startswith(f"{FLAG}.early_stopping.restore_best: ")
+    assert f"{FLAG}.early_stopping.monitor" in message
+
+
+def test_holds_what_the_config_says():
+    phase = make_phase(
+        name="second",
+        epochs=7,
+        batch_size=12,
+        start_from="best",
+        label_smoothing=0.1,
+        ema_decay=0.9,
+    )
+    assert (phase.name, phase.epochs, phase.batch_size) == ("second", 7, 12)
+    assert (phase.from_best, phase.label_smoothing, phase.ema_decay) == (True, 0.1, 0.9)
+    assert not make_phase(start_from="last").from_best
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "train_size", "steps"),
+    [(86, 54_000, 627), (15, 64, 4), (64, 64, 1), (1, 5, 5)],
+)
+def test_steps_of_an_epoch_are_whole_batches(batch_size, train_size, steps):
+    phase = make_phase(batch_size=batch_size)
+    assert phase.steps_per_epoch(train_size) == steps
+    check_batch_size(phase, 1, train_size=train_size)
+
+
+def test_a_batch_that_cannot_be_filled_is_refused():
+    with pytest.raises(UserError) as error:
+        check_batch_size(make_phase(batch_size=65), 1, train_size=64)
+    message = str(error.value)
+    assert message.startswith(f"{FLAG}.batch_size=65: ") and "64 images" in message
+
+
+def test_the_schedule_spans_the_phase():
+    phase = make_phase(
+        epochs=4,
+        **{
+            "optimizer.learning_rate": 0.5,
+            "schedule.name": "cosine",
+            "schedule.final_factor": 0.1,
+        },
+    )
+    learning_rate_fn = phase.learning_rate_fn(10)
+    learning_rates = [np.asarray(learning_rate_fn(step)) for step in (0, 20, 40)]
+    np.testing.assert_allclose(learning_rates, [0.5, 0.275, 0.05], rtol=1e-6)

@@ -1,0 +1,224 @@
+"""The schedules: their closed forms, Keras's, and what holds for all of them."""
+
+import math
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from configs import base
+from mnist_jax.errors import UserError
+from mnist_jax.training import schedules
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+import keras  # noqa: E402 - reads the variable
+
+PEAK = 2e-3
+# More than any phase here has: one length, so that nothing is compiled twice.
+STEPS = jnp.arange(8192)
+NAMES = list(schedules.SCHEDULES)
+
+many = settings(max_examples=40, deadline=None)
+lengths = given(
+    epochs=st.integers(1, 12),
+    steps_per_epoch=st.integers(1, 640),
+    # Quarters of an epoch and less: exact in binary.
+    warmup_epochs=st.integers(0, 12).map(lambda n: n / 4),
+    share=st.floats(0, 1),
+)
+
+
+def make_config(**fields):
+    config = base.get_phase().schedule
+    config.update(fields)
+    return config
+
+
+def rates(config, *, epochs, steps_per_epoch, more=0):
+    """The learning rates of all steps of a phase, and of some after it."""
+    schedules.check(config, epochs=epochs)
+    schedule = schedules.create(
+        config, peak=PEAK, epochs=epochs, steps_per_epoch=steps_per_epoch
+    )
+    every = np.asarray(jnp.broadcast_to(schedule(STEPS), STEPS.shape))
+    return every[: epochs * steps_per_epoch + more]
+
+
+def allowed_warmup(name, warmup_epochs, epochs):
+    """None where it would be refused: as long as the phase, or before one_cycle."""
+    refused = name == "one_cycle" or warmup_epochs >= epochs
+    return 0.0 if refused else float(warmup_epochs)
+
+
+def cosine(steps, alpha):
+    """From the peak at 0 to `alpha` of it at `steps`, one beyond the last."""
+    fall = (1 + np.cos(np.pi * np.arange(steps + 1) / steps)) / 2
+    return PEAK * (alpha + (1 - alpha) * fall)
+
+
+def closed_form(name, steps, steps_per_epoch, share):
+    if name == "constant":
+        return np.full(steps + 1, PEAK)
+    if name == "exponential":
+        return PEAK * 0.9 ** (np.arange(steps + 1) / steps_per_epoch)
+    if name == "cosine":
+        return cosine(steps, share)
+    rising = min(round(0.3 * steps), steps - 1)
+    rise = np.linspace(0.1 * PEAK, PEAK, rising, endpoint=False)
+    return np.concatenate([rise, cosine(steps - rising, share)])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@many
+@lengths
+def test_each_has_its_closed_form(name, epochs, steps_per_epoch, warmup_epochs, share):
+    """A warm-up comes before it, and takes its steps from the phase's."""
+    warmup_epochs = allowed_warmup(name, warmup_epochs, epochs)
+    config = make_config(
+        name=name,
+        final_factor=share,
+        warmup_epochs=warmup_epochs,
+        rising=0.3,
+        first_factor=0.1,
+        decay_rate=0.9,
+    )
+    steps = epochs * steps_per_epoch
+    warmup = min(math.ceil(warmup_epochs * steps_per_epoch), steps - 1)
+    rise = PEAK * np.arange(1, warmup + 1) / (warmup + 1)
+    after = closed_form(name, steps - warmup, steps_per_epoch, share)
+    wanted = np.concatenate([rise, after])
+    ours = rates(config, epochs=epochs, steps_per_epoch=steps_per_epoch, more=1)
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, wanted, rtol=1e-5, atol=1e-6 * PEAK)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@many
+@lengths
+def test_never_above_the_peak_nor_at_0(
+    name, epochs, steps_per_epoch, warmup_epochs, share
+):
+    warmup_epochs = allowed_warmup(name, warmup_epochs, epochs)
+    config = make_config(name=name, final_factor=share, warmup_epochs=warmup_epochs)
+    ours = rates(config, epochs=epochs, steps_per_epoch=steps_per_epoch)
+    assert len(ours) == epochs * steps_per_epoch
+    assert ours.max() <= PEAK * (1 + 1e-6)
+    assert ours[0] > 0
+    # It reaches the peak, if there is room for rising and falling.
+    if len(ours) > 1:
+        np.testing.assert_allclose(ours.max(), PEAK, rtol=1e-6)
+    # The last step of all is one before the end of the cosine.
+    assert ours.min() > 0 or share == 0
+
+
+@many
+@given(
+    epochs=st.integers(1, 12),
+    steps_per_epoch=st.integers(1, 640),
+    part=st.floats(0, 0.999),
+)
+def test_the_warm_up_grows_to_the_peak_within_the_phase(epochs, steps_per_epoch, part):
+    config = make_config(name="constant", warmup_epochs=part * epochs)
+    ours = rates(config, epochs=epochs, steps_per_epoch=steps_per_epoch)
+    warmup = int((ours < PEAK * (1 - 1e-5)).sum())
+    assert warmup <= min(part * epochs * steps_per_epoch + 1, len(ours) - 1)
+    assert warmup >= min(part * epochs * steps_per_epoch, len(ours) - 1) - 1e-6
+    assert (np.diff(ours[: warmup + 1]) > 0).all()
+    np.testing.assert_allclose(ours[warmup:], PEAK, rtol=1e-6)
+    np.testing.assert_allclose(ours[0], PEAK / (warmup + 1), atol=3e-7 * PEAK)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.01, 0.5])
+@pytest.mark.parametrize("warmup_epochs", [0, 2])
+def test_cosine_is_that_of_keras(alpha, warmup_epochs):
+    config = make_config(
+        name="cosine", final_factor=alpha, warmup_epochs=float(warmup_epochs)
+    )
+    warmup, steps = warmup_epochs * 7, 70
+    warm = {"warmup_target": PEAK, "warmup_steps": warmup} if warmup else {}
+    schedule = keras.optimizers.schedules.CosineDecay(
+        PEAK / (warmup + 1), steps - warmup, alpha=alpha, **warm
+    )
+    theirs = np.array(jax.jit(jax.vmap(schedule))(jnp.arange(steps + 20)))
+    ours = rates(config, epochs=10, steps_per_epoch=7, more=20)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6 * PEAK)
+
+
+@pytest.mark.parametrize("decay_rate", [0.5, 0.95, 1.0])
+def test_exponential_is_that_of_keras(decay_rate):
+    config = make_config(name="exponential", decay_rate=decay_rate)
+    schedule = keras.optimizers.schedules.ExponentialDecay(PEAK, 7, decay_rate)
+    theirs = np.array(jax.vmap(schedule)(jnp.arange(70)))
+    ours = rates(config, epochs=10, steps_per_epoch=7)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    # An epoch multiplies by the rate.
+    np.testing.assert_allclose(ours[::7], PEAK * decay_rate ** np.arange(10), rtol=1e-5)
+
+
+@pytest.mark.parametrize("rising", [0.0, 0.25, 0.5, 0.9])
+def test_one_cycle_peaks_where_the_rise_ends(rising):
+    config = make_config(
+        name="one_cycle", rising=rising, first_factor=0.04, final_factor=0.001
+    )
+    ours = rates(config, epochs=10, steps_per_epoch=20, more=1)
+    peak = round(rising * 200)
+    assert ours.argmax() == peak
+    np.testing.assert_allclose(ours[peak], PEAK, rtol=1e-6)
+    assert (np.diff(ours[: peak + 1]) > 0).all() and (np.diff(ours[peak:]) < 0).all()
+    np.testing.assert_allclose(ours[-1], 0.001 * PEAK, rtol=1e-3)
+    if peak:
+        np.testing.assert_allclose(ours[0], 0.04 * PEAK, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("warmup_epochs", [0.0, 0.5])
+def test_a_phase_of_one_step_works(name, warmup_epochs):
+    warmup_epochs = allowed_warmup(name, warmup_epochs, 1)
+    config = make_config(name=name, warmup_epochs=warmup_epochs)
+    ours = rates(config, epochs=1, steps_per_epoch=1)
+    np.testing.assert_allclose(ours, [PEAK], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps_per_epoch", "rising"), [(1, 1, 0.6), (1, 40, 0.99), (2, 1, 0.8)]
+)
+def test_one_cycle_falls_however_long_it_rises(epochs, steps_per_epoch, rising):
+    """Where rounding would have it rise through the whole phase."""
+    config = make_config(name="one_cycle", rising=rising)
+    ours = rates(config, epochs=epochs, steps_per_epoch=steps_per_epoch, more=1)
+    np.testing.assert_allclose(ours[-2:], [PEAK, 0], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"name": "cosin"},
+            r"name=cosin: .*known: constant, cosine, one_cycle, exponential\)",
+        ),
+        ({"final_factor": -0.1}, "final_factor=-0.1: must be at least 0 and at most 1"),
+        ({"final_factor": 1.1}, "final_factor=1.1: "),
+        ({"final_factor": float("nan")}, "final_factor=nan: "),
+        ({"rising": 1.0}, "rising=1.0: must be at least 0 and below 1"),
+        ({"rising": -0.1}, "rising=-0.1: "),
+        ({"first_factor": 1.5}, "first_factor=1.5: "),
+        ({"first_factor": -0.5}, "first_factor=-0.5: "),
+        ({"decay_rate": 0.0}, "decay_rate=0.0: must be above 0 and at most 1"),
+        ({"decay_rate": 1.01}, "decay_rate=1.01: must be above 0 and at most 1"),
+        ({"warmup_epochs": -1.0}, "warmup_epochs=-1.0: must be at least 0"),
+        ({"warmup_epochs": float("inf")}, "warmup_epochs=inf: "),
+        ({"warmup_epochs": 5.0}, r"warmup_epochs=5\.0: must be below the phase's 5"),
+        ({"warmup_epochs": 9.0}, r"warmup_epochs=9\.0: must be below the phase's 5"),
+        (
+            {"name": "one_cycle", "warmup_epochs": 0.5},
+            r"warmup_epochs=0\.5: must be 0 for one_cycle, .* for a\.flag\.rising",
+        ),
+    ],
+)
+def test_refuses(fields, message):
+    with pytest.raises(UserError, match=rf"^a\.flag\.{message}"):
+        schedules.check(make_config(**fields), epochs=5, flag="a.flag")
