@@ -7,15 +7,20 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
+from configs import base
 from mnist_jax import checkpoint
 from mnist_jax.training import state
 from mnist_jax.training.monitors import Best
+from mnist_jax.training.phase import Phase
 from tests.conftest import assert_trees_equal
 
-ADAM = optax.adam(1e-3)
+# With all that a state can hold.
+FIELDS = base.get_phase()
+FIELDS.ema_decay = 0.9
+FIELDS.early_stopping.update(monitor="val_loss", restore_best=True)
+PHASE = Phase.from_config(FIELDS)
 
 
 def make_state(epoch: int, best_epoch: int) -> state.TrainState:
@@ -27,7 +32,7 @@ def make_state(epoch: int, best_epoch: int) -> state.TrainState:
         }
     }
     stats = {"mean": jnp.arange(3.0)}
-    made = state.create(params, stats, ADAM)
+    made = state.create(params, stats, PHASE)
     return made.replace(
         step=jnp.int32(epoch * 100),
         best=Best(jnp.float32(0.5), jnp.int32(best_epoch), params, stats),
