@@ -1,0 +1,132 @@
+"""The loop: the order of the images, prediction, validation and the best so far."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mnist_jax.training import loop, step
+from tests.conftest import assert_trees_equal
+from tests.training_parts import (
+    EVERYTHING,
+    TINY,
+    as_batch,
+    largest_difference,
+    make_phase,
+    make_state,
+    weights,
+)
+
+# -- the order of the images
+
+
+def test_an_epoch_takes_each_image_at_most_once_and_drops_only_the_rest():
+    order = np.asarray(loop.epoch_order(jax.random.key(0), 1, size=64, batch_size=15))
+    assert order.shape == (4, 15)
+    assert len(np.unique(order)) == 60
+    assert order.min() >= 0 and order.max() < 64
+
+
+def test_epochs_and_seeds_have_orders_of_their_own():
+    def order(seed, epoch):
+        keys = loop.make_keys(seed)
+        return np.asarray(loop.epoch_order(keys.order, epoch, size=64, batch_size=16))
+
+    assert np.array_equal(order(0, 1), order(0, 1))
+    assert not np.array_equal(order(0, 1), order(0, 2))
+    assert not np.array_equal(order(0, 1), order(1, 1))
+
+
+def test_every_leftover_image_gets_its_turn():
+    """The images that an epoch drops are drawn anew, not always the same."""
+    keys = loop.make_keys(0)
+    seen = {
+        index
+        for epoch in range(12)
+        for index in np.asarray(
+            loop.epoch_order(keys.order, epoch, size=10, batch_size=6)
+        ).ravel()
+    }
+    assert seen == set(range(10))
+
+
+# -- prediction
+
+
+@pytest.fixture(scope="module")
+def judged(small):
+    """Images, weights with statistics that have moved, and the logits by these."""
+    params, batch_stats = weights(TINY)
+    batch_stats = jax.tree.map(lambda x: x + 0.5, batch_stats)
+    images = jnp.asarray(small.val.images)
+    scaled = step.to_input(images)
+    logits, _ = TINY.apply(params, batch_stats, scaled, train=False)
+    fresh, _ = TINY.apply(params, weights(TINY)[1], scaled, train=False)
+    assert largest_difference(logits, fresh) > 1e-3
+    return images, params, batch_stats, logits
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 30, 1000])
+def test_prediction_covers_every_image_whatever_the_batch(judged, batch_size):
+    """Without dropout, and with BatchNorm's running statistics."""
+    images, params, batch_stats, expected = judged
+    predict = loop.make_predict(apply_fn=TINY.apply, batch_size=batch_size)
+    logits = predict(params, batch_stats, images)
+    assert logits.shape == (30, 10)
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+# -- validation
+
+
+class Silence:
+    """A listener that nobody hears."""
+
+    def compiling(self):
+        pass
+
+    def steps_done(self, epoch, step, steps, loss):
+        pass
+
+
+def test_validation_and_best_are_of_the_moving_average(small):
+    """Two epochs, the second of which is given the buffers of the first."""
+    phase = make_phase(
+        **EVERYTHING | {"ema_decay": 0.9, "optimizer.learning_rate": 1e-2}
+    )
+    trainer = loop.Trainer(
+        apply_fn=TINY.apply,
+        phase=phase,
+        data=as_batch(small.train),
+        val=as_batch(small.val),
+        augment_fn=None,
+        eval_batch_size=30,
+        steps_per_call=1,
+        monitor="val_loss",
+        keys=loop.make_keys(0),
+        listener=Silence(),
+    )
+
+    def loss_of(params, batch_stats):
+        """Of the validation images, the labels as they are."""
+        images = jnp.asarray(small.val.images, jnp.float32) / 255
+        logits = np.float64(TINY.apply(params, batch_stats, images, train=False)[0])
+        log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        hits = (logits.argmax(axis=1) == small.val.labels).mean()
+        return -log_p[np.arange(30), small.val.labels].mean(), hits
+
+    current, epochs = make_state(TINY, phase), []
+    for epoch in (1, 2):
+        current, (_, record) = trainer.run_epoch(current, epoch)
+        loss, hits = loss_of(*current.weights)
+        assert record["loss"] == pytest.approx(loss, rel=1e-5)
+        assert record["accuracy"] == pytest.approx(hits)
+        without = loss_of(current.params, current.batch_stats)[0]
+        assert abs(without - loss) > 1e-4
+        epochs.append((record["loss"], jax.tree.map(np.array, current.weights)))
+        # The best is one of these averages, and so are the weights to restore.
+        value, expected = min(epochs, key=lambda pair: pair[0])
+        for best in (current.best, current.early_stopping.best):
+            assert float(best.value) == np.float32(value)
+            assert_trees_equal((best.params, best.batch_stats), expected)
+    assert int(current.step) == 10

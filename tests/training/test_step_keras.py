@@ -1,0 +1,140 @@
+"""The loss, and whole steps of LeNet-5: as in Keras, and as written out by hand."""
+
+import functools
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from mnist_jax import models
+from mnist_jax.training import step
+from tests.models.keras_models import as_trees, lenet5, like_keras, set_weights
+from tests.training_parts import (
+    KEY,
+    as_batch,
+    assert_close,
+    largest_difference,
+    make_phase,
+    make_state,
+    make_step,
+)
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+import keras  # noqa: E402 - reads the variable
+
+LENET5 = models.create(ConfigDict({"name": "lenet5"}))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5, 0.99])
+def test_cross_entropy_is_that_of_keras(smoothing):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 5, (200, 10)).astype(np.float32)
+    labels = rng.integers(0, 10, 200).astype(np.uint8)
+    ours = step.cross_entropy(
+        jnp.asarray(logits), jnp.asarray(labels), smoothing=smoothing
+    )
+    with like_keras():
+        loss = keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=smoothing, reduction="none"
+        )
+        theirs = loss(np.eye(10, dtype=np.float32)[labels], logits)
+    assert ours.shape == (200,)
+    np.testing.assert_allclose(ours, np.asarray(theirs), rtol=1e-5, atol=1e-5)
+    # The definition, for classes that are not ten.
+    few = logits[:, :3].astype(float)
+    log_p = few - np.log(np.exp(few).sum(axis=1, keepdims=True))
+    target = np.eye(3)[labels % 3] * (1 - smoothing) + smoothing / 3
+    by_hand = step.cross_entropy(
+        jnp.asarray(logits[:, :3]), jnp.asarray(labels % 3), smoothing=smoothing
+    )
+    np.testing.assert_allclose(by_hand, -(target * log_p).sum(axis=1), atol=1e-5)
+
+
+@functools.cache
+def lenet5_step(**fields):
+    phase = make_phase(**fields)
+    return phase, jax.jit(make_step(LENET5.apply, phase))
+
+
+def test_a_step_is_adam_on_the_mean_cross_entropy(small):
+    """Written out by hand: gradient of the mean loss, Kingma and Ba's first update."""
+    phase, train_step = lenet5_step()
+    before = make_state(LENET5, phase)
+    after, metrics = train_step(before, as_batch(small.train), KEY)
+
+    def loss_fn(params):
+        images = jnp.asarray(small.train.images, jnp.float32) / 255
+        logits, _ = LENET5.apply(params, {}, images, train=False)
+        log_p = logits - jax.nn.logsumexp(logits, axis=1, keepdims=True)
+        labels = jnp.asarray(small.train.labels, int)
+        hits = (log_p.argmax(axis=1) == labels).mean()
+        return -log_p[jnp.arange(64), labels].mean(), hits
+
+    (loss, hits), gradients = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(
+        before.params
+    )
+    np.testing.assert_allclose(metrics.loss, loss, rtol=1e-5)
+    np.testing.assert_allclose(metrics.accuracy, hits, rtol=1e-6)
+    # At the first step Adam's moments are g and g^2 after bias correction; Keras adds
+    # epsilon before.
+    eps = 1e-7 / np.sqrt(1 - 0.999)
+    expected = jax.tree.map(
+        lambda p, g: p - 1e-3 * g / (jnp.abs(g) + eps), before.params, gradients
+    )
+    assert_close(after.params, expected, 2e-5)
+    assert (int(after.step), int(after.phase_step)) == (1, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fields", "optimizer"),
+    [
+        ({}, keras.optimizers.Adam),
+        (
+            {
+                "optimizer.name": "rmsprop",
+                "optimizer.eps_in_sqrt": True,
+                "label_smoothing": 0.1,
+            },
+            keras.optimizers.RMSprop,
+        ),
+    ],
+    ids=["adam", "rmsprop with smoothed labels"],
+)
+def test_steps_of_lenet5_are_those_of_keras(small, fields, optimizer):
+    """The whole of it: network, loss, gradient and optimizer, by `train_on_batch`."""
+    phase, train_step = lenet5_step(**fields)
+    current = make_state(LENET5, phase)
+    start = current.params
+    keras_model = lenet5()
+    set_weights(keras_model, start, {})
+    with like_keras():
+        keras_model.compile(
+            optimizer=optimizer(1e-3),
+            loss=keras.losses.CategoricalCrossentropy(
+                from_logits=True, label_smoothing=phase.label_smoothing
+            ),
+        )
+        one_hot = np.eye(10, dtype=np.float32)[small.train.labels]
+        for number in range(1, 5):  # darker each time: no two steps are the same
+            images = small.train.images // number
+            batch = step.Batch(jnp.asarray(images), jnp.asarray(small.train.labels))
+            current, _ = train_step(current, batch, KEY)
+            keras_model.train_on_batch(images.astype(np.float32) / 255, one_hot)
+            variables = keras_model.trainable_variables
+            theirs, _ = as_trees(variables, [v.value for v in variables])
+            assert_close(current.params, theirs, 1e-5)
+    assert largest_difference(current.params, start) > 2e-3
+
+
+def test_64_images_can_be_overfitted(small):
+    phase, train_step = lenet5_step()
+    batch = as_batch(small.train)
+    current, metrics = train_step(make_state(LENET5, phase), batch, KEY)
+    for _ in range(149):
+        current, metrics = train_step(current, batch, KEY)
+    assert float(metrics.accuracy) == 1.0
+    assert float(metrics.loss) < 0.1

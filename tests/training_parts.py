@@ -1,0 +1,92 @@
+"""What tests of the training share: phases, steps and states, and a tiny network."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from configs import base
+from mnist_jax import models
+from mnist_jax.models import layers
+from mnist_jax.training import monitors, state, step
+from mnist_jax.training.phase import Phase
+
+KEY = jax.random.key(1)
+
+
+class Tiny(nn.Module):
+    """One of everything that a network here has; it compiles fast, in a loop too."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        x = layers.average_pool(images, 2)
+        x = nn.relu(layers.Conv(4, (3, 3), padding="SAME", name="conv")(x))
+        x = layers.BatchNorm(use_running_average=not train, name="norm")(x)
+        x = layers.max_pool(x, 2)
+        x = layers.Dropout(0.25)(x, train=train)
+        return layers.Dense(10, name="logits")(x.reshape(x.shape[0], -1))
+
+
+TINY = models.Model("tiny", Tiny())
+EVERYTHING = {
+    "batch_size": 12,
+    "epochs": 2,
+    "ema_decay": 0.3,
+    "label_smoothing": 0.1,
+    "optimizer.name": "rmsprop",
+    "optimizer.clip_norm": 1.0,
+    "schedule.name": "cosine",
+    "schedule.warmup_epochs": 0.4,
+    "plateau.monitor": "val_loss",
+    "early_stopping.monitor": "val_loss",
+    "early_stopping.restore_best": True,
+}
+
+
+def make_phase(**fields):
+    config = base.get_phase()
+    config.update_from_flattened_dict(fields)
+    return Phase.from_config(config)
+
+
+def make_step(apply_fn, phase, *, steps_per_epoch=5, **fields):
+    """The step as `loop.Trainer` makes it."""
+    return step.make_train_step(
+        apply_fn=apply_fn,
+        optimizer=phase.optimizer,
+        learning_rate_fn=phase.learning_rate_fn(steps_per_epoch),
+        label_smoothing=phase.label_smoothing,
+        ema_decay=phase.ema_decay,
+        **fields,
+    )
+
+
+@functools.cache
+def weights(model):
+    # Keys of this kind compile in a fifth of the time.
+    return jax.jit(model.init)(jax.random.key(0, impl="rbg"))
+
+
+def make_state(model, phase):
+    """Copies of the weights: a step may be given the state's buffers."""
+    params, batch_stats = monitors.copy(weights(model))
+    return state.create(params, batch_stats, phase)
+
+
+def as_batch(split):
+    return step.Batch(jnp.asarray(split.images), jnp.asarray(split.labels))
+
+
+def assert_close(first, second, tolerance):
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=tolerance),
+        first,
+        second,
+    )
+
+
+def largest_difference(first, second):
+    differences = jax.tree.map(lambda a, b: np.abs(a - b).max(), first, second)
+    return max(jax.tree.leaves(differences))
