@@ -236,6 +236,7 @@ def test(
         "config": config.name,
         "model": model.name,
         "data": dataset.name,
+        "tested_on": config.data.test_on,
         "seed": config.seed,
         "parameters": models.count_parameters(trained.params, trained.batch_stats),
         "epochs": record.epoch,
@@ -344,7 +345,8 @@ def _say_result(folder: RunFolder, results: dict[str, Any]) -> None:
     scores = results["test"][results["test_weights"]]
     low, high = scores["accuracy_interval"]
     LOGGER.info(
-        "Test accuracy %.4f (95 %% interval %.4f-%.4f, %s images), %s epoch's weights.",
+        "%s accuracy %.4f (95 %% interval %.4f-%.4f, %s images), %s epoch's weights.",
+        {"test": "Test", "val": "Validation"}[results.get("tested_on", "test")],
         scores["accuracy"],
         low,
         high,

@@ -53,6 +53,24 @@ def test_a_run_leaves_a_complete_folder(small_config, tmp_path):
     assert environment["versions"].keys() >= {"python", "jax", "flax", "optax"}
 
 
+@pytest.mark.parametrize(
+    ("tested_on", "said", "unsaid"),
+    [
+        ("test", "Test accuracy", "Validation accuracy"),
+        ("val", "Validation accuracy", "Test accuracy"),
+    ],
+)
+def test_nothing_is_called_a_test_that_was_none(
+    small_config, tmp_path, tested_on, said, unsaid
+):
+    small_config.data.test_on = tested_on
+    results = experiment.run(small_config, tmp_path)
+    assert results["tested_on"] == tested_on
+    for name in ("log.txt", "report.md"):
+        text = (tmp_path / name).read_text()
+        assert said in text and unsaid not in text
+
+
 def test_a_finished_run_does_nothing(small_config, tmp_path, monkeypatch):
     first = experiment.run(small_config, tmp_path)
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}

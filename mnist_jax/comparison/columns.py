@@ -141,7 +141,7 @@ def explanation(groups: Sequence[Group]) -> str:
     sets = list(dict.fromkeys(name for group in groups for name in group.texts("data")))
     where = dict.fromkeys(_TEST_SETS.get(name, f"the set {name}") for name in sets)
     text = (
-        f"Test accuracy on {' and '.join(where) or 'the test set'}, mean and sample "
+        f"Accuracy on {' and '.join(where) or 'the test set'}, mean and sample "
         "standard deviation over n seeds. The weights are chosen without the test set: "
         "the last epoch's, or the best one's by validation, as the config says."
     )

@@ -47,7 +47,7 @@ def render(run: Run, figures: Sequence[str]) -> str:
             sections += [f"## {title}", f"![{title}](figures/{name}.png)"]
     sections += [
         "## Digit by digit",
-        f"Test set, {_weights(results['test_weights'])}.",
+        f"{_tested_on(results)} set, {_weights(results['test_weights'])}.",
         tables.per_class_table(scores),
         "## Epochs",
         _epochs(run),
@@ -67,7 +67,8 @@ def summary(results: Fields) -> str:
         f"The config `{results['config']}` trains the model `{results['model']}` "
         f"({results['parameters']:,} parameters) on `{results['data']}` "
         f"with seed {results['seed']}, for {_count(results['epochs'], 'epoch')}.",
-        f"**Test accuracy: {tables.accuracy(results['test_accuracy'])}** "
+        f"**{_tested_on(results)} accuracy: "
+        f"{tables.accuracy(results['test_accuracy'])}** "
         f"(95 % interval {tables.interval(evaluation['accuracy_interval'])}, "
         f"{_count(evaluation['examples'], 'image')}), with the "
         f"{_weights(counting)}{_chosen(results, counting)}. "
@@ -93,7 +94,7 @@ def _accuracies(results: Fields) -> str:
     """Return the table of both sets of weights on validation and test images."""
     rows = [
         [
-            {"test": "Test", "val": "Validation"}[split],
+            {"test": _tested_on(results), "val": "Validation"}[split],
             weights,
             f"{evaluation['examples']:,}",
             tables.accuracy(evaluation["accuracy"]),
@@ -146,6 +147,11 @@ def _epochs(run: Run) -> str:
         "recipe has of augmentation and dropout; validation follows the epoch."
         f"\n\n{tables.epochs_table(run.epochs, best_epoch)}"
     )
+
+
+def _tested_on(results: Fields) -> str:
+    """Say which images the run was tested on: see `data.test_on` in configs/base.py."""
+    return "Validation" if results.get("tested_on") == "val" else "Test"
 
 
 def _weights(weights: str) -> str:

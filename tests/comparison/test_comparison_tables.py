@@ -196,9 +196,8 @@ def test_a_terminal_shows_what_fits_and_says_what_does_not(two_rows, width):
         in_head = [title.lower() for title in in_head]
         said = [*in_head, *filter(None, left_out), "hardware"]
         assert sorted(said) == sorted(title.lower() for title in titles)
-        assert "The weights" in below and "rows: CPU, 2 cores." in " ".join(
-            below.split()
-        )
+        below = " ".join(below.split())
+        assert "The weights" in below and "rows: CPU, 2 cores." in below
         for figure in ("0.9885", "0.0018", "0.9956", "0.0007"):
             assert figure in head
     if width >= 200:
