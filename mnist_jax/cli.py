@@ -156,7 +156,8 @@ def _check_config_file(configs: Path) -> None:
     if not flag.present:
         _fail(f"--config is missing: it names the experiment. {known}.", _EXIT_USAGE)
     name = config_flags.get_config_filename(flag)
-    if not Path(name).is_file():
+    # Without the variant that may stand after a colon.
+    if not any(Path(path).is_file() for path in (name, name.rpartition(":")[0])):
         _fail(f"--config={name}: no such file. {known}.", _EXIT_USAGE)
 
 

@@ -304,3 +304,15 @@ def test_a_damaged_last_checkpoint_is_told_and_survived(
     assert f"checkpoint of epoch {last.name} is damaged" in result.stdout
     assert outcome(tmp_path) == outcome(finished[0])
     assert len(metrics_without_times(tmp_path)) == 8
+
+
+def test_a_variant_is_found_by_its_name_after_the_colon(run_command, tmp_path):
+    """Refused for its data, not for its name: nothing has to be trained."""
+    result = run_command(
+        "--config=configs/lenet5.py:tuned",
+        "--config.data.source=digits",
+        "--config.data.val_size=1438",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    assert result.returncode == 1
+    assert "--config.data.val_size=1438" in result.stderr
