@@ -28,14 +28,7 @@ def get_config(variant: str = "") -> Config:
 
 
 def _tuned(config: Config) -> None:
-    """Train it better; how these were chosen is in docs/recipes.md."""
-    config.augment.update(rotation=10.0, zoom=0.1, shift=0.05)
-    config.test_weights = "last"
-    phase = base.get_phase()
-    phase.update(epochs=30, batch_size=128, label_smoothing=0.05, ema_decay=0.999)
-    phase.optimizer.update(name="adamw", learning_rate=2e-3, weight_decay=1e-4)
-    phase.schedule.update(name="cosine", warmup_epochs=1.0)
-    config.phases = (phase,)
+    base.train_better(config, learning_rate=2e-3, epochs=30)
 
 
 VARIANTS = {"tuned": _tuned}
