@@ -3,10 +3,12 @@
   python run.py --config=configs/lenet5.py [--config.FIELD=VALUE ...] [--workdir=FOLDER]
 
 The same command with the same --workdir goes on with a run that was stopped.
-configs/base.py explains every field. The configs:
+configs/base.py explains every field, docs/scaling.md runs of several processes.
+The configs:
 
 """
 
+import contextlib
 import datetime
 from pathlib import Path
 
@@ -21,6 +23,17 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run folder. Default: runs/<config>/<date-time>."
+)
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "One of several processes that train together."
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of process 0, if the environment does not say it."
+)
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which process this is, from 0.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many there are.")
+_MEETING = flags.DEFINE_integer(
+    "meeting_timeout", 300, "Seconds to wait for the other processes at the start."
 )
 jax.config.config_with_absl()
 
@@ -40,9 +53,23 @@ def main() -> None:
     """Run the experiment of the flags."""
     config = _CONFIG.value
     flags.FLAGS.workdir = _WORKDIR.value or str(default_workdir(config.name))
-    from mnist_jax import experiment  # late: bad flags need not wait for it
+    # Late: bad flags need not wait for them.
+    from mnist_jax import experiment, processes
+    from mnist_jax.training import compiler
 
-    experiment.run(config, flags.FLAGS.workdir)
+    compiler.keep_compiled()
+    others = {
+        "coordinator": _COORDINATOR.value,
+        "process_id": _PROCESS_ID.value,
+        "num_processes": _NUM_PROCESSES.value,
+    }
+    if _DISTRIBUTED.value:
+        together = processes.joined(**others, timeout=_MEETING.value)
+    else:
+        processes.check_alone(others)
+        together = contextlib.nullcontext()
+    with together:
+        experiment.run(config, flags.FLAGS.workdir)
 
 
 def how_to_resume() -> str:

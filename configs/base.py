@@ -175,6 +175,13 @@ def get_config() -> Config:
     # Test accuracy that the report gives for this network, for the table of results; 0:
     # it gives none.
     config.report_accuracy = 0.0
+    # What the network computes in: "float32" or "bfloat16". Parameters, BatchNorm's
+    # statistics, the loss and the optimizer are float32 in any case. bfloat16 is for
+    # GPUs and TPUs; on a CPU it is slower.
+    config.dtype = "float32"
+    # How several devices share a batch: "jit" over a mesh, or the same step under
+    # "pmap". Neither changes results, beyond rounding; one device needs neither.
+    config.parallel = "jit"
     # Images a call in evaluation; changes speed and memory, not results.
     config.eval_batch_size = 1000
     # Training steps in one call to the device, as one `lax.scan`. 0: chosen by backend:

@@ -18,6 +18,7 @@ import numpy as np
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float32, PRNGKeyArray
 
+from mnist_jax import shards
 from mnist_jax.errors import UserError
 from mnist_jax.typing import Config
 
@@ -103,7 +104,7 @@ def create(config: Config) -> Augment | None:
     def augment(
         key: PRNGKeyArray, images: Float32[Array, "batch height width channels"]
     ) -> Float32[Array, "batch height width channels"]:
-        places = jnp.arange(len(images))
+        places = shards.places(len(images))
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, places)
         return jax.vmap(augment_one)(keys, images)
 

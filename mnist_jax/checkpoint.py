@@ -80,6 +80,7 @@ class Checkpoints:
             CheckpointError: it cannot be written, on a full disk for example. The
                 checkpoints before it are untouched.
         """
+        state = jax.device_get(state)
         record = {**record, "sha256": digest(state)}
         try:
             self._check_room(state)
@@ -195,15 +196,22 @@ class Checkpoints:
 
 
 def _manager(folder: Path, *, keep: int) -> ocp.CheckpointManager:
+    folder.mkdir(parents=True, exist_ok=True)
     return ocp.CheckpointManager(
         folder,
         options=ocp.CheckpointManagerOptions(
             max_to_keep=keep,
-            create=True,
+            create=False,  # which would wait for other processes
             # What a kill in the middle of a save leaves behind.
             cleanup_tmp_directories=True,
             # Epochs take seconds and these saves milliseconds: not worth a thread.
             enable_async_checkpointing=False,
+            # The others do not wait for the one that writes.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                primary_host=0,
+                active_processes={0},
+                barrier_sync_key_prefix=folder.name,
+            ),
         ),
     )
 

@@ -58,6 +58,11 @@ def start(console: Console | None = None) -> Console:
     return console
 
 
+def be_quiet() -> None:
+    """Send warnings alone: another process says the rest."""
+    LOGGER.setLevel(logging.WARNING)
+
+
 @contextlib.contextmanager
 def log_to(path: Path) -> Iterator[None]:
     """Append the lines of this package to a file too, each with its time.
@@ -131,6 +136,10 @@ class TrainingProgress:
         """Say that compilation begins."""
         LOGGER.info("Compiling the training step ...")
         self._bar.update(self._task, description="compiling", refresh=True)
+
+    def compiled(self, seconds: float) -> None:
+        """Say that compilation is over."""
+        LOGGER.info("Compiled in %.1f s.", seconds)
 
     def skip(self, epochs: int) -> None:
         """Expect so many epochs less: a phase ended early."""

@@ -4,7 +4,6 @@ Data, model, phases of training, one look at the test set, report. Whatever happ
 between, the same call with the same run folder goes on where it was.
 """
 
-import dataclasses
 import logging
 import time
 from pathlib import Path
@@ -24,13 +23,14 @@ from mnist_jax import (
     evaluation,
     files,
     models,
+    processes,
     report,
     resume,
 )
 from mnist_jax.errors import UserError
 from mnist_jax.resume import Record
-from mnist_jax.run_folder import RunFolder, to_json
-from mnist_jax.training import loop, monitors, state
+from mnist_jax.run_folder import RunFolder, differences, to_json
+from mnist_jax.training import loop, monitors, parallel, state
 from mnist_jax.training.phase import Phase, check_batch_size
 from mnist_jax.training.state import TrainState
 from mnist_jax.training.step import Batch, to_input
@@ -61,29 +61,64 @@ def run(
     """
     terminal = terminal or console.start()
     model, phases = check(config)
+    if not processes.is_first():
+        return _help(config, model, phases)
     folder = RunFolder(workdir)
-    folder.check_config(config)
-    if (results := folder.read_results()) and folder.report.exists():
-        LOGGER.info("%s is finished: nothing to do.", folder.path)
-        _say_result(folder, results)
-        return results
+    with processes.others_waiting(to_json(config)) as go:
+        folder.check_config(config)
+        if (results := folder.read_results()) and folder.report.exists():
+            LOGGER.info("%s is finished: nothing to do.", folder.path)
+            _say_result(folder, results)
+            return results
+        dataset = _load(config, phases)
+        with folder.lock(), console.log_to(folder.log):
+            folder.check_config(config)  # again, now that nobody else writes it
+            results = folder.read_results()
+            if results is None:
+                _describe(config, folder, model, dataset)
+                journal = resume.Journal(folder, ready=go)
+                trained, record = train(
+                    config, journal, model, phases, dataset, terminal=terminal
+                )
+                results = test(config, folder, model, dataset, trained, record)
+            report.write(folder.path, dataset.test.images)
+            _say_result(folder, results)
+    return results
+
+
+def _help(config: Config, model: models.Model, phases: list[Phase]) -> dict[str, Any]:
+    """Train and test with the first process, which does all else; return nothing."""
+    console.be_quiet()
+    dataset = _load(config, phases)
+    if (there := processes.wait_for_first()) is None:
+        return {}
+    if different := differences(there, to_json(config)):
+        raise UserError(
+            f"Process 0 was given another config:\n{different}\n"
+            "All processes need the same flags, but for --process_id."
+        )
+    trained, record = train(
+        config,
+        resume.Journal(None),
+        model,
+        phases,
+        dataset,
+        terminal=Console(quiet=True),
+    )
+    return test(config, None, model, dataset, trained, record)
+
+
+def _load(config: Config, phases: list[Phase]) -> data.Dataset:
+    """Find a device and the images, and refuse batches that these cannot fill.
+
+    Raises:
+        UserError: one of them is not there, or a batch is too large.
+    """
     _check_device()
     dataset = data.load(config.data)
     for index, phase in enumerate(phases):
         check_batch_size(phase, index, train_size=len(dataset.train))
-
-    with folder.lock(), console.log_to(folder.log):
-        folder.check_config(config)  # again, now that nobody else writes it
-        results = folder.read_results()
-        if results is None:
-            _describe(config, folder, model, dataset)
-            trained, record = train(
-                config, folder, model, phases, dataset, terminal=terminal
-            )
-            results = test(config, folder, model, dataset, trained, record)
-        report.write(folder.path, dataset.test.images)
-        _say_result(folder, results)
-    return results
+    return dataset
 
 
 def check(
@@ -94,7 +129,8 @@ def check(
     Raises:
         UserError: with the field and what it may be.
     """
-    model = models.create(config.model)
+    model = models.create(config.model, dtype=config.dtype)
+    parallel.check(config.parallel)
     if not 0 <= config.seed < 2**32:
         raise UserError(f"--config.seed={config.seed}: must be 0..2**32-1.")
     if not config.phases:
@@ -123,29 +159,25 @@ def check(
 
 def train(
     config: Config,
-    folder: RunFolder,
+    journal: resume.Journal,
     model: models.Model,
     phases: list[Phase],
     dataset: data.Dataset,
     *,
     terminal: Console,
 ) -> tuple[TrainState, Record]:
-    """Run the phases from wherever the run folder's checkpoints say they stand.
+    """Run the phases from wherever the journal says they stand.
 
     Returns:
         The final state, and the record of all epochs.
     """
     begin = time.perf_counter()
     keys = loop.make_keys(config.seed)
-    checkpoints = checkpoint.Checkpoints(folder.checkpoints)
     try:
-        current, record = resume.restore_or_begin(
-            folder,
-            checkpoints,
-            lambda index: state.create(*model.init(keys.init), phases[index]),
+        current, record = journal.begin(
+            lambda index: state.create(*model.init(keys.init), phases[index])
         )
         before = record.seconds
-        train_data, val_data = _on_device(dataset.train), _on_device(dataset.val)
         with console.TrainingProgress(
             terminal,
             # Earlier phases may have ended early.
@@ -162,9 +194,10 @@ def train(
                 trainer = loop.Trainer(
                     apply_fn=model.apply,
                     phase=phase,
-                    data=train_data,
-                    val=val_data,
+                    data=_on_device(dataset.train),
+                    val=_on_device(dataset.val),
                     augment_fn=augment.create(config.augment),
+                    devices=parallel.choose(config.parallel, phase.batch_size),
                     eval_batch_size=config.eval_batch_size,
                     steps_per_call=config.steps_per_call,
                     monitor=config.best.monitor,
@@ -181,19 +214,17 @@ def train(
                     record.history += records
                     record.phase_epochs += 1
                     record.seconds = before + time.perf_counter() - begin
-                    # The checkpoint first: it is what a resumed run believes.
-                    checkpoints.save(record.epoch, current, dataclasses.asdict(record))
-                    folder.append_metrics(records)
+                    journal.write(current, record, records)
                     LOGGER.info(_epoch_line(records, current))
                 current = state.end_phase(current, phase)
         return current, record
     finally:
-        checkpoints.close()
+        journal.close()
 
 
 def test(
     config: Config,
-    folder: RunFolder,
+    folder: RunFolder | None,
     model: models.Model,
     dataset: data.Dataset,
     trained: TrainState,
@@ -201,11 +232,17 @@ def test(
 ) -> dict[str, Any]:
     """Look at the test set, once, and write predictions.npz and results.json.
 
+    Without a folder nothing is written, nor returned.
+
     The last epoch's weights and the best epoch's are both evaluated; which of the two
     is the run's result was said by `config.test_weights` before.
     """
     begin = time.perf_counter()
-    predict = loop.make_predict(apply_fn=model.apply, batch_size=config.eval_batch_size)
+    predict = loop.make_predict(
+        apply_fn=model.apply,
+        batch_size=config.eval_batch_size,
+        devices=parallel.every(config.parallel),
+    )
     weights = {
         "last": (trained.params, trained.batch_stats),
         "best": (trained.best.params, trained.best.batch_stats),
@@ -217,6 +254,8 @@ def test(
         }
         for split, part in (("test", dataset.test), ("val", dataset.val))
     }
+    if folder is None:
+        return {}
     with files.atomic_writer(folder.predictions) as file:
         np.savez_compressed(
             file,

@@ -57,3 +57,12 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` as indented JSON, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def cache_folder() -> Path:
+    """Return where this package keeps what can be had again.
+
+    That is `mnist_jax` in `$XDG_CACHE_HOME`, else in `~/.cache`.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "mnist_jax"

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 
+from mnist_jax import processes
 from mnist_jax.checkpoint import Checkpoints
 from mnist_jax.errors import UserError
 from mnist_jax.run_folder import RunFolder
@@ -35,6 +37,64 @@ class Record:
     def epoch(self) -> int:
         """Epochs done through all phases."""
         return self.history[-1]["epoch"] if self.history else 0
+
+
+class Journal:
+    """What a run writes down as it goes, and goes on from.
+
+    The first process alone writes; the others have a journal without a folder.
+
+    Args:
+        folder: of the run.
+        ready: called when what is there was read.
+    """
+
+    def __init__(
+        self, folder: RunFolder | None, ready: Callable[[], None] = lambda: None
+    ):
+        self._folder, self._ready = folder, ready
+        self._checkpoints = Checkpoints(folder.checkpoints) if folder else None
+
+    def begin(
+        self, initial_state: Callable[[int], TrainState]
+    ) -> tuple[TrainState, Record]:
+        """Return where the run stands, the same in all processes.
+
+        Args:
+            initial_state: as in `restore_or_begin`.
+
+        Raises:
+            UserError: no checkpoint can be read, though there must have been one.
+        """
+        found = None
+        if self._folder and self._checkpoints:
+            found = restore_or_begin(self._folder, self._checkpoints, initial_state)
+            self._ready()
+        record = Record(**processes.share(found and dataclasses.asdict(found[1])))
+        if found:
+            current, _ = found
+        else:
+            shapes = jax.eval_shape(lambda: initial_state(record.phase))
+            current = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+        return processes.share_arrays(current), record
+
+    def write(
+        self, current: TrainState, record: Record, records: list[dict[str, Any]]
+    ) -> None:
+        """Keep the end of an epoch, of which `records` are the last.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        if self._folder and self._checkpoints:
+            # The checkpoint first: it is what a resumed run believes.
+            self._checkpoints.save(record.epoch, current, dataclasses.asdict(record))
+            self._folder.append_metrics(records)
+
+    def close(self) -> None:
+        """Release what the checkpoints hold."""
+        if self._checkpoints:
+            self._checkpoints.close()
 
 
 def restore_or_begin(

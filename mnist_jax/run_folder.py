@@ -45,18 +45,10 @@ class RunFolder:
         """
         if not self.config.exists():
             return
-        there, now = flatten(self._read(self.config)), flatten(to_json(config))
-        different = [
-            f"  {name}: {_show(there, name)} there, {_show(now, name)} now"
-            for name in sorted(there.keys() | now.keys())
-            if _show(there, name) != _show(now, name)
-            and not name.startswith(LOCATION_FIELDS)
-        ]
-        if different:
+        if different := differences(self._read(self.config), to_json(config)):
             raise UserError(
-                f"{self.path} holds a run with another config:\n"
-                + "\n".join(different)
-                + "\nGive the config that it was started with, or another --workdir."
+                f"{self.path} holds a run with another config:\n{different}\n"
+                "Give the config that it was started with, or another --workdir."
             )
 
     def read_results(self) -> dict[str, Any] | None:
@@ -122,6 +114,24 @@ class RunFolder:
 def to_json(config: Config) -> dict[str, Any]:
     """Return the config as what JSON makes of it: nested dicts and lists."""
     return json.loads(json.dumps(config.to_dict(), default=lambda x: x.to_dict()))
+
+
+def differences(there: dict[str, Any], now: dict[str, Any]) -> str:
+    """Say what differs between two configs, a line a field, locations aside.
+
+    Args:
+        there: of `to_json`, what lines call "there".
+        now: likewise, what they call "now".
+
+    Returns:
+        The lines; empty if the configs are the same.
+    """
+    old, new = flatten(there), flatten(now)
+    return "\n".join(
+        f"  {name}: {_show(old, name)} there, {_show(new, name)} now"
+        for name in sorted(old.keys() | new.keys())
+        if _show(old, name) != _show(new, name) and not name.startswith(LOCATION_FIELDS)
+    )
 
 
 def flatten(value: Any, name: str = "") -> dict[str, Any]:

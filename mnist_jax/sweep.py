@@ -93,7 +93,9 @@ def main() -> None:
     from mnist_jax import comparison, experiment
     from mnist_jax.comparison import terminal
     from mnist_jax.run_folder import RunFolder
+    from mnist_jax.training import compiler
 
+    compiler.keep_compiled()
     folders = {seed: workdir / f"seed{seed}" for seed in seeds}
     for seed, folder in folders.items():  # before hours go into the first
         config.seed = seed

@@ -19,9 +19,12 @@ _NOT_THE_EXPERIMENT = (
     "seed",
     *LOCATION_FIELDS,
     "steps_per_call",
+    "parallel",
     "eval_batch_size",
     "report_accuracy",
 )
+# What runs did before there was a field to say it.
+_ONCE = {"dtype": "float32"}
 # Of a run folder, but with no run folders in them.
 _NOT_SEARCHED = ("checkpoints", "figures")
 
@@ -52,7 +55,7 @@ class Run:
         """The config's fields that tell one experiment from another, flat."""
         return {
             name: value
-            for name, value in flatten(self.config).items()
+            for name, value in (_ONCE | flatten(self.config)).items()
             if not is_below(name, _NOT_THE_EXPERIMENT)
         }
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from mnist_jax import files
 from mnist_jax.data import idx
 from mnist_jax.data.dataset import DataError, Split
 
@@ -77,8 +78,7 @@ def data_dir(configured: str | None) -> Path:
     chosen = configured or os.environ.get("MNIST_DIR")
     if chosen:
         return Path(chosen).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "mnist_jax"
+    return files.cache_folder()
 
 
 def load(folder: Path, mirrors: Sequence[str]) -> tuple[Split, Split]:

@@ -7,10 +7,12 @@ that in its own first lines.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mnist_jax.errors import UserError
@@ -19,11 +21,12 @@ from mnist_jax.models.lenet5 import LeNet5
 from mnist_jax.models.triple_cnn import TripleCNN
 from mnist_jax.typing import Config, Tree
 
-MODELS: dict[str, type[nn.Module]] = {
+MODELS: dict[str, Callable[..., nn.Module]] = {
     "double_cnn": DoubleCNN,
     "lenet5": LeNet5,
     "triple_cnn": TripleCNN,
 }
+DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Model:
             rngs=rngs,
             mutable=["batch_stats"] if train else [],
         )
+        logits = logits.astype(jnp.float32)  # so that the loss is, whatever the dtype
         return logits, updates.get("batch_stats", batch_stats)
 
     def features(
@@ -103,18 +107,27 @@ class Model:
         return "\n".join(line.rstrip() for line in table.strip().splitlines()) + "\n"
 
 
-def create(config: Config) -> Model:
+def create(config: Config, *, dtype: str = "float32") -> Model:
     """Build the network that `config` (the experiment's `config.model`) names.
 
+    Args:
+        config: the experiment's `model`.
+        dtype: what is computed in, one of `DTYPES`; parameters, BatchNorm's statistics
+            and logits are float32 in any case.
+
     Raises:
-        UserError: there is none of that name.
+        UserError: there is no model or dtype of that name.
     """
     if config.name not in MODELS:
         known = ", ".join(sorted(MODELS))
         raise UserError(
             f"--config.model.name={config.name}: no such model (known: {known})."
         )
-    return Model(name=config.name, module=MODELS[config.name]())
+    if dtype not in DTYPES:
+        raise UserError(
+            f"--config.dtype={dtype}: unknown (known: {', '.join(DTYPES)})."
+        )
+    return Model(name=config.name, module=MODELS[config.name](dtype=DTYPES[dtype]))
 
 
 def count_parameters(*trees: Tree) -> int:

@@ -1,6 +1,10 @@
 """The report's double CNN: two pairs of convolutions, no normalisation."""
 
+import functools
+
 import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from mnist_jax.models.layers import Conv, Dense, Dropout, max_pool
@@ -11,9 +15,11 @@ class DoubleCNN(nn.Module):
 
     Attributes:
         num_classes: the number of logits.
+        dtype: what is computed in; parameters and statistics are float32.
     """
 
     num_classes: int = 10
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -29,15 +35,17 @@ class DoubleCNN(nn.Module):
             Unnormalised log-probabilities. The 256 penultimate features are sown as
             `features` into the collection `intermediates`.
         """
+        conv = functools.partial(Conv, padding="SAME", dtype=self.dtype)
+        dense = functools.partial(Dense, dtype=self.dtype)
         x = images
         for block, (channels, size) in enumerate(((32, 5), (64, 3)), start=1):
             for layer in (1, 2):
                 name = f"block{block}_conv{layer}"
-                x = nn.relu(Conv(channels, (size, size), padding="SAME", name=name)(x))
+                x = nn.relu(conv(channels, (size, size), name=name)(x))
             x = max_pool(x, 2)
             x = Dropout(0.25)(x, train=train)
         x = x.reshape(x.shape[0], -1)
-        x = nn.relu(Dense(256, name="dense1")(x))
+        x = nn.relu(dense(256, name="dense1")(x))
         self.sow("intermediates", "features", x)
         x = Dropout(0.5)(x, train=train)
-        return Dense(self.num_classes, name="logits")(x)
+        return dense(self.num_classes, name="logits")(x)

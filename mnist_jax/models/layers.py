@@ -19,6 +19,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from mnist_jax import shards
+
 # Glorot and Bengio, 2010: https://proceedings.mlr.press/v9/glorot10a.html
 _KERNEL_INIT = nn.initializers.glorot_uniform()
 
@@ -80,8 +82,18 @@ def _conv_by_patches(
 
 Conv = functools.partial(nn.Conv, kernel_init=_KERNEL_INIT, conv_general_dilated=conv)
 Dense = functools.partial(nn.Dense, kernel_init=_KERNEL_INIT)
-# Ioffe and Szegedy, 2015: https://arxiv.org/abs/1502.03167
-BatchNorm = functools.partial(nn.BatchNorm, momentum=0.99, epsilon=1e-3)
+
+
+def BatchNorm(**fields: Any) -> nn.BatchNorm:  # noqa: N802 - used as a module's class
+    """Return `nn.BatchNorm` with Keras's numbers, over the batch of all devices.
+
+    Its statistics are float32, whatever the `dtype` of what comes out.
+
+    Ioffe and Szegedy, 2015: https://arxiv.org/abs/1502.03167
+    """
+    return nn.BatchNorm(
+        momentum=0.99, epsilon=1e-3, axis_name=shards.axis_name(), **fields
+    )
 
 
 class Dropout(nn.Module):
@@ -104,7 +116,9 @@ class Dropout(nn.Module):
         """Drop inputs at random if `train`; the random stream is `dropout`."""
         if not train or self.rate == 0:
             return x
-        keep = draw_mask(self.make_rng("dropout"), 1 - self.rate, x.shape)
+        whole = (shards.count() * x.shape[0], *x.shape[1:])
+        keep = draw_mask(self.make_rng("dropout"), 1 - self.rate, whole)
+        keep = shards.own(keep, x.shape[0])
         return jnp.where(keep, x / (1 - self.rate), 0)
 
 

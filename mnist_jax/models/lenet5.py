@@ -7,8 +7,11 @@ first, the pools have no weights, and a softmax over ten logits replaces the rad
 units.
 """
 
+import functools
+
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from mnist_jax.models.layers import Conv, Dense, average_pool
@@ -19,9 +22,11 @@ class LeNet5(nn.Module):
 
     Attributes:
         num_classes: the number of logits.
+        dtype: what is computed in; parameters are float32.
     """
 
     num_classes: int = 10
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -38,13 +43,15 @@ class LeNet5(nn.Module):
             `features` into the collection `intermediates`.
         """
         del train
+        conv = functools.partial(Conv, padding="VALID", dtype=self.dtype)
+        dense = functools.partial(Dense, dtype=self.dtype)
         x = jnp.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))  # the paper's 32 x 32
-        x = nn.tanh(Conv(6, (5, 5), padding="VALID", name="conv1")(x))
+        x = nn.tanh(conv(6, (5, 5), name="conv1")(x))
         x = average_pool(x, 2)
-        x = nn.tanh(Conv(16, (5, 5), padding="VALID", name="conv2")(x))
+        x = nn.tanh(conv(16, (5, 5), name="conv2")(x))
         x = average_pool(x, 2)
         x = x.reshape(x.shape[0], -1)
-        x = nn.tanh(Dense(120, name="dense1")(x))
-        x = nn.tanh(Dense(84, name="dense2")(x))
+        x = nn.tanh(dense(120, name="dense1")(x))
+        x = nn.tanh(dense(84, name="dense2")(x))
         self.sow("intermediates", "features", x)
-        return Dense(self.num_classes, name="logits")(x)
+        return dense(self.num_classes, name="logits")(x)

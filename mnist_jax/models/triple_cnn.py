@@ -1,6 +1,10 @@
 """The report's triple CNN: three pairs of convolutions, with BatchNorm."""
 
+import functools
+
 import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from mnist_jax.models.layers import BatchNorm, Conv, Dense, Dropout, max_pool
@@ -14,9 +18,11 @@ class TripleCNN(nn.Module):
 
     Attributes:
         num_classes: the number of logits.
+        dtype: what is computed in; parameters and statistics are float32.
     """
 
     num_classes: int = 10
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -33,19 +39,24 @@ class TripleCNN(nn.Module):
             Unnormalised log-probabilities. The 64 penultimate features are sown as
             `features` into the collection `intermediates`.
         """
+        conv = functools.partial(Conv, padding="SAME", dtype=self.dtype)
+        dense = functools.partial(Dense, dtype=self.dtype)
+        norm = functools.partial(
+            BatchNorm, use_running_average=not train, dtype=self.dtype
+        )
         x = images
         for block, channels in enumerate((32, 64, 128), start=1):
             for layer in (1, 2):
                 name = f"block{block}_conv{layer}"
-                x = nn.relu(Conv(channels, (3, 3), padding="SAME", name=name)(x))
-            x = BatchNorm(use_running_average=not train, name=f"block{block}_norm")(x)
+                x = nn.relu(conv(channels, (3, 3), name=name)(x))
+            x = norm(name=f"block{block}_norm")(x)
             x = max_pool(x, 2)  # 28 to 14 to 7 to 3: the last row and column drop out
             x = Dropout(0.25)(x, train=train)
         x = x.reshape(x.shape[0], -1)
         for layer, (units, rate) in enumerate(((512, 0.5), (256, 0.4), (64, 0.3)), 1):
-            x = nn.relu(Dense(units, name=f"dense{layer}")(x))
-            x = BatchNorm(use_running_average=not train, name=f"dense{layer}_norm")(x)
+            x = nn.relu(dense(units, name=f"dense{layer}")(x))
+            x = norm(name=f"dense{layer}_norm")(x)
             if units == 64:
                 self.sow("intermediates", "features", x)
             x = Dropout(rate)(x, train=train)
-        return Dense(self.num_classes, name="logits")(x)
+        return dense(self.num_classes, name="logits")(x)

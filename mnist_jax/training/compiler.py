@@ -1,8 +1,10 @@
-"""What XLA is told when the step is compiled."""
+"""What XLA is told when the step is compiled, and where its programs are kept."""
 
 import functools
 
 import jax
+
+from mnist_jax import files
 
 # jaxlib 0.10 gives convolutions to a library that uses one core, YNNPACK; Eigen, which
 # it was before, uses all. With it the double CNN's step takes 168 ms, without 116.
@@ -23,3 +25,18 @@ def compiler_options() -> dict[str, str]:
     except jax.errors.JaxRuntimeError:
         return {}
     return dict(_CPU_OPTIONS)
+
+
+def keep_compiled() -> None:
+    """Keep compiled programs for later processes, in `compiled` of the cache folder.
+
+    JAX's own settings come first: --jax_compilation_cache_dir, or the variable
+    JAX_COMPILATION_CACHE_DIR, names another folder, and
+    --jax_enable_compilation_cache=false keeps nothing.
+    """
+    settings = jax.config.values
+    if not settings["jax_compilation_cache_dir"]:
+        folder = files.cache_folder() / "compiled"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+    if settings["jax_persistent_cache_min_compile_time_secs"] == 1:  # JAX's default
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -1,7 +1,8 @@
 """Epochs: steps in chunks, validation, the monitors, and a word to whoever listens.
 
-The data lie on the device as uint8; a step gathers its batch by index. The host never
-waits for the chunk that it has just dispatched: it reads the metrics of the one before.
+The data lie on the devices as uint8; a step gathers its batch by index. The host never
+waits for what it has just dispatched: it reads the metrics of the chunk before, and
+those of the last one when validation is under way.
 """
 
 import time
@@ -15,7 +16,7 @@ from jaxtyping import Array, Float, Int32, PRNGKeyArray, UInt8
 
 from mnist_jax.errors import UserError
 from mnist_jax.training import monitors, step
-from mnist_jax.training.compiler import compiler_options
+from mnist_jax.training.parallel import Devices
 from mnist_jax.training.phase import Phase
 from mnist_jax.training.state import TrainState
 from mnist_jax.training.step import Batch
@@ -45,6 +46,9 @@ class Listener(Protocol):
 
     def compiling(self) -> None:
         """Compilation begins: it takes seconds in which nothing else happens."""
+
+    def compiled(self, seconds: float) -> None:
+        """Compilation is over, and took so long."""
 
     def steps_done(self, epoch: int, step: int, steps: int, loss: float) -> None:
         """`step` of the `steps` of `epoch` are done; `loss` is the last one's."""
@@ -78,9 +82,10 @@ class Trainer:
     Args:
         apply_fn: `Model.apply`.
         phase: what trains.
-        data: the training set, on the device.
-        val: the validation set, on the device.
+        data: the training set.
+        val: the validation set.
         augment_fn: changes the training images at random, if given.
+        devices: which ones share a batch.
         eval_batch_size: images a call in evaluation.
         steps_per_call: as `config.steps_per_call`.
         monitor: which figure says what the best epoch is.
@@ -96,13 +101,17 @@ class Trainer:
         data: Batch,
         val: Batch,
         augment_fn: step.AugmentFn | None,
+        devices: Devices,
         eval_batch_size: int,
         steps_per_call: int,
         monitor: str,
         keys: Keys,
         listener: Listener,
     ):
-        self._data, self._val, self._keys, self._listener = data, val, keys, listener
+        self._devices, self._listener = devices, listener
+        self._data, self._val, self._step_key = devices.replicate(
+            (data, val, keys.step)
+        )
         self._steps = phase.steps_per_epoch(len(data.labels))
         self._images_per_epoch = self._steps * phase.batch_size
         self._chunk = min(
@@ -119,7 +128,9 @@ class Trainer:
             label_smoothing=phase.label_smoothing,
             ema_decay=phase.ema_decay,
         )
-        self._predict = make_predict(apply_fn=apply_fn, batch_size=eval_batch_size)
+        self._predict = make_predict(
+            apply_fn=apply_fn, batch_size=eval_batch_size, devices=devices
+        )
         self._score = jax.jit(
             lambda logits, labels: (
                 step.cross_entropy(logits, labels).mean(),
@@ -152,12 +163,14 @@ class Trainer:
         Raises:
             NonFiniteLossError: with the step at which it was seen.
         """
+        state = self._devices.replicate(state)
         self._compile(state)
         begin = time.perf_counter()
-        state, loss, accuracy = self._train(state, epoch)
-        trained = time.perf_counter()
+        state, finish = self._train(state, epoch)
+        finished = finish() if self._devices.must_wait else None
         logits = self._predict(*state.weights, self._val.images)
         val_loss, val_accuracy = self._score(logits, self._val.labels)
+        loss, accuracy, trained = finished or finish()
         if not np.isfinite(val_loss):
             raise NonFiniteLossError(
                 f"The validation loss became {val_loss} in epoch {epoch}. {_WAY_OUT}"
@@ -190,12 +203,19 @@ class Trainer:
         ]
         return state, records
 
-    def _train(self, state: TrainState, epoch: int) -> tuple[TrainState, float, float]:
-        """Run the steps of an epoch; return their mean loss and mean accuracy."""
-        indices = self._order(np.int32(epoch))
+    def _train(
+        self, state: TrainState, epoch: int
+    ) -> tuple[TrainState, Callable[[], tuple[float, float, float]]]:
+        """Set the steps of an epoch going.
+
+        Returns:
+            The state after them, and a function that waits for their end: it gives the
+            mean loss, the mean accuracy and the time of day, in `perf_counter`'s terms.
+        """
+        indices = self._devices.split(self._order(np.int32(epoch)))
         losses, accuracies = [], []
 
-        def fetch(first: int, metrics: step.StepMetrics) -> None:
+        def fetch(first: int, metrics: step.StepMetrics) -> float:
             loss = np.asarray(metrics.loss)
             finite = np.isfinite(loss)
             if not finite.all():
@@ -206,45 +226,55 @@ class Trainer:
                 )
             losses.append(loss)
             accuracies.append(np.asarray(metrics.accuracy))
+            now = time.perf_counter()
             self._listener.steps_done(
                 epoch, first + len(loss), self._steps, float(loss[-1])
             )
+            return now
 
         pending = None
         for first, length in _chunks(self._steps, self._chunk):
             state, metrics = self._compiled[length](
-                state, self._data, indices, np.int32(first), self._keys.step
+                state, self._data, indices, np.int32(first), self._step_key
             )
+            if self._devices.must_wait:
+                jax.block_until_ready(metrics)
             if pending is not None:
                 fetch(*pending)
             pending = (first, metrics)
         assert pending is not None, "an epoch has at least one step"
-        fetch(*pending)
-        # In float64 and in one order, whatever the length of the chunks.
-        return (
-            state,
-            float(np.concatenate(losses).mean(dtype=np.float64)),
-            float(np.concatenate(accuracies).mean(dtype=np.float64)),
-        )
+        last = pending
+
+        def finish() -> tuple[float, float, float]:
+            end = fetch(*last)
+            # In float64 and in one order, whatever the length of the chunks.
+            return (
+                float(np.concatenate(losses).mean(dtype=np.float64)),
+                float(np.concatenate(accuracies).mean(dtype=np.float64)),
+                end,
+            )
+
+        return state, finish
 
     def _compile(self, state: TrainState) -> None:
         """Compile what an epoch needs, so that no epoch's time holds a compilation."""
         lengths = {length for _, length in _chunks(self._steps, self._chunk)}
         if self._compiled.keys() >= lengths:
             return
+        begin = time.perf_counter()
         self._listener.compiling()
-        indices = self._order(np.int32(0))
+        indices = self._devices.split(self._order(np.int32(0)))
+        arguments = (state, self._data, indices, np.int32(0), self._step_key)
         for length in lengths:
-            train_steps = jax.jit(
+            self._compiled[length] = self._devices.compile(
                 step.make_train_steps(train_step=self._train_step, steps=length),
-                donate_argnums=0,
-                compiler_options=compiler_options(),
+                arguments,
+                rows=2,
+                donate=True,
             )
-            self._compiled[length] = train_steps.lower(
-                state, self._data, indices, np.int32(0), self._keys.step
-            ).compile()
         logits = self._predict(*state.weights, self._val.images)
         jax.block_until_ready(self._score(logits, self._val.labels))
+        self._listener.compiled(time.perf_counter() - begin)
 
 
 def make_watch(
@@ -284,26 +314,32 @@ def _chunks(steps: int, chunk: int) -> Iterator[tuple[int, int]]:
 
 
 def make_predict(
-    *, apply_fn: ApplyFn, batch_size: int
+    *, apply_fn: ApplyFn, batch_size: int, devices: Devices
 ) -> Callable[[Tree, Tree, UInt8[Array, "n h w c"]], Float[Array, "n classes"]]:
     """Build `predict(params, batch_stats, images) -> logits` for any number of images.
 
     Every image counts: the last batch is filled up with repetitions of the last image,
-    whose logits are dropped, so that one compiled program serves all batches.
+    whose logits are dropped, so that one compiled program serves all batches. So is
+    every batch, if its size is no multiple of the number of devices.
     """
-    eval_step = jax.jit(
-        step.make_eval_step(apply_fn=apply_fn), compiler_options=compiler_options()
-    )
+    eval_step = step.make_eval_step(apply_fn=apply_fn)
+    compiled: dict[tuple[int, int], Callable[..., Array]] = {}
 
     def predict(
         params: Tree, batch_stats: Tree, images: UInt8[Array, "n h w c"]
     ) -> Float[Array, "n classes"]:
+        params, batch_stats, images = devices.replicate((params, batch_stats, images))
         count = len(images)
-        size = min(batch_size, count)
+        size = -(-min(batch_size, count) // devices.count) * devices.count
         logits = []
         for first in range(0, count, size):
-            rows = np.minimum(np.arange(first, first + size), count - 1)
-            logits.append(eval_step(params, batch_stats, images[rows]))
+            rows = np.minimum(np.arange(first, first + size, dtype=np.int32), count - 1)
+            arguments = (params, batch_stats, images, devices.split(rows))
+            if (count, size) not in compiled:
+                compiled[count, size] = devices.compile(eval_step, arguments, rows=3)
+            logits.append(compiled[count, size](*arguments))
+            if devices.must_wait:
+                jax.block_until_ready(logits)
         return jnp.concatenate(logits)[:count]
 
     return predict

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray, UInt8
 
+from mnist_jax import shards
 from mnist_jax.training.state import TrainState
 from mnist_jax.typing import Tree
 
@@ -93,8 +94,9 @@ def make_train_step(
         ema_decay: of the moving average in `state.ema`; 0 if there is none.
 
     Returns:
-        A pure function for one device and one batch. `key` is the run's: what a step
-        draws depends on it and on `state.step` alone.
+        A pure function of one batch, or, under `jax.pmap`, of a shard of it (see
+        `mnist_jax.shards`). `key` is the run's: what a step draws depends on it and on
+        `state.step` alone.
     """
 
     def train_step(
@@ -116,6 +118,8 @@ def make_train_step(
         (loss, (logits, batch_stats)), gradients = jax.value_and_grad(
             loss_fn, has_aux=True
         )(state.params)
+        metrics = StepMetrics(loss, accuracy(logits, batch.labels))
+        gradients, metrics = shards.mean((gradients, metrics))
         directions, opt_state = optimizer.update(
             gradients, state.opt_state, params=state.params
         )
@@ -133,7 +137,7 @@ def make_train_step(
                 state.ema, (params, batch_stats), state.phase_step + 1, ema_decay
             ),
         )
-        return state, StepMetrics(loss, accuracy(logits, batch.labels))
+        return state, metrics
 
     return train_step
 
@@ -192,11 +196,18 @@ def make_train_steps(
 def make_eval_step(
     *, apply_fn: Callable[..., tuple[Array, Tree]]
 ) -> Callable[..., Float[Array, "batch classes"]]:
-    """Build `eval_step(params, batch_stats, images) -> logits`; images uint8."""
+    """Build `eval_step(params, batch_stats, images, rows) -> logits`.
+
+    `images` is a whole set, uint8, and `rows` says which of them to look at.
+    """
 
     def eval_step(
-        params: Tree, batch_stats: Tree, images: UInt8[Array, "batch h w c"]
+        params: Tree,
+        batch_stats: Tree,
+        images: UInt8[Array, "n height width channels"],
+        rows: Int32[Array, " batch"],
     ) -> Float[Array, "batch classes"]:
-        return apply_fn(params, batch_stats, to_input(images), train=False)[0]
+        batch = to_input(images[rows])
+        return shards.gather(apply_fn(params, batch_stats, batch, train=False)[0])
 
     return eval_step

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mnist_jax.training import loop, step
+from mnist_jax.training import loop, parallel, step
 from tests.conftest import assert_trees_equal
 from tests.training_parts import (
     EVERYTHING,
     TINY,
+    Silence,
     as_batch,
     largest_difference,
     make_phase,
@@ -70,23 +71,15 @@ def judged(small):
 def test_prediction_covers_every_image_whatever_the_batch(judged, batch_size):
     """Without dropout, and with BatchNorm's running statistics."""
     images, params, batch_stats, expected = judged
-    predict = loop.make_predict(apply_fn=TINY.apply, batch_size=batch_size)
+    predict = loop.make_predict(
+        apply_fn=TINY.apply, batch_size=batch_size, devices=parallel.every()
+    )
     logits = predict(params, batch_stats, images)
     assert logits.shape == (30, 10)
     np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
 # -- validation
-
-
-class Silence:
-    """A listener that nobody hears."""
-
-    def compiling(self):
-        pass
-
-    def steps_done(self, epoch, step, steps, loss):
-        pass
 
 
 def test_validation_and_best_are_of_the_moving_average(small):
@@ -100,6 +93,7 @@ def test_validation_and_best_are_of_the_moving_average(small):
         data=as_batch(small.train),
         val=as_batch(small.val),
         augment_fn=None,
+        devices=parallel.every(),
         eval_batch_size=30,
         steps_per_call=1,
         monitor="val_loss",

@@ -1,0 +1,140 @@
+"""Images per second in training, ours beside Keras on TensorFlow and PyTorch.
+
+  python -m benchmarks.throughput [--networks=lenet5,double_cnn,triple_cnn]
+      [--frameworks=mnist_jax,keras,torch] [--rounds=7] [--output=FILE.json]
+
+Each framework lies ready in a process of its own; in a round each trains an epoch of so
+many steps, one after the other, in an order that turns from round to round. Ratios are
+taken within a round, since what disturbs a machine disturbs a round. The data are noise
+of MNIST's shape, on which the report's recipe is trained.
+"""
+
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import work
+from mnist_jax import environment, files
+
+_NETWORKS = flags.DEFINE_list("networks", list(work.NETWORKS), "Which networks.")
+_FRAMEWORKS = flags.DEFINE_list("frameworks", list(work.FRAMEWORKS), "Which of them.")
+_AUGMENTED = flags.DEFINE_list(
+    "augmented", ["False", "True"], "Whether with the report's augmentation."
+)
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "Epochs of each framework.", lower_bound=1)
+_STEPS = flags.DEFINE_integer(
+    "steps", 0, "Steps of an epoch. 0: as many as take some seconds.", lower_bound=0
+)
+_OUTPUT = flags.DEFINE_string("output", None, "Where to write what was measured.")
+
+# Some seconds each on two cores.
+_STEPS_OF = {"lenet5": 300, "double_cnn": 40, "triple_cnn": 40}
+
+
+class Worker:
+    """A framework in a process of its own: see benchmarks/worker.py."""
+
+    def __init__(self, framework: str, what: work.Work):
+        self.framework = framework
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", framework, *map(str, what)],
+            cwd=Path(__file__).parent.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.versions = json.loads(self._read())
+
+    def run(self) -> float:
+        """Train an epoch; return its seconds."""
+        assert self._process.stdin
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return float(self._read())
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+
+    def _read(self) -> str:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.framework} ended with {self._process.wait()}.")
+        return line
+
+
+def measure(frameworks: list[str], what: work.Work, rounds: int) -> dict[str, Any]:
+    """Return the images per second of each framework in each round."""
+    with contextlib.ExitStack() as stack:
+        workers = []
+        for framework in frameworks:
+            workers.append(Worker(framework, what))
+            stack.callback(workers[-1].close)
+        rates: dict[str, list[float]] = {framework: [] for framework in frameworks}
+        for index in range(rounds):
+            turn = index % len(workers)
+            for worker in workers[turn:] + workers[:turn]:
+                rates[worker.framework].append(what.images / worker.run())
+        versions = {k: v for worker in workers for k, v in worker.versions.items()}
+    return {**what._asdict(), "images_per_second": rates, "versions": versions}
+
+
+def ratio(result: dict[str, Any], framework: str) -> float | None:
+    """Return the median, over rounds, of ours over another framework's rate."""
+    rates = result["images_per_second"]
+    if "mnist_jax" not in rates or framework == "mnist_jax":
+        return None
+    pairs = zip(rates["mnist_jax"], rates[framework], strict=True)
+    return statistics.median(ours / theirs for ours, theirs in pairs)
+
+
+def table(results: list[dict[str, Any]]) -> Table:
+    """Return what was measured, a row a network."""
+    frameworks = list(results[0]["images_per_second"])
+    made = Table(
+        "Network", "Augmentation", *frameworks, *(f"/ {f}" for f in frameworks[1:])
+    )
+    for result in results:
+        cells = []
+        for rates in result["images_per_second"].values():
+            spread = f"{min(rates):,.0f}-{max(rates):,.0f}"
+            cells.append(f"{statistics.median(rates):,.0f} ({spread})")
+        for framework in frameworks[1:]:
+            found = ratio(result, framework)
+            cells.append("-" if found is None else f"{found:.2f}")
+        augmented = "the report's" if result["augmented"] else "none"
+        made.add_row(result["network"], augmented, *cells)
+    return made
+
+
+def main(arguments: list[str]) -> None:
+    """Measure, print, write."""
+    if arguments[1:]:
+        raise app.UsageError(f"Unexpected argument {arguments[1]!r}.")
+    console, results = Console(), []
+    for network in _NETWORKS.value:
+        for augmented in _AUGMENTED.value:
+            steps = _STEPS.value or _STEPS_OF[network]
+            what = work.Work(network, augmented == "True", steps)
+            results.append(measure(_FRAMEWORKS.value, what, _ROUNDS.value))
+            console.print(table(results[-1:]))
+    console.print("Images per second: median of the rounds, and the least and largest.")
+    console.print(table(results))
+    if _OUTPUT.value:
+        here = environment.describe()
+        found = {"environment": here, "cores": work.cores(), "results": results}
+        files.write_json(Path(_OUTPUT.value), found)
+
+
+if __name__ == "__main__":
+    app.run(main)

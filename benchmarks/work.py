@@ -1,0 +1,60 @@
+"""What all frameworks are given to do: the same networks, recipes and images."""
+
+import importlib
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+NETWORKS = ("lenet5", "double_cnn", "triple_cnn")
+BATCH_SIZE = 86
+# The report's: degrees to either side, and shares.
+ROTATION, ZOOM, SHIFT = 10.0, 0.1, 0.1
+LEARNING_RATE = 1e-3
+OPTIMIZERS = {"lenet5": "adam", "double_cnn": "rmsprop", "triple_cnn": "adam"}
+
+FRAMEWORKS = {
+    "mnist_jax": "benchmarks.ours",
+    "keras": "benchmarks.keras_tensorflow",
+    "torch": "benchmarks.pytorch",
+}
+
+
+class Work(NamedTuple):
+    """One thing to do, again and again: an epoch of so many steps."""
+
+    network: str
+    augmented: bool
+    steps: int
+
+    @property
+    def images(self) -> int:
+        """How many images an epoch takes."""
+        return self.steps * BATCH_SIZE
+
+
+def prepare(framework: str, work: Work):
+    """Have a framework build and compile what it needs.
+
+    Returns:
+        A function that trains an epoch and returns its seconds.
+    """
+    return importlib.import_module(FRAMEWORKS[framework]).prepare(work)
+
+
+def versions(framework: str) -> dict[str, str]:
+    """Return the versions of what a framework runs on."""
+    return importlib.import_module(FRAMEWORKS[framework]).versions()
+
+
+def make_images(work: Work) -> tuple[np.ndarray, np.ndarray]:
+    """Return noise of MNIST's shape, uint8, and labels; they do not matter for speed."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (work.images, 28, 28, 1), dtype=np.uint8)
+    return images, rng.integers(0, 10, work.images, dtype=np.uint8)
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
