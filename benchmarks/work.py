@@ -48,7 +48,7 @@ def versions(framework: str) -> dict[str, str]:
 
 
 def make_images(work: Work) -> tuple[np.ndarray, np.ndarray]:
-    """Return noise of MNIST's shape, uint8, and labels; they do not matter for speed."""
+    """Return noise of MNIST's shape, uint8, and labels; speed ignores them."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (work.images, 28, 28, 1), dtype=np.uint8)
     return images, rng.integers(0, 10, work.images, dtype=np.uint8)
