@@ -8,6 +8,7 @@ import atexit
 import contextlib
 import json
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -25,7 +26,6 @@ _LOST = (
     "says why. Start all processes again with the same flags: the run goes on after "
     "the last epoch that was saved."
 )
-
 
 # Whether the others are in the middle of what they do with this one.
 _together = False
@@ -57,10 +57,18 @@ def joined(
             # JAX would wait for the others, which wait for this one, and then abort.
             status = 130 if isinstance(error, KeyboardInterrupt) else 1
             atexit.register(_leave, status)
-        if isinstance(error, jax.errors.JaxRuntimeError) and count() > 1:
+        if count() > 1 and _is_of_xla(error):
             reason = next(iter(str(error).splitlines()), "")
             raise UserError(f"{_LOST} ({reason})") from error
         raise
+
+
+def _is_of_xla(error: BaseException) -> bool:
+    """Return whether an error is XLA's: at a dispatch they are ValueErrors."""
+    status = re.match(r"[A-Z_]+: ", str(error))  # UNKNOWN: Gloo all-reduce failed ...
+    return isinstance(error, jax.errors.JaxRuntimeError) or (
+        isinstance(error, ValueError) and status is not None
+    )
 
 
 def _leave(status: int) -> NoReturn:
