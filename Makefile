@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check test-oldest results lock clean
+.PHONY: help run test check test-oldest results bench lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/:/'
@@ -27,13 +27,16 @@ results: $(VENV)/installed  ## write the tables of docs/results.md and README.md
 	$(BIN)/python -m mnist_jax.compare results --sort=name \
 	    --insert=docs/results.md --insert=README.md
 
+bench: .venv-bench/installed  ## training speed beside Keras and PyTorch (half an hour, nothing else running)
+	.venv-bench/bin/python -m benchmarks.throughput --output=benchmarks/throughput.json
+
 lock: $(VENV)/installed  ## write requirements.lock anew from what can be had today
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --quiet \
 	    --python-version 3.11 --custom-compile-command "make lock" --no-emit-index-url --no-annotate \
 	    --upgrade --output-file requirements.lock
 
 clean:  ## remove the environments; run folders and downloaded data stay
-	rm -rf .venv .venv-oldest
+	rm -rf .venv .venv-oldest .venv-bench
 
 # The stamp is written last, so that an installation broken off is done again.
 $(VENV)/installed: requirements.txt pyproject.toml
@@ -46,4 +49,9 @@ $(VENV)/installed: requirements.txt pyproject.toml
 .venv-oldest/installed: requirements.txt pyproject.toml tests/oldest.txt
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet --editable ".[dev]" --constraint tests/oldest.txt
+	touch $@
+
+.venv-bench/installed: requirements.txt pyproject.toml benchmarks/requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --editable . --requirement benchmarks/requirements.txt
 	touch $@

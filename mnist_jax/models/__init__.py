@@ -17,12 +17,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from mnist_jax.errors import UserError
 from mnist_jax.models.double_cnn import DoubleCNN
+from mnist_jax.models.fast_cnn import FastCNN
 from mnist_jax.models.lenet5 import LeNet5
 from mnist_jax.models.triple_cnn import TripleCNN
 from mnist_jax.typing import Config, Tree
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "double_cnn": DoubleCNN,
+    "fast_cnn": FastCNN,
     "lenet5": LeNet5,
     "triple_cnn": TripleCNN,
 }

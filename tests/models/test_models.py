@@ -14,9 +14,10 @@ from mnist_jax.errors import UserError
 from mnist_jax.models.layers import Dropout
 from tests.conftest import assert_trees_equal
 
-# Of the report. (trainable, BatchNorm statistics)
+# Most are the report's. (trainable, BatchNorm statistics)
 PARAMETERS = {
     "double_cnn": (887_530, 0),
+    "fast_cnn": (29_434, 224),
     "lenet5": (61_706, 0),
     "triple_cnn": (1_029_418 - 2_112, 2_112),
 }
@@ -29,6 +30,15 @@ PARAMETERS_BY_LAYER = {
         "block2_conv2": 36_928,
         "dense1": 803_072,
         "logits": 2_570,
+    },
+    "fast_cnn": {
+        "conv1": 400,
+        "norm1": 64,
+        "conv2": 4_608,
+        "norm2": 128,
+        "conv3": 18_432,
+        "norm3": 256,
+        "logits": 5_770,
     },
     "lenet5": {
         "conv1": 156,
@@ -56,7 +66,7 @@ PARAMETERS_BY_LAYER = {
         "logits": 650,
     },
 }
-FEATURES = {"double_cnn": 256, "lenet5": 84, "triple_cnn": 64}
+FEATURES = {"double_cnn": 256, "fast_cnn": 576, "lenet5": 84, "triple_cnn": 64}
 
 every_model = pytest.mark.parametrize("name", sorted(models.MODELS))
 
@@ -134,7 +144,7 @@ def test_kernels_start_glorot_uniform_and_biases_zero(name):
     """As in Keras: U(-limit, limit), limit = sqrt(6 / (fan_in + fan_out))."""
     _, params, batch_stats = initial(name)
     for layer, variables in params.items():
-        assert not np.any(variables["bias"]), layer
+        assert not np.any(variables.get("bias", 0)), layer
         if layer in batch_stats:
             continue
         kernel = np.asarray(variables["kernel"])
@@ -151,7 +161,7 @@ def test_kernels_start_glorot_uniform_and_biases_zero(name):
 def test_batchnorm_starts_as_the_identity(name):
     """As in Keras: scale 1, bias 0, mean 0, variance 1."""
     _, params, batch_stats = initial(name)
-    assert bool(batch_stats) == (name == "triple_cnn")
+    assert bool(batch_stats) == (name in ("fast_cnn", "triple_cnn"))
     for layer, statistics in batch_stats.items():
         everything = params[layer] | statistics
         assert everything.keys() == {"scale", "bias", "mean", "var"}
@@ -172,6 +182,7 @@ def test_each_image_is_judged_alone_in_evaluation(name):
 # Where dropout stands, and its rates: of the report.
 DROPOUT = {
     "double_cnn": [((14, 14, 32), 0.25), ((7, 7, 64), 0.25), ((256,), 0.5)],
+    "fast_cnn": [],
     "lenet5": [],
     "triple_cnn": [
         ((14, 14, 32), 0.25),

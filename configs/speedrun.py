@@ -1,0 +1,19 @@
+"""The fewest seconds to 99 % on a CPU: a small network, two epochs.
+
+python run.py --config=configs/speedrun.py
+"""
+
+from configs import base
+from mnist_jax.typing import Config
+
+
+def get_config(variant: str = "") -> Config:
+    """Return the recipe: AdamW, one cycle, no augmentation."""
+    config = base.get_config()
+    config.name = "speedrun"
+    config.model.name = "fast_cnn"
+    phase = config.phases[0]
+    phase.update(epochs=2, batch_size=128)
+    phase.optimizer.update(name="adamw", learning_rate=1e-2, weight_decay=1e-4)
+    phase.schedule.update(name="one_cycle")
+    return base.with_variant(config, variant, {})

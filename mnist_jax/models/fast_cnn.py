@@ -1,0 +1,53 @@
+"""A small network of today, made to reach 99 % in seconds on a CPU."""
+
+import functools
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from mnist_jax.models.layers import BatchNorm, Conv, Dense, max_pool
+
+
+class FastCNN(nn.Module):
+    """Three convolutions, each pooled and normalised before its ReLU.
+
+    29,658 parameters, of which 224 are BatchNorm's statistics. A pool before BatchNorm
+    and ReLU leaves them a quarter of the work, and takes nothing away: both keep the
+    order of numbers (as long as BatchNorm's scale is positive).
+
+    Attributes:
+        num_classes: the number of logits.
+        dtype: what is computed in; parameters and statistics are float32.
+    """
+
+    num_classes: int = 10
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "batch 28 28 1"], *, train: bool
+    ) -> Float[Array, "batch classes"]:
+        """Map images to logits.
+
+        Args:
+            images: grey values in 0..1, 0 being the background.
+            train: with the batch's own mean and variance in BatchNorm.
+
+        Returns:
+            Unnormalised log-probabilities. The 576 penultimate features are sown as
+            `features` into the collection `intermediates`.
+        """
+        conv = functools.partial(Conv, padding="SAME", use_bias=False, dtype=self.dtype)
+        norm = functools.partial(
+            BatchNorm, use_running_average=not train, dtype=self.dtype
+        )
+        x = images
+        for layer, (channels, size) in enumerate(((16, 5), (32, 3), (64, 3)), start=1):
+            x = conv(channels, (size, size), name=f"conv{layer}")(x)
+            x = max_pool(x, 2)  # 28 to 14 to 7 to 3: the last row and column drop out
+            x = nn.relu(norm(name=f"norm{layer}")(x))
+        x = x.reshape(x.shape[0], -1)
+        self.sow("intermediates", "features", x)
+        return Dense(self.num_classes, dtype=self.dtype, name="logits")(x)

@@ -1,0 +1,54 @@
+"""The benchmarks run; what they measure is not looked at. Without the peers."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+def run(command_env, *arguments):
+    result = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env=command_env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.slow
+def test_throughput_measures_every_round_and_writes_all_of_it(command_env, tmp_path):
+    path = tmp_path / "found.json"
+    output = run(
+        command_env,
+        "benchmarks.throughput",
+        "--networks=lenet5",
+        "--frameworks=mnist_jax",
+        "--rounds=3",
+        "--steps=2",
+        f"--output={path}",
+    )
+    assert "lenet5" in output and "the report's" in output
+    found = json.loads(path.read_text())
+    assert found["environment"]["device_kind"] and found["cores"] >= 1
+    assert [result["augmented"] for result in found["results"]] == [False, True]
+    for result in found["results"]:
+        rates = result["images_per_second"]["mnist_jax"]
+        assert len(rates) == 3 and all(rate > 0 for rate in rates)
+        assert {"jax", "flax"} <= result["versions"].keys()
+
+
+@pytest.mark.slow
+def test_scaling_counts_the_bytes_of_all_gradients(command_env):
+    """And of the loss and the accuracy, four each; XLA may add some up twice."""
+    flags = "--xla_force_host_platform_device_count=8"
+    env = command_env | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    counted = int(run(env, "benchmarks.scaling", "--bytes_of=lenet5"))
+    assert 4 * 61_706 <= counted < 1.1 * 4 * 61_706
