@@ -8,6 +8,7 @@ test_parallel.py.
 
 import pickle
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -80,7 +81,7 @@ def flops(devices):
 def main(path):
     """Train in each of the ways."""
     assert jax.device_count() == 4
-    results = {
+    results: dict[Any, Any] = {
         (way, count): train(parallel.Devices(tuple(jax.devices()[:count]), way))
         for way, count in CASES
     }
