@@ -2,6 +2,9 @@
 
 python run.py --config=configs/double_cnn.py
 python run.py --config=configs/double_cnn.py:tuned
+
+Test accuracy: 0.9962, n = 1; `:tuned` has not been run yet.
+Time: about an hour on two x86 cores.
 """
 
 from configs import base

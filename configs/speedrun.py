@@ -1,6 +1,8 @@
-"""The fewest seconds to 99 % on a CPU: a small network, two epochs.
+"""A small network that is to reach 99 % in seconds on a CPU: two epochs.
 
 python run.py --config=configs/speedrun.py
+
+Not measured over seeds yet; one run had 0.9918 of 6,000 validation images right.
 """
 
 from configs import base

@@ -2,6 +2,9 @@
 
 python run.py --config=configs/triple_cnn.py
 python run.py --config=configs/triple_cnn.py:tuned
+
+Test accuracy: 0.9960, n = 1; `:tuned` 0.9968, n = 1.
+Time: an hour on two x86 cores, `:tuned` half an hour.
 """
 
 from configs import base
