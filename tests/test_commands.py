@@ -316,3 +316,20 @@ def test_a_variant_is_found_by_its_name_after_the_colon(run_command, tmp_path):
     )
     assert result.returncode == 1
     assert "--config.data.val_size=1438" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_run_with_kept_programs_ends_as_one_without(finished, command_env, tmp_path):
+    """Whose compiled programs were made by itself, and by a run before."""
+    env = {k: v for k, v in command_env.items() if "JAX_" not in k}
+    env["XDG_CACHE_HOME"] = str(tmp_path)
+    written = []
+    for name in ("first", "again"):
+        with start(env, *QUICK, f"--workdir={tmp_path / name}") as process:
+            output, _ = process.communicate(timeout=240)
+        assert process.returncode == 0 and "Compiled in" in output, output
+        assert outcome(tmp_path / name) == outcome(finished[0])
+        kept = tmp_path / "mnist_jax" / "compiled"
+        [step] = kept.glob("jit_train_steps-*-cache")
+        written.append(step.stat().st_mtime_ns)
+    assert written[0] == written[1]

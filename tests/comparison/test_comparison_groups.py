@@ -54,6 +54,8 @@ def test_rows_do_not_depend_on_the_order_but_their_order_does(tmp_path_factory, 
         ("data.dir", "/elsewhere"),
         ("data.mirrors", ["https://mirror/"]),
         ("steps_per_call", 5),
+        ("parallel", "pmap"),
+        ("dtype", ...),  # of a run from before there was a choice
         ("eval_batch_size", 5),
         ("report_accuracy", 0.5),
     ],
