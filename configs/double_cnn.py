@@ -28,6 +28,7 @@ def get_config(variant: str = "") -> Config:
 
 def _tuned(config: Config) -> None:
     base.train_better(config, learning_rate=2e-3, epochs=30)
+    config.augment.update(rotation=15.0, shift=0.1, elastic=0.7)
 
 
 VARIANTS = {"tuned": _tuned}
