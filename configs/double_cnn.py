@@ -27,8 +27,11 @@ def get_config(variant: str = "") -> Config:
 
 
 def _tuned(config: Config) -> None:
-    base.train_better(config, learning_rate=2e-3, epochs=30)
-    config.augment.update(rotation=15.0, shift=0.1, elastic=0.7)
+    base.train_better(config, learning_rate=1e-3, epochs=30)
+    config.augment.shift = 0.1
+    (phase,) = config.phases
+    phase.batch_size = 64
+    phase.optimizer.weight_decay = 0.05
 
 
 VARIANTS = {"tuned": _tuned}
