@@ -27,6 +27,13 @@ def get_phase() -> Config:
     # Weights that a phase after the first goes on from: the "last" epoch's or the
     # "best".
     phase.start_from = "last"
+    # Parameters that stay as they are: regular expressions, matched from the beginning
+    # of names such as "block1_conv1/kernel".
+    phase.freeze = ()
+    # Whether what a frozen first part of the network makes of the images is computed
+    # once, and not anew in each epoch: "auto" where that is possible (the network can
+    # be taken apart, and images are not augmented), or "never".
+    phase.reuse_features = "auto"
 
     phase.optimizer = config_dict.ConfigDict()
     # One of mnist_jax.training.optimizer.OPTIMIZERS: "adam", "adamw", "rmsprop" (all
@@ -117,6 +124,20 @@ def get_config() -> Config:
     config.model = config_dict.ConfigDict()
     # One of mnist_jax.models.MODELS.
     config.model.name = "lenet5"
+    # VGG only: height and width that images are brought to, at least 32. 0: the
+    # network's own.
+    config.model.input_size = 0
+    # VGG only: what its three channels hold. "unit": grey values in 0..1, as in the
+    # report. "imagenet": what Keras's ImageNet weights were trained on. "torch": what
+    # torchvision's were.
+    config.model.preprocess = "unit"
+    # Weights to begin with: "none", "imagenet" (VGG's of Keras, downloaded once), a
+    # file of weights (.h5, .weights.h5, .pth, .safetensors), or the folder of a run
+    # of this network, whose best epoch's are taken.
+    config.model.pretrained = "none"
+    # Which parameters are taken from there, the others being drawn: regular
+    # expressions, as in a phase's `freeze`.
+    config.model.pretrained_layers = (".*",)
 
     config.data = config_dict.ConfigDict()
     # "mnist": the four official files. "tfds": the same through TensorFlow Datasets.
@@ -194,25 +215,26 @@ def get_config() -> Config:
 def with_variant(
     config: Config, variant: str, variants: Mapping[str, Callable[[Config], None]]
 ) -> Config:
-    """Return the config, changed by the variant that `--config=FILE:VARIANT` names.
+    """Return the config, changed by the variants that `--config=FILE:VARIANT` names.
 
     Args:
-        config: of the experiment; its name gets "-" and the variant's.
-        variant: what stands after the colon; empty for none.
+        config: of the experiment; its name gets "-" and the variant's, for each.
+        variant: what stands after the colon: none, or some with commas between, each of
+            which changes what those before it made.
         variants: the known ones, each a function that changes a config.
 
     Raises:
         UserError: there is no such variant.
     """
-    if not variant:
-        return config
-    if variant not in variants:
-        known = f"known: {', '.join(variants)}" if variants else "it has none"
-        raise UserError(
-            f"--config=...:{variant}: {config.name} has no such variant ({known})."
-        )
-    variants[variant](config)
-    config.name = f"{config.name}-{variant}"
+    for each in variant.split(",") if variant else ():
+        if each not in variants:
+            known = f"known: {', '.join(variants)}" if variants else "it has none"
+            raise UserError(
+                f"--config=...:{variant}: {config.name} has no such variant as "
+                f"{each!r} ({known})."
+            )
+        variants[each](config)
+        config.name = f"{config.name}-{each}"
     return config
 
 

@@ -15,7 +15,7 @@ def get_config(variant: str = "") -> Config:
     config.name = "speedrun"
     config.model.name = "fast_cnn"
     phase = config.phases[0]
-    phase.update(epochs=2, batch_size=128)
+    phase.update(epochs=1, batch_size=48, label_smoothing=0.02)
     phase.optimizer.update(name="adamw", learning_rate=1e-2, weight_decay=1e-4)
-    phase.schedule.update(name="one_cycle")
+    phase.schedule.update(name="one_cycle", rising=0.15)
     return base.with_variant(config, variant, {})

@@ -195,6 +195,27 @@ class Checkpoints:
         return target
 
 
+def read_best(folder: Path) -> tuple[Tree, Tree]:
+    """Return `(params, batch_stats)` of the best epoch of a run, changing nothing.
+
+    Args:
+        folder: the run's `checkpoints/`.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    best = folder / "best"
+    epochs = _numbered(best) if best.is_dir() else []
+    if not epochs:
+        raise CheckpointError(f"{best} has no checkpoint.")
+    try:
+        with _quiet(), ocp.StandardCheckpointer() as checkpointer:
+            saved = checkpointer.restore(best / str(max(epochs)) / "state")
+    except Exception as error:
+        raise CheckpointError(f"{best} is damaged: {_reason(error)}.") from error
+    return saved["params"], saved["batch_stats"]
+
+
 def _manager(folder: Path, *, keep: int) -> ocp.CheckpointManager:
     folder.mkdir(parents=True, exist_ok=True)
     return ocp.CheckpointManager(

@@ -4,13 +4,13 @@ Data, model, phases of training, one look at the test set, report. Whatever happ
 between, the same call with the same run folder goes on where it was.
 """
 
+import functools
 import logging
 import time
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
@@ -19,10 +19,12 @@ from mnist_jax import (
     checkpoint,
     console,
     data,
-    environment,
     evaluation,
+    features,
     files,
     models,
+    narration,
+    pretrained,
     processes,
     report,
     resume,
@@ -33,7 +35,7 @@ from mnist_jax.run_folder import RunFolder, differences, to_json
 from mnist_jax.training import loop, monitors, parallel, state
 from mnist_jax.training.phase import Phase, check_batch_size
 from mnist_jax.training.state import TrainState
-from mnist_jax.training.step import Batch, to_input
+from mnist_jax.training.step import Batch
 from mnist_jax.typing import Config
 
 LOGGER = logging.getLogger(__name__)
@@ -68,21 +70,30 @@ def run(
         folder.check_config(config)
         if (results := folder.read_results()) and folder.report.exists():
             LOGGER.info("%s is finished: nothing to do.", folder.path)
-            _say_result(folder, results)
+            narration.say_result(folder, results)
             return results
         dataset = _load(config, phases)
+        weights = None
+        if not folder.has_checkpoint():
+            weights = pretrained.load(config.model, model)
         with folder.lock(), console.log_to(folder.log):
             folder.check_config(config)  # again, now that nobody else writes it
             results = folder.read_results()
             if results is None:
-                _describe(config, folder, model, dataset)
+                narration.describe(config, folder, model, dataset)
                 journal = resume.Journal(folder, ready=go)
                 trained, record = train(
-                    config, journal, model, phases, dataset, terminal=terminal
+                    config,
+                    journal,
+                    model,
+                    phases,
+                    dataset,
+                    weights=weights,
+                    terminal=terminal,
                 )
                 results = test(config, folder, model, dataset, trained, record)
             report.write(folder.path, dataset.test.images)
-            _say_result(folder, results)
+            narration.say_result(folder, results)
     return results
 
 
@@ -139,6 +150,9 @@ def check(
         Phase.from_config(fields, flag=f"--config.phases[{index}]")
         for index, fields in enumerate(config.phases)
     ]
+    params, _ = jax.eval_shape(model.init, jax.random.key(0))
+    for phase in phases:
+        phase.freeze.check(params)
     augment.create(config.augment)
     monitors.check_monitor(config.best.monitor, "--config.best.monitor")
     if config.test_weights not in ("last", "best"):
@@ -165,18 +179,34 @@ def train(
     dataset: data.Dataset,
     *,
     terminal: Console,
+    weights: pretrained.Weights | None = None,
 ) -> tuple[TrainState, Record]:
     """Run the phases from wherever the journal says they stand.
+
+    Args:
+        config: every field of configs/base.py.
+        journal: what is there, and where what comes is written.
+        model: the network.
+        phases: of the training.
+        dataset: its images.
+        terminal: where the progress goes.
+        weights: what a run that has no epoch yet begins with, if not all is drawn.
 
     Returns:
         The final state, and the record of all epochs.
     """
     begin = time.perf_counter()
     keys = loop.make_keys(config.seed)
+
+    def initial_state(index: int) -> TrainState:
+        create = functools.partial(state.create, phase=phases[index])
+        if weights is None:
+            return jax.jit(lambda key: create(*model.init(key)))(keys.init)
+        drawn = jax.jit(model.init)(keys.init)
+        return jax.jit(create)(*weights.put(*drawn))
+
     try:
-        current, record = journal.begin(
-            lambda index: state.create(*model.init(keys.init), phases[index])
-        )
+        current, record = journal.begin(initial_state)
         before = record.seconds
         with console.TrainingProgress(
             terminal,
@@ -191,11 +221,17 @@ def train(
                 if index > record.phase:
                     record.phase, record.phase_epochs = index, 0
                     current = state.begin_phase(current, phase)
+                if phase.freeze:
+                    table = phase.freeze.table(current.params)
+                    LOGGER.info("Parameters of phase %s:\n%s", phase.name, table)
+                apply_fn, train_data, val_data = take_apart(
+                    config, model, phase, dataset, current
+                )
                 trainer = loop.Trainer(
-                    apply_fn=model.apply,
+                    apply_fn=apply_fn,
                     phase=phase,
-                    data=_on_device(dataset.train),
-                    val=_on_device(dataset.val),
+                    data=train_data,
+                    val=val_data,
                     augment_fn=augment.create(config.augment),
                     devices=parallel.choose(config.parallel, phase.batch_size),
                     eval_batch_size=config.eval_batch_size,
@@ -206,7 +242,7 @@ def train(
                 )
                 while record.phase_epochs < phase.epochs:
                     if current.early_stopping.stopped:
-                        LOGGER.info(_stop_line(phase, current))
+                        LOGGER.info(narration.stop_line(phase, current))
                         progress.skip(phase.epochs - record.phase_epochs)
                         break
                     current, records = trainer.run_epoch(current, record.epoch + 1)
@@ -215,11 +251,44 @@ def train(
                     record.phase_epochs += 1
                     record.seconds = before + time.perf_counter() - begin
                     journal.write(current, record, records)
-                    LOGGER.info(_epoch_line(records, current))
+                    LOGGER.info(narration.epoch_line(records, current))
                 current = state.end_phase(current, phase)
         return current, record
     finally:
         journal.close()
+
+
+def take_apart(
+    config: Config,
+    model: models.Model,
+    phase: Phase,
+    dataset: data.Dataset,
+    current: TrainState,
+) -> tuple[loop.ApplyFn, Batch, Batch]:
+    """Return what a phase has to compute anew in each epoch, and on what.
+
+    That is the network and the images, unless a first part of it gives the same each
+    time: then the rest, and what that part makes of the images.
+    """
+    train, val = _on_device(dataset.train), _on_device(dataset.val)
+    stop = features.frozen_stages(model, phase, current.params)
+    if not (stop and phase.reuse_features and augment.create(config.augment) is None):
+        return model.apply, train, val
+    LOGGER.info(
+        "The frozen layers before %s are computed once, for all epochs of phase %s.",
+        model.stages[stop][0],
+        phase.name,
+    )
+    known = features.Features(
+        model,
+        stop,
+        current.params,
+        current.batch_stats,
+        devices=parallel.every(config.parallel),
+        batch_size=config.eval_batch_size,
+    )
+    apply_fn = functools.partial(model.apply, start=stop)
+    return apply_fn, known.of(train), known.of(val)
 
 
 def test(
@@ -247,13 +316,14 @@ def test(
         "last": (trained.params, trained.batch_stats),
         "best": (trained.best.params, trained.best.batch_stats),
     }
-    logits = {
-        split: {
-            which: np.asarray(predict(*variables, _on_device(part).images))
-            for which, variables in weights.items()
-        }
-        for split, part in (("test", dataset.test), ("val", dataset.val))
-    }
+    # One evaluation is enough where these are the same.
+    same = checkpoint.digest(weights["last"]) == checkpoint.digest(weights["best"])
+    logits = {}
+    for split, part in (("test", dataset.test), ("val", dataset.val)):
+        images = _on_device(part).images
+        last = np.asarray(predict(*weights["last"], images))
+        best = last if same else np.asarray(predict(*weights["best"], images))
+        logits[split] = {"last": last, "best": best}
     if folder is None:
         return {}
     with files.atomic_writer(folder.predictions) as file:
@@ -313,84 +383,5 @@ def _check_device() -> None:
         ) from error
 
 
-def _describe(
-    config: Config, folder: RunFolder, model: models.Model, dataset: data.Dataset
-) -> None:
-    """Write what is known before training, and say what is about to happen."""
-    here = environment.describe()
-    if folder.config.exists():
-        environment.warn_if_changed(folder.environment, here)
-    else:
-        files.write_json(folder.environment, here)
-        files.write_text(folder.summary, model.summary())
-        report.write_samples(folder.path, dataset.train.images, dataset.train.labels)
-        _show_augmented(config, folder, dataset.train)
-        # Last: where there is a config, the other descriptions are there too.
-        files.write_json(folder.config, to_json(config))
-    parameters = models.count_parameters(*jax.eval_shape(model.init, jax.random.key(0)))
-    LOGGER.info(
-        "%s: %s with %s parameters on %s (%s to train, %s to validate, %s to test), "
-        "seed %d, %s",
-        config.name,
-        model.name,
-        f"{parameters:,}",
-        dataset.name,
-        *(f"{len(part):,}" for part in (dataset.train, dataset.val, dataset.test)),
-        config.seed,
-        here["device_kind"],
-    )
-    LOGGER.info("Run folder: %s", folder.path)
-
-
-def _show_augmented(config: Config, folder: RunFolder, train: data.Split) -> None:
-    """Draw what augmentation makes of the first image of each digit."""
-    augment_fn = augment.create(config.augment)
-    if augment_fn is None:
-        return
-    rows = np.unique(train.labels, return_index=True)[1]
-    images, versions = train.images[rows], 8
-    keys = jax.random.split(loop.make_keys(config.seed).step, versions)
-    augmented = jax.jit(jax.vmap(augment_fn, in_axes=(0, None), out_axes=1))(
-        keys, to_input(jnp.asarray(images))
-    )
-    report.write_augmented(folder.path, images, augmented, train.labels[rows])
-
-
 def _on_device(split: data.Split) -> Batch:
     return Batch(jax.device_put(split.images), jax.device_put(split.labels))
-
-
-def _epoch_line(records: list[dict[str, Any]], current: TrainState) -> str:
-    train, val = records
-    best = "  best so far" if int(current.best.epoch) == train["epoch"] else ""
-    return (
-        f"epoch {train['epoch']:3d}  "
-        f"train loss {train['loss']:.4f} accuracy {train['accuracy']:.4f}  "
-        f"val loss {val['loss']:.4f} accuracy {val['accuracy']:.4f}  "
-        f"{train['seconds']:.1f} s  {train['images_per_second']:,.0f} images/s{best}"
-    )
-
-
-def _stop_line(phase: Phase, current: TrainState) -> str:
-    fields = phase.config.early_stopping
-    line = f"{fields.monitor} has not improved for {fields.patience} epochs: stopped."
-    if phase.early_stopping.restore_best:
-        epoch = int(current.early_stopping.best.epoch)
-        line += f" The weights of epoch {epoch} are restored."
-    return line
-
-
-def _say_result(folder: RunFolder, results: dict[str, Any]) -> None:
-    scores = results["test"][results["test_weights"]]
-    low, high = scores["accuracy_interval"]
-    LOGGER.info(
-        "%s accuracy %.4f (95 %% interval %.4f-%.4f, %s images), %s epoch's weights.",
-        {"test": "Test", "val": "Validation"}[results.get("tested_on", "test")],
-        scores["accuracy"],
-        low,
-        high,
-        f"{scores['examples']:,}",
-        results["test_weights"],
-    )
-    LOGGER.info("Pictures: %s", folder.figures)
-    LOGGER.info("Report:   %s", folder.report)

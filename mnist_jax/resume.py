@@ -131,7 +131,7 @@ def restore_or_begin(
                 f"{folder.checkpoints}. Restore it from a copy, or start again from "
                 "scratch with another --workdir."
             )
-        return jax.jit(lambda: initial_state(0))(), Record()
+        return initial_state(0), Record()
     current, saved = restored
     record = Record(**saved)
     # Whatever a kill left there: lines of epochs that the checkpoint does not know, a

@@ -45,11 +45,24 @@ class RunFolder:
         """
         if not self.config.exists():
             return
-        if different := differences(self._read(self.config), to_json(config)):
+        if different := differences(self.read_config(), to_json(config)):
             raise UserError(
                 f"{self.path} holds a run with another config:\n{different}\n"
                 "Give the config that it was started with, or another --workdir."
             )
+
+    def read_config(self) -> dict[str, Any]:
+        """Return config.json.
+
+        Raises:
+            UserError: it is damaged.
+            OSError: it is not there.
+        """
+        return self._read(self.config)
+
+    def has_checkpoint(self) -> bool:
+        """Say whether there is an epoch to go on from."""
+        return any((self.checkpoints / "last").glob("[0-9]*"))
 
     def read_results(self) -> dict[str, Any] | None:
         """Return results.json, or None if the run is not finished.

@@ -12,6 +12,9 @@ import pytest
 from configs import quickstart
 from mnist_jax import data, report
 from mnist_jax.typing import Config
+from tests.mirrors import list_files, no_network, start_mirror
+
+__all__ = ["list_files", "no_network", "start_mirror"]  # fixtures for all
 
 ROOT = Path(__file__).parent.parent
 

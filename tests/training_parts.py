@@ -23,7 +23,7 @@ class Tiny(nn.Module):
     def __call__(self, images, *, train):
         x = layers.average_pool(images, 2)
         x = nn.relu(layers.Conv(4, (3, 3), padding="SAME", name="conv")(x))
-        x = layers.BatchNorm(use_running_average=not train, name="norm")(x)
+        x = layers.BatchNorm(name="norm")(x, use_running_average=not train)
         x = layers.max_pool(x, 2)
         x = layers.Dropout(0.25)(x, train=train)
         return layers.Dense(10, name="logits")(x.reshape(x.shape[0], -1))
@@ -72,6 +72,7 @@ def make_step(apply_fn, phase, *, steps_per_epoch=5, **fields):
         learning_rate_fn=phase.learning_rate_fn(steps_per_epoch),
         label_smoothing=phase.label_smoothing,
         ema_decay=phase.ema_decay,
+        freeze=phase.freeze,
         **fields,
     )
 

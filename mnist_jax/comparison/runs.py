@@ -23,8 +23,17 @@ _NOT_THE_EXPERIMENT = (
     "eval_batch_size",
     "report_accuracy",
 )
-# What runs did before there was a field to say it.
-_ONCE = {"dtype": "float32"}
+# Of a phase, likewise.
+_NOT_THE_PHASE = ("reuse_features",)
+# What runs did before there was a field to say it, and what their phases did.
+_ONCE = {
+    "dtype": "float32",
+    "model.input_size": 0,
+    "model.preprocess": "unit",
+    "model.pretrained": "none",
+    "model.pretrained_layers[0]": ".*",
+}
+_ONCE_A_PHASE = {"freeze": []}
 # Of a run folder, but with no run folders in them.
 _NOT_SEARCHED = ("checkpoints", "figures")
 
@@ -53,10 +62,20 @@ class Run:
     @functools.cached_property
     def experiment(self) -> Fields:
         """The config's fields that tell one experiment from another, flat."""
+        flat = flatten(self.config)
+        phases = {name.split(".")[0] for name in flat if name.startswith("phases[")}
+        once = _ONCE | {
+            f"{phase}.{name}": value
+            for phase in phases
+            for name, value in _ONCE_A_PHASE.items()
+        }
+        ignored = _NOT_THE_EXPERIMENT + tuple(
+            f"{phase}.{name}" for phase in phases for name in _NOT_THE_PHASE
+        )
         return {
             name: value
-            for name, value in (_ONCE | flatten(self.config)).items()
-            if not is_below(name, _NOT_THE_EXPERIMENT)
+            for name, value in (once | flat).items()
+            if not is_below(name, ignored)
         }
 
     def accuracy(self, split: str, weights: str) -> float | None:

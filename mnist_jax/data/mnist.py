@@ -117,7 +117,7 @@ def _find_or_download(folder: Path, file: OfficialFile, mirrors: Sequence[str]) 
     except OSError as error:
         raise _unreadable(folder, error) from error
 
-    from mnist_jax.data import download  # Needs requests: not for those who have it.
+    from mnist_jax import download  # Needs requests: not for those who have it.
 
     path = folder / f"{file.name}.gz"
     try:
@@ -125,7 +125,8 @@ def _find_or_download(folder: Path, file: OfficialFile, mirrors: Sequence[str]) 
             [f"{mirror.rstrip('/')}/{path.name}" for mirror in mirrors],
             path,
             size=file.gz_size,
-            sha256=file.gz_sha256,
+            checksum=f"sha256:{file.gz_sha256}",
+            way_out="name another folder with --config.data.dir=FOLDER",
         )
     except download.MirrorsFailed as error:
         all_names = [f"{file.name}.gz" for files in FILES.values() for file in files]

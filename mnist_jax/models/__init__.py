@@ -6,8 +6,10 @@ logits float32 [batch, 10]. A network that wants another size or more channels s
 that in its own first lines.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -16,6 +18,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mnist_jax.errors import UserError
+from mnist_jax.models import vgg
 from mnist_jax.models.double_cnn import DoubleCNN
 from mnist_jax.models.fast_cnn import FastCNN
 from mnist_jax.models.lenet5 import LeNet5
@@ -27,6 +30,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "fast_cnn": FastCNN,
     "lenet5": LeNet5,
     "triple_cnn": TripleCNN,
+    "vgg16": vgg.VGG16,
+    "vgg19": vgg.VGG19,
 }
 DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -45,6 +50,17 @@ class Model:
     module: nn.Module
     image_shape: tuple[int, int, int] = (28, 28, 1)
 
+    @property
+    def stages(self) -> tuple[tuple[str, ...], ...]:
+        """The layers that have parameters, in the parts that can be run by themselves.
+
+        A network that cannot be taken apart is a single one.
+        """
+        if isinstance(self.module, vgg.VGG):
+            return self.module.stages
+        params, _ = jax.eval_shape(self.init, jax.random.key(0))
+        return (tuple(params),)
+
     def init(self, key: PRNGKeyArray) -> tuple[Tree, Tree]:
         """Draw `(params, batch_stats)`; the latter is empty without BatchNorm."""
         images = jnp.zeros((1, *self.image_shape), jnp.float32)
@@ -59,26 +75,57 @@ class Model:
         *,
         train: bool,
         key: PRNGKeyArray | None = None,
+        frozen: Collection[str] = (),
+        start: int = 0,
     ) -> tuple[Float[Array, "batch classes"], Tree]:
         """Return `(logits, batch_stats)`.
 
         Args:
             params: as `init` lays them out.
             batch_stats: likewise; returned as they are unless `train`.
-            images: in 0..1.
+            images: in 0..1; if `start` is not 0, what `run_until(start)` gave.
             train: with dropout, and with BatchNorm over this batch.
             key: for dropout; needed only if `train` and the network has any.
+            frozen: layers of BatchNorm that go by their running statistics, and leave
+                them as they are, in training too.
+            start: index in `stages` of the first to compute.
         """
         rngs = None if key is None else {"dropout": key}
-        logits, updates = self.module.apply(
-            {"params": params, "batch_stats": batch_stats},
-            images,
-            train=train,
-            rngs=rngs,
-            mutable=["batch_stats"] if train else [],
-        )
+        part: dict[str, Any] = {"start": start} if start else {}
+        with _as_in_evaluation(frozen):
+            logits, updates = self.module.apply(
+                {"params": params, "batch_stats": batch_stats},
+                images,
+                train=train,
+                rngs=rngs,
+                mutable=["batch_stats"] if train else [],
+                **part,
+            )
         logits = logits.astype(jnp.float32)  # so that the loss is, whatever the dtype
         return logits, updates.get("batch_stats", batch_stats)
+
+    def run_until(
+        self,
+        stop: int,
+        params: Tree,
+        batch_stats: Tree,
+        images: Float[Array, "batch height width channels"],
+    ) -> Float[Array, "batch ..."]:
+        """Return what the stages before `stop` make of images, in evaluation.
+
+        Args:
+            stop: index in `stages`, at least 1.
+            params: as `init` lays them out.
+            batch_stats: likewise.
+            images: in 0..1.
+        """
+        part: Any = self.module.apply(
+            {"params": params, "batch_stats": batch_stats},
+            images,
+            train=False,
+            stop=stop,
+        )
+        return part
 
     def features(
         self,
@@ -113,12 +160,13 @@ def create(config: Config, *, dtype: str = "float32") -> Model:
     """Build the network that `config` (the experiment's `config.model`) names.
 
     Args:
-        config: the experiment's `model`.
+        config: the experiment's `model`: `name`, and `input_size` and `preprocess`,
+            which only VGG has and which may be left out.
         dtype: what is computed in, one of `DTYPES`; parameters, BatchNorm's statistics
             and logits are float32 in any case.
 
     Raises:
-        UserError: there is no model or dtype of that name.
+        UserError: there is no model or dtype of that name, or it has no such option.
     """
     if config.name not in MODELS:
         known = ", ".join(sorted(MODELS))
@@ -129,9 +177,38 @@ def create(config: Config, *, dtype: str = "float32") -> Model:
         raise UserError(
             f"--config.dtype={dtype}: unknown (known: {', '.join(DTYPES)})."
         )
-    return Model(name=config.name, module=MODELS[config.name](dtype=DTYPES[dtype]))
+    size, preprocess = config.get("input_size", 0), config.get("preprocess", "unit")
+    options: dict[str, Any] = {}
+    if config.name in ("vgg16", "vgg19"):
+        options = {"size": size or vgg.SMALLEST, "preprocess": preprocess}
+        vgg.check(**options)
+    elif size or preprocess != "unit":
+        field = f"input_size={size}" if size else f"preprocess={preprocess}"
+        raise UserError(
+            f"--config.model.{field}: {config.name} takes images as they are; only "
+            "vgg16 and vgg19 have this choice."
+        )
+    module = MODELS[config.name](dtype=DTYPES[dtype], **options)
+    return Model(name=config.name, module=module)
 
 
 def count_parameters(*trees: Tree) -> int:
     """Count the numbers in some trees (of arrays, or of their shapes)."""
     return sum(leaf.size for leaf in jax.tree.leaves(trees))
+
+
+@contextlib.contextmanager
+def _as_in_evaluation(frozen: Collection[str]) -> Iterator[None]:
+    """Make the named layers of BatchNorm behave as in evaluation, as Keras does."""
+
+    def intercept(run: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        module = context.module
+        if isinstance(module, nn.BatchNorm) and "/".join(module.path) in frozen:
+            kwargs = kwargs | {"use_running_average": True}
+        return run(*args, **kwargs)
+
+    if not frozen:
+        yield
+        return
+    with nn.intercept_methods(intercept):
+        yield

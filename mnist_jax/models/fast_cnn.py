@@ -13,7 +13,7 @@ from mnist_jax.models.layers import BatchNorm, Conv, Dense, max_pool
 class FastCNN(nn.Module):
     """Three convolutions, each pooled and normalised before its ReLU.
 
-    29,658 parameters, of which 224 are BatchNorm's statistics. A pool before BatchNorm
+    27,122 parameters, of which 208 are BatchNorm's statistics. A pool before BatchNorm
     and ReLU leaves them a quarter of the work, and takes nothing away: both keep the
     order of numbers (as long as BatchNorm's scale is positive).
 
@@ -40,14 +40,13 @@ class FastCNN(nn.Module):
             `features` into the collection `intermediates`.
         """
         conv = functools.partial(Conv, padding="SAME", use_bias=False, dtype=self.dtype)
-        norm = functools.partial(
-            BatchNorm, use_running_average=not train, dtype=self.dtype
-        )
+        norm = functools.partial(BatchNorm, dtype=self.dtype)
         x = images
-        for layer, (channels, size) in enumerate(((16, 5), (32, 3), (64, 3)), start=1):
+        for layer, (channels, size) in enumerate(((8, 5), (32, 3), (64, 3)), start=1):
             x = conv(channels, (size, size), name=f"conv{layer}")(x)
             x = max_pool(x, 2)  # 28 to 14 to 7 to 3: the last row and column drop out
-            x = nn.relu(norm(name=f"norm{layer}")(x))
+            x = norm(name=f"norm{layer}")(x, use_running_average=not train)
+            x = nn.relu(x)
         x = x.reshape(x.shape[0], -1)
         self.sow("intermediates", "features", x)
         return Dense(self.num_classes, dtype=self.dtype, name="logits")(x)

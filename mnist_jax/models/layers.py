@@ -87,7 +87,9 @@ Dense = functools.partial(nn.Dense, kernel_init=_KERNEL_INIT)
 def BatchNorm(**fields: Any) -> nn.BatchNorm:  # noqa: N802 - used as a module's class
     """Return `nn.BatchNorm` with Keras's numbers, over the batch of all devices.
 
-    Its statistics are float32, whatever the `dtype` of what comes out.
+    Its statistics are float32, whatever the `dtype` of what comes out. Tell it in the
+    call, not among the fields, whether to `use_running_average`: a phase that freezes
+    it says otherwise there.
 
     Ioffe and Szegedy, 2015: https://arxiv.org/abs/1502.03167
     """

@@ -41,21 +41,19 @@ class TripleCNN(nn.Module):
         """
         conv = functools.partial(Conv, padding="SAME", dtype=self.dtype)
         dense = functools.partial(Dense, dtype=self.dtype)
-        norm = functools.partial(
-            BatchNorm, use_running_average=not train, dtype=self.dtype
-        )
+        norm = functools.partial(BatchNorm, dtype=self.dtype)
         x = images
         for block, channels in enumerate((32, 64, 128), start=1):
             for layer in (1, 2):
                 name = f"block{block}_conv{layer}"
                 x = nn.relu(conv(channels, (3, 3), name=name)(x))
-            x = norm(name=f"block{block}_norm")(x)
+            x = norm(name=f"block{block}_norm")(x, use_running_average=not train)
             x = max_pool(x, 2)  # 28 to 14 to 7 to 3: the last row and column drop out
             x = Dropout(0.25)(x, train=train)
         x = x.reshape(x.shape[0], -1)
         for layer, (units, rate) in enumerate(((512, 0.5), (256, 0.4), (64, 0.3)), 1):
             x = nn.relu(dense(units, name=f"dense{layer}")(x))
-            x = norm(name=f"dense{layer}_norm")(x)
+            x = norm(name=f"dense{layer}_norm")(x, use_running_average=not train)
             if units == 64:
                 self.sow("intermediates", "features", x)
             x = Dropout(rate)(x, train=train)

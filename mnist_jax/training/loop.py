@@ -127,6 +127,7 @@ class Trainer:
             augment_fn=augment_fn,
             label_smoothing=phase.label_smoothing,
             ema_decay=phase.ema_decay,
+            freeze=phase.freeze,
         )
         self._predict = make_predict(
             apply_fn=apply_fn, batch_size=eval_batch_size, devices=devices

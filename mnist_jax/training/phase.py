@@ -6,6 +6,7 @@ import optax
 
 from mnist_jax.errors import UserError
 from mnist_jax.training import optimizer, schedules
+from mnist_jax.training.freezing import Freeze
 from mnist_jax.training.monitors import EarlyStoppingMachine, PlateauMachine
 from mnist_jax.training.ranges import check_range
 from mnist_jax.typing import Config
@@ -22,7 +23,9 @@ class Phase:
         from_best: whether it begins with the best epoch's weights, not the last one's.
         label_smoothing: share of the label spread over all digits.
         ema_decay: of the moving average of the weights; 0 for none.
-        optimizer: from gradients to directions.
+        freeze: which parameters stay as they are.
+        reuse_features: whether frozen first stages are computed once, if possible.
+        optimizer: from gradients to directions; knows nothing of the frozen ones.
         plateau: lowers the learning rate.
         early_stopping: ends the phase.
         config: the fields of `configs.base.get_phase`.
@@ -34,6 +37,8 @@ class Phase:
     from_best: bool
     label_smoothing: float
     ema_decay: float
+    freeze: Freeze
+    reuse_features: bool
     optimizer: optax.GradientTransformation
     plateau: PlateauMachine
     early_stopping: EarlyStoppingMachine
@@ -56,9 +61,15 @@ class Phase:
             raise UserError(
                 f'{flag}.start_from={config.start_from}: must be "last" or "best".'
             )
+        if config.reuse_features not in ("auto", "never"):
+            raise UserError(
+                f'{flag}.reuse_features={config.reuse_features}: must be "auto" or '
+                '"never".'
+            )
         check_range(flag, config, "label_smoothing", at_least=0, below=1)
         check_range(flag, config, "ema_decay", at_least=0, below=1)
         schedules.check(config.schedule, epochs=config.epochs, flag=f"{flag}.schedule")
+        freeze = Freeze(config.freeze, flag=f"{flag}.freeze")
         return cls(
             name=config.name,
             epochs=config.epochs,
@@ -66,7 +77,11 @@ class Phase:
             from_best=config.start_from == "best",
             label_smoothing=config.label_smoothing,
             ema_decay=config.ema_decay,
-            optimizer=optimizer.create(config.optimizer, flag=f"{flag}.optimizer"),
+            freeze=freeze,
+            reuse_features=config.reuse_features == "auto",
+            optimizer=freeze.wrap(
+                optimizer.create(config.optimizer, flag=f"{flag}.optimizer")
+            ),
             plateau=PlateauMachine(
                 config.plateau,
                 learning_rate=config.optimizer.learning_rate,

@@ -9,14 +9,18 @@ import optax
 from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray, UInt8
 
 from mnist_jax import shards
+from mnist_jax.training.freezing import Freeze
 from mnist_jax.training.state import TrainState
 from mnist_jax.typing import Tree
 
 
 class Batch(NamedTuple):
-    """Images as they are stored, uint8 in 0..255, and their labels in 0..9."""
+    """Images as they are stored, uint8 in 0..255, and their labels in 0..9.
 
-    images: UInt8[Array, "batch height width channels"]
+    Or, in place of images, what a frozen part of the network makes of them, float32.
+    """
+
+    images: UInt8[Array, "batch height width channels"] | Float32[Array, "batch ..."]
     labels: UInt8[Array, " batch"]
 
 
@@ -38,9 +42,14 @@ _AUGMENT = 1
 
 
 def to_input(
-    images: UInt8[Array, "batch height width channels"],
-) -> Float[Array, "batch height width channels"]:
-    """Scale stored grey values to the 0..1 that every network takes."""
+    images: UInt8[Array, "batch height width channels"] | Float32[Array, "batch ..."],
+) -> Float[Array, "batch ..."]:
+    """Scale stored grey values to the 0..1 that every network takes.
+
+    What a part of the network made of images already stays as it is.
+    """
+    if images.dtype != jnp.uint8:
+        return images
     return images.astype(jnp.float32) / 255
 
 
@@ -81,6 +90,7 @@ def make_train_step(
     augment_fn: AugmentFn | None = None,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
+    freeze: Freeze | None = None,
 ) -> TrainStep:
     """Build `train_step(state, batch, key) -> (state, metrics)`.
 
@@ -92,12 +102,15 @@ def make_train_step(
         augment_fn: changes the images at random, if given.
         label_smoothing: see `cross_entropy`.
         ema_decay: of the moving average in `state.ema`; 0 if there is none.
+        freeze: which parameters stay as they are, to the bit. No gradient is computed
+            for them, and BatchNorm goes by its running statistics where it is frozen.
 
     Returns:
         A pure function of one batch, or, under `jax.pmap`, of a shard of it (see
         `mnist_jax.shards`). `key` is the run's: what a step draws depends on it and on
         `state.step` alone.
     """
+    freeze = freeze or Freeze(())
 
     def train_step(
         state: TrainState, batch: Batch, key: PRNGKeyArray
@@ -110,7 +123,12 @@ def make_train_step(
 
         def loss_fn(params: Tree) -> tuple[Array, tuple[Array, Tree]]:
             logits, batch_stats = apply_fn(
-                params, state.batch_stats, images, train=True, key=step_key
+                freeze.stop(params),
+                state.batch_stats,
+                images,
+                train=True,
+                key=step_key,
+                frozen=freeze.layers(params),
             )
             loss = cross_entropy(logits, batch.labels, smoothing=label_smoothing)
             return loss.mean(), (logits, batch_stats)
@@ -125,7 +143,10 @@ def make_train_step(
         )
         learning_rate = learning_rate_fn(state.phase_step) * state.plateau.scale
         params = jax.tree.map(
-            lambda p, d: p - learning_rate * d, state.params, directions
+            lambda frozen, p, d: p if frozen else p - learning_rate * d,
+            freeze.mask(state.params),
+            state.params,
+            directions,
         )
         state = state.replace(
             step=state.step + 1,

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_jax.data import DataError, download, idx, mnist
+from mnist_jax import download
+from mnist_jax.data import DataError, idx, mnist
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 TRAIN_LABELS = "train-labels-idx1-ubyte.gz"

@@ -3,6 +3,7 @@
 Without dropout: what Keras draws is not what JAX draws.
 """
 
+import functools
 import os
 from typing import Any
 
@@ -57,7 +58,7 @@ def triple_cnn() -> keras.Model:
 
 def fast_cnn() -> keras.Model:
     stack: list[layers.Layer] = []
-    for layer, (channels, size) in enumerate(((16, 5), (32, 3), (64, 3)), start=1):
+    for layer, (channels, size) in enumerate(((8, 5), (32, 3), (64, 3)), start=1):
         stack += [
             layers.Conv2D(
                 channels, size, padding="same", use_bias=False, name=f"conv{layer}"
@@ -69,11 +70,25 @@ def fast_cnn() -> keras.Model:
     return _sequential(*stack, layers.Flatten())
 
 
+def vgg(body: Any) -> keras.Model:
+    """With Keras's own convolutions, of `keras.applications`."""
+    with like_keras():
+        images = keras.Input((28, 28, 1))
+        x = layers.ZeroPadding2D(2)(images)
+        x = layers.Concatenate()([x, x, x])
+        x = body(include_top=False, weights=None, input_tensor=x).output
+        x = layers.Flatten()(x)
+        x = layers.Dense(512, activation="relu", name="dense1")(x)
+        return keras.Model(images, layers.Dense(10, name="logits")(x))
+
+
 KERAS_MODELS = {
     "double_cnn": double_cnn,
     "fast_cnn": fast_cnn,
     "lenet5": lenet5,
     "triple_cnn": triple_cnn,
+    "vgg16": functools.partial(vgg, keras.applications.VGG16),
+    "vgg19": functools.partial(vgg, keras.applications.VGG19),
 }
 
 # What a layer's variables are called in Keras and, of which tree, here.

@@ -42,8 +42,12 @@ def loss_and_all(model, params, batch_stats, images, labels):
     return jax.value_and_grad(loss_fn, has_aux=True)(params)
 
 
+# VGG19 is VGG16 with three layers more.
+every_model = pytest.mark.parametrize("name", sorted(models.MODELS.keys() - {"vgg19"}))
+
+
 @pytest.mark.parametrize("dtype", models.DTYPES)
-@pytest.mark.parametrize("name", models.MODELS)
+@every_model
 def test_every_product_is_of_the_dtype_and_every_weight_is_float32(name, dtype, batch):
     model = create(name, dtype)
     variables = model.init(KEY)
@@ -57,7 +61,7 @@ def test_every_product_is_of_the_dtype_and_every_weight_is_float32(name, dtype, 
     assert {x.dtype for x in program.out_avals} == {jnp.dtype("float32")}
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@every_model
 def test_gradients_point_where_those_of_float32_do(name, batch):
     plain = create(name, "float32")
     variables = plain.init(KEY)

@@ -17,9 +17,11 @@ from tests.conftest import assert_trees_equal
 # Most are the report's. (trainable, BatchNorm statistics)
 PARAMETERS = {
     "double_cnn": (887_530, 0),
-    "fast_cnn": (29_434, 224),
+    "fast_cnn": (26_914, 208),
     "lenet5": (61_706, 0),
     "triple_cnn": (1_029_418 - 2_112, 2_112),
+    "vgg16": (14_982_474, 0),
+    "vgg19": (20_292_170, 0),
 }
 # As the report counts, BatchNorm's statistics with its parameters.
 PARAMETERS_BY_LAYER = {
@@ -32,9 +34,9 @@ PARAMETERS_BY_LAYER = {
         "logits": 2_570,
     },
     "fast_cnn": {
-        "conv1": 400,
-        "norm1": 64,
-        "conv2": 4_608,
+        "conv1": 200,
+        "norm1": 32,
+        "conv2": 2_304,
         "norm2": 128,
         "conv3": 18_432,
         "norm3": 256,
@@ -65,8 +67,37 @@ PARAMETERS_BY_LAYER = {
         "dense3_norm": 256,
         "logits": 650,
     },
+    "vgg16": {
+        "block1_conv1": 1_792,
+        "block1_conv2": 36_928,
+        "block2_conv1": 73_856,
+        "block2_conv2": 147_584,
+        "block3_conv1": 295_168,
+        "block3_conv2": 590_080,
+        "block3_conv3": 590_080,
+        "block4_conv1": 1_180_160,
+        "block4_conv2": 2_359_808,
+        "block4_conv3": 2_359_808,
+        "block5_conv1": 2_359_808,
+        "block5_conv2": 2_359_808,
+        "block5_conv3": 2_359_808,
+        "dense1": 262_656,
+        "logits": 5_130,
+    },
 }
-FEATURES = {"double_cnn": 256, "fast_cnn": 576, "lenet5": 84, "triple_cnn": 64}
+PARAMETERS_BY_LAYER["vgg19"] = PARAMETERS_BY_LAYER["vgg16"] | {
+    "block3_conv4": 590_080,
+    "block4_conv4": 2_359_808,
+    "block5_conv4": 2_359_808,
+}
+FEATURES = {
+    "double_cnn": 256,
+    "fast_cnn": 576,
+    "lenet5": 84,
+    "triple_cnn": 64,
+    "vgg16": 512,
+    "vgg19": 512,
+}
 
 every_model = pytest.mark.parametrize("name", sorted(models.MODELS))
 
@@ -151,7 +182,7 @@ def test_kernels_start_glorot_uniform_and_biases_zero(name):
         receptive_field = int(np.prod(kernel.shape[:-2]))
         fans = receptive_field * (kernel.shape[-2] + kernel.shape[-1])
         limit = np.sqrt(6 / fans)
-        assert np.abs(kernel).max() <= limit, layer
+        assert np.abs(kernel).max() <= np.float32(limit), layer
         # A uniform draw's largest of n falls below 0.9 of the limit once in 0.9^-n.
         assert np.abs(kernel).max() > 0.9 * limit, layer
         np.testing.assert_allclose(kernel.std(), limit / np.sqrt(3), rtol=0.1)
@@ -175,8 +206,12 @@ def test_each_image_is_judged_alone_in_evaluation(name):
     together, _, _ = judged(name)
     apply = jax.jit(functools.partial(model.apply, train=False))
     alone = [apply(params, batch_stats, IMAGES[i : i + 1])[0] for i in range(4)]
-    np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-5)
-    assert np.abs(together[1:] - together[:-1]).max() > 1e-3
+    # Deep ReLU networks hardly tell images apart with the weights that they start with.
+    apart = np.abs(together[1:] - together[:-1]).max()
+    assert apart > (1e-5 if name.startswith("vgg") else 1e-3)
+    np.testing.assert_allclose(
+        together, np.concatenate(alone), rtol=0, atol=min(1e-5, apart / 20)
+    )
 
 
 # Where dropout stands, and its rates: of the report.
@@ -192,6 +227,8 @@ DROPOUT = {
         ((256,), 0.4),
         ((64,), 0.3),
     ],
+    "vgg16": [((512,), 0.5)],
+    "vgg19": [((512,), 0.5)],
 }
 
 

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import requests
 
-from mnist_jax.data.dataset import DataError
+from mnist_jax.errors import UserError
 from mnist_jax.files import atomic_writer
 
 LOGGER = logging.getLogger(__name__)
@@ -32,7 +32,8 @@ def fetch(
     destination: Path,
     *,
     size: int,
-    sha256: str,
+    checksum: str,
+    way_out: str,
     timeout: tuple[float, float] = TIMEOUT,
 ) -> None:
     """Download a file from the first of several mirrors that delivers it.
@@ -45,12 +46,13 @@ def fetch(
         urls: where the file is to be had, tried in turn.
         destination: path of the file. Its folder is created if need be.
         size: bytes that the file has.
-        sha256: checksum of the file, in hex.
+        checksum: of the file: an algorithm of `hashlib`, a colon, and hex digits.
+        way_out: where else the file could lie, for the message if it cannot be written.
         timeout: seconds to wait for a connection, and for the next bytes.
 
     Raises:
         MirrorsFailed: no mirror delivered this very file.
-        DataError: the file cannot be written.
+        UserError: the file cannot be written.
     """
     failures = []
     existed = destination.parent.exists()
@@ -58,17 +60,16 @@ def fetch(
         try:
             destination.parent.mkdir(parents=True, exist_ok=True)
             with atomic_writer(destination) as file:
-                _receive(url, file, size=size, sha256=sha256, timeout=timeout)
+                _receive(url, file, size=size, checksum=checksum, timeout=timeout)
         except _MirrorError as error:
             LOGGER.warning("%s: %s", url, error)
             failures.append(f"{url}: {error}")
         except OSError as error:
             # The disk's fault, so no reason to ask another mirror. Errors of the
             # network do not come here: `_body` turns them into `_MirrorError`.
-            raise DataError(
+            raise UserError(
                 f"{destination} cannot be written: {error.strerror or error}. Make "
-                "room or give yourself the right to write there, or name another "
-                "folder with --config.data.dir=FOLDER."
+                f"room or give yourself the right to write there, or {way_out}."
             ) from error
         else:
             return
@@ -79,10 +80,11 @@ def fetch(
 
 
 def _receive(
-    url: str, file: BinaryIO, *, size: int, sha256: str, timeout: tuple[float, float]
+    url: str, file: BinaryIO, *, size: int, checksum: str, timeout: tuple[float, float]
 ) -> None:
     """Write what one mirror sends, and check it."""
-    digest = hashlib.sha256()
+    algorithm, _, expected = checksum.partition(":")
+    digest = hashlib.new(algorithm)
     received = 0
     with _progress(url, size) as advance:
         for chunk in _body(url, timeout):
@@ -94,9 +96,10 @@ def _receive(
             advance(len(chunk))
     if received < size:
         raise _MirrorError(f"sends {received:,} bytes, where the file has {size:,}")
-    if digest.hexdigest() != sha256:
+    if digest.hexdigest() != expected:
         raise _MirrorError(
-            f"sends another file: its sha256 is {digest.hexdigest()}, not {sha256}"
+            f"sends another file: its {algorithm} is {digest.hexdigest()}, not "
+            f"{expected}"
         )
 
 

@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from mnist_jax.data import DataError, download
+from mnist_jax import download
+from mnist_jax.errors import UserError
 
 CONTENT = bytes(range(256)) * 1000
 NAME = "file.gz"
@@ -28,7 +29,8 @@ def fetch(urls, folder, **kwargs):
         [f"{url}{NAME}" for url in urls],
         folder / NAME,
         size=len(CONTENT),
-        sha256=hashlib.sha256(CONTENT).hexdigest(),
+        checksum=f"sha256:{hashlib.sha256(CONTENT).hexdigest()}",
+        way_out="name another folder",
         timeout=(5.0, 0.3),
         **kwargs,
     )
@@ -127,7 +129,7 @@ def test_a_full_disk_is_not_the_mirror_s_fault(
         receive(url, FullDisk(), **kwargs)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(download, "_receive", receive_to_full_disk)
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(UserError) as caught:
         fetch([first.url, second.url], tmp_path)
     message = str(caught.value)
     assert message.startswith(f"{tmp_path / NAME} cannot be written: No space left")
@@ -141,7 +143,7 @@ def test_a_folder_that_cannot_be_made(start_mirror, tmp_path):
     (tmp_path / "file").write_text("mine")
     mirror = start_mirror({NAME: CONTENT})
     for folder in (tmp_path / "file", tmp_path / "file" / "folder"):
-        with pytest.raises(DataError, match="cannot be written.*--config.data.dir"):
+        with pytest.raises(UserError, match="cannot be written.*--config.data.dir"):
             fetch([mirror.url], folder)
     assert mirror.requested == []
     assert (tmp_path / "file").read_text() == "mine"

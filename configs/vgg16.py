@@ -1,0 +1,87 @@
+"""VGG16 with ImageNet's weights, the report's way: a new head, then everything.
+
+python run.py --config=configs/vgg16.py
+python run.py --config=configs/vgg16.py:augment
+python run.py --config=configs/vgg16.py:head_only
+python run.py --config=configs/vgg16.py:first_blocks=2,augment
+
+Variants, several of them with commas between:
+  head_only        the first phase alone
+  first_blocks=N   the first N of the five blocks from ImageNet, the rest from scratch
+  frozen           after first_blocks=N: these stay as they are
+  scratch          no ImageNet: all weights drawn
+  augment          with the augmentation of the CNNs
+
+The weights, 59 MB, are downloaded once; --config.model.pretrained=FILE takes a file.
+Test accuracy: not measured.
+"""
+
+import functools
+
+from configs import base
+from mnist_jax.typing import Config
+
+
+def get_config(variant: str = "") -> Config:
+    """Return the report's recipe: a head on the frozen body, then all of it, gently."""
+    config = base.get_config()
+    config.name = "vgg16"
+    config.report_accuracy = 0.993399
+    config.model.update(name="vgg16", pretrained="imagenet")
+    config.model.pretrained_layers = ("block",)
+    config.eval_batch_size = 500
+    head = _phase("head", epochs=50, batch_size=64, learning_rate=1e-4, patience=6)
+    head.freeze = ("block",)
+    everything = _phase(
+        "everything", epochs=20, batch_size=32, learning_rate=1e-5, patience=3
+    )
+    config.phases = (head, everything)
+    return base.with_variant(config, variant, VARIANTS)
+
+
+def _phase(
+    name: str, *, epochs: int, batch_size: int, learning_rate: float, patience: int
+) -> Config:
+    phase = base.get_phase()
+    phase.update(name=name, epochs=epochs, batch_size=batch_size)
+    phase.optimizer.update(name="adam", learning_rate=learning_rate)
+    phase.plateau.update(monitor="val_loss", patience=3, factor=0.1)
+    phase.early_stopping.update(
+        monitor="val_loss", patience=patience, restore_best=True
+    )
+    return phase
+
+
+def _head_only(config: Config) -> None:
+    config.phases = config.phases[:1]
+
+
+def _first_blocks(n: int, config: Config) -> None:
+    config.model.pretrained_layers = (f"block[1-{n}]_",)
+    config.phases = (
+        _phase("train", epochs=50, batch_size=64, learning_rate=1e-4, patience=6),
+    )
+
+
+def _frozen(config: Config) -> None:
+    config.phases = config.phases[:1]
+    config.phases[0].freeze = config.model.pretrained_layers
+
+
+def _scratch(config: Config) -> None:
+    _first_blocks(1, config)
+    config.model.update(pretrained="none", pretrained_layers=(".*",))
+
+
+def _augment(config: Config) -> None:
+    config.augment.update(rotation=10.0, zoom=0.1, shift=0.1)
+    config.report_accuracy = 0.9936
+
+
+VARIANTS = {
+    "head_only": _head_only,
+    **{f"first_blocks={n}": functools.partial(_first_blocks, n) for n in range(1, 6)},
+    "frozen": _frozen,
+    "scratch": _scratch,
+    "augment": _augment,
+}

@@ -1,0 +1,197 @@
+"""Weights from elsewhere: files in four formats, and our own runs, as our parameters.
+
+Strict in both directions: a file must hold every tensor that is wanted from it, and
+none that the network does not know, each of its shape and with finite numbers. What is
+wrong is listed by name.
+"""
+
+import dataclasses
+import hashlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mnist_jax import models
+from mnist_jax.pretrained import imagenet, names, readers
+from mnist_jax.pretrained.errors import WeightsError
+from mnist_jax.training import freezing
+from mnist_jax.typing import Config, Tree
+
+__all__ = ["Weights", "WeightsError", "load", "read_network"]
+
+LOGGER = logging.getLogger(__name__)
+NONE, IMAGENET = "none", "imagenet"
+_FLAG = "--config.model.pretrained"
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """What a network begins with in place of random numbers.
+
+    Attributes:
+        source: where they come from.
+        arrays: by name: `block1_conv1/kernel`, `block1_norm/mean`.
+    """
+
+    source: str
+    arrays: Mapping[str, np.ndarray]
+
+    def put(self, params: Tree, batch_stats: Tree) -> tuple[Tree, Tree]:
+        """Return the trees with these arrays in place of those of the same name."""
+
+        def put(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+            found = self.arrays.get(freezing.name_of(path))
+            return leaf if found is None else jnp.asarray(found, leaf.dtype)
+
+        params, batch_stats = (
+            jax.tree_util.tree_map_with_path(put, tree)
+            for tree in (params, batch_stats)
+        )
+        return params, batch_stats
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of names, shapes and numbers."""
+        digest = hashlib.sha256()
+        for name, array in sorted(self.arrays.items()):
+            digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def load(config: Config, model: models.Model) -> Weights | None:
+    """Read what `config` (the experiment's `config.model`) says to begin with.
+
+    Args:
+        config: `pretrained` and `pretrained_layers`.
+        model: the network that it is for.
+
+    Returns:
+        The weights, or None if all are to be drawn.
+
+    Raises:
+        WeightsError: they cannot be had, or do not fit the network.
+        UserError: an expression in `pretrained_layers` is none, or matches nothing.
+    """
+    if config.pretrained == NONE:
+        return None
+    flag = "--config.model.pretrained_layers"
+    patterns = freezing.compile_patterns(config.pretrained_layers, flag=flag)
+    params, _ = jax.eval_shape(model.init, jax.random.key(0))
+    freezing.check_matches(patterns, params, flag=flag)
+    if not patterns:
+        raise WeightsError(
+            f"{flag} is empty: nothing would be taken from {config.pretrained}. Say "
+            f"{_FLAG}=none to draw all weights."
+        )
+    if config.pretrained == IMAGENET:
+        path = imagenet.find_or_download(model.name)
+    else:
+        path = Path(config.pretrained).expanduser()
+    tensors, network, torch = read_network(path, model)
+    if network not in (None, model.name):
+        raise WeightsError(
+            f"{path} has the weights of {network}, and this is {model.name}. Give the "
+            f"folder of another run or another file with {_FLAG}."
+        )
+    wanted = {
+        name: shape
+        for name, shape in shapes(model).items()
+        if any(pattern.match(name) for pattern in patterns)
+    }
+    check(tensors, wanted=wanted, known=shapes(model), path=path)
+    _warn_of_input(model, torch, path)
+    arrays = {name: tensors[name] for name in wanted}
+    return Weights(str(path), arrays)
+
+
+def read_network(
+    path: Path, model: models.Model
+) -> tuple[dict[str, np.ndarray], str | None, bool]:
+    """Read a file of weights, or a run's, by our names.
+
+    Returns:
+        The tensors; the network that they are of, if the file says it; and whether the
+        file has torchvision's names.
+
+    Raises:
+        WeightsError: there is nothing there that can be read.
+    """
+    tensors, network = readers.read(path)
+    if network is not None:
+        return tensors, network, False
+    return names.to_ours(tensors, model.stages[:-1]), None, names.is_torch(tensors)
+
+
+def shapes(model: models.Model) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every parameter and statistic by its name."""
+    return {
+        freezing.name_of(path): leaf.shape
+        for tree in jax.eval_shape(model.init, jax.random.key(0))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def check(
+    tensors: Mapping[str, np.ndarray],
+    *,
+    wanted: Mapping[str, tuple[int, ...]],
+    known: Mapping[str, tuple[int, ...]],
+    path: Path,
+) -> None:
+    """Refuse tensors that are not those of the network.
+
+    Args:
+        tensors: by our names.
+        wanted: shapes of those that must be there.
+        known: shapes of all that may be.
+        path: where they come from.
+
+    Raises:
+        WeightsError: with everything that is wrong, by name.
+    """
+    complaints = {
+        "missing": [name for name in wanted if name not in tensors],
+        "unexpected": [name for name in tensors if name not in known],
+        "of another shape": [
+            f"{name} {list(tensor.shape)} where {list(known[name])} is needed"
+            for name, tensor in tensors.items()
+            if name in known and tensor.shape != known[name]
+        ],
+        "not finite numbers": [
+            name
+            for name, tensor in tensors.items()
+            if name in known
+            and not (
+                np.issubdtype(tensor.dtype, np.number) and np.isfinite(tensor).all()
+            )
+        ],
+    }
+    lines = [
+        f"  {what}: {', '.join(names)}" for what, names in complaints.items() if names
+    ]
+    if lines:
+        raise WeightsError(
+            f"{path} does not have the weights of this network:\n"
+            + "\n".join(lines)
+            + "\n--config.model.pretrained_layers says which parameters are taken from "
+            f"there, e.g. '(\"block\",)'; {_FLAG}=none draws all of them."
+        )
+
+
+def _warn_of_input(model: models.Model, torch: bool, path: Path) -> None:
+    """Say so if images will not be given as such weights expect them."""
+    expected = "torch" if torch else "imagenet"
+    given = getattr(model.module, "preprocess", expected)
+    if given not in ("unit", expected):
+        LOGGER.warning(
+            "The weights in %s were trained on --config.model.preprocess=%s, not %s.",
+            path,
+            expected,
+            given,
+        )

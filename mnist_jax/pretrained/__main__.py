@@ -1,0 +1,74 @@
+"""Convert weights from elsewhere into this project's own format, once.
+
+  python -m mnist_jax.pretrained convert IN OUT [--network=vgg19] [--layers=block[12]_]
+
+IN is a file of Keras (.h5, .weights.h5), PyTorch (.pth, .safetensors) or a run folder;
+OUT is written as safetensors. It is checked as in training; use it with
+--config.model.pretrained=OUT.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from mnist_jax import cli, models, pretrained
+from mnist_jax.errors import UserError
+from mnist_jax.pretrained import readers
+from mnist_jax.run_folder import RunFolder, flatten
+
+_NETWORK = flags.DEFINE_string(
+    "network", "vgg16", "What network a file is of; a run folder says it itself."
+)
+_LAYERS = flags.DEFINE_multi_string(
+    "layers",
+    [],
+    "Regular expression for the parameters that IN must have, matched from the "
+    "beginning of their names; may be given several times. Default: the convolutions "
+    "of VGG, everything of a run.",
+)
+
+
+def main(arguments: list[str]) -> None:
+    """Convert IN to OUT."""
+    if len(arguments) != 3 or arguments[0] != "convert":
+        raise UserError(
+            "What is to be done? python -m mnist_jax.pretrained convert IN OUT"
+        )
+    source, target = (Path(argument).expanduser() for argument in arguments[1:])
+    if not target.parent.is_dir():
+        raise UserError(f"{target}: there is no folder {target.parent}.")
+    if target.is_dir():
+        raise UserError(f"{target} is a folder: give the name of a file.")
+    config = _config(source)
+    model = models.create(config.model)
+    weights = pretrained.load(config.model, model)
+    assert weights is not None, "the config names a source"
+    readers.write(target, dict(weights.arrays), network=model.name)
+    count = sum(array.size for array in weights.arrays.values())
+    print(
+        f"Wrote {target}: {len(weights.arrays)} arrays, {count:,} numbers of "
+        f"{model.name}. Use it with --config.model.pretrained={target}"
+    )
+
+
+def _config(source: Path) -> pretrained.Config:
+    from ml_collections import config_dict
+
+    run = RunFolder(source)
+    network, layers = _NETWORK.value, list(_LAYERS.value) or ["block"]
+    if source.is_dir() and run.config.exists():
+        network = flatten(run.read_config()).get("model.name", network)
+        layers = list(_LAYERS.value) or [".*"]
+    return config_dict.ConfigDict(
+        {
+            "model": {
+                "name": network,
+                "pretrained": str(source),
+                "pretrained_layers": tuple(layers),
+            }
+        }
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, usage=__doc__ or "", takes_arguments=True)

@@ -1,0 +1,98 @@
+"""The ImageNet weights that Keras publishes: where they are, and what they must be."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from mnist_jax import files
+from mnist_jax.pretrained.errors import WeightsError
+
+_SERVER = "https://storage.googleapis.com/tensorflow/keras-applications"
+# Folder of the weights, in place of the cache.
+_VARIABLE = "VGG16_WEIGHTS_DIR"
+
+
+class PublishedFile(NamedTuple):
+    """A file of Keras's: its name, bytes, and MD5, which is what Keras publishes."""
+
+    name: str
+    size: int
+    md5: str
+
+
+FILES = {
+    "vgg16": PublishedFile(
+        "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        58_889_256,
+        "6d6bbae143d832006294945121d1f1fc",
+    ),
+    "vgg19": PublishedFile(
+        "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        80_134_624,
+        "253f8cb515780f3b799900260a226db6",
+    ),
+}
+
+
+def find_or_download(network: str, server: str = _SERVER) -> Path:
+    """Return the path of a network's published file, which lies there now.
+
+    It is looked for in $VGG16_WEIGHTS_DIR, in this package's cache folder and in
+    Keras's own; if it is in none of them, it is downloaded.
+
+    Args:
+        network: "vgg16" or "vgg19".
+        server: where to download from.
+
+    Raises:
+        WeightsError: there is no such file for this network, the one that is there is
+            another, or it cannot be downloaded.
+    """
+    if network not in FILES:
+        raise WeightsError(
+            f"--config.model.pretrained=imagenet: there are no such weights for "
+            f"{network}, only for {', '.join(FILES)}."
+        )
+    published = FILES[network]
+    named = os.environ.get(_VARIABLE)
+    folders = [
+        Path(named).expanduser() if named else files.cache_folder(),
+        files.cache_folder(),
+        Path("~/.keras/models").expanduser(),
+    ]
+    for folder in folders:
+        if (path := folder / published.name).is_file():
+            _check(path, published)
+            return path
+
+    from mnist_jax import download  # Needs requests: not for those who have it.
+
+    path, url = folders[0] / published.name, f"{server}/{network}/{published.name}"
+    try:
+        download.fetch(
+            [url],
+            path,
+            size=published.size,
+            checksum=f"md5:{published.md5}",
+            way_out=f"name another folder with {_VARIABLE}=FOLDER",
+        )
+    except download.MirrorsFailed as error:
+        raise WeightsError(
+            f"{path} is missing and could not be downloaded:\n{error}\n"
+            f"Without a network, bring the file from {url} (md5 {published.md5}) to "
+            f"{folders[0]}, or name where it is with --config.model.pretrained=FILE; "
+            "or train from scratch with --config.model.pretrained=none."
+        ) from error
+    return path
+
+
+def _check(path: Path, published: PublishedFile) -> None:
+    with path.open("rb") as file:
+        md5 = hashlib.file_digest(file, "md5").hexdigest()
+    if md5 != published.md5:
+        raise WeightsError(
+            f"{path} is damaged or another file: its md5 is {md5}, that of the "
+            f"published one {published.md5}. Delete it and run again to download it "
+            "anew, or name another file with --config.model.pretrained=FILE."
+        )

@@ -1,0 +1,165 @@
+"""PyTorch's files of weights, read without PyTorch and without running what is in them.
+
+Such a file is a pickle, and a pickle can name any function to be called. Here it may
+name those that make a tensor, and nothing else; anything else is an error, not a call.
+Two layouts are about: a zip archive (since PyTorch 1.6), and before that several
+pickles in a row, in which torchvision's VGG16 lies on its server to this day.
+"""
+
+import io
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from mnist_jax.pretrained.errors import WeightsError
+
+_MAGIC = 0x1950A86A20F9469CFC6C
+_PROTOCOL = 1001
+_DTYPES = {
+    "FloatStorage": np.dtype("<f4"),
+    "DoubleStorage": np.dtype("<f8"),
+    "HalfStorage": np.dtype("<f2"),
+    "LongStorage": np.dtype("<i8"),
+    "IntStorage": np.dtype("<i4"),
+}
+
+
+class _Storage(NamedTuple):
+    """Numbers in a row, of which tensors are views."""
+
+    key: str
+    dtype: np.dtype[Any]
+    numel: int
+
+
+class _Tensor(NamedTuple):
+    """A view of a storage: where it begins, its shape, and its strides."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """Read the tensors of a state dict by their names.
+
+    Raises:
+        WeightsError: it is not whole, holds something other than tensors by name, or
+            would have to run code to be read.
+        OSError: it cannot be read at all.
+    """
+    with path.open("rb") as file:
+        try:
+            read_layout = _read_zip if zipfile.is_zipfile(file) else _read_pickles
+            file.seek(0)
+            tensors, storages = read_layout(file)
+            return {name: _view(tensor, storages) for name, tensor in tensors.items()}
+        except WeightsError as error:
+            raise WeightsError(f"{path}: {error}") from error
+        except Exception as error:  # whatever rubbish leads a zip file or pickle to
+            raise WeightsError(
+                f"{path} is damaged, or no file that PyTorch wrote: {error}."
+            ) from error
+
+
+def _read_zip(file: BinaryIO) -> tuple[dict[str, _Tensor], dict[str, bytes]]:
+    with zipfile.ZipFile(file) as archive:
+        pickles = [n for n in archive.namelist() if n.split("/")[1:] == ["data.pkl"]]
+        if len(pickles) != 1:
+            raise WeightsError("is a zip file, but not one of PyTorch's.")
+        folder = pickles[0].split("/")[0]
+        order = f"{folder}/byteorder"
+        if order in archive.namelist() and archive.read(order) != b"little":
+            raise WeightsError("was written on a big-endian machine.")
+        tensors = _state_dict(_Unpickler(io.BytesIO(archive.read(pickles[0]))).load())
+        keys = {tensor.storage.key for tensor in tensors.values()}
+        return tensors, {key: archive.read(f"{folder}/data/{key}") for key in keys}
+
+
+def _read_pickles(file: BinaryIO) -> tuple[dict[str, _Tensor], dict[str, bytes]]:
+    if _Unpickler(file).load() != _MAGIC or _Unpickler(file).load() != _PROTOCOL:
+        raise WeightsError("is no file that PyTorch wrote.")
+    if not _Unpickler(file).load().get("little_endian", True):
+        raise WeightsError("was written on a big-endian machine.")
+    tensors = _state_dict(_Unpickler(file).load())
+    storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
+    found = {}
+    for key in _Unpickler(file).load():
+        (numel,) = struct.unpack("<q", file.read(8))
+        found[key] = file.read(numel * storages[key].dtype.itemsize)
+    return tensors, found
+
+
+def _state_dict(value: Any) -> dict[str, _Tensor]:
+    """Return the tensors by name, or say that this is something else.
+
+    Some files have them one level down, beside what else the training left.
+    """
+    if isinstance(value, dict) and isinstance(value.get("state_dict"), dict):
+        value = value["state_dict"]
+    if not isinstance(value, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, _Tensor)
+        for name, tensor in value.items()
+    ):
+        raise WeightsError(
+            "holds something other than tensors by their names. Save the network's "
+            "state_dict(), not the network."
+        )
+    return value
+
+
+def _view(tensor: _Tensor, storages: dict[str, bytes]) -> np.ndarray:
+    """Return a tensor's numbers, checking that they lie within its storage."""
+    dtype = tensor.storage.dtype
+    numbers = np.frombuffer(storages[tensor.storage.key], dtype)
+    last = tensor.offset + sum(
+        (size - 1) * stride
+        for size, stride in zip(tensor.shape, tensor.strides, strict=True)
+    )
+    bad = tensor.offset < 0 or min((*tensor.shape, *tensor.strides, 1)) < 0
+    if bad or len(numbers) != tensor.storage.numel or last >= max(len(numbers), 1):
+        raise WeightsError("is damaged: a tensor is larger than the numbers for it.")
+    return np.lib.stride_tricks.as_strided(
+        numbers[tensor.offset :],
+        tensor.shape,
+        [stride * dtype.itemsize for stride in tensor.strides],
+    ).copy()
+
+
+class _Unpickler(pickle.Unpickler):
+    """Unpickles what a state dict consists of, and refuses everything else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return dict
+        if module == "torch" and name in _DTYPES:
+            return _DTYPES[name]
+        if module == "torch._utils":
+            if name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
+                return _rebuild_tensor
+            if name == "_rebuild_parameter":
+                return lambda tensor, *_: tensor
+        raise WeightsError(
+            f"it wants {module}.{name} to be called, which is not needed for weights: "
+            "such a file can carry any code, so it is refused. Save the network's "
+            "state_dict() again, or take a .safetensors file."
+        )
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        kind, dtype, key, _, numel, *view = pid
+        if kind != "storage" or not isinstance(dtype, np.dtype) or any(view):
+            raise WeightsError(f"holds {kind!r}, where storages are.")
+        return _Storage(key, dtype, numel)
+
+
+def _rebuild_tensor(
+    storage: _Storage, offset: int, shape: Any, strides: Any, *_: Any
+) -> _Tensor:
+    if not isinstance(storage, _Storage):
+        raise WeightsError("is damaged: a tensor has no numbers.")
+    return _Tensor(storage, int(offset), tuple(shape), tuple(strides))

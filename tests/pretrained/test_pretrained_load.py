@@ -1,0 +1,246 @@
+"""What may be loaded, and what is refused, by name; our own runs; the command."""
+
+import subprocess
+import sys
+
+import h5py
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+from ml_collections import ConfigDict
+
+from configs import vgg16
+from mnist_jax import checkpoint, experiment, models, pretrained
+from mnist_jax.errors import UserError
+from mnist_jax.pretrained import readers
+from mnist_jax.pretrained.errors import WeightsError
+from mnist_jax.run_folder import RunFolder
+from tests.conftest import ROOT
+
+LENET = models.create(ConfigDict({"name": "lenet5"}))
+
+
+def config(path, *, name="lenet5", layers=(".*",)):
+    return ConfigDict(
+        {"name": name, "pretrained": str(path), "pretrained_layers": layers}
+    )
+
+
+def arrays():
+    rng = np.random.default_rng(0)
+    return {
+        name: rng.normal(size=shape).astype(np.float32)
+        for name, shape in pretrained.shapes(LENET).items()
+    }
+
+
+def load(path, **fields) -> pretrained.Weights:
+    weights = pretrained.load(config(path, **fields), LENET)
+    assert weights is not None
+    return weights
+
+
+def test_our_own_format_comes_back_to_the_bit(tmp_path):
+    path, tensors = tmp_path / "lenet5.safetensors", arrays()
+    readers.write(path, tensors, network="lenet5")
+    weights = load(path)
+    params, stats = LENET.init(jax.random.key(0))
+    params, stats = weights.put(params, stats)
+    assert stats == {}
+    for name, tensor in tensors.items():
+        layer, variable = name.split("/")
+        np.testing.assert_array_equal(params[layer][variable], tensor)
+
+
+def test_nothing_is_loaded_where_nothing_is_named():
+    assert pretrained.load(config("none"), LENET) is None
+
+
+def test_everything_that_is_wrong_is_listed_by_name(tmp_path):
+    tensors = arrays()
+    del tensors["conv1/bias"]
+    tensors["conv9/kernel"] = np.zeros(3, np.float32)
+    tensors["dense1/bias"] = np.zeros(7, np.float32)
+    tensors["conv2/kernel"][0, 0, 0, 0] = np.nan
+    tensors["logits/bias"][3] = np.inf
+    path = tmp_path / "x.safetensors"
+    readers.write(path, tensors, network="lenet5")
+    with pytest.raises(WeightsError) as caught:
+        load(path)
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith(str(path))
+    assert lines[1:-1] == [
+        "  missing: conv1/bias",
+        "  unexpected: conv9/kernel",
+        "  of another shape: dense1/bias [7] where [120] is needed",
+        "  not finite numbers: conv2/kernel, logits/bias",
+    ]
+    assert "--config.model.pretrained=none" in lines[-1]
+
+
+def test_what_is_not_asked_for_may_be_missing_but_not_unknown(tmp_path):
+    tensors = {k: v for k, v in arrays().items() if k.startswith("conv")}
+    path = tmp_path / "x.safetensors"
+    readers.write(path, tensors, network="lenet5")
+    assert load(path, layers=("conv",)).arrays.keys() == tensors.keys()
+    readers.write(path, tensors | {"x": np.zeros(1)}, network="lenet5")
+    with pytest.raises(WeightsError, match="unexpected: x"):
+        load(path, layers=("conv",))
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    readers.write(tmp_path / "x", arrays(), network="double_cnn")
+    with pytest.raises(WeightsError, match="weights of double_cnn, and this is lenet5"):
+        load(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (("conv[",), "no regular expression"),
+        (("conv7",), "'conv7' matches no parameter.*conv1, conv2"),
+        ((), "is empty"),
+    ],
+)
+def test_expressions_that_take_nothing_are_refused(tmp_path, layers, message):
+    with pytest.raises(UserError, match=f"pretrained_layers.*{message}"):
+        load(tmp_path / "x", layers=layers)
+
+
+def hdf5(path, content):
+    with h5py.File(path, "w") as file:
+        content(file)
+
+
+def keras_layer(file, arrays):
+    file.attrs["layer_names"] = [b"conv1"]
+    group = file.create_group("conv1")
+    group.attrs["weight_names"] = [f"{i}:0".encode() for i in range(len(arrays))]
+    for index, array in enumerate(arrays):
+        group[f"{index}:0"] = array
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("missing.h5", None, "cannot be read: No such file"),
+        ("empty.h5", b"", "is empty"),
+        ("text.h5", b"these are no weights", "neither HDF5.*nor safetensors nor"),
+        ("cut.h5", b"\x89HDF\r\n\x1a\n\0\0\0", "damaged, or no HDF5 file"),
+        ("cut.safetensors", b'\x40\0\0\0\0\0\0\0{"a":', "no safetensors file"),
+        ("bare.h5", lambda f: f.create_group("x"), "has no weights in it"),
+        ("three.h5", lambda f: keras_layer(f, [[1.0], [2.0], [3.0]]), "has 3 arrays"),
+        ("half.h5", lambda f: keras_layer(f, [[1.0]]), "missing: .*conv1/bias"),
+    ],
+)
+def test_a_file_that_holds_no_weights_is_refused(tmp_path, name, content, message):
+    path = tmp_path / name
+    if callable(content):
+        hdf5(path, content)
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(WeightsError, match=f"(?s){name}.*{message}"):
+        load(path)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(WeightsError, match="is no run folder: it has no config.json"):
+        load(tmp_path)
+    (tmp_path / "config.json").write_text('{"model": {"name": "lenet5"}}')
+    with pytest.raises(WeightsError, match="cannot be begun from: .*no checkpoint"):
+        load(tmp_path)
+
+
+def test_imagenet_is_refused_where_there_is_none():
+    with pytest.raises(
+        WeightsError, match="no such weights for lenet5, only for vgg16"
+    ):
+        load("imagenet")
+
+
+def test_without_a_network_the_way_out_is_told(no_network, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("VGG16_WEIGHTS_DIR", raising=False)
+    with pytest.raises(WeightsError) as caught:
+        experiment.run(vgg16.get_config(), tmp_path / "run")
+    message = str(caught.value)
+    for part in (
+        "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/",
+        "6d6bbae143d832006294945121d1f1fc",
+        "--config.model.pretrained=none",
+    ):
+        assert part in message
+    assert no_network()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "body"), [("lenet5", ("conv", "dense")), ("fast_cnn", ("conv", "norm"))]
+)
+def test_a_run_begins_where_the_best_epoch_of_another_was(
+    name, body, small_config, tmp_path, without_pictures
+):
+    """A new head on the frozen body of a run of our own, for any network."""
+    small_config.model.name = name
+    experiment.run(small_config, tmp_path / "first")
+    small_config.model.pretrained = str(tmp_path / "first")
+    small_config.model.pretrained_layers = body
+    small_config.phases[0].update(freeze=body, epochs=1)
+    experiment.run(small_config, tmp_path / "second")
+    before, after = (
+        checkpoint.read_best(RunFolder(tmp_path / folder).checkpoints)
+        for folder in ("first", "second")
+    )
+    for one, other in zip(before, after, strict=True):
+        assert one.keys() == other.keys()
+        for layer, variables in one.items():
+            for variable, value in variables.items():
+                equal = np.array_equal(value, other[layer][variable])
+                assert equal == layer.startswith(body), (layer, variable)
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "mnist_jax.pretrained", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_the_command_converts_a_run_and_refuses_nonsense(
+    small_config, tmp_path, without_pictures
+):
+    small_config.phases[0].epochs = 1
+    experiment.run(small_config, tmp_path / "run")
+    out = tmp_path / "out.safetensors"
+    done = command("convert", tmp_path / "run", out)
+    assert done.returncode == 0, done.stderr
+    assert "61,706 numbers of lenet5" in done.stdout
+    assert load(out).sha256 == load(tmp_path / "run").sha256
+    before = out.read_bytes()
+    for arguments, message in (
+        (("convert", out), "What is to be done?"),
+        (("turn", out, out), "What is to be done?"),
+        (("convert", tmp_path / "nothing", out), "cannot be read"),
+        (("convert", out, tmp_path / "no" / "x"), "there is no folder"),
+        (("convert", out, tmp_path), "is a folder"),
+        (("convert", out, out), "weights of lenet5, and this is vgg16"),
+    ):
+        failed = command(*arguments)
+        assert failed.returncode == 1
+        assert message in failed.stderr and "Traceback" not in failed.stderr
+    assert out.read_bytes() == before
+
+
+def test_safetensors_with_foreign_names_are_refused(tmp_path):
+    path = tmp_path / "x.safetensors"
+    safetensors.numpy.save_file({"layer1.0.conv1.weight": np.zeros((1, 1))}, path)
+    with pytest.raises(WeightsError, match="unexpected: layer1.0.conv1.weight"):
+        load(path)

@@ -1,0 +1,142 @@
+"""PyTorch's files, which PyTorch wrote, read without it; and those that carry code."""
+
+import io
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnist_jax.pretrained import readers, torch_file
+from mnist_jax.pretrained.errors import WeightsError
+
+HERE = Path(__file__).parent
+FILES = ["torch_zip.pth", "torch_legacy.pth"]
+every_layout = pytest.mark.parametrize("name", FILES)
+
+
+@every_layout
+def test_every_tensor_is_what_pytorch_saved(name):
+    """Transposed, cut out of another, of several types, empty, a Parameter."""
+    expected = np.load(HERE / "torch_expected.npz")
+    tensors, network = readers.read(HERE / name)
+    assert network is None
+    assert tensors.keys() == set(expected.files)
+    for key, tensor in tensors.items():
+        assert tensor.dtype == expected[key].dtype
+        np.testing.assert_array_equal(tensor, expected[key])
+
+
+@every_layout
+def test_a_training_s_file_has_the_weights_one_level_down(name, tmp_path):
+    torch = pytest.importorskip("torch")
+    state = {"epoch": 3, "state_dict": {"a": torch.arange(6.0).reshape(2, 3)}}
+    path = tmp_path / name
+    torch.save(state, path, _use_new_zipfile_serialization=name == FILES[0])
+    np.testing.assert_array_equal(
+        torch_file.read(path)["a"], np.arange(6.0).reshape(2, 3)
+    )
+
+
+class Evil:
+    """Unpickled in the ordinary way, it makes a folder."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def write(path: Path, state: object, layout: str) -> None:
+    """As PyTorch lays files out, but for the tensors."""
+    if layout == FILES[0]:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", pickle.dumps(state, protocol=2))
+        return
+    with path.open("wb") as file:
+        for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, state, []):
+            pickle.dump(value, file, protocol=2)
+
+
+@every_layout
+def test_a_file_that_carries_code_is_refused_and_runs_none(name, tmp_path):
+    made, path = tmp_path / "made", tmp_path / name
+    write(path, {"weight": Evil(made)}, name)
+    with pytest.raises(WeightsError, match=r"it wants \w+\.mkdir to be called.*code"):
+        readers.read(path)
+    assert not made.exists()
+    # It would have run.
+    pickle.loads(pickle.dumps(Evil(made)))
+    assert made.exists()
+
+
+@every_layout
+@pytest.mark.parametrize("state", [[1, 2], {"weight": 3}, {4: "x"}, "weights"])
+def test_something_other_than_tensors_by_name_is_refused(name, state, tmp_path):
+    write(tmp_path / name, state, name)
+    with pytest.raises(WeightsError, match="other than tensors by their names"):
+        readers.read(tmp_path / name)
+
+
+@every_layout
+def test_a_file_cut_off_anywhere_is_an_error_and_nothing_else(name, tmp_path):
+    content = (HERE / name).read_bytes()
+    path = tmp_path / name
+    for size in range(10, len(content) - 1, 7):
+        path.write_bytes(content[:size])
+        try:
+            torch_file.read(path)
+        except WeightsError as error:
+            assert str(path) in str(error)
+        else:
+            pytest.fail(f"{size} of {len(content)} bytes were enough")
+
+
+@every_layout
+def test_a_file_with_a_byte_changed_is_read_or_refused(name, tmp_path):
+    """Never another exception: a pickle of rubbish can ask for anything."""
+    content = (HERE / name).read_bytes()
+    path = tmp_path / name
+    rng = np.random.default_rng(0)
+    for place in rng.choice(len(content), 300, replace=False):
+        changed = bytearray(content)
+        changed[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(changed)
+        try:
+            torch_file.read(path)
+        except WeightsError:
+            pass
+
+
+def test_a_tensor_may_not_reach_beyond_its_numbers():
+    storage = torch_file._Storage("0", np.dtype("<f4"), 4)
+    numbers = {"0": np.arange(4, dtype="<f4").tobytes()}
+    good = torch_file._Tensor(storage, 0, (2, 2), (2, 1))
+    np.testing.assert_array_equal(torch_file._view(good, numbers), [[0, 1], [2, 3]])
+    for bad in (
+        good._replace(offset=1),
+        good._replace(offset=-1),
+        good._replace(strides=(3, 1)),
+        good._replace(strides=(-1, 1)),
+        good._replace(shape=(3, 2)),
+    ):
+        with pytest.raises(WeightsError, match="larger than the numbers"):
+            torch_file._view(bad, numbers)
+
+
+def test_a_zip_file_of_something_else_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.pth", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(WeightsError, match="a zip file, but not one of PyTorch's"):
+        readers.read(tmp_path / "x.pth")
+
+
+def test_a_pickle_of_something_else_is_refused(tmp_path):
+    buffer = io.BytesIO()
+    pickle.dump("anything", buffer, protocol=2)
+    (tmp_path / "x.pth").write_bytes(buffer.getvalue())
+    with pytest.raises(WeightsError, match="no file that PyTorch wrote"):
+        readers.read(tmp_path / "x.pth")

@@ -1,0 +1,142 @@
+"""The report's three ways to reuse a network, end to end on a short schedule."""
+
+import numpy as np
+import pytest
+
+from configs import vgg16
+from mnist_jax import checkpoint, experiment, models, pretrained
+from mnist_jax.errors import UserError
+from mnist_jax.models.vgg import VGG
+from mnist_jax.pretrained import readers
+from mnist_jax.run_folder import RunFolder
+
+WAYS = [
+    "",
+    "head_only",
+    "first_blocks=1",
+    "first_blocks=1,frozen",
+    "first_blocks=2",
+    "scratch",
+]
+
+
+class Small(VGG):
+    """VGG with two blocks, and a hundredth of the work."""
+
+    blocks: tuple[int, ...] = (1, 1)
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """A file of a body of that network, and its arrays."""
+    monkeypatch.setitem(models.MODELS, "vgg16", Small)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    arrays = {
+        name: rng.normal(0, 0.1, shape).astype(np.float32)
+        for name, shape in pretrained.shapes(models.Model("vgg16", Small())).items()
+        if name.startswith("block")
+    }
+    path = tmp_path / "body.safetensors"
+    readers.write(path, arrays, network="vgg16")
+    return path, arrays
+
+
+@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way_trains_what_it_says(
+    way, augment, weights, small_config, tmp_path, without_pictures
+):
+    path, arrays = weights
+    variant = ",".join(filter(None, (way, "augment" if augment else "")))
+    config = vgg16.get_config(variant)
+    config.data = small_config.data
+    config.eval_batch_size = 16
+    for phase in config.phases:
+        phase.update(epochs=1, batch_size=16)
+        phase.optimizer.learning_rate = 1e-3
+    if way != "scratch":
+        config.model.pretrained = str(path)
+    results = experiment.run(config, tmp_path / "run")
+    assert results["epochs"] == len(config.phases) == (1 if way else 2)
+    params, _ = checkpoint.read_best(RunFolder(tmp_path / "run").checkpoints)
+    frozen = {"head_only": ("block1", "block2"), "first_blocks=1,frozen": ("block1",)}
+    for name, array in arrays.items():
+        layer, variable = name.split("/")
+        equal = np.array_equal(params[layer][variable], array)
+        # The best epoch of two may be the first one's, in which the body is frozen.
+        if way or results["best_epoch"] == 2:
+            assert equal == name.startswith(frozen.get(way, ("nothing",))), name
+        # A step of Adam is no more than the learning rate: what was taken is near.
+        taken = "block1" if way.startswith("first_blocks=1") else "block"
+        if way != "scratch" and name.startswith(taken):
+            assert np.abs(params[layer][variable] - array).max() < 0.05
+
+
+def test_the_phases_are_the_report_s():
+    head, everything = vgg16.get_config().phases
+    assert (head.batch_size, head.epochs) == (64, 50)
+    assert (everything.batch_size, everything.epochs) == (32, 20)
+    rates = [phase.optimizer.learning_rate for phase in (head, everything)]
+    assert rates == [1e-4, 1e-5]
+    assert head.freeze == ("block",) and everything.freeze == ()
+    for phase, patience in ((head, 6), (everything, 3)):
+        assert phase.optimizer.name == "adam"
+        plateau, stopping = phase.plateau, phase.early_stopping
+        assert (plateau.monitor, plateau.patience, plateau.factor) == (
+            "val_loss", 3, 0.1,
+        )  # fmt: skip
+        assert (stopping.monitor, stopping.patience) == ("val_loss", patience)
+        assert stopping.restore_best
+
+
+@pytest.mark.parametrize("n", [0, 6, "x"])
+def test_blocks_that_there_are_not_are_refused(n):
+    with pytest.raises(UserError, match=f"no such variant as 'first_blocks={n}'"):
+        vgg16.get_config(f"first_blocks={n}")
+
+
+def test_frozen_by_itself_is_the_head_alone():
+    frozen, head_only = vgg16.get_config("frozen"), vgg16.get_config("head_only")
+    assert frozen.phases == head_only.phases
+    assert frozen.model == head_only.model
+
+
+def test_scratch_has_nothing_to_freeze():
+    config = vgg16.get_config("scratch,frozen")
+    with pytest.raises(UserError, match="matches every parameter"):
+        experiment.check(config)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"input_size": 31}, "input_size=31: must be at least 32"),
+        ({"preprocess": "caffe"}, "preprocess=caffe: unknown .*unit, imagenet, torch"),
+        ({"name": "lenet5", "input_size": 48}, "input_size=48: lenet5 takes images as"),
+        ({"name": "lenet5", "preprocess": "torch"}, "only vgg16 and vgg19"),
+    ],
+)
+def test_input_that_there_is_not_is_refused(fields, message):
+    config = vgg16.get_config("scratch")
+    config.model.update(fields)
+    with pytest.raises(UserError, match=message):
+        experiment.check(config)
+
+
+@pytest.mark.slow
+def test_the_real_first_blocks_train_with_the_rest(
+    real_blocks, small_config, tmp_path, without_pictures
+):
+    """The whole of VGG16, on two of its steps."""
+    config = vgg16.get_config("first_blocks=2,frozen,augment")
+    config.data = small_config.data
+    config.model.pretrained = str(real_blocks / "vgg16_blocks12_notop.h5")
+    config.eval_batch_size = 16
+    config.phases[0].update(epochs=1, batch_size=32)
+    experiment.run(config, tmp_path / "run")
+    params, _ = checkpoint.read_best(RunFolder(tmp_path / "run").checkpoints)
+    stored = np.load(real_blocks / "vgg16_blocks12.npz")
+    for name in stored.files:
+        layer, variable = name.split("/")
+        np.testing.assert_array_equal(params[layer][variable], stored[name])
