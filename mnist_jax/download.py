@@ -23,6 +23,10 @@ class MirrorsFailed(Exception):
     """No mirror delivered the file; the message has one line for each."""
 
 
+class CannotWrite(UserError):
+    """The file cannot be written where it is to lie."""
+
+
 class _MirrorError(Exception):
     """What one mirror did wrong."""
 
@@ -52,7 +56,7 @@ def fetch(
 
     Raises:
         MirrorsFailed: no mirror delivered this very file.
-        UserError: the file cannot be written.
+        CannotWrite: the file cannot be written.
     """
     failures = []
     existed = destination.parent.exists()
@@ -67,7 +71,7 @@ def fetch(
         except OSError as error:
             # The disk's fault, so no reason to ask another mirror. Errors of the
             # network do not come here: `_body` turns them into `_MirrorError`.
-            raise UserError(
+            raise CannotWrite(
                 f"{destination} cannot be written: {error.strerror or error}. Make "
                 f"room or give yourself the right to write there, or {way_out}."
             ) from error

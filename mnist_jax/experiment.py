@@ -202,6 +202,12 @@ def train(
         create = functools.partial(state.create, phase=phases[index])
         if weights is None:
             return jax.jit(lambda key: create(*model.init(key)))(keys.init)
+        LOGGER.info(
+            "Of the parameters, %d arrays are those of %s (SHA-256 %s).",
+            len(weights.arrays),
+            weights.source,
+            weights.sha256,
+        )
         drawn = jax.jit(model.init)(keys.init)
         return jax.jit(create)(*weights.put(*drawn))
 

@@ -92,12 +92,13 @@ class Features:
         images = np.asarray(split.images)
         # The others of several processes could find what one does not, and wait for it.
         path = self._path(images) if processes.count() == 1 else None
-        found = _read(path) if path else None
-        if found is None:
-            found = self._predict(*self._weights, split.images)
-            if path:
-                _write(path, np.asarray(found))
-        return Batch(jax.device_put(found), split.labels)
+        known = _read(path) if path else None
+        if known is not None:
+            return Batch(jax.device_put(known), split.labels)
+        found = self._predict(*self._weights, split.images)
+        if path:
+            _write(path, np.asarray(found))
+        return Batch(found, split.labels)
 
     def _path(self, images: np.ndarray) -> Path:
         digest = hashlib.sha256(self._depends_on.encode())

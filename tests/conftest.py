@@ -1,5 +1,6 @@
 """What all tests share: strictness, a small data set, commands as a user runs them."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from tests.mirrors import list_files, no_network, start_mirror
 __all__ = ["list_files", "no_network", "start_mirror"]  # fixtures for all
 
 ROOT = Path(__file__).parent.parent
+LOGGER = logging.getLogger("mnist_jax")
 
 # Shapes that only fit by accident are errors in tests.
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -55,6 +57,14 @@ def without_pictures(monkeypatch):
     """Leave out the slowest second of a run, for the laws that are not about it."""
     monkeypatch.setattr(report, "write_samples", lambda *args: None)
     monkeypatch.setattr(report, "write", lambda *args: None)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before():
+    """A run within a test sends its log lines to a console: not those of the next."""
+    before = LOGGER.handlers[:], LOGGER.level, LOGGER.propagate
+    yield
+    LOGGER.handlers[:], LOGGER.level, LOGGER.propagate = before
 
 
 @pytest.fixture(scope="session", autouse=True)

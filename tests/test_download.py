@@ -143,7 +143,7 @@ def test_a_folder_that_cannot_be_made(start_mirror, tmp_path):
     (tmp_path / "file").write_text("mine")
     mirror = start_mirror({NAME: CONTENT})
     for folder in (tmp_path / "file", tmp_path / "file" / "folder"):
-        with pytest.raises(UserError, match="cannot be written.*--config.data.dir"):
+        with pytest.raises(UserError, match="cannot be written.*name another folder"):
             fetch([mirror.url], folder)
     assert mirror.requested == []
     assert (tmp_path / "file").read_text() == "mine"

@@ -128,6 +128,8 @@ def _find_or_download(folder: Path, file: OfficialFile, mirrors: Sequence[str]) 
             checksum=f"sha256:{file.gz_sha256}",
             way_out="name another folder with --config.data.dir=FOLDER",
         )
+    except download.CannotWrite as error:
+        raise DataError(str(error)) from error
     except download.MirrorsFailed as error:
         all_names = [f"{file.name}.gz" for files in FILES.values() for file in files]
         raise DataError(

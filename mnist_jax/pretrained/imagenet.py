@@ -82,7 +82,8 @@ def find_or_download(network: str, server: str = _SERVER) -> Path:
             f"{path} is missing and could not be downloaded:\n{error}\n"
             f"Without a network, bring the file from {url} (md5 {published.md5}) to "
             f"{folders[0]}, or name where it is with --config.model.pretrained=FILE; "
-            "or train from scratch with --config.model.pretrained=none."
+            "or train from scratch with --config.model.pretrained=none (the recipe for "
+            "that is --config=configs/vgg16.py:scratch)."
         ) from error
     return path
 
