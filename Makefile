@@ -33,7 +33,7 @@ bench: .venv-bench/installed  ## training speed beside Keras and PyTorch (half a
 lock: $(VENV)/installed  ## write requirements.lock anew from what can be had today
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --quiet \
 	    --python-version 3.11 --custom-compile-command "make lock" --no-emit-index-url --no-annotate \
-	    --upgrade --output-file requirements.lock
+	    --no-cache --upgrade --output-file requirements.lock
 
 clean:  ## remove the environments; run folders and downloaded data stay
 	rm -rf .venv .venv-oldest .venv-bench
