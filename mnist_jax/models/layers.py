@@ -39,11 +39,17 @@ def conv(
     """Convolve as `lax.conv_general_dilated` does, of which these are the arguments.
 
     On the CPU one grey channel is convolved as patches times a matrix: forward and
-    kernel gradient of 28x28x1 -> 32 maps by 5x5 take 2.6 ms instead of 4.5.
+    kernel gradient of 28x28x1 -> 32 maps by 5x5 take 2.6 ms instead of 4.5. So are
+    images smaller than the kernel, for which XLA falls back to a naive loop: VGG's
+    2x2x512 by 3x3, batch 32, forward in 3.6 ms instead of 455, gradient by its input in
+    4.4 instead of 429.
     """
     steps = [window_strides, options.get("lhs_dilation"), options.get("rhs_dilation")]
-    plain = all(step == 1 for each in steps for step in each or ())
-    if not (_on_cpu() and plain and images.shape[-1] == 1):
+    plain = options.get("feature_group_count", 1) == 1 and all(
+        step == 1 for each in steps for step in each or ()
+    )
+    gains = images.shape[-1] == 1 or min(images.shape[1:3]) < max(kernel.shape[:2])
+    if not (_on_cpu() and plain and gains):
         return lax.conv_general_dilated(
             images, kernel, window_strides, padding, **options
         )

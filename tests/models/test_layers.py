@@ -93,6 +93,12 @@ CONVOLUTIONS = {
         ((2, 2, 1, 1), (3, 3, 1, 3), "SAME"),
         ((2, 6, 5, 1), (2, 3, 1, 2), [(1, 2), (0, 3)]),
     ],
+    # Images smaller than the kernel: VGG's last block, with fewer channels.
+    "small": [
+        ((8, 2, 2, 64), (3, 3, 64, 64), "SAME"),
+        ((3, 2, 5, 8), (3, 3, 8, 4), "SAME"),
+        ((3, 4, 1, 8), (3, 2, 8, 4), "SAME"),
+    ],
 }
 
 
@@ -159,6 +165,21 @@ def test_only_plain_convolutions_of_one_channel_have_another_form(
     )
     with other, as_if(on_cpu):
         ours.apply(variables, images)
+
+
+@pytest.mark.parametrize("on_cpu", [True, False])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("size", [2, 3])
+def test_images_smaller_than_the_kernel_have_it_too(size, groups, on_cpu, monkeypatch):
+    def took(*args):
+        raise Took
+
+    monkeypatch.setattr(layers, "_conv_by_patches", took)
+    convolve = layers.Conv(4, (3, 3), padding="SAME", feature_group_count=groups)
+    expected = on_cpu and groups == 1 and size == 2
+    other = pytest.raises(Took) if expected else contextlib.nullcontext()
+    with other, as_if(on_cpu):
+        convolve.init(jax.random.key(0), draw(0, (2, size, 5, 4)))
 
 
 # -- pools
