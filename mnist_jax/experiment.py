@@ -150,9 +150,11 @@ def check(
         Phase.from_config(fields, flag=f"--config.phases[{index}]")
         for index, fields in enumerate(config.phases)
     ]
-    params, _ = jax.eval_shape(model.init, jax.random.key(0))
-    for phase in phases:
-        phase.freeze.check(params)
+    if any(phase.freeze for phase in phases):
+        _check_device()  # without which the parameters have no names
+        params, _ = jax.eval_shape(model.init, jax.random.key(0))
+        for phase in phases:
+            phase.freeze.check(params)
     augment.create(config.augment)
     monitors.check_monitor(config.best.monitor, "--config.best.monitor")
     if config.test_weights not in ("last", "best"):

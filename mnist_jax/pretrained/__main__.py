@@ -10,11 +10,13 @@ OUT is written as safetensors. It is checked as in training; use it with
 from pathlib import Path
 
 from absl import flags
+from ml_collections import config_dict
 
 from mnist_jax import cli, models, pretrained
 from mnist_jax.errors import UserError
 from mnist_jax.pretrained import readers
 from mnist_jax.run_folder import RunFolder, flatten
+from mnist_jax.typing import Config
 
 _NETWORK = flags.DEFINE_string(
     "network", "vgg16", "What network a file is of; a run folder says it itself."
@@ -51,9 +53,7 @@ def main(arguments: list[str]) -> None:
     )
 
 
-def _config(source: Path) -> pretrained.Config:
-    from ml_collections import config_dict
-
+def _config(source: Path) -> Config:
     run = RunFolder(source)
     network, layers = _NETWORK.value, list(_LAYERS.value) or ["block"]
     if source.is_dir() and run.config.exists():

@@ -121,6 +121,8 @@ def make_train_step(
             # Folded once more, so that the model draws the same with and without.
             images = augment_fn(jax.random.fold_in(step_key, _AUGMENT), images)
 
+        held = {"frozen": freeze.layers(state.params)} if freeze else {}
+
         def loss_fn(params: Tree) -> tuple[Array, tuple[Array, Tree]]:
             logits, batch_stats = apply_fn(
                 freeze.stop(params),
@@ -128,7 +130,7 @@ def make_train_step(
                 images,
                 train=True,
                 key=step_key,
-                frozen=freeze.layers(params),
+                **held,
             )
             loss = cross_entropy(logits, batch.labels, smoothing=label_smoothing)
             return loss.mean(), (logits, batch_stats)
