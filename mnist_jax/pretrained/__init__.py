@@ -6,7 +6,6 @@ wrong is listed by name.
 """
 
 import dataclasses
-import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mnist_jax import models
+from mnist_jax import checkpoint, models
 from mnist_jax.pretrained import imagenet, names, readers
 from mnist_jax.pretrained.errors import WeightsError
 from mnist_jax.training import freezing
@@ -57,11 +56,7 @@ class Weights:
     @property
     def sha256(self) -> str:
         """Checksum of names, shapes and numbers."""
-        digest = hashlib.sha256()
-        for name, array in sorted(self.arrays.items()):
-            digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+        return checkpoint.digest(dict(self.arrays))
 
 
 def load(config: Config, model: models.Model) -> Weights | None:
