@@ -30,6 +30,9 @@ def get_phase() -> Config:
     # Parameters that stay as they are: regular expressions, matched from the beginning
     # of names such as "block1_conv1/kernel".
     phase.freeze = ()
+    # Parameters that learn at a share of the learning rate: "REGEX=FACTOR", e.g.
+    # "block[12]_=0.1". The first that matches a name counts.
+    phase.layer_rates = ()
     # Whether what a frozen first part of the network makes of the images is computed
     # once, and not anew in each epoch: "auto" where that is possible (the network can
     # be taken apart, and images are not augmented), or "never".
@@ -131,6 +134,9 @@ def get_config() -> Config:
     # report. "imagenet": what Keras's ImageNet weights were trained on. "torch": what
     # torchvision's were.
     config.model.preprocess = "unit"
+    # VGG only: where kernels that are drawn start: "glorot_uniform", as in Keras, or
+    # "he_normal", which deep networks without BatchNorm learn from sooner.
+    config.model.kernel_init = "glorot_uniform"
     # Weights to begin with: "none", "imagenet" (VGG's of Keras, downloaded once), a
     # file of weights (.h5, .weights.h5, .pth, .safetensors), or the folder of a run
     # of this network, whose best epoch's are taken.

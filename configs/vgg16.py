@@ -11,6 +11,9 @@ Variants, several of them with commas between:
   frozen           after first_blocks=N: these stay as they are
   scratch          no ImageNet: all weights drawn
   augment          with the augmentation of the CNNs
+  imagenet_input   grey values of 0..255 less ImageNet's mean, not 0..1
+  tuned            after any of these but head_only: one phase for everything that is
+                   not frozen, trained better; why is in docs/recipes.md
 
 The weights, 59 MB, are downloaded once; --config.model.pretrained=FILE takes a file.
 Test accuracy: not measured.
@@ -78,10 +81,28 @@ def _augment(config: Config) -> None:
     config.report_accuracy = 0.9936
 
 
+def _imagenet_input(config: Config) -> None:
+    config.model.preprocess = "imagenet"
+
+
+def _tuned(config: Config) -> None:
+    config.model.kernel_init = "he_normal"
+    config.augment.update(rotation=10.0, zoom=0.1, shift=0.05)
+    config.test_weights = "last"
+    phase = base.get_phase()
+    phase.update(epochs=6, batch_size=64, label_smoothing=0.05)
+    phase.optimizer.update(name="adamw", learning_rate=3e-4, weight_decay=0.01)
+    phase.schedule.update(name="one_cycle")
+    phase.freeze = config.phases[-1].freeze
+    config.phases = (phase,)
+
+
 VARIANTS = {
     "head_only": _head_only,
     **{f"first_blocks={n}": functools.partial(_first_blocks, n) for n in range(1, 6)},
     "frozen": _frozen,
     "scratch": _scratch,
     "augment": _augment,
+    "imagenet_input": _imagenet_input,
+    "tuned": _tuned,
 }

@@ -150,11 +150,11 @@ def check(
         Phase.from_config(fields, flag=f"--config.phases[{index}]")
         for index, fields in enumerate(config.phases)
     ]
-    if any(phase.freeze for phase in phases):
+    if any(phase.freeze or phase.layer_rates for phase in phases):
         _check_device()  # without which the parameters have no names
         params, _ = jax.eval_shape(model.init, jax.random.key(0))
         for phase in phases:
-            phase.freeze.check(params)
+            phase.check_names(params)
     augment.create(config.augment)
     monitors.check_monitor(config.best.monitor, "--config.best.monitor")
     if config.test_weights not in ("last", "best"):
@@ -229,9 +229,7 @@ def train(
                 if index > record.phase:
                     record.phase, record.phase_epochs = index, 0
                     current = state.begin_phase(current, phase)
-                if phase.freeze:
-                    table = phase.freeze.table(current.params)
-                    LOGGER.info("Parameters of phase %s:\n%s", phase.name, table)
+                narration.describe_phase(phase, current.params)
                 apply_fn, train_data, val_data = take_apart(
                     config, model, phase, dataset, current
                 )

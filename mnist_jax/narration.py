@@ -13,7 +13,7 @@ from mnist_jax.training import loop
 from mnist_jax.training.phase import Phase
 from mnist_jax.training.state import TrainState
 from mnist_jax.training.step import to_input
-from mnist_jax.typing import Config
+from mnist_jax.typing import Config, Tree
 
 LOGGER = logging.getLogger(__name__)
 
@@ -59,6 +59,16 @@ def _show_augmented(config: Config, folder: RunFolder, train: data.Split) -> Non
         keys, to_input(jnp.asarray(images))
     )
     report.write_augmented(folder.path, images, augmented, train.labels[rows])
+
+
+def describe_phase(phase: Phase, params: Tree) -> None:
+    """Say what a phase trains, and how fast, where that is not all in the same way."""
+    if phase.freeze:
+        table = phase.freeze.table(params)
+        LOGGER.info("Parameters of phase %s:\n%s", phase.name, table)
+    if phase.layer_rates:
+        table = phase.layer_rates.table(params)
+        LOGGER.info("Learning rates of phase %s, times:\n%s", phase.name, table)
 
 
 def epoch_line(records: list[dict[str, Any]], current: TrainState) -> str:

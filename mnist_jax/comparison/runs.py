@@ -30,10 +30,11 @@ _ONCE = {
     "dtype": "float32",
     "model.input_size": 0,
     "model.preprocess": "unit",
+    "model.kernel_init": "glorot_uniform",
     "model.pretrained": "none",
     "model.pretrained_layers[0]": ".*",
 }
-_ONCE_A_PHASE = {"freeze": []}
+_ONCE_A_PHASE = {"freeze": [], "layer_rates": []}
 # Of a run folder, but with no run folders in them.
 _NOT_SEARCHED = ("checkpoints", "figures")
 

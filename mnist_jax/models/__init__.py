@@ -160,8 +160,8 @@ def create(config: Config, *, dtype: str = "float32") -> Model:
     """Build the network that `config` (the experiment's `config.model`) names.
 
     Args:
-        config: the experiment's `model`: `name`, and `input_size` and `preprocess`,
-            which only VGG has and which may be left out.
+        config: the experiment's `model`: `name`, and `input_size`, `preprocess` and
+            `kernel_init`, which only VGG has and which may be left out.
         dtype: what is computed in, one of `DTYPES`; parameters, BatchNorm's statistics
             and logits are float32 in any case.
 
@@ -177,16 +177,16 @@ def create(config: Config, *, dtype: str = "float32") -> Model:
         raise UserError(
             f"--config.dtype={dtype}: unknown (known: {', '.join(DTYPES)})."
         )
-    size, preprocess = config.get("input_size", 0), config.get("preprocess", "unit")
+    defaults = {"input_size": 0, "preprocess": "unit", "kernel_init": "glorot_uniform"}
+    fields = {name: config.get(name, value) for name, value in defaults.items()}
     options: dict[str, Any] = {}
     if config.name in ("vgg16", "vgg19"):
-        options = {"size": size or vgg.SMALLEST, "preprocess": preprocess}
+        options = {"size": fields.pop("input_size") or vgg.SMALLEST, **fields}
         vgg.check(**options)
-    elif size or preprocess != "unit":
-        field = f"input_size={size}" if size else f"preprocess={preprocess}"
+    elif other := [name for name in fields if fields[name] != defaults[name]]:
         raise UserError(
-            f"--config.model.{field}: {config.name} takes images as they are; only "
-            "vgg16 and vgg19 have this choice."
+            f"--config.model.{other[0]}={fields[other[0]]}: only vgg16 and vgg19 have "
+            f"this choice, {config.name} has none."
         )
     module = MODELS[config.name](dtype=DTYPES[dtype], **options)
     return Model(name=config.name, module=module)

@@ -21,8 +21,16 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from mnist_jax import shards
 
-# Glorot and Bengio, 2010: https://proceedings.mlr.press/v9/glorot10a.html
-_KERNEL_INIT = nn.initializers.glorot_uniform()
+# Where kernels start, by Keras's names.
+KERNEL_INITS = {
+    # Glorot and Bengio, 2010: https://proceedings.mlr.press/v9/glorot10a.html
+    "glorot_uniform": nn.initializers.glorot_uniform(),
+    # Variance 2 / inputs, for deep networks of ReLUs without BatchNorm, in which the
+    # other's signals shrink from layer to layer. Truncated at two standard deviations.
+    # He, Zhang, Ren, Sun, 2015: https://arxiv.org/abs/1502.01852
+    "he_normal": nn.initializers.he_normal(),
+}
+_KERNEL_INIT = KERNEL_INITS["glorot_uniform"]
 
 
 def _on_cpu() -> bool:

@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from mnist_jax.errors import UserError
-from mnist_jax.models.layers import Conv, Dense, Dropout, max_pool
+from mnist_jax.models.layers import KERNEL_INITS, Conv, Dense, Dropout, max_pool
 
 # Of ImageNet's images, 0..255, in the order blue, green, red: what Keras's weights
 # expect to be subtracted (Caffe's, from which they were converted).
@@ -41,6 +41,7 @@ class VGG(nn.Module):
             what Keras's weights were trained on, 0..255 less the mean of ImageNet, blue
             first; "torch" for what torchvision's were, 0..1 less the mean, divided by
             the standard deviation.
+        kernel_init: where kernels start: a key of `layers.KERNEL_INITS`.
         num_classes: the number of logits.
         dtype: what is computed in; parameters are float32.
     """
@@ -48,6 +49,7 @@ class VGG(nn.Module):
     blocks: tuple[int, ...]
     size: int = SMALLEST
     preprocess: str = "unit"
+    kernel_init: str = "glorot_uniform"
     num_classes: int = 10
     dtype: DTypeLike = jnp.float32
 
@@ -82,8 +84,9 @@ class VGG(nn.Module):
             Unnormalised log-probabilities, or what stage `stop` would take. The 512
             penultimate features are sown as `features` into `intermediates`.
         """
-        conv = functools.partial(Conv, padding="SAME", dtype=self.dtype)
-        dense = functools.partial(Dense, dtype=self.dtype)
+        options = {"kernel_init": KERNEL_INITS[self.kernel_init], "dtype": self.dtype}
+        conv = functools.partial(Conv, padding="SAME", **options)
+        dense = functools.partial(Dense, **options)
         x = images if start else self._prepare(images)
         *body, (hidden, logits) = self.stages
         for layers in body[start:stop]:
@@ -121,8 +124,8 @@ def _per_channel(values: tuple[float, ...]) -> Float[Array, "1 1 1 channels"]:
     return jnp.array(values)[None, None, None]
 
 
-def check(size: int, preprocess: str) -> None:
-    """Refuse a size or an input that there is not.
+def check(size: int, preprocess: str, kernel_init: str) -> None:
+    """Refuse a size, an input or a start that there is not.
 
     Raises:
         UserError: with the flag and what it may be.
@@ -136,6 +139,11 @@ def check(size: int, preprocess: str) -> None:
         raise UserError(
             f"--config.model.preprocess={preprocess}: unknown "
             f"(known: {', '.join(PREPROCESS)})."
+        )
+    if kernel_init not in KERNEL_INITS:
+        raise UserError(
+            f"--config.model.kernel_init={kernel_init}: unknown "
+            f"(known: {', '.join(KERNEL_INITS)})."
         )
 
 

@@ -116,10 +116,7 @@ def compile_patterns(patterns: Sequence[str], *, flag: str) -> list[re.Pattern[s
     Raises:
         UserError: one is none, or it is no list of them.
     """
-    if isinstance(patterns, str):
-        raise UserError(
-            f"{flag}={patterns!r}: must be a list, e.g. '(\"{patterns}\",)'."
-        )
+    check_is_list(patterns, flag=flag)
     compiled = []
     for pattern in patterns:
         try:
@@ -129,6 +126,16 @@ def compile_patterns(patterns: Sequence[str], *, flag: str) -> list[re.Pattern[s
                 f"{flag}: {pattern!r} is no regular expression: {error}."
             ) from error
     return compiled
+
+
+def check_is_list(entries: Sequence[str], *, flag: str) -> None:
+    """Refuse a string where a list of strings is meant.
+
+    Raises:
+        UserError: with the list that is probably meant.
+    """
+    if isinstance(entries, str):
+        raise UserError(f"{flag}={entries!r}: must be a list, e.g. '(\"{entries}\",)'.")
 
 
 def check_matches(

@@ -7,9 +7,10 @@ import optax
 from mnist_jax.errors import UserError
 from mnist_jax.training import optimizer, schedules
 from mnist_jax.training.freezing import Freeze
+from mnist_jax.training.layer_rates import LayerRates
 from mnist_jax.training.monitors import EarlyStoppingMachine, PlateauMachine
 from mnist_jax.training.ranges import check_range
-from mnist_jax.typing import Config
+from mnist_jax.typing import Config, Tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Phase:
         label_smoothing: share of the label spread over all digits.
         ema_decay: of the moving average of the weights; 0 for none.
         freeze: which parameters stay as they are.
+        layer_rates: which learn at a share of the learning rate.
         reuse_features: whether frozen first stages are computed once, if possible.
         optimizer: from gradients to directions; knows nothing of the frozen ones.
         plateau: lowers the learning rate.
@@ -38,6 +40,7 @@ class Phase:
     label_smoothing: float
     ema_decay: float
     freeze: Freeze
+    layer_rates: LayerRates
     reuse_features: bool
     optimizer: optax.GradientTransformation
     plateau: PlateauMachine
@@ -70,6 +73,7 @@ class Phase:
         check_range(flag, config, "ema_decay", at_least=0, below=1)
         schedules.check(config.schedule, epochs=config.epochs, flag=f"{flag}.schedule")
         freeze = Freeze(config.freeze, flag=f"{flag}.freeze")
+        layer_rates = LayerRates(config.layer_rates, flag=f"{flag}.layer_rates")
         return cls(
             name=config.name,
             epochs=config.epochs,
@@ -78,9 +82,12 @@ class Phase:
             label_smoothing=config.label_smoothing,
             ema_decay=config.ema_decay,
             freeze=freeze,
+            layer_rates=layer_rates,
             reuse_features=config.reuse_features == "auto",
             optimizer=freeze.wrap(
-                optimizer.create(config.optimizer, flag=f"{flag}.optimizer")
+                layer_rates.wrap(
+                    optimizer.create(config.optimizer, flag=f"{flag}.optimizer")
+                )
             ),
             plateau=PlateauMachine(
                 config.plateau,
@@ -92,6 +99,18 @@ class Phase:
             ),
             config=config,
         )
+
+    def check_names(self, params: Tree) -> None:
+        """Refuse names of parameters that do not fit a network.
+
+        Args:
+            params: the network's, or their shapes.
+
+        Raises:
+            UserError: with the field and the network's layers.
+        """
+        self.freeze.check(params)
+        self.layer_rates.check(params)
 
     def steps_per_epoch(self, train_size: int) -> int:
         """Return the steps of an epoch over so many images."""

@@ -188,6 +188,27 @@ def test_kernels_start_glorot_uniform_and_biases_zero(name):
         np.testing.assert_allclose(kernel.std(), limit / np.sqrt(3), rtol=0.1)
 
 
+def test_vgg_s_kernels_may_start_he_normal_and_then_signals_do_not_shrink():
+    """As in Keras: truncated at two standard deviations, of variance 2 / fan_in."""
+    images = jax.random.uniform(jax.random.key(1), (4, 28, 28, 1))
+    sizes = {}
+    for start in ("glorot_uniform", "he_normal"):
+        config = ConfigDict({"name": "vgg16", "kernel_init": start})
+        model = models.create(config)
+        params, _ = jax.jit(model.init)(jax.random.key(3, impl="rbg"))
+        features = model.run_until(5, params, {}, images)
+        sizes[start] = float(jnp.sqrt(jnp.mean(features**2)))
+    for layer, variables in params.items():
+        kernel = np.asarray(variables["kernel"])
+        std = np.sqrt(2 / np.prod(kernel.shape[:-1]))
+        np.testing.assert_allclose(kernel.std(), std, rtol=0.1, err_msg=layer)
+        # Of what is cut, the spread is 0.8796 of the whole's, for which Keras corrects.
+        assert 1.7 * std < np.abs(kernel).max() < 2 * std / 0.8796 + 1e-6, layer
+        assert not np.any(variables["bias"]), layer
+    assert 0.1 < sizes["he_normal"] < 10
+    assert sizes["glorot_uniform"] < 0.1 * sizes["he_normal"]
+
+
 @every_model
 def test_batchnorm_starts_as_the_identity(name):
     """As in Keras: scale 1, bias 0, mean 0, variance 1."""

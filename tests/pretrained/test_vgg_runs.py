@@ -113,8 +113,10 @@ def test_scratch_has_nothing_to_freeze():
     [
         ({"input_size": 31}, "input_size=31: must be at least 32"),
         ({"preprocess": "caffe"}, "preprocess=caffe: unknown .*unit, imagenet, torch"),
-        ({"name": "lenet5", "input_size": 48}, "input_size=48: lenet5 takes images as"),
+        ({"kernel_init": "zeros"}, "kernel_init=zeros: unknown .*glorot_.*he_normal"),
+        ({"name": "lenet5", "input_size": 48}, "input_size=48: only .*, lenet5 has no"),
         ({"name": "lenet5", "preprocess": "torch"}, "only vgg16 and vgg19"),
+        ({"name": "lenet5", "kernel_init": "he_normal"}, "only vgg16 and vgg19"),
     ],
 )
 def test_input_that_there_is_not_is_refused(fields, message):
