@@ -91,7 +91,9 @@ def _tuned(config: Config) -> None:
     config.test_weights = "last"
     phase = base.get_phase()
     phase.update(epochs=6, batch_size=64, label_smoothing=0.05)
-    phase.optimizer.update(name="adamw", learning_rate=3e-4, weight_decay=0.01)
+    phase.optimizer.update(
+        name="adamw", learning_rate=1e-3, weight_decay=0.05, clip_norm=1.0
+    )
     phase.schedule.update(name="one_cycle")
     phase.freeze = config.phases[-1].freeze
     config.phases = (phase,)
