@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check test-oldest results bench lock clean
+.PHONY: help run test check test-oldest results vgg16 bench lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/:/'
@@ -27,7 +27,21 @@ results: $(VENV)/installed  ## write the tables of docs/results.md and README.md
 	$(BIN)/python -m mnist_jax.compare results --sort=name \
 	    --insert=docs/results.md --insert=README.md
 
-bench: .venv-bench/installed  ## training speed beside Keras and PyTorch (half an hour, nothing else running)
+# The report's recipe with both ways to show images to ImageNet's weights, and the better one.
+WAYS := vgg16.py vgg16.py:augment vgg16.py:imagenet_input vgg16.py:imagenet_input,augment vgg16.py:tuned
+SEEDS ?= 0
+FLAGS ?=
+
+vgg16: $(VENV)/installed  ## train VGG16 with ImageNet's weights and add it to the tables (a day on two cores; goes on where it was)
+	@for way in $(WAYS); do \
+	    echo "configs/$$way"; \
+	    $(BIN)/python -m mnist_jax.sweep --config=configs/$$way --seeds=$(SEEDS) $(FLAGS) \
+	        --workdir=runs/vgg16-imagenet/$$way || exit; \
+	    $(BIN)/python -m mnist_jax.compare runs/vgg16-imagenet/$$way --publish=results || exit; \
+	done
+	$(MAKE) results
+
+bench: .venv-bench/installed  ## training speed beside Keras and PyTorch (an hour, nothing else running)
 	.venv-bench/bin/python -m benchmarks.throughput --output=benchmarks/throughput.json
 
 lock: $(VENV)/installed  ## write requirements.lock anew from what can be had today

@@ -1,5 +1,6 @@
 """The same networks in Keras on TensorFlow, trained by `fit`, as the report does."""
 
+import functools
 import importlib.metadata
 import os
 import time
@@ -10,16 +11,7 @@ import keras  # noqa: E402 - reads the variables
 import numpy as np  # noqa: E402
 from keras import layers  # noqa: E402
 
-from benchmarks.work import (  # noqa: E402
-    BATCH_SIZE,
-    LEARNING_RATE,
-    OPTIMIZERS,
-    ROTATION,
-    SHIFT,
-    ZOOM,
-    Work,
-    make_images,
-)
+from benchmarks.work import ROTATION, SHIFT, ZOOM, Work, make_images  # noqa: E402
 
 
 def prepare(work: Work):
@@ -27,7 +19,7 @@ def prepare(work: Work):
     model = keras.Sequential([keras.Input((28, 28, 1)), *_STACKS[work.network]()])
     optimizers = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}
     model.compile(
-        optimizer=optimizers[OPTIMIZERS[work.network]](LEARNING_RATE),
+        optimizer=optimizers[work.recipe.optimizer](work.recipe.learning_rate),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
@@ -42,11 +34,11 @@ def prepare(work: Work):
                 zoom_range=ZOOM,
                 width_shift_range=SHIFT,
                 height_shift_range=SHIFT,
-            ).flow(scaled, labels, batch_size=BATCH_SIZE),
+            ).flow(scaled, labels, batch_size=work.recipe.batch_size),
             "steps_per_epoch": work.steps,
         }
     else:
-        source = {"x": scaled, "y": labels, "batch_size": BATCH_SIZE}
+        source = {"x": scaled, "y": labels, "batch_size": work.recipe.batch_size}
 
     def run() -> float:
         begin = time.perf_counter()
@@ -112,4 +104,31 @@ def _triple_cnn():
     return [*stack, layers.Dense(10)]
 
 
-_STACKS = {"lenet5": _lenet5, "double_cnn": _double_cnn, "triple_cnn": _triple_cnn}
+def _three_channels():
+    return layers.Lambda(lambda images: keras.ops.repeat(images, 3, axis=-1))
+
+
+def _vgg16(*, frozen=False):
+    stack = [layers.ZeroPadding2D(2), _three_channels()]
+    for channels, size in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        for _ in range(size):
+            stack.append(layers.Conv2D(channels, 3, padding="same", activation="relu"))
+        stack.append(layers.MaxPooling2D(2))
+    for layer in stack:
+        layer.trainable = not frozen
+    return [
+        *stack,
+        layers.Flatten(),
+        layers.Dense(512, activation="relu"),
+        layers.Dropout(0.5),
+        layers.Dense(10),
+    ]
+
+
+_STACKS = {
+    "lenet5": _lenet5,
+    "double_cnn": _double_cnn,
+    "triple_cnn": _triple_cnn,
+    "vgg16": _vgg16,
+    "vgg16_head": functools.partial(_vgg16, frozen=True),
+}

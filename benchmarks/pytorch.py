@@ -1,5 +1,6 @@
 """The same networks in PyTorch: eager, channels last, which is its fastest on a CPU."""
 
+import functools
 import importlib.metadata
 import math
 import time
@@ -8,17 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
-from benchmarks.work import (
-    BATCH_SIZE,
-    LEARNING_RATE,
-    OPTIMIZERS,
-    ROTATION,
-    SHIFT,
-    ZOOM,
-    Work,
-    cores,
-    make_images,
-)
+from benchmarks.work import ROTATION, SHIFT, ZOOM, Work, cores, make_images
 
 
 def prepare(work: Work):
@@ -27,8 +18,9 @@ def prepare(work: Work):
     model = nn.Sequential(*_STACKS[work.network]())
     model.to(memory_format=torch.channels_last).train()
     optimizers = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
-    optimizer = optimizers[OPTIMIZERS[work.network]](
-        model.parameters(), lr=LEARNING_RATE
+    optimizer = optimizers[work.recipe.optimizer](
+        [p for p in model.parameters() if p.requires_grad],
+        lr=work.recipe.learning_rate,
     )
     images, labels = make_images(work)
     every = torch.from_numpy(images).permute(0, 3, 1, 2)
@@ -36,7 +28,7 @@ def prepare(work: Work):
 
     def run() -> float:
         begin = time.perf_counter()
-        order = torch.randperm(work.images).reshape(work.steps, BATCH_SIZE)
+        order = torch.randperm(work.images).reshape(work.steps, -1)
         losses, hits = [], []
         for rows in order:
             batch = every[rows].float() / 255
@@ -129,4 +121,33 @@ def _triple_cnn():
     return [*stack, nn.Linear(64, 10)]
 
 
-_STACKS = {"lenet5": _lenet5, "double_cnn": _double_cnn, "triple_cnn": _triple_cnn}
+def _vgg16(*, frozen=False):
+    stack, before = [nn.ZeroPad2d(2), _ThreeChannels()], 3
+    for channels, size in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        for _ in range(size):
+            stack += [nn.Conv2d(before, channels, 3, padding="same"), nn.ReLU()]
+            before = channels
+        stack.append(nn.MaxPool2d(2))
+    body = nn.Sequential(*stack).requires_grad_(not frozen)
+    return [
+        body,
+        nn.Flatten(),
+        nn.Linear(512, 512),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(512, 10),
+    ]
+
+
+class _ThreeChannels(nn.Module):
+    def forward(self, images):
+        return images.expand(-1, 3, -1, -1)
+
+
+_STACKS = {
+    "lenet5": _lenet5,
+    "double_cnn": _double_cnn,
+    "triple_cnn": _triple_cnn,
+    "vgg16": _vgg16,
+    "vgg16_head": functools.partial(_vgg16, frozen=True),
+}

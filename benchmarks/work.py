@@ -6,12 +6,29 @@ from typing import NamedTuple
 
 import numpy as np
 
-NETWORKS = ("lenet5", "double_cnn", "triple_cnn")
-BATCH_SIZE = 86
 # The report's: degrees to either side, and shares.
 ROTATION, ZOOM, SHIFT = 10.0, 0.1, 0.1
-LEARNING_RATE = 1e-3
-OPTIMIZERS = {"lenet5": "adam", "double_cnn": "rmsprop", "triple_cnn": "adam"}
+
+
+class Recipe(NamedTuple):
+    """How the report trains a network."""
+
+    optimizer: str
+    learning_rate: float
+    batch_size: int
+
+
+RECIPES = {
+    "lenet5": Recipe("adam", 1e-3, 86),
+    "double_cnn": Recipe("rmsprop", 1e-3, 86),
+    "triple_cnn": Recipe("adam", 1e-3, 86),
+    # Both phases of VGG16: everything, and the head on a frozen body.
+    "vgg16": Recipe("adam", 1e-5, 32),
+    "vgg16_head": Recipe("adam", 1e-4, 64),
+}
+NETWORKS = tuple(RECIPES)
+# Of VGG16's head: an epoch is charged this part of what is done once for all of them.
+HEAD_EPOCHS = 50
 
 FRAMEWORKS = {
     "mnist_jax": "benchmarks.ours",
@@ -28,9 +45,14 @@ class Work(NamedTuple):
     steps: int
 
     @property
+    def recipe(self) -> Recipe:
+        """How the network is trained."""
+        return RECIPES[self.network]
+
+    @property
     def images(self) -> int:
         """How many images an epoch takes."""
-        return self.steps * BATCH_SIZE
+        return self.steps * self.recipe.batch_size
 
 
 def prepare(framework: str, work: Work):

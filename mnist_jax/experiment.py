@@ -230,9 +230,11 @@ def train(
                     record.phase, record.phase_epochs = index, 0
                     current = state.begin_phase(current, phase)
                 narration.describe_phase(phase, current.params)
-                apply_fn, train_data, val_data = take_apart(
-                    config, model, phase, dataset, current
+                begin_phase = time.perf_counter()
+                apply_fn, train_data, val_data = jax.block_until_ready(
+                    take_apart(config, model, phase, dataset, current)
                 )
+                record.feature_seconds += time.perf_counter() - begin_phase
                 trainer = loop.Trainer(
                     apply_fn=apply_fn,
                     phase=phase,
@@ -359,7 +361,8 @@ def test(
         "best_monitor": config.best.monitor,
         "test_weights": config.test_weights,
         "test_accuracy": scores["test"][config.test_weights]["accuracy"],
-        "train_seconds": sum(entry["seconds"] for entry in epochs),
+        "train_seconds": record.feature_seconds
+        + sum(entry["seconds"] for entry in epochs),
         "wall_seconds": record.seconds + time.perf_counter() - begin,
         "images_per_second": float(
             np.median([entry["images_per_second"] for entry in epochs])

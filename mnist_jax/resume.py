@@ -25,12 +25,15 @@ class Record:
         phase: index of the phase that the last epoch belongs to.
         phase_epochs: epochs of that phase that are done.
         seconds: spent on the run so far, lost work after a kill not counted.
+        feature_seconds: those of them in which what phases train on was made, images or
+            the features of frozen layers.
         history: what metrics.jsonl holds.
     """
 
     phase: int = 0
     phase_epochs: int = 0
     seconds: float = 0.0
+    feature_seconds: float = 0.0
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     @property

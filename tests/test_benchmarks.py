@@ -46,6 +46,26 @@ def test_throughput_measures_every_round_and_writes_all_of_it(command_env, tmp_p
 
 
 @pytest.mark.slow
+def test_throughput_knows_the_head_phase_whose_features_are_computed_once(
+    command_env, tmp_path
+):
+    path = tmp_path / "found.json"
+    run(
+        command_env,
+        "benchmarks.throughput",
+        "--networks=vgg16_head",
+        "--frameworks=mnist_jax",
+        "--augmented=False",
+        "--rounds=2",
+        "--steps=2",
+        f"--output={path}",
+    )
+    (result,) = json.loads(path.read_text())["results"]
+    assert result["network"] == "vgg16_head" and not result["augmented"]
+    assert len(result["images_per_second"]["mnist_jax"]) == 2
+
+
+@pytest.mark.slow
 def test_scaling_counts_the_bytes_of_all_gradients(command_env):
     """And of the loss and the accuracy, four each; XLA may add some up twice."""
     flags = "--xla_force_host_platform_device_count=8"

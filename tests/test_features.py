@@ -1,7 +1,9 @@
 """Features of a frozen body: the same training, and never those of something else."""
 
 import dataclasses
+import json
 import logging
+import time
 from typing import Any
 
 import jax
@@ -62,6 +64,21 @@ def test_the_same_training_comes_out(config, tmp_path, cache):
         params_of(tmp_path / "reused"),
         params_of(tmp_path / "anew"),
     )
+
+
+def test_the_time_of_computing_them_is_time_of_training(config, tmp_path, monkeypatch):
+    compute = features.Features.of
+
+    def compute_slowly(self, split):
+        time.sleep(0.5)
+        return compute(self, split)
+
+    monkeypatch.setattr(features.Features, "of", compute_slowly)
+    results = experiment.run(config, tmp_path / "run")
+    lines = RunFolder(tmp_path / "run").metrics.read_text().splitlines()
+    metrics = [json.loads(line) for line in lines]
+    epochs = sum(entry["seconds"] for entry in metrics if entry["split"] == "train")
+    assert results["wall_seconds"] > results["train_seconds"] > epochs + 1
 
 
 @pytest.mark.parametrize("reuse", ["auto", "never"])
