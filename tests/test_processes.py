@@ -127,6 +127,48 @@ def test_two_processes_come_to_what_one_does_though_one_is_killed(
     assert statuses == [0, 0] and "is finished: nothing to do" in outputs[0]
 
 
+SMALL_VGG = """
+from configs import base, quickstart, vgg16
+from mnist_jax import models
+from mnist_jax.models.vgg import VGG
+
+
+class Small(VGG):
+    blocks: tuple[int, ...] = (1, 1)
+
+
+models.MODELS["vgg16"] = Small
+
+
+def get_config():
+    config = quickstart.get_config()
+    config.update(name="small", model=vgg16.get_config("scratch").model)
+    config.phases = vgg16.get_config("head_only").phases
+    config.augment.update(base.get_config().augment)
+    config.phases[0].update(epochs=2, batch_size=100)
+    return config
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_reuse_features_as_one_does(start_two, command_env, tmp_path):
+    config = tmp_path / "small.py"
+    config.write_text(SMALL_VGG)
+    env = command_env | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    subprocess.run(
+        [sys.executable, "run.py", f"--config={config}", f"--workdir={tmp_path / 'a'}"],
+        cwd=ROOT,
+        env=env,
+        check=True,
+        capture_output=True,
+        timeout=240,
+    )
+    statuses, outputs = finish(start_two(f"--config={config}"))
+    assert statuses == [0, 0], outputs
+    assert "frozen layers before dense1 are computed once" in outputs[0]
+    assert_close_to(tmp_path / "run", tmp_path / "a")
+
+
 @pytest.mark.slow
 def test_what_keeps_the_first_from_working_ends_the_other_too(
     start_two, alone, tmp_path
