@@ -17,6 +17,8 @@ WAYS = [
     "first_blocks=1,frozen",
     "first_blocks=2",
     "scratch",
+    "first_blocks=1,imagenet_input,tuned",
+    "scratch,tuned",
 ]
 
 
@@ -55,7 +57,8 @@ def test_each_way_trains_what_it_says(
     for phase in config.phases:
         phase.update(epochs=1, batch_size=16)
         phase.optimizer.learning_rate = 1e-3
-    if way != "scratch":
+    from_scratch = way.startswith("scratch")
+    if not from_scratch:
         config.model.pretrained = str(path)
     results = experiment.run(config, tmp_path / "run")
     assert results["epochs"] == len(config.phases) == (1 if way else 2)
@@ -69,7 +72,7 @@ def test_each_way_trains_what_it_says(
             assert equal == name.startswith(frozen.get(way, ("nothing",))), name
         # A step of Adam is no more than the learning rate: what was taken is near.
         taken = "block1" if way.startswith("first_blocks=1") else "block"
-        if way != "scratch" and name.startswith(taken):
+        if not from_scratch and name.startswith(taken):
             assert np.abs(params[layer][variable] - array).max() < 0.05
 
 
@@ -94,6 +97,12 @@ def test_the_phases_are_the_report_s():
 def test_blocks_that_there_are_not_are_refused(n):
     with pytest.raises(UserError, match=f"no such variant as 'first_blocks={n}'"):
         vgg16.get_config(f"first_blocks={n}")
+
+
+def test_tuned_trains_everything_but_what_is_frozen():
+    frozen = vgg16.get_config("first_blocks=2,frozen,tuned").phases
+    assert [phase.freeze for phase in frozen] == [("block[1-2]_",)]
+    assert [phase.freeze for phase in vgg16.get_config("tuned").phases] == [()]
 
 
 def test_frozen_by_itself_is_the_head_alone():
