@@ -12,8 +12,8 @@ Variants, several of them with commas between:
   scratch          no ImageNet: all weights drawn
   augment          with the augmentation of the CNNs
   imagenet_input   grey values of 0..255 less ImageNet's mean, not 0..1
-  tuned            after any of these but head_only: one phase for everything that is
-                   not frozen, trained better; why is in docs/recipes.md
+  tuned            after any of these: one phase for everything that is not frozen,
+                   trained better; why is in docs/recipes.md
 
 The weights, 59 MB, are downloaded once; --config.model.pretrained=FILE takes a file.
 Test accuracy: not measured.
