@@ -96,6 +96,10 @@ def _tuned(config: Config) -> None:
     )
     phase.schedule.update(name="one_cycle")
     phase.freeze = config.phases[-1].freeze
+    if config.model.pretrained != "none":
+        phase.layer_rates = tuple(
+            f"{pattern}=0.3" for pattern in config.model.pretrained_layers
+        )
     config.phases = (phase,)
 
 

@@ -102,7 +102,10 @@ def test_blocks_that_there_are_not_are_refused(n):
 def test_tuned_trains_everything_but_what_is_frozen():
     frozen = vgg16.get_config("first_blocks=2,frozen,tuned").phases
     assert [phase.freeze for phase in frozen] == [("block[1-2]_",)]
-    assert [phase.freeze for phase in vgg16.get_config("tuned").phases] == [()]
+    (everything,) = vgg16.get_config("tuned").phases
+    assert (everything.freeze, everything.layer_rates) == ((), ("block=0.3",))
+    (scratch,) = vgg16.get_config("scratch,tuned").phases
+    assert (scratch.freeze, scratch.layer_rates) == ((), ())
 
 
 def test_frozen_by_itself_is_the_head_alone():
