@@ -34,10 +34,10 @@ FLAGS ?=
 
 vgg16: $(VENV)/installed  ## train VGG16 with ImageNet's weights and add it to the tables (a day on two cores; goes on where it was)
 	@for way in $(WAYS); do \
-	    echo "configs/$$way"; \
+	    folder=runs/vgg16-imagenet/$$(echo $$way | tr :, --); \
 	    $(BIN)/python -m mnist_jax.sweep --config=configs/$$way --seeds=$(SEEDS) $(FLAGS) \
-	        --workdir=runs/vgg16-imagenet/$$way || exit; \
-	    $(BIN)/python -m mnist_jax.compare runs/vgg16-imagenet/$$way --publish=results || exit; \
+	        --workdir=$$folder || exit; \
+	    $(BIN)/python -m mnist_jax.compare $$folder --publish=results || exit; \
 	done
 	$(MAKE) results
 
