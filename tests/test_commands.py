@@ -318,6 +318,20 @@ def test_a_variant_is_found_by_its_name_after_the_colon(run_command, tmp_path):
     assert "--config.data.val_size=1438" in result.stderr
 
 
+def test_layers_are_frozen_and_slowed_down_by_name(run_command, tmp_path):
+    result = run_command(
+        *QUICK,
+        "--config.phases[0].epochs=1",
+        """--config.phases[0].freeze=("conv[1]",)""",
+        """--config.phases[0].layer_rates=("conv2/kernel=0.1", "dense=0.5")""",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    assert result.returncode == 0, result.stderr
+    said = [line.split() for line in result.stdout.splitlines()]
+    assert ["conv1", "0", "156"] in said and ["conv2", "2,416", "0"] in said
+    assert ["conv2", "0.1,", "1"] in said and ["dense2", "0.5"] in said
+
+
 @pytest.mark.slow
 def test_a_run_with_kept_programs_ends_as_one_without(finished, command_env, tmp_path):
     """Whose compiled programs were made by itself, and by a run before."""
