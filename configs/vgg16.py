@@ -16,7 +16,9 @@ Variants, several of them with commas between:
                    trained better; why is in docs/recipes.md
 
 The weights, 59 MB, are downloaded once; --config.model.pretrained=FILE takes a file.
-Test accuracy: not measured.
+Test accuracy: `:first_blocks=2,tuned` 0.9961, n = 1; `:scratch,tuned` 0.9954, n = 1;
+with all of ImageNet's weights not measured.
+Time: these two 49 and 45 minutes on two x86 cores.
 """
 
 import functools
