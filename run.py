@@ -8,6 +8,11 @@ The configs:
 
 """
 
+from mnist_jax import memory
+
+if __name__ == "__main__":
+    memory.keep()  # before imports that take time, since it may start the process anew
+
 import contextlib
 import datetime
 from pathlib import Path
@@ -35,6 +40,7 @@ _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many there are
 _MEETING = flags.DEFINE_integer(
     "meeting_timeout", 300, "Seconds to wait for the other processes at the start."
 )
+cli.define_keep_memory()
 jax.config.config_with_absl()
 
 

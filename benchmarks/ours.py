@@ -1,10 +1,12 @@
 """This project's own loop, as run.py uses it."""
 
+import dataclasses
 import functools
 import importlib
 import importlib.metadata
 import os
 import shutil
+import sys
 import tempfile
 import time
 
@@ -13,6 +15,7 @@ import jax.numpy as jnp
 
 from benchmarks.work import HEAD_EPOCHS, ROTATION, SHIFT, ZOOM, Work, make_images
 from mnist_jax import augment, features, models
+from mnist_jax.models import operations
 from mnist_jax.training import loop, parallel, state
 from mnist_jax.training.phase import Phase
 from mnist_jax.training.state import TrainState
@@ -31,15 +34,27 @@ class _Silence:
         pass
 
 
-def prepare(work: Work):
-    """Build the trainer of the report's recipe; see `work.prepare`."""
+def prepare(work: Work, way: str = ""):
+    """Build the trainer of the report's recipe; see `work.prepare`.
+
+    Args:
+        work: what to train.
+        way: "" for float32 by oneDNN's convolutions where they can be used, "bfloat16"
+            for that type, "xla" for float32 by XLA's convolutions.
+    """
     config, fields = _find_recipe(work)
+    if way == "bfloat16":
+        config.dtype = way
     config.augment.update(
         dict.fromkeys(("rotation", "zoom", "shift"), 0.0)
         if not work.augmented
         else {"rotation": ROTATION, "zoom": ZOOM, "shift": SHIFT}
     )
+    choice = operations.choose(way if way == "xla" else "auto", dtype=config.dtype)
+    if choice.reason:
+        print(f"Not oneDNN, since {choice.reason}.", file=sys.stderr)
     model = models.create(config.model, dtype=config.dtype)
+    model = dataclasses.replace(model, convolutions=choice.form)
     phase = Phase.from_config(fields)
     keys = loop.make_keys(0)
     current = jax.jit(lambda: state.create(*model.init(keys.init), phase))()
@@ -54,7 +69,9 @@ def prepare(work: Work):
         augment_fn=augment.create(config.augment),
         devices=parallel.choose(config.parallel, phase.batch_size),
         eval_batch_size=phase.batch_size,
-        steps_per_call=0,
+        steps_per_call=loop.default_steps_per_call(
+            jax.default_backend(), model.convolutions, work.steps
+        ),
         monitor="val_loss",
         keys=keys,
         listener=_Silence(),

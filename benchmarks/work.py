@@ -30,10 +30,15 @@ NETWORKS = tuple(RECIPES)
 # Of VGG16's head: an epoch is charged this part of what is done once for all of them.
 HEAD_EPOCHS = 50
 
+# The module of each framework, or of each way to use one.
 FRAMEWORKS = {
     "mnist_jax": "benchmarks.ours",
+    "mnist_jax:xla": "benchmarks.ours",
+    "mnist_jax:bfloat16": "benchmarks.ours",
     "keras": "benchmarks.keras_tensorflow",
+    "keras:kept": "benchmarks.keras_tensorflow",
     "torch": "benchmarks.pytorch",
+    "torch:kept": "benchmarks.pytorch",
 }
 
 
@@ -55,13 +60,20 @@ class Work(NamedTuple):
         return self.steps * self.recipe.batch_size
 
 
+def keeps_memory(framework: str) -> bool:
+    """Return whether a framework's process keeps freed memory: see mnist_jax.memory."""
+    return framework.startswith("mnist_jax") or framework.endswith(":kept")
+
+
 def prepare(framework: str, work: Work):
     """Have a framework build and compile what it needs.
 
     Returns:
         A function that trains an epoch and returns its seconds.
     """
-    return importlib.import_module(FRAMEWORKS[framework]).prepare(work)
+    module = importlib.import_module(FRAMEWORKS[framework])
+    name, _, way = framework.partition(":")
+    return module.prepare(work, way) if name == "mnist_jax" else module.prepare(work)
 
 
 def versions(framework: str) -> dict[str, str]:

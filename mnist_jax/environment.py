@@ -25,11 +25,22 @@ _PACKAGES = (
     "ml-collections",
 )
 # A difference in these can change the last bits of a result.
-_MATTERS = ("versions", "device", "device_kind", "device_count", "cores")
+_MATTERS = (
+    "versions",
+    "device",
+    "device_kind",
+    "device_count",
+    "cores",
+    "convolutions",
+)
 
 
-def describe() -> dict[str, Any]:
-    """Return what environment.json holds; asks JAX for its devices."""
+def describe(convolutions: str = "XLA") -> dict[str, Any]:
+    """Return what environment.json holds; asks JAX for its devices.
+
+    Args:
+        convolutions: the name of what computes them.
+    """
     device = jax.devices()[0]
     versions = {"python": platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
@@ -39,6 +50,7 @@ def describe() -> dict[str, Any]:
         "device_kind": device.device_kind if device.platform != "cpu" else "CPU",
         "device_count": jax.device_count(),
         "cores": os.cpu_count(),
+        "convolutions": convolutions,
         "platform": platform.platform(),
         "git_commit": git_commit(),
         "command": command(),

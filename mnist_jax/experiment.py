@@ -4,6 +4,7 @@ Data, model, phases of training, one look at the test set, report. Whatever happ
 between, the same call with the same run folder goes on where it was.
 """
 
+import dataclasses
 import functools
 import logging
 import time
@@ -30,6 +31,7 @@ from mnist_jax import (
     resume,
 )
 from mnist_jax.errors import UserError
+from mnist_jax.models import operations
 from mnist_jax.resume import Record
 from mnist_jax.run_folder import RunFolder, differences, to_json
 from mnist_jax.training import loop, monitors, parallel, state
@@ -66,13 +68,15 @@ def run(
     if not processes.is_first():
         return _help(config, model, phases)
     folder = RunFolder(workdir)
-    with processes.others_waiting(to_json(config)) as go:
+    with processes.others_waiting() as go:
         folder.check_config(config)
         if (results := folder.read_results()) and folder.report.exists():
             LOGGER.info("%s is finished: nothing to do.", folder.path)
             narration.say_result(folder, results)
             return results
         dataset = _load(config, phases)
+        choice = _choose(config, begun_with=folder.read_convolutions())
+        model = dataclasses.replace(model, convolutions=choice.form)
         weights = None
         if not folder.has_checkpoint():
             weights = pretrained.load(config.model, model)
@@ -80,8 +84,9 @@ def run(
             folder.check_config(config)  # again, now that nobody else writes it
             results = folder.read_results()
             if results is None:
-                narration.describe(config, folder, model, dataset)
-                journal = resume.Journal(folder, ready=go)
+                narration.describe(config, folder, model, dataset, choice)
+                shared = to_json(config) | {"convolutions": choice.form}
+                journal = resume.Journal(folder, ready=functools.partial(go, shared))
                 trained, record = train(
                     config,
                     journal,
@@ -108,6 +113,8 @@ def _help(config: Config, model: models.Model, phases: list[Phase]) -> dict[str,
             f"Process 0 was given another config:\n{different}\n"
             "All processes need the same flags, but for --process_id."
         )
+    choice = _choose(config, asked=there["convolutions"])
+    model = dataclasses.replace(model, convolutions=choice.form)
     trained, record = train(
         config,
         resume.Journal(None),
@@ -132,6 +139,18 @@ def _load(config: Config, phases: list[Phase]) -> data.Dataset:
     return dataset
 
 
+def _choose(
+    config: Config, *, asked: str | None = None, begun_with: str | None = None
+) -> operations.Choice:
+    """Find out what computes convolutions; see `operations.choose`."""
+    return operations.choose(
+        asked or config.convolutions,
+        dtype=config.dtype,
+        divided=config.parallel == "jit" and jax.device_count() > 1,
+        begun_with=begun_with,
+    )
+
+
 def check(
     config: Config,
 ) -> tuple[models.Model, list[Phase]]:
@@ -142,6 +161,7 @@ def check(
     """
     model = models.create(config.model, dtype=config.dtype)
     parallel.check(config.parallel)
+    operations.check(config.convolutions)
     if not 0 <= config.seed < 2**32:
         raise UserError(f"--config.seed={config.seed}: must be 0..2**32-1.")
     if not config.phases:
@@ -243,7 +263,12 @@ def train(
                     augment_fn=augment.create(config.augment),
                     devices=parallel.choose(config.parallel, phase.batch_size),
                     eval_batch_size=config.eval_batch_size,
-                    steps_per_call=config.steps_per_call,
+                    steps_per_call=config.steps_per_call
+                    or loop.default_steps_per_call(
+                        jax.default_backend(),
+                        model.convolutions,
+                        phase.steps_per_epoch(len(train_data.labels)),
+                    ),
                     monitor=config.best.monitor,
                     keys=keys,
                     listener=progress,

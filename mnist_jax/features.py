@@ -77,6 +77,7 @@ class Features:
                 checkpoint.digest(
                     {k: v for k, v in batch_stats.items() if k in layers}
                 ),
+                model.convolutions,
                 jax.default_backend(),
                 jax.__version__,
             ]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mnist_jax import augment, data, environment, files, models, report
+from mnist_jax.models import operations
 from mnist_jax.run_folder import RunFolder, to_json
 from mnist_jax.training import loop
 from mnist_jax.training.phase import Phase
@@ -19,10 +20,14 @@ LOGGER = logging.getLogger(__name__)
 
 
 def describe(
-    config: Config, folder: RunFolder, model: models.Model, dataset: data.Dataset
+    config: Config,
+    folder: RunFolder,
+    model: models.Model,
+    dataset: data.Dataset,
+    convolutions: operations.Choice,
 ) -> None:
     """Write what is known before training, and say what is about to happen."""
-    here = environment.describe()
+    here = environment.describe(convolutions.name)
     if folder.config.exists():
         environment.warn_if_changed(folder.environment, here)
     else:
@@ -35,7 +40,7 @@ def describe(
     parameters = models.count_parameters(*jax.eval_shape(model.init, jax.random.key(0)))
     LOGGER.info(
         "%s: %s with %s parameters on %s (%s to train, %s to validate, %s to test), "
-        "seed %d, %s",
+        "seed %d, %s, convolutions: %s",
         config.name,
         model.name,
         f"{parameters:,}",
@@ -43,7 +48,10 @@ def describe(
         *(f"{len(part):,}" for part in (dataset.train, dataset.val, dataset.test)),
         config.seed,
         here["device_kind"],
+        convolutions.name,
     )
+    if convolutions.reason:
+        LOGGER.info("Convolutions: not by oneDNN, since %s.", convolutions.reason)
     LOGGER.info("Run folder: %s", folder.path)
 
 

@@ -202,15 +202,13 @@ def share_arrays(tree: Tree) -> Tree:
 
 
 @contextlib.contextmanager
-def others_waiting(config: dict[str, Any]) -> Iterator[Callable[[], None]]:
+def others_waiting() -> Iterator[Callable[[dict[str, Any]], None]]:
     """In the first process: let the others go on, or end for the same reason.
 
-    Args:
-        config: what the others must have been given too.
-
     Yields:
-        A function to be called when all is prepared for what processes do together; the
-        others are in `wait_for_first` until then. If the block ends without it, there
+        A function of the config, which the others must have been given too. It is to be
+        called when all is prepared for what processes do together; they are in
+        `wait_for_first` until then. If the block ends without it, there
         is nothing to do for them; if by an error, that is what they raise.
     """
     waiting = count() > 1
@@ -224,7 +222,7 @@ def others_waiting(config: dict[str, Any]) -> Iterator[Callable[[], None]]:
             _together = value.get("go_on", False)
 
     try:
-        yield lambda: answer({"go_on": True, "config": config})
+        yield lambda config: answer({"go_on": True, "config": config})
     except (UserError, OSError) as error:
         answer({"error": str(error)})
         raise

@@ -15,9 +15,9 @@ from mnist_jax.typing import Config
 
 LOGGER = logging.getLogger(__name__)
 
-# Fields that say where things lie, not what the experiment is: they may change between
-# the start of a run and its resumption.
-LOCATION_FIELDS = ("data.dir", "data.mirrors")
+# Fields that say where things lie or what computes them, not what the experiment is:
+# they may change between the start of a run and its resumption.
+LOCATION_FIELDS = ("data.dir", "data.mirrors", "convolutions")
 
 
 class RunFolder:
@@ -59,6 +59,28 @@ class RunFolder:
             OSError: it is not there.
         """
         return self._read(self.config)
+
+    def read_convolutions(self) -> str | None:
+        """Return what computed the convolutions of the run that lies here.
+
+        None if there is no run, or environment.json cannot be read (which is told where
+        it is compared).
+
+        Raises:
+            UserError: the run is of a version that did not say it.
+        """
+        try:
+            environment = json.loads(self.environment.read_text())
+        except (OSError, ValueError):
+            return None
+        if "convolutions" not in environment:
+            commit = environment.get("git_commit") or "see environment.json"
+            raise UserError(
+                f"{self.path} holds a run of an older version ({commit}), which drew "
+                "other random numbers. Finish it with that version, or give another "
+                "--workdir."
+            )
+        return environment["convolutions"]
 
     def has_checkpoint(self) -> bool:
         """Say whether there is an epoch to go on from."""

@@ -8,6 +8,11 @@ command again skips what is finished and goes on with what was stopped. The conf
 
 """
 
+from mnist_jax import memory
+
+if __name__ == "__main__":
+    memory.keep()  # before imports that take time, since it may start the process anew
+
 import contextlib
 import re
 import shlex
@@ -38,6 +43,7 @@ _SEEDS = flags.DEFINE_string(
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The folder of the run folders. Default: runs/<config>/seeds."
 )
+cli.define_keep_memory()
 jax.config.config_with_absl()
 
 

@@ -249,5 +249,5 @@ def test_alone_a_process_shares_with_nobody():
     assert processes.count() == 1 and processes.is_first()
     value = {"a": [1, None, "x"]}
     assert processes.share(value) is value
-    with processes.others_waiting({}) as go:
-        go()
+    with processes.others_waiting() as go:
+        go({})

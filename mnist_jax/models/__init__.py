@@ -18,7 +18,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mnist_jax.errors import UserError
-from mnist_jax.models import vgg
+from mnist_jax.models import layers, operations, vgg
 from mnist_jax.models.double_cnn import DoubleCNN
 from mnist_jax.models.fast_cnn import FastCNN
 from mnist_jax.models.lenet5 import LeNet5
@@ -44,11 +44,13 @@ class Model:
         name: the key in `MODELS`.
         module: the Flax module behind the functions.
         image_shape: height, width and channels of what it is given.
+        convolutions: what computes them: a form of `mnist_jax.models.operations`.
     """
 
     name: str
     module: nn.Module
     image_shape: tuple[int, int, int] = (28, 28, 1)
+    convolutions: str = "xla"
 
     @property
     def stages(self) -> tuple[tuple[str, ...], ...]:
@@ -92,7 +94,7 @@ class Model:
         """
         rngs = None if key is None else {"dropout": key}
         part: dict[str, Any] = {"start": start} if start else {}
-        with _as_in_evaluation(frozen):
+        with operations.form(self.convolutions), _as_in_evaluation(frozen):
             logits, updates = self.module.apply(
                 {"params": params, "batch_stats": batch_stats},
                 images,
@@ -119,12 +121,13 @@ class Model:
             batch_stats: likewise.
             images: in 0..1.
         """
-        part: Any = self.module.apply(
-            {"params": params, "batch_stats": batch_stats},
-            images,
-            train=False,
-            stop=stop,
-        )
+        with operations.form(self.convolutions):
+            part: Any = self.module.apply(
+                {"params": params, "batch_stats": batch_stats},
+                images,
+                train=False,
+                stop=stop,
+            )
         return part
 
     def features(
@@ -135,12 +138,13 @@ class Model:
     ) -> Float[Array, "batch features"]:
         """Return what the last layer sees: the penultimate activations."""
         updates: Tree
-        _, updates = self.module.apply(
-            {"params": params, "batch_stats": batch_stats},
-            images,
-            train=False,
-            mutable=["intermediates"],
-        )
+        with operations.form(self.convolutions):
+            _, updates = self.module.apply(
+                {"params": params, "batch_stats": batch_stats},
+                images,
+                train=False,
+                mutable=["intermediates"],
+            )
         return updates["intermediates"]["features"][0]
 
     def summary(self) -> str:
@@ -203,7 +207,7 @@ def _as_in_evaluation(frozen: Collection[str]) -> Iterator[None]:
 
     def intercept(run: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
         module = context.module
-        if isinstance(module, nn.BatchNorm) and "/".join(module.path) in frozen:
+        if isinstance(module, layers.BatchNorm) and "/".join(module.path) in frozen:
             kwargs = kwargs | {"use_running_average": True}
         return run(*args, **kwargs)
 

@@ -35,13 +35,13 @@ class DoubleCNN(nn.Module):
             Unnormalised log-probabilities. The 256 penultimate features are sown as
             `features` into the collection `intermediates`.
         """
-        conv = functools.partial(Conv, padding="SAME", dtype=self.dtype)
+        conv = functools.partial(Conv, relu=True, dtype=self.dtype)
         dense = functools.partial(Dense, dtype=self.dtype)
         x = images
         for block, (channels, size) in enumerate(((32, 5), (64, 3)), start=1):
             for layer in (1, 2):
                 name = f"block{block}_conv{layer}"
-                x = nn.relu(conv(channels, (size, size), name=name)(x))
+                x = conv(channels, (size, size), name=name)(x)
             x = max_pool(x, 2)
             x = Dropout(0.25)(x, train=train)
         x = x.reshape(x.shape[0], -1)

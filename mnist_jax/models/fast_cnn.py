@@ -39,7 +39,7 @@ class FastCNN(nn.Module):
             Unnormalised log-probabilities. The 576 penultimate features are sown as
             `features` into the collection `intermediates`.
         """
-        conv = functools.partial(Conv, padding="SAME", use_bias=False, dtype=self.dtype)
+        conv = functools.partial(Conv, use_bias=False, dtype=self.dtype)
         norm = functools.partial(BatchNorm, dtype=self.dtype)
         x = images
         for layer, (channels, size) in enumerate(((8, 5), (32, 3), (64, 3)), start=1):

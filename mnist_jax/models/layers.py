@@ -3,23 +3,23 @@
 Keras starts kernels from Glorot's uniform distribution and biases from zero where Flax
 would draw kernels from LeCun's normal distribution. Strides of a pool are its window
 here, as in Keras; in Flax they would be 1. Keras's BatchNorm has a larger epsilon.
-
-Some operations have a second form for the CPU, where XLA's own is slow. Each gives the
-same numbers to rounding (tests/models/test_layers.py), is chosen by `_on_cpu` when a
-function is traced, and can be taken out by deleting its branch. The times beside them
-are of one step's share, batch 86, on two x86 cores with AVX-512, jax 0.10.2.
 """
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen import dtypes
 from jax import lax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
 from mnist_jax import shards
+from mnist_jax.models import operations
+from mnist_jax.models.operations import max_pool
+
+__all__ = ["BatchNorm", "Conv", "Dense", "Dropout", "average_pool", "max_pool"]
 
 # Where kernels start, by Keras's names.
 KERNEL_INITS = {
@@ -33,90 +33,113 @@ KERNEL_INITS = {
 _KERNEL_INIT = KERNEL_INITS["glorot_uniform"]
 
 
-def _on_cpu() -> bool:
-    return jax.default_backend() == "cpu"
+class Conv(nn.Module):
+    """A convolution with stride 1, and its ReLU where there is one.
 
+    Parameters are `nn.Conv`'s. The ReLU belongs to the layer since what computes
+    convolutions can take it along (see `mnist_jax.models.operations`).
 
-def conv(
-    images: Float[Array, "batch height width channels_in"],
-    kernel: Float[Array, "kernel_height kernel_width channels_in channels_out"],
-    window_strides: tuple[int, ...],
-    padding: list[tuple[int, int]] | str,
-    **options: Any,
-) -> Float[Array, "batch height_out width_out channels_out"]:
-    """Convolve as `lax.conv_general_dilated` does, of which these are the arguments.
-
-    On the CPU one grey channel is convolved as patches times a matrix: forward and
-    kernel gradient of 28x28x1 -> 32 maps by 5x5 take 2.6 ms instead of 4.5. So are
-    images smaller than the kernel, for which XLA falls back to a naive loop: VGG's
-    2x2x512 by 3x3, batch 32, forward in 3.6 ms instead of 455, gradient by its input in
-    4.4 instead of 429.
+    Attributes:
+        features: the number of output channels.
+        kernel_size: height and width.
+        padding: "SAME" or "VALID".
+        relu: whether negative results become 0.
+        use_bias: whether each channel has a bias.
+        kernel_init: where the kernel starts.
+        dtype: what is computed in; parameters are float32.
     """
-    steps = [window_strides, options.get("lhs_dilation"), options.get("rhs_dilation")]
-    plain = options.get("feature_group_count", 1) == 1 and all(
-        step == 1 for each in steps for step in each or ()
-    )
-    gains = images.shape[-1] == 1 or min(images.shape[1:3]) < max(kernel.shape[:2])
-    if not (_on_cpu() and plain and gains):
-        return lax.conv_general_dilated(
-            images, kernel, window_strides, padding, **options
+
+    features: int
+    kernel_size: tuple[int, int]
+    padding: str = "SAME"
+    relu: bool = False
+    use_bias: bool = True
+    kernel_init: nn.initializers.Initializer = _KERNEL_INIT
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "batch height width channels"]
+    ) -> Float[Array, "batch height_out width_out features"]:
+        """Convolve images."""
+        shape = (*self.kernel_size, images.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        images, kernel, bias = dtypes.promote_dtype(
+            images, kernel, bias, dtype=self.dtype
         )
-    return _conv_by_patches(images, kernel, padding)
+        return operations.conv(
+            images, kernel, bias, padding=self.padding, relu=self.relu
+        )
 
 
-def _conv_by_patches(
-    images: Float[Array, "batch height width channels_in"],
-    kernel: Float[Array, "kernel_height kernel_width channels_in channels_out"],
-    padding: list[tuple[int, int]] | str,
-) -> Float[Array, "batch height_out width_out channels_out"]:
-    """Convolve with stride 1 as one product of matrices.
-
-    The patches are shifted slices: `lax.conv_general_dilated_patches` is itself a
-    convolution, and a slow one.
-    """
-    rows, columns, channels_in, channels_out = kernel.shape
-    pads = (
-        lax.padtype_to_pads(images.shape[1:3], (rows, columns), (1, 1), padding)
-        if isinstance(padding, str)
-        else padding
-    )
-    padded = jnp.pad(images, ((0, 0), *pads, (0, 0)))
-    height, width = padded.shape[1] - rows + 1, padded.shape[2] - columns + 1
-    patches = jnp.concatenate(
-        [
-            padded[:, row : row + height, column : column + width]
-            for row in range(rows)
-            for column in range(columns)
-        ],
-        axis=-1,
-    )
-    matrix = kernel.reshape(rows * columns * channels_in, channels_out)
-    return patches @ matrix
-
-
-Conv = functools.partial(nn.Conv, kernel_init=_KERNEL_INIT, conv_general_dilated=conv)
 Dense = functools.partial(nn.Dense, kernel_init=_KERNEL_INIT)
 
 
-def BatchNorm(**fields: Any) -> nn.BatchNorm:  # noqa: N802 - used as a module's class
-    """Return `nn.BatchNorm` with Keras's numbers, over the batch of all devices.
+class BatchNorm(nn.Module):
+    """Normalise each channel over the batch of all devices, with Keras's numbers.
 
-    Its statistics are float32, whatever the `dtype` of what comes out. Tell it in the
-    call, not among the fields, whether to `use_running_average`: a phase that freezes
-    it says otherwise there.
+    Parameters and statistics are `nn.BatchNorm`'s, whose sums take half as long again
+    on a CPU (see `operations.sum_places`). They are float32, whatever the `dtype` of
+    what comes out.
 
     Ioffe and Szegedy, 2015: https://arxiv.org/abs/1502.03167
+
+    Attributes:
+        momentum: share of the running statistics that stays in each step.
+        epsilon: added to the variance.
+        dtype: of what comes out.
     """
-    return nn.BatchNorm(
-        momentum=0.99, epsilon=1e-3, axis_name=shards.axis_name(), **fields
-    )
+
+    momentum: float = 0.99
+    epsilon: float = 1e-3
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "*places channels"], *, use_running_average: bool
+    ) -> Float[Array, "*places channels"]:
+        """Normalise by this batch's statistics or by the running ones.
+
+        Args:
+            x: of any number of axes, of which the last is that of the channels.
+            use_running_average: as in evaluation, or where the layer is frozen;
+                otherwise the running statistics take note of this batch.
+        """
+        shape = x.shape[-1:]
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        running_var = self.variable("batch_stats", "var", jnp.ones, shape)
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        values = x.astype(jnp.float32)
+        if use_running_average:
+            mean, var = running_mean.value, running_var.value
+        else:
+            count = x.size // x.shape[-1]
+            mean, of_squares = shards.mean(
+                (
+                    operations.sum_places(values) / count,
+                    operations.sum_places(values**2) / count,
+                )
+            )
+            var = jnp.maximum(of_squares - mean**2, 0)
+            if not self.is_initializing():
+                keep = self.momentum
+                running_mean.value = keep * running_mean.value + (1 - keep) * mean
+                running_var.value = keep * running_var.value + (1 - keep) * var
+        factor = scale * lax.rsqrt(var + self.epsilon)
+        shift = bias - mean * factor
+        y = values * operations.spread(factor, values)
+        return (y + operations.spread(shift, values)).astype(self.dtype or x.dtype)
 
 
 class Dropout(nn.Module):
     """Zero a share of the inputs in training and scale up the others.
 
-    As `nn.Dropout`, but a rate in whole 256ths draws 8 random bits for each input
-    instead of 32, which is cheaper everywhere.
+    As `nn.Dropout`, but a rate in whole 256ths takes a random byte for each input, not
+    a word, which costs a quarter.
 
     Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov: "Dropout: a simple way to
     prevent neural networks from overfitting", JMLR 15, 2014.
@@ -140,9 +163,37 @@ class Dropout(nn.Module):
 
 def draw_mask(key: PRNGKeyArray, share: float, shape: tuple[int, ...]) -> Array:
     """Draw booleans, each True with probability `share`, exactly."""
-    if (share * 256).is_integer():
-        return jax.random.bits(key, shape, jnp.uint8) < int(share * 256)
-    return jax.random.bernoulli(key, share, shape)
+    if not (share * 256).is_integer():
+        return jax.random.bernoulli(key, share, shape)
+    # A byte each. `jax.random.bits` would draw a word for every byte, and on a CPU its
+    # rounds are a loop, which uses one core: 6 % of the double CNN's step.
+    *outer, last = shape
+    words = _draw_words(key, (*outer, -(-last // 4)))
+    drawn = lax.bitcast_convert_type(words, jnp.uint8).reshape(*outer, -1)
+    return drawn[..., :last] < int(share * 256)
+
+
+def _draw_words(key: PRNGKeyArray, shape: tuple[int, ...]) -> UInt32[Array, "*shape"]:
+    """Draw 32 random bits each: Threefry-2x32 with 20 rounds, which JAX has too.
+
+    Each word comes from its own place in the array alone, so that devices can share the
+    work, and `vmap` over keys draws what each key draws.
+
+    Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", 2011.
+    """
+    first, second = jax.random.bits(key, (2,))
+    keys = first, second, first ^ second ^ jnp.uint32(0x1BD11BDA)
+    place = jnp.zeros(shape, jnp.uint32)
+    for axis, size in enumerate(shape):
+        place = place * jnp.uint32(size) + lax.broadcasted_iota(jnp.uint32, shape, axis)
+    x, y = keys[0] + jnp.zeros_like(place), keys[1] + place
+    for group in range(5):
+        for rotation in ((13, 15, 26, 6), (17, 29, 16, 24))[group % 2]:
+            x = x + y
+            y = x ^ ((y << rotation) | (y >> (32 - rotation)))
+        x = x + keys[(group + 1) % 3]
+        y = y + keys[(group + 2) % 3] + jnp.uint32(group + 1)
+    return x ^ y
 
 
 def average_pool(
@@ -153,29 +204,3 @@ def average_pool(
     Rows and columns beyond the last whole window are left out.
     """
     return nn.avg_pool(x, window_shape=(size, size), strides=(size, size))
-
-
-def max_pool(
-    x: Float[Array, "batch height width channels"], size: int
-) -> Float[Array, "batch height_out width_out channels"]:
-    """Take the largest of windows of `size` x `size` that do not overlap.
-
-    Rows and columns beyond the last whole window are left out.
-
-    On the CPU the windows become axes, over which pairs are compared: the gradient of
-    `reduce_window` takes 37 ms for 86x28x28x32, that of these maxima 1.6. Equal largest
-    values share the gradient, where `reduce_window` gives it to the first; behind a
-    ReLU, whose own gradient is 0 where windows are all 0, that comes to the same.
-
-    (Not `x.max(axis=(2, 4))`: its gradient goes where `x` equals the maximum, and under
-    jit nothing does if XLA computes `x` again with another rounding, as it did for 7x7
-    behind a BatchNorm: half of the gradient was lost.)
-    """
-    if not _on_cpu():
-        return nn.max_pool(x, window_shape=(size, size), strides=(size, size))
-    batch, height, width, channels = x.shape
-    rows, columns = height // size, width // size
-    x = x[:, : rows * size, : columns * size]
-    x = x.reshape(batch, rows, size, columns, size, channels)
-    x = functools.reduce(jnp.maximum, [x[:, :, row] for row in range(size)])
-    return functools.reduce(jnp.maximum, [x[:, :, :, i] for i in range(size)])

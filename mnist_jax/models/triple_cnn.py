@@ -39,14 +39,14 @@ class TripleCNN(nn.Module):
             Unnormalised log-probabilities. The 64 penultimate features are sown as
             `features` into the collection `intermediates`.
         """
-        conv = functools.partial(Conv, padding="SAME", dtype=self.dtype)
+        conv = functools.partial(Conv, relu=True, dtype=self.dtype)
         dense = functools.partial(Dense, dtype=self.dtype)
         norm = functools.partial(BatchNorm, dtype=self.dtype)
         x = images
         for block, channels in enumerate((32, 64, 128), start=1):
             for layer in (1, 2):
                 name = f"block{block}_conv{layer}"
-                x = nn.relu(conv(channels, (3, 3), name=name)(x))
+                x = conv(channels, (3, 3), name=name)(x)
             x = norm(name=f"block{block}_norm")(x, use_running_average=not train)
             x = max_pool(x, 2)  # 28 to 14 to 7 to 3: the last row and column drop out
             x = Dropout(0.25)(x, train=train)

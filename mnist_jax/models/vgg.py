@@ -85,14 +85,14 @@ class VGG(nn.Module):
             penultimate features are sown as `features` into `intermediates`.
         """
         options = {"kernel_init": KERNEL_INITS[self.kernel_init], "dtype": self.dtype}
-        conv = functools.partial(Conv, padding="SAME", **options)
+        conv = functools.partial(Conv, relu=True, **options)
         dense = functools.partial(Dense, **options)
         x = images if start else self._prepare(images)
         *body, (hidden, logits) = self.stages
         for layers in body[start:stop]:
             channels = 64 * 2 ** min(body.index(layers), 3)
             for name in layers:
-                x = nn.relu(conv(channels, (3, 3), name=name)(x))
+                x = conv(channels, (3, 3), name=name)(x)
             x = max_pool(x, 2)
         if stop is not None:
             return x

@@ -71,9 +71,22 @@ def epoch_order(
     return order[: steps * batch_size].reshape(steps, batch_size).astype(jnp.int32)
 
 
-def default_steps_per_call(backend: str, steps: int) -> int:
-    """Return how many steps of an epoch go into one call, where the config says 0."""
-    return 1 if backend == "cpu" else steps
+def default_steps_per_call(backend: str, convolutions: str, steps: int) -> int:
+    """Return how many steps of an epoch go into one call, where the config says 0.
+
+    Args:
+        backend: JAX's name for it.
+        convolutions: what computes them, "xla" or "onednn".
+        steps: of the epoch.
+    """
+    if backend != "cpu":
+        return steps
+    if convolutions == "xla":
+        return 1
+    # Few enough that ctrl-C is heard soon, and if possible a divisor, since a shorter
+    # call at the end is another program to compile.
+    few = range(10, 41)
+    return max((n for n in few if steps % n == 0), default=20)
 
 
 class Trainer:
@@ -87,7 +100,7 @@ class Trainer:
         augment_fn: changes the training images at random, if given.
         devices: which ones share a batch.
         eval_batch_size: images a call in evaluation.
-        steps_per_call: as `config.steps_per_call`.
+        steps_per_call: at least 1.
         monitor: which figure says what the best epoch is.
         keys: the run's random streams.
         listener: who is told how it goes on.
@@ -114,11 +127,7 @@ class Trainer:
         )
         self._steps = phase.steps_per_epoch(len(data.labels))
         self._images_per_epoch = self._steps * phase.batch_size
-        self._chunk = min(
-            self._steps,
-            steps_per_call
-            or default_steps_per_call(jax.default_backend(), self._steps),
-        )
+        self._chunk = min(self._steps, steps_per_call)
         learning_rate_fn = phase.learning_rate_fn(self._steps)
         self._train_step = step.make_train_step(
             apply_fn=apply_fn,

@@ -1,0 +1,239 @@
+"""Operations that have more than one form: what computes them, and why.
+
+`form` says which form of a convolution or a max pool is traced:
+
+- "xla", XLA's own operations. On a CPU some have a remedy in their place, since XLA's
+  own are slow there.
+- "onednn", the library that Keras on TensorFlow and PyTorch use on a CPU, by the
+  package `onednn_jax` (the folder `native/`), where that is installed.
+
+All forms give the same numbers to rounding (tests/models/test_operations.py). The times
+given here are of one step's share, batch 86, on two x86 cores with AVX-512, jax 0.10.2.
+"""
+
+import contextlib
+import contextvars
+import functools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from mnist_jax.errors import UserError
+
+try:
+    import onednn_jax
+except ImportError:
+    onednn_jax = None
+
+CHOICES = ("auto", "xla", "onednn")
+"""What `config.convolutions` may be."""
+
+_form = contextvars.ContextVar("form", default="xla")
+
+
+class Choice(NamedTuple):
+    """What computes convolutions and max pools.
+
+    Attributes:
+        form: "xla" or "onednn".
+        name: for people, with its version: "XLA", "oneDNN 3.2.0".
+        reason: why it is not oneDNN on a CPU, if nobody asked for that.
+    """
+
+    form: str
+    name: str
+    reason: str = ""
+
+
+def check(asked: str) -> None:
+    """Raise UserError unless `config.convolutions` is one of `CHOICES`."""
+    if asked not in CHOICES:
+        known = ", ".join(CHOICES)
+        raise UserError(f"--config.convolutions={asked}: unknown (known: {known}).")
+
+
+def choose(
+    asked: str, *, dtype: str, divided: bool = False, begun_with: str | None = None
+) -> Choice:
+    """Find out what computes convolutions here.
+
+    Args:
+        asked: one of `CHOICES`.
+        dtype: what the network computes in.
+        divided: whether XLA divides batches among devices, which it cannot do with
+            operations that are not its own.
+        begun_with: the name of the choice that a run began with, if it goes on: "auto"
+            takes the same form again.
+
+    Raises:
+        UserError: oneDNN cannot be used, though it was asked for or the run began
+            with it.
+    """
+    began_with_onednn = bool(begun_with and begun_with.startswith("oneDNN"))
+    if asked == "xla" or (asked == "auto" and begun_with and not began_with_onednn):
+        return Choice("xla", "XLA")
+    if not _on_cpu():
+        reason = "it is for CPUs"
+    elif divided:
+        reason = "several devices share a batch; --config.parallel=pmap allows it"
+    elif onednn_jax is None:
+        reason = "the package onednn-jax is not installed; `make native` builds it"
+    else:
+        try:
+            return Choice("onednn", f"oneDNN {onednn_jax.load(dtype)}")
+        except onednn_jax.Unavailable as error:
+            reason = str(error)
+    if asked == "onednn":
+        raise UserError(f"--config.convolutions=onednn: cannot be used here: {reason}.")
+    if began_with_onednn:
+        raise UserError(
+            f"This run began with convolutions by {begun_with}, which cannot be used "
+            f"here: {reason}. --config.convolutions=xla goes on without it; the result "
+            "then differs in its last digits."
+        )
+    return Choice("xla", "XLA", reason if _on_cpu() else "")
+
+
+@contextlib.contextmanager
+def form(name: str) -> Iterator[None]:
+    """Trace a block with "xla" or "onednn"."""
+    token = _form.set(name)
+    try:
+        yield
+    finally:
+        _form.reset(token)
+
+
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
+
+
+def conv(
+    images: Float[Array, "batch height width channels_in"],
+    kernel: Float[Array, "kernel_height kernel_width channels_in channels_out"],
+    bias: Float[Array, " channels_out"] | None,
+    *,
+    padding: str,
+    relu: bool,
+) -> Float[Array, "batch height_out width_out channels_out"]:
+    """Convolve with stride 1, add the bias if there is one, take the ReLU if asked.
+
+    XLA's form on a CPU convolves one grey channel as patches times a matrix, with which
+    LeNet-5 trains a tenth faster; likewise images smaller than the kernel, for which
+    XLA falls back to a naive loop: VGG's 2x2x512 by 3x3, batch 32, forward in 3.6 ms
+    instead of 455, gradient by its input in 4.4 instead of 429.
+
+    Args:
+        images: NHWC.
+        kernel: HWIO, of the same type.
+        bias: one for each output channel, or None.
+        padding: "SAME" or "VALID".
+        relu: whether negative results become 0.
+    """
+    if _form.get() == "onednn":
+        assert onednn_jax is not None
+        return onednn_jax.conv(images, kernel, bias, padding=padding, relu=relu)
+    small = min(images.shape[1:3]) < max(kernel.shape[:2])
+    if _on_cpu() and (images.shape[-1] == 1 or small):
+        out = _conv_by_patches(images, kernel, padding)
+    else:
+        axes = ("NHWC", "HWIO", "NHWC")
+        out = lax.conv_general_dilated(
+            images, kernel, (1, 1), padding, dimension_numbers=axes
+        )
+    if bias is not None:
+        out = out + bias[None, None, None]
+    return jax.nn.relu(out) if relu else out
+
+
+def _conv_by_patches(
+    images: Float[Array, "batch height width channels_in"],
+    kernel: Float[Array, "kernel_height kernel_width channels_in channels_out"],
+    padding: str,
+) -> Float[Array, "batch height_out width_out channels_out"]:
+    """Convolve with stride 1 as one product of matrices.
+
+    The patches are shifted slices: `lax.conv_general_dilated_patches` is itself a
+    convolution, and a slow one.
+    """
+    rows, columns, channels_in, channels_out = kernel.shape
+    pads = lax.padtype_to_pads(images.shape[1:3], (rows, columns), (1, 1), padding)
+    padded = jnp.pad(images, ((0, 0), *pads, (0, 0)))
+    height, width = padded.shape[1] - rows + 1, padded.shape[2] - columns + 1
+    patches = jnp.concatenate(
+        [
+            padded[:, row : row + height, column : column + width]
+            for row in range(rows)
+            for column in range(columns)
+        ],
+        axis=-1,
+    )
+    matrix = kernel.reshape(rows * columns * channels_in, channels_out)
+    return patches @ matrix
+
+
+def max_pool(
+    x: Float[Array, "batch height width channels"], size: int
+) -> Float[Array, "batch height_out width_out channels"]:
+    """Take the largest of windows of `size` x `size` that do not overlap.
+
+    Rows and columns beyond the last whole window are left out.
+
+    XLA's form on a CPU makes the windows axes, over which pairs are compared: with the
+    gradient of `reduce_window` the CNNs' steps take 18 to 41 % longer. Equal largest
+    values share the gradient, where `reduce_window` gives it to the first; behind a
+    ReLU, whose own gradient is 0 where windows are all 0, that comes to the same.
+
+    (Not `x.max(axis=(2, 4))`: its gradient goes where `x` equals the maximum, and under
+    jit nothing does if XLA computes `x` again with another rounding, as it did for 7x7
+    behind a BatchNorm: half of the gradient was lost.)
+    """
+    if _form.get() == "onednn":
+        assert onednn_jax is not None
+        return onednn_jax.max_pool(x, size)
+    if not _on_cpu():
+        window = (1, size, size, 1)
+        return lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
+    batch, height, width, channels = x.shape
+    rows, columns = height // size, width // size
+    x = x[:, : rows * size, : columns * size]
+    x = x.reshape(batch, rows, size, columns, size, channels)
+    x = functools.reduce(jnp.maximum, [x[:, :, row] for row in range(size)])
+    return functools.reduce(jnp.maximum, [x[:, :, :, i] for i in range(size)])
+
+
+def sum_places(
+    x: Float[Array, "batch *places channels"],
+) -> Float[Array, " channels"]:
+    """Sum over all axes but the last.
+
+    On a CPU as products with ones, image by image: XLA's own sum uses one core and
+    takes 2.0 ms for 86x28x28x32, these 0.2, and are more accurate.
+    """
+    if not _on_cpu():
+        return x.sum(axis=range(x.ndim - 1))
+    batch, channels = x.shape[0], x.shape[-1]
+    x = x.reshape(batch, -1, channels)
+    of_images = jnp.ones((batch, 1, x.shape[1]), x.dtype) @ x
+    return (jnp.ones((1, batch), x.dtype) @ of_images[:, 0])[0]
+
+
+@jax.custom_vjp
+def spread(
+    values: Float[Array, " channels"], x: Float[Array, "*places channels"]
+) -> Float[Array, "*places channels"]:
+    """Repeat a value for each channel at all places of `x`.
+
+    As broadcasting does; but the gradient is summed by `sum_places`.
+    """
+    return jnp.broadcast_to(values[(None,) * (x.ndim - 1)], x.shape)
+
+
+spread.defvjp(
+    lambda values, x: (spread(values, x), x),
+    lambda x, gradient: (sum_places(gradient), jnp.zeros_like(x)),
+)
