@@ -41,15 +41,6 @@ _STEPS = flags.DEFINE_integer(
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Where to write what was measured.")
 
-# Some seconds each on two cores.
-_STEPS_OF = {
-    "lenet5": 300,
-    "double_cnn": 20,
-    "triple_cnn": 20,
-    "vgg16": 6,
-    "vgg16_head": 20,
-}
-
 
 class Worker:
     """A framework in a process of its own: see benchmarks/worker.py."""
@@ -139,7 +130,7 @@ def main(arguments: list[str]) -> None:
     console, results = Console(), []
     for network in _NETWORKS.value:
         for augmented in _AUGMENTED.value:
-            steps = _STEPS.value or _STEPS_OF[network]
+            steps = _STEPS.value or work.STEPS[network]
             what = work.Work(network, augmented == "True", steps)
             results.append(measure(_FRAMEWORKS.value, what, _ROUNDS.value))
             console.print(table(results[-1:]))

@@ -27,6 +27,14 @@ RECIPES = {
     "vgg16_head": Recipe("adam", 1e-4, 64),
 }
 NETWORKS = tuple(RECIPES)
+# Of an epoch: some seconds each on two cores.
+STEPS = {
+    "lenet5": 300,
+    "double_cnn": 20,
+    "triple_cnn": 20,
+    "vgg16": 6,
+    "vgg16_head": 20,
+}
 # Of VGG16's head: an epoch is charged this part of what is done once for all of them.
 HEAD_EPOCHS = 50
 

@@ -8,6 +8,7 @@ import pytest
 from configs import base
 from mnist_jax import checkpoint, console, data, experiment
 from mnist_jax.errors import UserError
+from mnist_jax.models import operations
 from mnist_jax.run_folder import RunFolder
 from mnist_jax.training.loop import NonFiniteLossError
 from tests.runs import Killed, kill_at, metrics_without_times, outcome
@@ -212,7 +213,8 @@ def test_seeds_differ_and_repeat(small_config, tmp_path, uninterrupted):
 
 @pytest.mark.usefixtures("without_pictures")
 @pytest.mark.parametrize(
-    ("field", "value"), [("eval_batch_size", 7), ("steps_per_call", 3)]
+    ("field", "value"),
+    [("eval_batch_size", 7), ("steps_per_call", 3), ("convolutions", "xla")],
 )
 def test_what_is_only_for_speed_changes_no_result(
     small_config, tmp_path, uninterrupted, field, value
@@ -261,6 +263,7 @@ def test_lost_checkpoints_are_no_reason_to_start_again(
         (("test_weights",), "worst", 'must be "last" or "best"'),
         (("eval_batch_size",), 0, "must be at least 1"),
         (("steps_per_call",), -1, "must be at least 1"),
+        (("convolutions",), "mkl", "convolutions=mkl: unknown .*auto, xla, onednn"),
         (("phases",), (), "nothing to train"),
         (("phases", 0, "epochs"), 0, r"phases\[0\].epochs=0: must be at least 1"),
         (
@@ -284,3 +287,44 @@ def test_a_bad_config_is_refused_before_anything_is_written(
     with pytest.raises(UserError, match=message):
         experiment.run(small_config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def broken_off(small_config, tmp_path, monkeypatch):
+    """The folder of a run that was killed in its second epoch."""
+    with monkeypatch.context() as patch:
+        kill_at(patch, RunFolder, "append_metrics", 2)
+        with pytest.raises(Killed):
+            experiment.run(small_config, tmp_path)
+    return tmp_path
+
+
+def change_environment(folder, **fields):
+    path = RunFolder(folder).environment
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_convolutions_are_not_changed_within_a_run_unless_one_says_so(
+    small_config, broken_off, monkeypatch, caplog
+):
+    change_environment(broken_off, convolutions="oneDNN 1.2.3")
+    monkeypatch.setattr(operations, "onednn_jax", None)
+    with pytest.raises(UserError, match=r"began with .*oneDNN 1\.2\.3.*not installed"):
+        experiment.run(small_config, broken_off)
+    small_config.convolutions = "xla"
+    with caplog.at_level("WARNING", "mnist_jax"):
+        experiment.run(small_config, broken_off)
+    assert "began with another convolutions" in caplog.text
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_run_of_a_version_that_drew_otherwise_is_not_gone_on_with(
+    small_config, broken_off
+):
+    path = RunFolder(broken_off).environment
+    fields = json.loads(path.read_text())
+    del fields["convolutions"]
+    path.write_text(json.dumps(fields))
+    with pytest.raises(UserError, match="older version .*other random numbers"):
+        experiment.run(small_config, broken_off)

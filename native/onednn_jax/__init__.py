@@ -6,9 +6,9 @@
     y = onednn_jax.conv(images, kernel, bias, padding="SAME", relu=True)
     y = onednn_jax.max_pool(y, 2)
 
-Both are differentiable in reverse mode and work under `jit`, `scan`, `vmap`, `pmap` and
-in several processes. Under `jit` over several devices XLA cannot divide them: each device
-then computes the whole batch; use `pmap` or `shard_map`.
+Both are differentiable in reverse mode and work under `jit`, `scan`, `vmap`, `pmap`
+and in several processes. Under `jit` over several devices XLA cannot divide them: each
+device then computes the whole batch; use `pmap` or `shard_map`.
 
 oneDNN: https://github.com/uxlfoundation/oneDNN
 """
@@ -252,8 +252,12 @@ def conv(
     if bias.shape != kernel.shape[3:]:
         raise ValueError(f"bias must be {kernel.shape[3:]}, got {bias.shape}")
     if isinstance(padding, str):
+        if padding.upper() not in ("SAME", "SAME_LOWER", "VALID"):
+            raise ValueError(
+                f"padding must be SAME, SAME_LOWER or VALID, got {padding}"
+            )
         padding = lax.padtype_to_pads(
-            images.shape[1:3], kernel.shape[:2], (1, 1), padding
+            images.shape[1:3], kernel.shape[:2], (1, 1), padding.upper()
         )
     pads = tuple(int(pad) for pair in padding for pad in pair)
     if len(pads) != 4 or min(pads) < 0:
@@ -303,7 +307,7 @@ def _conv_forward(
     pads: tuple[int, ...],
     relu: bool,
 ) -> tuple[jax.Array, tuple[Any, ...]]:
-    out = _conv(images, kernel, bias, pads, relu)
+    out: Any = _conv(images, kernel, bias, pads, relu)
     return out, (images, kernel, bias, out if relu else None)
 
 

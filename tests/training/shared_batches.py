@@ -6,6 +6,7 @@ To be run with four devices, which a process of the tests does not have: see
 test_parallel.py.
 """
 
+import dataclasses
 import pickle
 import sys
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 
 from configs import base, quickstart
 from mnist_jax import augment, data
+from mnist_jax.models import operations
 from mnist_jax.training import loop, parallel
 from mnist_jax.training.step import Batch, make_train_steps
 from tests.training_parts import (
@@ -32,7 +34,7 @@ from tests.training_parts import (
 CASES = [("jit", 1), ("jit", 2), ("jit", 4), ("pmap", 1), ("pmap", 2), ("pmap", 4)]
 
 
-def train(devices, *, steps_per_call=1):
+def train(devices, *, steps_per_call=1, model=TINY):
     """Train two epochs with all that draws at random, batches that four can share.
 
     Returns:
@@ -45,7 +47,7 @@ def train(devices, *, steps_per_call=1):
     augmentation.update(rotation=10.0, shift=0.1, erasing=0.5)
     phase = make_phase(**EVERYTHING)
     trainer = loop.Trainer(
-        apply_fn=TINY.apply,
+        apply_fn=model.apply,
         phase=phase,
         data=as_batch(train_split),
         val=as_batch(val_split),
@@ -88,6 +90,11 @@ def main(path):
     results["jit", 2, "scan"] = train(
         parallel.Devices(tuple(jax.devices()[:2])), steps_per_call=5
     )
+    if operations.choose("auto", dtype="float32").form == "onednn":
+        model = dataclasses.replace(TINY, convolutions="onednn")
+        for way, count in (("jit", 1), ("pmap", 4)):
+            devices = parallel.Devices(tuple(jax.devices()[:count]), way)
+            results["onednn", count] = train(devices, model=model)
     results["flops"] = {
         count: flops(parallel.Devices(tuple(jax.devices()[:count])))
         for count in (1, 2, 4)

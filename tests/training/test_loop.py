@@ -79,6 +79,25 @@ def test_prediction_covers_every_image_whatever_the_batch(judged, batch_size):
     np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
+# -- the length of a call
+
+
+@pytest.mark.parametrize(
+    ("backend", "convolutions", "steps", "expected"),
+    [
+        ("gpu", "xla", 627, 627),
+        ("cpu", "xla", 627, 1),
+        ("cpu", "onednn", 627, 33),  # a divisor: one program for all calls
+        ("cpu", "onednn", 421, 20),  # a prime
+        ("cpu", "onednn", 8, 20),  # more than there are: Trainer takes what there is
+    ],
+)
+def test_calls_are_as_long_as_the_backend_can_bear(
+    backend, convolutions, steps, expected
+):
+    assert loop.default_steps_per_call(backend, convolutions, steps) == expected
+
+
 # -- validation
 
 

@@ -51,6 +51,16 @@ def test_many_devices_train_as_one_does(results, way, count):
         assert one == pytest.approx(other, abs=2e-5)
 
 
+def test_many_devices_train_as_one_does_with_onednn(results):
+    if ("onednn", 1) not in results:
+        pytest.skip("oneDNN cannot be used here")
+    expected, _ = results["jit", 1]
+    one, _ = results["onednn", 1]
+    many, _ = results["onednn", 4]
+    assert_close(many, one, 1e-5)
+    assert_close(one, expected, 1e-5)
+
+
 def test_with_many_devices_too_the_length_of_a_call_changes_nothing(results):
     current, told = results["jit", 2, "scan"]
     expected, said = results["jit", 2]

@@ -1,0 +1,105 @@
+"""What conv and max_pool must equal: the same operations, written for XLA."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onednn_jax
+from jax import lax
+
+# Sums in another order, as a share of the largest; and two roundings of a bfloat16, of
+# the result and of the gradient that comes in.
+TOLERANCES = {"float32": 2e-5, "bfloat16": 2**-7}
+
+
+def plain_conv(
+    images: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array | None = None,
+    padding: Any = "SAME",
+    relu: bool = False,
+) -> jax.Array:
+    axes = ("NHWC", "HWIO", "NHWC")
+    y = lax.conv_general_dilated(
+        images, kernel, (1, 1), padding, dimension_numbers=axes
+    )
+    y = y if bias is None else y + bias.reshape(1, 1, 1, -1)
+    return jax.nn.relu(y) if relu else y
+
+
+def plain_pool(images: jax.Array, size: int) -> jax.Array:
+    window = (1, size, size, 1)
+    return lax.reduce_window(images, -jnp.inf, lax.max, window, window, "VALID")
+
+
+def draw(
+    seed: int, *shape: int, dtype: Any = "float32", put: dict[Any, float] | None = None
+) -> jax.Array:
+    """Draw from a normal distribution, and put some other numbers in places."""
+    numbers = np.random.default_rng(seed).standard_normal(shape)
+    for place, number in (put or {}).items():
+        numbers[place] = number
+    return jnp.asarray(numbers.astype(jnp.dtype(dtype)))
+
+
+def floats(array: jax.Array) -> np.ndarray:
+    """Return float32 for NumPy, whose tests do not know that a bfloat16 may be NaN."""
+    return np.asarray(array).astype(np.float32)
+
+
+def assert_close(ours: Any, theirs: Any, tolerance: float) -> None:
+    """Compare pytrees, each array by a share of its largest number."""
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        assert a.shape == b.shape
+        if a.size:
+            a, b = floats(a), floats(b)
+            np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
+
+
+def assert_same(ours: Any, theirs: Any) -> None:
+    """Compare pytrees bit for bit."""
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def check_conv(
+    images: tuple[int, ...],
+    kernel: tuple[int, ...],
+    padding: Any = "SAME",
+    dtype: str = "float32",
+    bias: bool = True,
+    relu: bool = True,
+) -> None:
+    """Compare the value and the three gradients with XLA's in float32."""
+    arrays = [draw(0, *images, dtype=dtype), draw(1, *kernel, dtype=dtype)]
+    if bias:
+        arrays.append(draw(2, kernel[3]))
+
+    def ours(*arrays: jax.Array) -> jax.Array:
+        return onednn_jax.conv(*arrays, padding=padding, relu=relu)
+
+    @jax.jit
+    def run(arrays: list[jax.Array], gradient: jax.Array) -> Any:
+        out, backward = jax.vjp(ours, *arrays)
+        singles = [x.astype(jnp.float32) for x in arrays]
+
+        def theirs(*arrays: jax.Array) -> jax.Array:
+            return plain_conv(*arrays, padding=padding)
+
+        expected, plain_backward = jax.vjp(theirs, *singles)
+        arriving = gradient.astype(jnp.float32)
+        if relu:
+            expected = jax.nn.relu(expected)
+            # From where ours is positive: XLA's may be rounded to the other side of 0.
+            arriving = jnp.where(out > 0, arriving, 0)
+        return (out, backward(gradient)), (expected, plain_backward(arriving))
+
+    shape = jax.eval_shape(ours, *arrays).shape
+    got, expected = run(arrays, draw(3, *shape, dtype=dtype))
+    assert [x.dtype for x in jax.tree.leaves(got)] == [
+        dtype,
+        *(x.dtype for x in arrays),
+    ]
+    assert_close(got, expected, TOLERANCES[dtype])

@@ -1,0 +1,210 @@
+"""conv equals XLA's convolution, bias and ReLU, in values and in gradients."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onednn_jax
+import pytest
+from laws import check_conv, draw, floats, plain_conv
+
+# Of the networks: batch, height and width, channels in and out, kernel, padding.
+NETWORKS = [
+    (86, 28, 1, 32, 5, "SAME"),
+    (4, 28, 32, 32, 5, "SAME"),
+    (8, 14, 32, 64, 3, "SAME"),
+    (8, 14, 64, 64, 3, "SAME"),
+    (6, 28, 1, 32, 3, "SAME"),
+    (4, 28, 32, 32, 3, "SAME"),
+    (16, 7, 64, 128, 3, "SAME"),
+    (16, 7, 128, 128, 3, "SAME"),
+    (6, 32, 1, 6, 5, "VALID"),
+    (86, 14, 6, 16, 5, "VALID"),
+    (4, 32, 3, 64, 3, "SAME"),
+    (2, 4, 512, 512, 3, "SAME"),
+    (16, 2, 512, 512, 3, "SAME"),
+]
+# Images, kernel, padding.
+ODD = [
+    ((3, 9, 7, 5), (2, 2, 5, 7), "SAME"),
+    ((3, 9, 7, 5), (4, 2, 5, 16), "SAME"),
+    ((3, 9, 7, 5), (4, 2, 5, 16), "SAME_LOWER"),
+    ((2, 6, 6, 3), (3, 3, 3, 4), ((0, 2), (1, 0))),
+    ((2, 6, 6, 16), (3, 3, 16, 16), ((5, 0), (0, 7))),  # wider than the kernel
+    ((5, 8, 8, 16), (1, 1, 16, 32), "SAME"),
+    ((2, 5, 5, 3), (1, 1, 3, 1), ((1, 1), (2, 0))),
+    ((1, 28, 28, 32), (5, 5, 32, 32), "SAME"),  # fewer images than threads
+    ((7, 16, 16, 16), (3, 3, 16, 16), "SAME"),  # shares of different sizes
+    ((2, 5, 5, 3), (5, 5, 3, 4), "VALID"),  # one number of each image
+    ((2, 3, 4, 2), (7, 5, 2, 3), "SAME"),  # a kernel larger than the image
+    ((2, 1, 30, 4), (1, 9, 4, 4), "SAME"),
+]
+
+
+@pytest.mark.parametrize("batch, size, channels, out, kernel, padding", NETWORKS)
+def test_networks(
+    batch: int,
+    size: int,
+    channels: int,
+    out: int,
+    kernel: int,
+    padding: str,
+    dtype: str,
+) -> None:
+    images, weights = (batch, size, size, channels), (kernel, kernel, channels, out)
+    check_conv(images, weights, padding, dtype)
+
+
+@pytest.mark.parametrize("images, kernel, padding", ODD)
+def test_odd_shapes(
+    images: tuple[int, ...], kernel: tuple[int, ...], padding: Any, dtype: str
+) -> None:
+    check_conv(images, kernel, padding, dtype)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("relu", [False, True])
+def test_bias_and_relu_are_optional(bias: bool, relu: bool, dtype: str) -> None:
+    check_conv((3, 6, 6, 4), (3, 3, 4, 8), "SAME", dtype, bias, relu)
+
+
+def test_empty_batch(dtype: str) -> None:
+    """Nothing comes out, and nothing comes back but zeros for kernel and bias."""
+    images, kernel = jnp.zeros((0, 8, 8, 3), dtype), jnp.ones((3, 3, 3, 4), dtype)
+
+    @jax.jit
+    def run(*arrays: jax.Array) -> Any:
+        out, backward = jax.vjp(lambda x, k, b: onednn_jax.conv(x, k, b), *arrays)
+        return out, backward(out)
+
+    out, gradients = run(images, kernel, jnp.ones(4))
+    assert out.shape == (0, 8, 8, 4) and gradients[0].shape == images.shape
+    assert not gradients[1].any() and not gradients[2].any()
+    assert gradients[1].shape == kernel.shape and gradients[2].shape == (4,)
+
+
+OURS = jax.jit(onednn_jax.conv, static_argnames=("padding", "relu"))
+THEIRS = jax.jit(plain_conv, static_argnames=("padding", "relu"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", ["images", "kernel", "bias"])
+def test_no_nan_is_lost(place: str, value: float, dtype: str) -> None:
+    """oneDNN's own ReLU makes 0 of a NaN, and a training that diverged looks well."""
+    put: dict[str, dict[Any, float]] = {
+        "images": {(1, 3, 3, 2): value},
+        "kernel": {(1, 1, 2, 5): value},
+        "bias": {5: value},
+    }
+    put = {name: put[name] if name == place else {} for name in put}
+    images = draw(0, 2, 6, 6, 16, dtype=dtype, put=put["images"])
+    kernel = draw(1, 3, 3, 16, 32, dtype=dtype, put=put["kernel"])
+    bias = draw(2, 32, put=put["bias"])
+    singles = [jnp.asarray(floats(x)) for x in (images, kernel, bias)]
+    for relu in (False, True):
+        ours = floats(OURS(images, kernel, bias, relu=relu))
+        theirs = floats(THEIRS(*singles, relu=relu))
+        for kind in (np.isnan, np.isposinf, np.isneginf):
+            assert (kind(ours) == kind(theirs)).all()
+        assert not np.isfinite(ours).all() or (relu and value < 0)
+
+
+def test_nan_comes_back(dtype: str) -> None:
+    """A NaN in the gradient of the result is in all that it enters."""
+    images, kernel = draw(0, 2, 6, 6, 3, dtype=dtype), draw(1, 3, 3, 3, 4, dtype=dtype)
+    gradient = draw(2, 2, 6, 6, 4, dtype=dtype, put={(1, 2, 2, 0): np.nan})
+    _, backward = jax.vjp(onednn_jax.conv, images, kernel, jnp.zeros(4))
+    by_images, by_kernel, by_bias = map(floats, backward(gradient))
+    assert np.isnan(by_images[1, 1:4, 1:4]).all() and not np.isnan(by_images[0]).any()
+    for array in (by_kernel, by_bias):
+        assert np.isnan(array[..., 0]).all() and not np.isnan(array[..., 1:]).any()
+
+
+def test_one_bad_image_leaves_the_others() -> None:
+    kernel = draw(1, 3, 3, 3, 4)
+    ours = floats(OURS(draw(0, 4, 6, 6, 3, put={2: np.nan}), kernel, relu=True))
+    theirs = floats(THEIRS(draw(0, 4, 6, 6, 3), kernel, relu=True))
+    assert np.isnan(ours[2]).all()
+    np.testing.assert_allclose(ours[[0, 1, 3]], theirs[[0, 1, 3]], atol=1e-4)
+
+
+F32, BF16, F16 = jnp.float32, jnp.bfloat16, jnp.float16
+
+
+@pytest.mark.parametrize(
+    "error, images, kernel, bias, padding, said",
+    [
+        (TypeError, ((2, 6, 6, 3), F16), ((3, 3, 3, 4), F16), None, "SAME", "float16"),
+        (
+            TypeError,
+            ((2, 6, 6, 3), F32),
+            ((3, 3, 3, 4), BF16),
+            None,
+            "SAME",
+            "bfloat16",
+        ),
+        (
+            TypeError,
+            ((2, 6, 6, 3), jnp.int32),
+            ((3, 3, 3, 4), F32),
+            None,
+            "SAME",
+            "int32",
+        ),
+        (
+            TypeError,
+            ((2, 6, 6, 3), F32),
+            ((3, 3, 3, 4), F32),
+            ((4,), jnp.int32),
+            "SAME",
+            "int32",
+        ),
+        (ValueError, ((6, 6, 3), F32), ((3, 3, 3, 4), F32), None, "SAME", "(6, 6, 3)"),
+        (ValueError, ((2, 6, 6, 3), F32), ((3, 3, 4), F32), None, "SAME", "(3, 3, 4)"),
+        (ValueError, ((2, 6, 6, 3), F32), ((3, 3, 2, 4), F32), None, "SAME", "3, 2, 4"),
+        (
+            ValueError,
+            ((2, 6, 6, 3), F32),
+            ((3, 3, 3, 4), F32),
+            ((5,), F32),
+            "SAME",
+            "(5,)",
+        ),
+        (
+            ValueError,
+            ((2, 6, 4, 3), F32),
+            ((3, 5, 3, 4), F32),
+            None,
+            "VALID",
+            "(3, 5, ",
+        ),
+        (ValueError, ((2, 6, 6, 3), F32), ((3, 3, 3, 4), F32), None, "FULL", "FULL"),
+        (
+            ValueError,
+            ((2, 6, 6, 3), F32),
+            ((3, 3, 3, 4), F32),
+            None,
+            ((1, -1), (1, 1)),
+            "-1",
+        ),
+        (
+            ValueError,
+            ((2, 6, 6, 3), F32),
+            ((3, 3, 3, 4), F32),
+            None,
+            ((1, 1),),
+            "(1, 1)",
+        ),
+        (ValueError, ((2, 6, 6, 0), F32), ((3, 3, 0, 4), F32), None, "SAME", "6, 0)"),
+        (ValueError, ((2, 6, 6, 3), F32), ((3, 3, 3, 0), F32), None, "SAME", "3, 0)"),
+        (ValueError, ((2, 0, 6, 3), F32), ((3, 3, 3, 4), F32), None, "SAME", "2, 0,"),
+    ],
+)
+def test_wrong_arguments(
+    error: type[Exception], images: Any, kernel: Any, bias: Any, padding: Any, said: str
+) -> None:
+    arrays = [jnp.zeros(*x) for x in (images, kernel, bias) if x is not None]
+    with pytest.raises(error) as raised:
+        onednn_jax.conv(*arrays, padding=padding)
+    assert said in str(raised.value)

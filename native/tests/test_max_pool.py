@@ -1,0 +1,104 @@
+"""max_pool equals XLA's reduce_window, in values and in gradients."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onednn_jax
+import pytest
+from laws import assert_same, draw, floats, plain_pool
+
+POOL = jax.jit(onednn_jax.max_pool, static_argnums=1)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize(
+    "shape", [(9, 28, 28, 32), (7, 14, 14, 64), (3, 7, 5, 3), (1, 3, 3, 1)]
+)
+def test_equals_reduce_window(shape: tuple[int, ...], size: int, dtype: str) -> None:
+    """Bit for bit: nothing is computed, only chosen."""
+
+    @jax.jit
+    def run(images: jax.Array, gradient: jax.Array) -> Any:
+        ours, back = jax.vjp(lambda x: onednn_jax.max_pool(x, size), images)
+        theirs, plain_back = jax.vjp(lambda x: plain_pool(x, size), images)
+        return ours, theirs, back(gradient)[0], plain_back(gradient)[0]
+
+    count, height, width, channels = shape
+    gradient = draw(1, count, height // size, width // size, channels, dtype=dtype)
+    ours, theirs, back, plain_back = run(draw(0, *shape, dtype=dtype), gradient)
+    assert_same(ours, theirs)
+    np.testing.assert_array_equal(floats(back), floats(plain_back))
+
+
+def test_largest_window(dtype: str) -> None:
+    images = draw(0, 2, 15, 15, 3, dtype=dtype)
+    ours, back = jax.vjp(lambda x: POOL(x, 15), images)
+    expected = floats(images).max((1, 2), keepdims=True)
+    np.testing.assert_array_equal(floats(ours), expected)
+    assert ((floats(back(ours)[0]) != 0) == (floats(images) == expected)).all()
+
+
+def test_all_are_negative(dtype: str) -> None:
+    numbers = -1 - np.abs(floats(draw(0, 2, 5, 5, 3)))
+    images = jnp.asarray(numbers.astype(jnp.dtype(dtype)))
+    ours = floats(POOL(images, 2))
+    np.testing.assert_array_equal(ours, floats(plain_pool(images, 2)))
+    assert (ours < 0).all()
+
+
+def test_first_of_equal_numbers_gets_the_gradient(dtype: str) -> None:
+    numbers = np.random.default_rng(0).integers(0, 2, (4, 6, 6, 16))
+    out, back = jax.vjp(lambda x: POOL(x, 2), jnp.asarray(numbers.astype(dtype)))
+    (gradient,) = back(out * 0 + 1)
+    windows = numbers.reshape(4, 3, 2, 3, 2, 16).transpose(0, 1, 3, 5, 2, 4)
+    first = np.eye(4)[windows.reshape(4, 3, 3, 16, 4).argmax(-1)]
+    expected = first.reshape(4, 3, 3, 16, 2, 2).transpose(0, 1, 4, 2, 5, 3)
+    np.testing.assert_array_equal(floats(gradient), expected.reshape(4, 6, 6, 16))
+
+
+@pytest.mark.parametrize("channels", [1, 6, 32])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_no_nan_is_lost(value: float, channels: int, dtype: str) -> None:
+    """oneDNN's own max pool passes over a NaN, and makes -3e38 of nothing but NaN."""
+    places: list[Any] = [(0, y, x, 0) for y in range(2) for x in range(2)]
+    for place in (*places, ...):  # one, or all
+        images = draw(0, 1, 2, 2, channels, dtype=dtype, put={place: value})
+        expected = floats(images).max((1, 2), keepdims=True)
+        np.testing.assert_array_equal(floats(POOL(images, 2)), expected)
+
+
+def test_nan_gets_the_gradient(dtype: str) -> None:
+    images = draw(0, 1, 2, 2, 1, dtype=dtype, put={(0, 1, 0, 0): np.nan})
+    out, back = jax.vjp(lambda x: POOL(x, 2), images)
+    assert jnp.isnan(out).all()
+    gradient = back(draw(1, 1, 1, 1, 1, dtype=dtype, put={...: 1}))[0]
+    assert gradient.ravel().tolist() == [0, 0, 1, 0]
+
+
+def test_empty_batch(dtype: str) -> None:
+    images = jnp.zeros((0, 6, 6, 3), dtype)
+    out, back = jax.vjp(jax.jit(lambda x: onednn_jax.max_pool(x, 2)), images)
+    assert out.shape == (0, 3, 3, 3) and back(out)[0].shape == images.shape
+
+
+@pytest.mark.parametrize(
+    "error, shape, dtype, size, said",
+    [
+        (TypeError, (2, 6, 6, 3), "float16", 2, "float16"),
+        (TypeError, (2, 6, 6, 3), "int32", 2, "int32"),
+        (ValueError, (6, 6, 3), "float32", 2, "(6, 6, 3)"),
+        (ValueError, (2, 6, 5, 3), "float32", 6, "6 x 6"),
+        (ValueError, (2, 6, 6, 3), "float32", 0, "0 x 0"),
+        (ValueError, (2, 6, 6, 3), "float32", -1, "-1 x -1"),
+        (ValueError, (2, 20, 20, 3), "float32", 16, "16 x 16"),
+        (ValueError, (2, 6, 6, 0), "float32", 2, "6, 0)"),
+    ],
+)
+def test_wrong_arguments(
+    error: type[Exception], shape: tuple[int, ...], dtype: str, size: int, said: str
+) -> None:
+    with pytest.raises(error) as raised:
+        onednn_jax.max_pool(jnp.zeros(shape, dtype), size)
+    assert said in str(raised.value)

@@ -1,0 +1,220 @@
+"""JAX's transformations, and threads, give what plain calls give."""
+
+import threading
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import onednn_jax
+import pytest
+from laws import assert_close, assert_same, draw, plain_conv, plain_pool
+
+IMAGES, KERNEL, BIAS = draw(0, 13, 12, 12, 8), draw(1, 3, 3, 8, 16), draw(2, 16)
+
+
+def network(images: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """Return a number that depends on all operations."""
+    y = onednn_jax.conv(images, kernel, bias, relu=True)
+    return (onednn_jax.max_pool(y, 2) ** 2).mean()
+
+
+def plain_network(images: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    y = plain_conv(images, kernel, bias, relu=True)
+    return (plain_pool(y, 2) ** 2).mean()
+
+
+GRADIENT = jax.value_and_grad(network, argnums=(0, 1, 2))
+
+
+def test_the_same_call_gives_the_same_bits() -> None:
+    run = jax.jit(GRADIENT)
+    first = run(IMAGES, KERNEL, BIAS)
+    for _ in range(10):
+        assert_same(run(IMAGES, KERNEL, BIAS), first)
+    expected = jax.jit(jax.value_and_grad(plain_network, (0, 1, 2)))(
+        IMAGES, KERNEL, BIAS
+    )
+    assert_close(first, expected, 2e-5)
+
+
+def test_jit_changes_no_bit() -> None:
+    def run(images: jax.Array, kernel: jax.Array, bias: jax.Array) -> Any:
+        def ours(*arrays: jax.Array) -> jax.Array:
+            return onednn_jax.max_pool(onednn_jax.conv(*arrays, relu=True), 2)
+
+        out, backward = jax.vjp(ours, images, kernel, bias)
+        return out, backward(out)
+
+    assert_same(jax.jit(run)(IMAGES, KERNEL, BIAS), run(IMAGES, KERNEL, BIAS))
+
+
+def test_scan_equals_single_steps() -> None:
+    def step(kernel: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        loss, gradient = jax.value_and_grad(network, argnums=1)(images, kernel, BIAS)
+        return kernel - 0.5 * gradient, loss
+
+    batches = draw(3, 20, 6, 12, 12, 8)
+    whole = jax.jit(lambda kernel: jax.lax.scan(step, kernel, batches))(KERNEL)
+    kernel, losses, one = KERNEL, [], jax.jit(step)
+    for images in batches:
+        kernel, loss = one(kernel, images)
+        losses.append(loss)
+    assert_same(whole, (kernel, jnp.stack(losses)))
+    assert (kernel != KERNEL).any()
+
+
+@pytest.mark.parametrize("axes", [(0, None, None), (None, 0, None), (0, 0, 0)])
+def test_vmap_equals_a_loop(axes: tuple[int | None, ...]) -> None:
+    """Values and gradients."""
+    arrays = [
+        jnp.stack([x, 2 * x, -x]) if axis == 0 else x
+        for x, axis in zip((IMAGES, KERNEL, BIAS), axes, strict=True)
+    ]
+    mapped = jax.jit(jax.vmap(GRADIENT, axes))(*arrays)
+    single = jax.jit(GRADIENT)
+    for i in range(3):
+        one = [
+            x if axis is None else x[i] for x, axis in zip(arrays, axes, strict=True)
+        ]
+        assert_close(jax.tree.map(lambda x, i=i: x[i], mapped), single(*one), 1e-6)
+
+
+def test_gradient_of_vmap() -> None:
+    images = jnp.stack([IMAGES, -IMAGES])
+
+    def total(kernel: jax.Array) -> jax.Array:
+        return jax.vmap(network, (0, None, None))(images, kernel, BIAS).sum()
+
+    single = jax.grad(network, argnums=1)
+    expected = single(IMAGES, KERNEL, BIAS) + single(-IMAGES, KERNEL, BIAS)
+    assert_close(jax.grad(total)(KERNEL), expected, 1e-5)
+
+
+def test_checkpoint_changes_no_bit() -> None:
+    again = jax.jit(jax.value_and_grad(jax.checkpoint(network), argnums=(0, 1, 2)))
+    assert_same(again(IMAGES, KERNEL, BIAS), jax.jit(GRADIENT)(IMAGES, KERNEL, BIAS))
+
+
+@pytest.mark.parametrize(
+    "argument, there, gone",
+    [
+        (0, "conv_backward_images", "conv_backward_kernel"),
+        (1, "conv_backward_kernel", "conv_backward_images"),
+        (2, "conv_backward_kernel", "conv_backward_images"),
+    ],
+)
+def test_a_gradient_that_nobody_needs_is_not_computed(
+    argument: int, there: str, gone: str
+) -> None:
+    compiled = (
+        jax.jit(jax.grad(network, argument)).lower(IMAGES, KERNEL, BIAS).compile()
+    )
+    text = compiled.as_text()
+    assert text is not None and there in text and gone not in text
+
+
+@pytest.mark.parametrize("how", ["jvp", "linearize"])
+def test_forward_mode_is_refused(how: str) -> None:
+    """By JAX, with a message of its own; this is documented."""
+    with pytest.raises(TypeError, match="forward-mode autodiff .* custom_vjp"):
+        if how == "jvp":
+            jax.jvp(onednn_jax.conv, (IMAGES, KERNEL), (IMAGES, KERNEL))
+        else:
+            _, push = jax.linearize(lambda x: onednn_jax.max_pool(x, 2), IMAGES)
+            push(IMAGES)
+
+
+def test_threads_at_once() -> None:
+    """Six threads of Python, each with another kernel, get what each gets alone."""
+    run = jax.jit(GRADIENT)
+    kernels = [KERNEL * (i + 1) for i in range(6)]
+    alone = [run(IMAGES, kernel, BIAS) for kernel in kernels]
+    errors: list[BaseException] = []
+
+    def work(i: int) -> None:
+        try:
+            for _ in range(20):
+                assert_same(run(IMAGES, kernels[i], BIAS), alone[i])
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+
+
+PROGRAM = """
+import jax, jax.numpy as jnp, numpy as np
+import onednn_jax
+
+onednn_jax.load()
+rng = np.random.default_rng(0)
+images, kernel, bias = (
+    jnp.asarray(rng.standard_normal(shape), jnp.float32)
+    for shape in ((16, 12, 12, 8), (3, 3, 8, 16), (16,))
+)
+
+def network(images, kernel, bias):
+    y = onednn_jax.conv(images, kernel, bias, relu=True)
+    return (onednn_jax.max_pool(y, 2) ** 2).sum()
+
+def plain(images, kernel, bias):
+    y = jax.lax.conv_general_dilated(
+        images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    y = jax.nn.relu(y + bias)
+    window = (1, 2, 2, 1)
+    y = jax.lax.reduce_window(y, -jnp.inf, jax.lax.max, window, window, "VALID")
+    return (y ** 2).sum()
+
+def check(ours, theirs):
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
+
+arguments = 0, 1, 2
+expected = jax.jit(jax.value_and_grad(plain, arguments))(images, kernel, bias)
+"""
+
+
+def test_pmap_over_two_devices(python: Any) -> None:
+    program = """
+assert jax.device_count() == 2
+halves = images.reshape(2, 8, *images.shape[1:])
+mapped = jax.pmap(jax.value_and_grad(network, arguments), in_axes=(0, None, None))
+loss, (x, k, b) = mapped(halves, kernel, bias)
+check((loss.sum(), (x.reshape(images.shape), k.sum(0), b.sum(0))), expected)
+
+from jax.sharding import Mesh, PartitionSpec as P
+mesh = Mesh(jax.devices(), "i")
+mapped = jax.shard_map(
+    lambda x, k, b: onednn_jax.conv(x, k, b), mesh=mesh, in_specs=(P("i"), P(), P()),
+    out_specs=P("i"), check_vma=False,
+)
+one = jax.jit(lambda x, k, b: onednn_jax.conv(x, k, b))(images, kernel, bias)
+check(jax.jit(mapped)(images, kernel, bias), one)
+print("right")
+"""
+    flags = "--xla_force_host_platform_device_count=2"
+    assert python(PROGRAM + program, XLA_FLAGS=flags) == "right"
+
+
+@pytest.mark.parametrize("threads", ["1", "64"])
+def test_any_number_of_threads(python: Any, threads: str) -> None:
+    """One thread, and far more than images or cores; the end comes while they work."""
+    program = """
+run = jax.jit(jax.value_and_grad(network, arguments))
+first = run(images, kernel, bias)
+check(first, expected)
+for _ in range(20):
+    again = run(images, kernel, bias)
+    for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(first)):
+        assert (a == b).all()
+big = jnp.ones((64, 28, 28, 32)), jnp.ones((5, 5, 32, 32)), jnp.ones(32)
+for _ in range(5):
+    jax.jit(network)(*big)
+print("right")
+"""
+    assert python(PROGRAM + program, NPROC=threads) == "right"
