@@ -19,6 +19,8 @@ from pathlib import Path
 
 from absl import app, flags
 
+from mnist_jax import memory
+
 _CONFIG = flags.DEFINE_string("config", "configs/speedrun.py", "The experiment.")
 _SEEDS = flags.DEFINE_integer("seeds", 10, "How many runs.", lower_bound=1)
 _GOAL = flags.DEFINE_float("goal", 0.99, "The test accuracy that is asked for.")
@@ -50,7 +52,7 @@ def run(seed: int, folder: Path, cache: Path) -> tuple[float, float]:
     result = subprocess.run(
         command,
         cwd=_ROOT,
-        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)},
+        env=os.environ | memory.settings() | {"JAX_COMPILATION_CACHE_DIR": str(cache)},
         check=True,
         stdout=subprocess.PIPE,
         text=True,

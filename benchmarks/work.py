@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mnist_jax import memory
+
 # The report's: degrees to either side, and shares.
 ROTATION, ZOOM, SHIFT = 10.0, 0.1, 0.1
 
@@ -38,16 +40,21 @@ STEPS = {
 # Of VGG16's head: an epoch is charged this part of what is done once for all of them.
 HEAD_EPOCHS = 50
 
-# The module of each framework, or of each way to use one.
-FRAMEWORKS = {
+_MODULES = {
     "mnist_jax": "benchmarks.ours",
-    "mnist_jax:xla": "benchmarks.ours",
-    "mnist_jax:bfloat16": "benchmarks.ours",
     "keras": "benchmarks.keras_tensorflow",
-    "keras:kept": "benchmarks.keras_tensorflow",
     "torch": "benchmarks.pytorch",
-    "torch:kept": "benchmarks.pytorch",
 }
+# With ways to use them, as throughput.py describes.
+FRAMEWORKS = (
+    "mnist_jax",
+    "mnist_jax:xla",
+    "mnist_jax:bfloat16",
+    "keras",
+    "keras:kept",
+    "torch",
+    "torch:kept",
+)
 
 
 class Work(NamedTuple):
@@ -68,9 +75,15 @@ class Work(NamedTuple):
         return self.steps * self.recipe.batch_size
 
 
-def keeps_memory(framework: str) -> bool:
-    """Return whether a framework's process keeps freed memory: see mnist_jax.memory."""
-    return framework.startswith("mnist_jax") or framework.endswith(":kept")
+def environment(framework: str) -> dict[str, str]:
+    """Return what the environment of a framework's process needs beside ours."""
+    if not framework.startswith("mnist_jax") and not framework.endswith(":kept"):
+        return {}
+    left_out = framework.split("-")[1:]
+    settings = {} if "memory" in left_out else memory.settings()
+    if "huge_pages" in left_out:
+        return {k: v.replace("hugetlb=1", "hugetlb=0") for k, v in settings.items()}
+    return settings
 
 
 def prepare(framework: str, work: Work):
@@ -79,14 +92,20 @@ def prepare(framework: str, work: Work):
     Returns:
         A function that trains an epoch and returns its seconds.
     """
-    module = importlib.import_module(FRAMEWORKS[framework])
-    name, _, way = framework.partition(":")
-    return module.prepare(work, way) if name == "mnist_jax" else module.prepare(work)
+    name, *left_out = framework.split("-")
+    name, _, way = name.partition(":")
+    module = importlib.import_module(_MODULES[name])
+    if name != "mnist_jax":
+        return module.prepare(work)
+    for remedy in left_out:
+        importlib.import_module("benchmarks.remedies").REMEDIES[remedy]()
+    return module.prepare(work, way)
 
 
 def versions(framework: str) -> dict[str, str]:
     """Return the versions of what a framework runs on."""
-    return importlib.import_module(FRAMEWORKS[framework]).versions()
+    name = framework.split("-")[0].partition(":")[0]
+    return importlib.import_module(_MODULES[name]).versions()
 
 
 def make_images(work: Work) -> tuple[np.ndarray, np.ndarray]:

@@ -42,13 +42,17 @@ def small() -> data.Dataset:
 
 @pytest.fixture
 def small_config(small: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> Config:
-    """A config of three epochs on `small`: 4 steps of 15 images, 4 images left over."""
+    """A config of three epochs on `small`: 4 steps of 15 images, 4 images left over.
+
+    Two calls an epoch, whatever computes the convolutions.
+    """
     monkeypatch.setattr(data, "load", lambda config: small)
     config = quickstart.get_config()
     config.name = "small"
     config.phases[0].epochs = 3
     config.phases[0].batch_size = 15
     config.eval_batch_size = 16
+    config.steps_per_call = 2
     return config
 
 

@@ -247,7 +247,9 @@ def test_two_processes_in_one_folder_the_second_is_refused(
 ):
     with start(command_env, *QUICK, f"--workdir={tmp_path}") as first:
         wait_for(first, "Run folder")
+        first.send_signal(signal.SIGSTOP)  # not to be done before the second begins
         second = run_command(*QUICK, f"--workdir={tmp_path}")
+        first.send_signal(signal.SIGCONT)
         first.communicate()
     assert first.returncode == 0
     assert second.returncode == 1
