@@ -4,9 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check native test-oldest results vgg16 bench lock clean
+.PHONY: help run test check native cannot-build test-oldest results vgg16 bench lock clean
 # Where the native part can be built: oneDNN's packages are for Linux on x86-64.
 CAN_BUILD := $(and $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),$(shell command -v $(CXX)))
+CANNOT_BUILD := native/ needs Linux on x86-64 and a C++ compiler (CXX=$(CXX) is not one)
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/:/'
@@ -15,9 +16,13 @@ run: $(VENV)/installed  ## set up, then train LeNet-5 on the embedded digits (a 
 	$(BIN)/python run.py --config=configs/quickstart.py
 
 test: $(VENV)/installed $(if $(CAN_BUILD),$(VENV)/native) check  ## set up, then every check
+	$(if $(CAN_BUILD),,@echo "Not tested: $(CANNOT_BUILD).")
 	$(BIN)/python -m pytest -n 2
 
-native: $(VENV)/native  ## build oneDNN's convolutions: twice as fast on a CPU (needs a C++ compiler)
+native: $(if $(CAN_BUILD),$(VENV)/native,cannot-build)  ## build oneDNN's convolutions: twice as fast on a CPU (needs a C++ compiler)
+
+cannot-build:
+	@echo "$(CANNOT_BUILD)."; exit 1
 
 check: $(VENV)/installed  ## formatter, linter and type checker
 	$(BIN)/ruff format --check .
