@@ -33,7 +33,7 @@ test-oldest: .venv-oldest/installed  ## the fast tests on the lowest supported v
 	.venv-oldest/bin/python -m pytest -n 2 -m "not slow"
 
 results: $(VENV)/installed  ## write the tables of docs/results.md and README.md from results/
-	$(BIN)/python -m mnist_jax.compare results --sort=name \
+	$(BIN)/mnist-jax compare results --sort=name \
 	    --insert=docs/results.md --insert=README.md
 
 # The report's recipe with both ways to show images to ImageNet's weights, and the better one.
@@ -44,9 +44,9 @@ FLAGS ?=
 vgg16: $(VENV)/installed  ## train VGG16 with ImageNet's weights and add it to the tables (a day on two cores; goes on where it was)
 	@for way in $(WAYS); do \
 	    folder=runs/vgg16-imagenet/$$(echo $$way | tr :, --); \
-	    $(BIN)/python -m mnist_jax.sweep --config=configs/$$way --seeds=$(SEEDS) $(FLAGS) \
+	    $(BIN)/mnist-jax sweep --config=configs/$$way --seeds=$(SEEDS) $(FLAGS) \
 	        --workdir=$$folder || exit; \
-	    $(BIN)/python -m mnist_jax.compare $$folder --publish=results || exit; \
+	    $(BIN)/mnist-jax compare $$folder --publish=results || exit; \
 	done
 	$(MAKE) results
 

@@ -8,7 +8,7 @@ The configs:
 
 """
 
-from mnist_jax import memory
+from mnist_jax.devices import memory
 
 if __name__ == "__main__":
     memory.keep()  # before imports that take time, since it may start the process anew
@@ -21,7 +21,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from mnist_jax import cli
+from mnist_jax.commands import cli
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The experiment: a file in configs/. Comes before its overrides."
@@ -60,8 +60,8 @@ def main() -> None:
     config = _CONFIG.value
     flags.FLAGS.workdir = _WORKDIR.value or str(default_workdir(config.name))
     # Late: bad flags need not wait for them.
-    from mnist_jax import experiment, processes
-    from mnist_jax.training import compiler
+    from mnist_jax import experiment
+    from mnist_jax.devices import compiler, processes
 
     compiler.keep_compiled()
     others = {

@@ -14,9 +14,11 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.work import HEAD_EPOCHS, ROTATION, SHIFT, ZOOM, Work, make_images
-from mnist_jax import augment, features, models
+from mnist_jax import models
+from mnist_jax.data import augment
+from mnist_jax.devices import parallel
 from mnist_jax.models import operations
-from mnist_jax.training import loop, parallel, state
+from mnist_jax.training import features, loop, state
 from mnist_jax.training.phase import Phase
 from mnist_jax.training.state import TrainState
 from mnist_jax.training.step import Batch

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from mnist_jax.devices import compiler
 from mnist_jax.models import double_cnn, fast_cnn, layers, operations, triple_cnn, vgg
-from mnist_jax.training import compiler, loop
+from mnist_jax.training import loop
 
 
 def _patches() -> None:

@@ -40,7 +40,8 @@ def parts(network: str, batch_size: int):
     """
     import importlib
 
-    from mnist_jax import augment, models
+    from mnist_jax import models
+    from mnist_jax.data import augment
     from mnist_jax.training import loop
     from mnist_jax.training.phase import Phase
 
@@ -83,7 +84,7 @@ def step_seconds(network: str, batch_size: int) -> float:
     """Measure a step of one device: the median of several."""
     import jax
 
-    from mnist_jax.training.parallel import Devices
+    from mnist_jax.devices.parallel import Devices
 
     compiled, arguments = compile_step(
         network, batch_size, Devices(tuple(jax.devices()[:1]))
@@ -98,7 +99,7 @@ def step_seconds(network: str, batch_size: int) -> float:
 
 def bytes_added_up(network: str, batch_size: int) -> int:
     """Count the bytes of all all-reduces in the program for several devices."""
-    from mnist_jax.training import parallel
+    from mnist_jax.devices import parallel
 
     compiled, _ = compile_step(network, batch_size, parallel.every())
     total = 0

@@ -70,7 +70,7 @@ def measure_in(checkout: Path, network: str, steps: int) -> dict[str, float]:
         dump = f"--xla_dump_to={folder} --xla_dump_hlo_as_text"
         env = {"PYTHONPATH": str(checkout), "STEP_DUMP": folder, "XLA_FLAGS": dump}
         if (checkout / "mnist_jax" / "memory.py").exists():
-            from mnist_jax import memory
+            from mnist_jax.devices import memory
 
             env |= memory.settings()
         result = subprocess.run(

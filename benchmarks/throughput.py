@@ -31,7 +31,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import work
-from mnist_jax import environment, files
+from mnist_jax import files
+from mnist_jax.runs import environment
 
 _NETWORKS = flags.DEFINE_list("networks", list(work.NETWORKS), "Which networks.")
 _FRAMEWORKS = flags.DEFINE_list("frameworks", list(work.FRAMEWORKS), "Which of them.")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from mnist_jax import memory
+from mnist_jax.devices import memory
 
 _CONFIG = flags.DEFINE_string("config", "configs/speedrun.py", "The experiment.")
 _SEEDS = flags.DEFINE_integer("seeds", 10, "How many runs.", lower_bound=1)
@@ -31,7 +31,7 @@ _ROOT = Path(__file__).parent.parent
 _RUN = """
 import importlib.util, json, os, sys, time
 from mnist_jax import experiment
-from mnist_jax.training import compiler
+from mnist_jax.devices import compiler
 path, seed, folder = sys.argv[1:]
 spec = importlib.util.spec_from_file_location("config", path)
 module = importlib.util.module_from_spec(spec)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mnist_jax import memory
+from mnist_jax.devices import memory
 
 # The report's: degrees to either side, and shares.
 ROTATION, ZOOM, SHIFT = 10.0, 0.1, 0.1

@@ -15,26 +15,15 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from mnist_jax import (
-    augment,
-    checkpoint,
-    console,
-    data,
-    evaluation,
-    features,
-    files,
-    models,
-    narration,
-    pretrained,
-    processes,
-    report,
-    resume,
-)
+from mnist_jax import console, data, evaluation, files, models, pretrained, report, tree
+from mnist_jax.data import augment
+from mnist_jax.devices import parallel, processes
 from mnist_jax.errors import UserError
 from mnist_jax.models import operations
-from mnist_jax.resume import Record
-from mnist_jax.run_folder import RunFolder, differences, to_json
-from mnist_jax.training import loop, monitors, parallel, state
+from mnist_jax.report import narration
+from mnist_jax.runs.folder import RunFolder, differences, to_json
+from mnist_jax.runs.journal import Journal, Record
+from mnist_jax.training import features, loop, monitors, state
 from mnist_jax.training.phase import Phase, check_batch_size
 from mnist_jax.training.state import TrainState
 from mnist_jax.training.step import Batch
@@ -86,7 +75,7 @@ def run(
             if results is None:
                 narration.describe(config, folder, model, dataset, choice)
                 shared = to_json(config) | {"convolutions": choice.form}
-                journal = resume.Journal(folder, ready=functools.partial(go, shared))
+                journal = Journal(folder, ready=functools.partial(go, shared))
                 trained, record = train(
                     config,
                     journal,
@@ -117,7 +106,7 @@ def _help(config: Config, model: models.Model, phases: list[Phase]) -> dict[str,
     model = dataclasses.replace(model, convolutions=choice.form)
     trained, record = train(
         config,
-        resume.Journal(None),
+        Journal(None),
         model,
         phases,
         dataset,
@@ -195,7 +184,7 @@ def check(
 
 def train(
     config: Config,
-    journal: resume.Journal,
+    journal: Journal,
     model: models.Model,
     phases: list[Phase],
     dataset: data.Dataset,
@@ -350,7 +339,7 @@ def test(
         "best": (trained.best.params, trained.best.batch_stats),
     }
     # One evaluation is enough where these are the same.
-    same = checkpoint.digest(weights["last"]) == checkpoint.digest(weights["best"])
+    same = tree.digest(weights["last"]) == tree.digest(weights["best"])
     logits = {}
     for split, part in (("test", dataset.test), ("val", dataset.val)):
         images = _on_device(part).images
@@ -380,7 +369,7 @@ def test(
         "data": dataset.name,
         "tested_on": config.data.test_on,
         "seed": config.seed,
-        "parameters": models.count_parameters(trained.params, trained.batch_stats),
+        "parameters": tree.count_parameters(trained.params, trained.batch_stats),
         "epochs": record.epoch,
         "best_epoch": int(trained.best.epoch),
         "best_monitor": config.best.monitor,
@@ -392,7 +381,7 @@ def test(
         "images_per_second": float(
             np.median([entry["images_per_second"] for entry in epochs])
         ),
-        "parameters_sha256": checkpoint.digest(weights[config.test_weights]),
+        "parameters_sha256": tree.digest(weights[config.test_weights]),
         **scores,
     }
     files.write_json(folder.results, results)

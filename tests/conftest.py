@@ -13,7 +13,7 @@ import pytest
 from configs import quickstart
 from mnist_jax import data, report
 from mnist_jax.typing import Config
-from tests.mirrors import list_files, no_network, start_mirror
+from tests.support.mirrors import list_files, no_network, start_mirror
 
 __all__ = ["list_files", "no_network", "start_mirror"]  # fixtures for all
 

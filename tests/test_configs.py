@@ -7,7 +7,7 @@ import pytest
 from configs import base
 from mnist_jax import experiment
 from mnist_jax.errors import UserError
-from mnist_jax.run_folder import flatten, to_json
+from mnist_jax.runs.folder import flatten, to_json
 from tests.conftest import ROOT
 
 MODULES = {

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from configs import base
-from mnist_jax import checkpoint, console, data, experiment
+from mnist_jax import console, data, experiment
 from mnist_jax.errors import UserError
 from mnist_jax.models import operations
-from mnist_jax.run_folder import RunFolder
+from mnist_jax.runs import checkpoint
+from mnist_jax.runs.folder import RunFolder
 from mnist_jax.training.loop import NonFiniteLossError
-from tests.runs import Killed, kill_at, metrics_without_times, outcome
+from tests.support.runs import Killed, kill_at, metrics_without_times, outcome
 
 FILES = {
     ".lock",

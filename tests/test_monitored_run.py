@@ -8,8 +8,8 @@ from rich.console import Console
 
 from configs import base
 from mnist_jax import experiment
-from mnist_jax.run_folder import RunFolder
-from tests.runs import Killed, kill_at, metrics_without_times, outcome
+from mnist_jax.runs.folder import RunFolder
+from tests.support.runs import Killed, kill_at, metrics_without_times, outcome
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from mnist_jax import comparison
-from mnist_jax.compare import ordered
-from mnist_jax.comparison import publish
-from mnist_jax.comparison.runs import find
+from mnist_jax.commands.compare import ordered
+from mnist_jax.report import comparison
+from mnist_jax.report.comparison import publish
+from mnist_jax.report.comparison.runs import find
 from tests.conftest import ROOT
 
 

@@ -196,11 +196,6 @@ def create(config: Config, *, dtype: str = "float32") -> Model:
     return Model(name=config.name, module=module)
 
 
-def count_parameters(*trees: Tree) -> int:
-    """Count the numbers in some trees (of arrays, or of their shapes)."""
-    return sum(leaf.size for leaf in jax.tree.leaves(trees))
-
-
 @contextlib.contextmanager
 def _as_in_evaluation(frozen: Collection[str]) -> Iterator[None]:
     """Make the named layers of BatchNorm behave as in evaluation, as Keras does."""

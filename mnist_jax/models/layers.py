@@ -15,7 +15,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
-from mnist_jax import shards
+from mnist_jax.devices import shards
 from mnist_jax.models import operations
 from mnist_jax.models.operations import max_pool
 

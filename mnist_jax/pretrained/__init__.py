@@ -15,10 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mnist_jax import checkpoint, models
+from mnist_jax import models, tree
 from mnist_jax.pretrained import imagenet, names, readers
 from mnist_jax.pretrained.errors import WeightsError
-from mnist_jax.training import freezing
 from mnist_jax.typing import Config, Tree
 
 __all__ = ["Weights", "WeightsError", "load", "read_network"]
@@ -44,19 +43,19 @@ class Weights:
         """Return the trees with these arrays in place of those of the same name."""
 
         def put(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
-            found = self.arrays.get(freezing.name_of(path))
+            found = self.arrays.get(tree.name_of(path))
             return leaf if found is None else jnp.asarray(found, leaf.dtype)
 
         params, batch_stats = (
-            jax.tree_util.tree_map_with_path(put, tree)
-            for tree in (params, batch_stats)
+            jax.tree_util.tree_map_with_path(put, part)
+            for part in (params, batch_stats)
         )
         return params, batch_stats
 
     @property
     def sha256(self) -> str:
         """Checksum of names, shapes and numbers."""
-        return checkpoint.digest(dict(self.arrays))
+        return tree.digest(dict(self.arrays))
 
 
 def load(config: Config, model: models.Model) -> Weights | None:
@@ -76,9 +75,9 @@ def load(config: Config, model: models.Model) -> Weights | None:
     if config.pretrained == NONE:
         return None
     flag = "--config.model.pretrained_layers"
-    patterns = freezing.compile_patterns(config.pretrained_layers, flag=flag)
+    patterns = tree.compile_patterns(config.pretrained_layers, flag=flag)
     params, _ = jax.eval_shape(model.init, jax.random.key(0))
-    freezing.check_matches(patterns, params, flag=flag)
+    tree.check_matches(patterns, params, flag=flag)
     if not patterns:
         raise WeightsError(
             f"{flag} is empty: nothing would be taken from {config.pretrained}. Say "
@@ -126,9 +125,9 @@ def read_network(
 def shapes(model: models.Model) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter and statistic by its name."""
     return {
-        freezing.name_of(path): leaf.shape
-        for tree in jax.eval_shape(model.init, jax.random.key(0))
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        tree.name_of(path): leaf.shape
+        for part in jax.eval_shape(model.init, jax.random.key(0))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(part)
     }
 
 

@@ -86,8 +86,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
 
 
 def _read_run(folder: Path) -> tuple[dict[str, np.ndarray], str]:
-    from mnist_jax import checkpoint
-    from mnist_jax.run_folder import RunFolder, flatten
+    from mnist_jax.runs import checkpoint
+    from mnist_jax.runs.folder import RunFolder, flatten
 
     run = RunFolder(folder)
     if not run.config.exists():

@@ -1,12 +1,11 @@
 """Which parameters a phase leaves as they are, and how little they then cost."""
 
-import re
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import optax
 
+from mnist_jax import tree
 from mnist_jax.errors import UserError
 from mnist_jax.typing import Tree
 
@@ -27,7 +26,7 @@ class Freeze:
 
     def __init__(self, patterns: Sequence[str], *, flag: str = "freeze"):
         self._flag = flag
-        self._patterns = compile_patterns(patterns, flag=flag)
+        self._patterns = tree.compile_patterns(patterns, flag=flag)
 
     def __bool__(self) -> bool:
         return bool(self._patterns)
@@ -35,7 +34,9 @@ class Freeze:
     def mask(self, params: Tree) -> Tree:
         """Say of each parameter whether it is frozen."""
         return jax.tree_util.tree_map_with_path(
-            lambda path, _: any(each.match(name_of(path)) for each in self._patterns),
+            lambda path, _: any(
+                each.match(tree.name_of(path)) for each in self._patterns
+            ),
             params,
         )
 
@@ -54,7 +55,7 @@ class Freeze:
         Raises:
             UserError: one matches nothing, or together they leave nothing to train.
         """
-        check_matches(self._patterns, params, flag=self._flag)
+        tree.check_matches(self._patterns, params, flag=self._flag)
         if self and jax.tree.all(self.mask(params)):
             raise UserError(
                 f"{self._flag} matches every parameter: there is nothing to train."
@@ -108,53 +109,3 @@ class Freeze:
             self.mask(params),
             params,
         )
-
-
-def compile_patterns(patterns: Sequence[str], *, flag: str) -> list[re.Pattern[str]]:
-    """Compile regular expressions over the names of parameters.
-
-    Raises:
-        UserError: one is none, or it is no list of them.
-    """
-    check_is_list(patterns, flag=flag)
-    compiled = []
-    for pattern in patterns:
-        try:
-            compiled.append(re.compile(pattern))
-        except re.error as error:
-            raise UserError(
-                f"{flag}: {pattern!r} is no regular expression: {error}."
-            ) from error
-    return compiled
-
-
-def check_is_list(entries: Sequence[str], *, flag: str) -> None:
-    """Refuse a string where a list of strings is meant.
-
-    Raises:
-        UserError: with the list that is probably meant.
-    """
-    if isinstance(entries, str):
-        raise UserError(f"{flag}={entries!r}: must be a list, e.g. '(\"{entries}\",)'.")
-
-
-def check_matches(
-    patterns: Sequence[re.Pattern[str]], params: Tree, *, flag: str
-) -> None:
-    """Refuse expressions that match no parameter.
-
-    Raises:
-        UserError: with the layers that there are.
-    """
-    names = [name_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-    for pattern in patterns:
-        if not any(pattern.match(name) for name in names):
-            raise UserError(
-                f"{flag}: {pattern.pattern!r} matches no parameter. The layers are "
-                f"{', '.join(params)}."
-            )
-
-
-def name_of(path: tuple[Any, ...]) -> str:
-    """Name a leaf of nested dicts: `block1_conv1/kernel`."""
-    return "/".join(str(key.key) for key in path)

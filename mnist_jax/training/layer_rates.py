@@ -5,13 +5,8 @@ from collections.abc import Sequence
 import jax
 import optax
 
+from mnist_jax import tree
 from mnist_jax.errors import UserError
-from mnist_jax.training.freezing import (
-    check_is_list,
-    check_matches,
-    compile_patterns,
-    name_of,
-)
 from mnist_jax.typing import Tree
 
 
@@ -36,10 +31,10 @@ class LayerRates:
 
     def __init__(self, entries: Sequence[str], *, flag: str = "layer_rates"):
         self._flag = flag
-        check_is_list(entries, flag=flag)
+        tree.check_is_list(entries, flag=flag)
         factors = [_factor(entry, flag=flag) for entry in entries]
         patterns = [entry.rpartition("=")[0] for entry in entries]
-        compiled = compile_patterns(patterns, flag=flag)
+        compiled = tree.compile_patterns(patterns, flag=flag)
         self._factors = list(zip(compiled, factors, strict=True))
 
     def __bool__(self) -> bool:
@@ -49,7 +44,11 @@ class LayerRates:
         """Return the factor of each parameter."""
         return jax.tree_util.tree_map_with_path(
             lambda path, _: next(
-                (factor for each, factor in self._factors if each.match(name_of(path))),
+                (
+                    factor
+                    for each, factor in self._factors
+                    if each.match(tree.name_of(path))
+                ),
                 1.0,
             ),
             params,
@@ -64,7 +63,7 @@ class LayerRates:
         Raises:
             UserError: one matches nothing.
         """
-        check_matches([each for each, _ in self._factors], params, flag=self._flag)
+        tree.check_matches([each for each, _ in self._factors], params, flag=self._flag)
 
     def table(self, params: Tree) -> str:
         """Return a line for each layer: the factor, or the factors within it."""

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32, PRNGKeyArray, UInt8
 
+from mnist_jax.devices.parallel import Devices
 from mnist_jax.errors import UserError
 from mnist_jax.training import monitors, step
-from mnist_jax.training.parallel import Devices
 from mnist_jax.training.phase import Phase
 from mnist_jax.training.state import TrainState
 from mnist_jax.training.step import Batch

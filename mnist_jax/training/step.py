@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray, UInt8
 
-from mnist_jax import shards
+from mnist_jax.devices import shards
 from mnist_jax.training.freezing import Freeze
 from mnist_jax.training.state import TrainState
 from mnist_jax.typing import Tree
@@ -107,8 +107,8 @@ def make_train_step(
 
     Returns:
         A pure function of one batch, or, under `jax.pmap`, of a shard of it (see
-        `mnist_jax.shards`). `key` is the run's: what a step draws depends on it and on
-        `state.step` alone.
+        `mnist_jax.devices.shards`). `key` is the run's: what a step draws depends on it
+        and on `state.step` alone.
     """
     freeze = freeze or Freeze(())
 

@@ -32,8 +32,8 @@ from jax import lax
 from ml_collections import ConfigDict
 
 from mnist_jax import models
+from mnist_jax.devices.compiler import compiler_options
 from mnist_jax.models import operations
-from mnist_jax.training.compiler import compiler_options
 
 BATCH = 32
 CONVOLUTIONS = ("block1_conv1", "block1_conv2", "block2_conv1", "block2_conv2")

@@ -15,7 +15,7 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
-from mnist_jax import models
+from mnist_jax import models, tree
 from mnist_jax.models.layers import Dropout
 from tests.models.keras_models import KERAS_MODELS, as_trees, like_keras, set_weights
 
@@ -130,7 +130,7 @@ def test_evaluation_equals_keras(name):
         theirs, _ = jax.jit(
             lambda *v: keras_model.stateless_call(*v, images, training=False)
         )(*values(keras_model))
-    assert models.count_parameters(params, batch_stats) == keras_model.count_params()
+    assert tree.count_parameters(params, batch_stats) == keras_model.count_params()
     # That the weights which were drawn make a difference worth comparing.
     assert np.std(ours, axis=0).min() > 0.01
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from mnist_jax import models
+from mnist_jax import models, tree
 from mnist_jax.errors import UserError
 from mnist_jax.models.layers import Dropout
 from tests.conftest import assert_trees_equal
@@ -137,17 +137,17 @@ def test_tables_cover_every_registered_model():
 @every_model
 def test_parameter_counts(name):
     params, batch_stats = jax.eval_shape(create(name).init, jax.random.key(0))
-    counted = models.count_parameters(params), models.count_parameters(batch_stats)
+    counted = tree.count_parameters(params), tree.count_parameters(batch_stats)
     assert counted == PARAMETERS[name]
-    assert models.count_parameters(params, batch_stats) == sum(counted)
+    assert tree.count_parameters(params, batch_stats) == sum(counted)
     by_layer = {
-        layer: models.count_parameters(params[layer], batch_stats.get(layer, {}))
+        layer: tree.count_parameters(params[layer], batch_stats.get(layer, {}))
         for layer in params
     }
     assert by_layer == PARAMETERS_BY_LAYER[name]
     # Of a BatchNorm's four numbers a channel, two are statistics.
     for layer, statistics in batch_stats.items():
-        count = models.count_parameters(statistics)
+        count = tree.count_parameters(statistics)
         assert 2 * count == PARAMETERS_BY_LAYER[name][layer]
 
 

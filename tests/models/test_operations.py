@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mnist_jax.devices.compiler import compiler_options
 from mnist_jax.errors import UserError
 from mnist_jax.models import layers, operations
-from mnist_jax.training.compiler import compiler_options
 
 BATCH = 86
 

@@ -11,11 +11,12 @@ import safetensors.numpy
 from ml_collections import ConfigDict
 
 from configs import vgg16
-from mnist_jax import checkpoint, experiment, models, pretrained
+from mnist_jax import experiment, models, pretrained
 from mnist_jax.errors import UserError
 from mnist_jax.pretrained import readers
 from mnist_jax.pretrained.errors import WeightsError
-from mnist_jax.run_folder import RunFolder
+from mnist_jax.runs import checkpoint
+from mnist_jax.runs.folder import RunFolder
 from tests.conftest import ROOT
 
 LENET = models.create(ConfigDict({"name": "lenet5"}))
@@ -204,7 +205,7 @@ def test_a_run_begins_where_the_best_epoch_of_another_was(
 
 def command(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "mnist_jax.pretrained", *map(str, arguments)],
+        [sys.executable, "-m", "mnist_jax", *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -226,8 +227,7 @@ def test_the_command_converts_a_run_and_refuses_nonsense(
     assert load(out).sha256 == load(tmp_path / "run").sha256
     before = out.read_bytes()
     for arguments, message in (
-        (("convert", out), "What is to be done?"),
-        (("turn", out, out), "What is to be done?"),
+        (("convert", out), "Name two files"),
         (("convert", tmp_path / "nothing", out), "cannot be read"),
         (("convert", out, tmp_path / "no" / "x"), "there is no folder"),
         (("convert", out, tmp_path), "is a folder"),

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from configs import vgg16
-from mnist_jax import checkpoint, experiment, models, pretrained
+from mnist_jax import experiment, models, pretrained
 from mnist_jax.errors import UserError
 from mnist_jax.models.vgg import VGG
 from mnist_jax.pretrained import readers
-from mnist_jax.run_folder import RunFolder
+from mnist_jax.runs import checkpoint
+from mnist_jax.runs.folder import RunFolder
 
 WAYS = [
     "",

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from mnist_jax import models
+from mnist_jax import models, tree
 from mnist_jax.errors import UserError
-from mnist_jax.training import freezing, state, step
+from mnist_jax.training import state, step
 from mnist_jax.training.freezing import Freeze
 from tests.conftest import assert_trees_equal
-from tests.training_parts import EVERYTHING, TINY, make_phase, make_step
-from tests.training_parts import make_state as make_state_of
+from tests.support.training_parts import EVERYTHING, TINY, make_phase, make_step
+from tests.support.training_parts import make_state as make_state_of
 
 KEY = jax.random.key(0)
 PARAMS = {
@@ -37,7 +37,7 @@ def make_batch():
 def frozen_names(*patterns):
     mask = Freeze(patterns).mask(PARAMS)
     return {
-        freezing.name_of(path)
+        tree.name_of(path)
         for path, frozen in jax.tree_util.tree_leaves_with_path(mask)
         if frozen
     }
@@ -128,12 +128,12 @@ def test_what_is_frozen_stays_to_the_bit_and_the_rest_moves(freeze, optimizer):
 
 def test_what_is_frozen_has_no_moments():
     def count(phase):
-        return models.count_parameters(make_state(phase).opt_state)
+        return tree.count_parameters(make_state(phase).opt_state)
 
     params = make_state(make_phase()).params
     everything = count(make_phase(**{"optimizer.name": "adam"}))
     some = count(make_phase(**{"optimizer.name": "adam", "freeze": ("conv",)}))
-    assert everything - some == 2 * models.count_parameters(params["conv"])
+    assert everything - some == 2 * tree.count_parameters(params["conv"])
 
 
 def test_the_others_go_where_they_would_if_the_frozen_ones_gave_no_gradient():

@@ -6,11 +6,18 @@ import numpy as np
 import optax
 import pytest
 
+from mnist_jax import tree
 from mnist_jax.errors import UserError
-from mnist_jax.training import freezing, optimizer, step
+from mnist_jax.training import optimizer, step
 from mnist_jax.training.layer_rates import LayerRates
 from tests.conftest import assert_trees_equal
-from tests.training_parts import EVERYTHING, TINY, make_phase, make_state, make_step
+from tests.support.training_parts import (
+    EVERYTHING,
+    TINY,
+    make_phase,
+    make_state,
+    make_step,
+)
 
 KEY = jax.random.key(0)
 PARAMS = {
@@ -22,7 +29,7 @@ PARAMS = {
 
 def factors_of(*entries):
     return {
-        freezing.name_of(path): factor
+        tree.name_of(path): factor
         for path, factor in jax.tree_util.tree_leaves_with_path(
             LayerRates(entries).factors(PARAMS)
         )

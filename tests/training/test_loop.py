@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mnist_jax.training import loop, parallel, step
+from mnist_jax.devices import parallel
+from mnist_jax.training import loop, step
 from tests.conftest import assert_trees_equal
-from tests.training_parts import (
+from tests.support.training_parts import (
     EVERYTHING,
     TINY,
     Silence,

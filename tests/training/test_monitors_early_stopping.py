@@ -15,7 +15,7 @@ from configs import base
 from mnist_jax.errors import UserError
 from mnist_jax.training import monitors
 from tests.conftest import assert_trees_equal
-from tests.monitored_figures import (
+from tests.support.monitored_figures import (
     BAD,
     LENGTH,
     MOVES,

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from configs import base
-from mnist_jax import augment
+from mnist_jax.data import augment
 from mnist_jax.training import loop, state, step
 from tests.conftest import assert_trees_equal
-from tests.training_parts import (
+from tests.support.training_parts import (
     EVERYTHING,
     KEY,
     TINY,

@@ -7,7 +7,7 @@ import pytest
 
 from mnist_jax.training import state, step
 from tests.conftest import assert_trees_equal
-from tests.training_parts import KEY, make_phase, make_step
+from tests.support.training_parts import KEY, make_phase, make_step
 
 
 def test_input_is_0_to_1():

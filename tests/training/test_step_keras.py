@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from mnist_jax import models
 from mnist_jax.training import step
 from tests.models.keras_models import as_trees, lenet5, like_keras, set_weights
-from tests.training_parts import (
+from tests.support.training_parts import (
     KEY,
     as_batch,
     assert_close,

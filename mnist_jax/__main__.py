@@ -1,0 +1,42 @@
+"""Train, compare and convert handwritten digit recognisers.
+
+  mnist-jax VERB [ARGUMENT ...]     (or: python -m mnist_jax VERB [ARGUMENT ...])
+
+The verbs:
+
+"""
+
+import importlib
+import sys
+from typing import NoReturn
+
+from mnist_jax.devices import memory
+
+VERBS = {
+    "compare": "a table of finished runs, over their seeds",
+    "convert": "weights from elsewhere in this project's own format",
+    "sweep": "one experiment with several seeds",
+}
+
+
+def main() -> NoReturn:
+    """Hand over to the verb that the first argument names."""
+    verb = sys.argv[1] if sys.argv[1:] else ""
+    if verb not in VERBS:
+        asked_for_help = verb in ("", "help", "-h", "--help", "--helpshort")
+        lines = [f"  {name:10} {what}" for name, what in VERBS.items()]
+        text = "\n".join([(__doc__ or "").rstrip(), "", *lines])
+        text += "\n\nmnist-jax VERB --helpshort describes a verb and its flags."
+        if asked_for_help:
+            print(text)
+            sys.exit()
+        print(f"Error: there is no verb {verb!r}.\n{text}", file=sys.stderr)
+        sys.exit(2)
+    if verb == "sweep":
+        memory.keep()  # before imports that take time: it may restart the process
+    importlib.import_module(f"mnist_jax.commands.{verb}").start()
+    raise AssertionError("a verb ends the process")
+
+
+if __name__ == "__main__":
+    main()

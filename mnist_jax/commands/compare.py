@@ -1,0 +1,127 @@
+"""Compare finished runs: a table with a row a config, over the seeds of its runs.
+
+  mnist-jax compare [FOLDER ...] [--format=markdown] [--output=FILE]
+      [--publish=FOLDER] [--insert=DOCUMENT]
+
+FOLDER is a run folder or any folder above some; runs/ if none is given. Runs whose
+configs differ in nothing but the seed make one row. Only config.json, environment.json
+and results.json of each run are read.
+"""
+
+import io
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from absl import flags
+from rich.console import Console
+
+from mnist_jax import files
+from mnist_jax.commands import cli
+from mnist_jax.errors import UserError
+from mnist_jax.report import comparison
+from mnist_jax.report.comparison import Comparison, publish, terminal, text
+
+_FORMAT = flags.DEFINE_enum(
+    "format",
+    None,
+    ["terminal", "markdown", "csv"],
+    "How the table is written. CSV has every number as it is. Default: by the ending "
+    "of --output (.md, .csv), else for a terminal.",
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "The file to write the table to, instead of printing it."
+)
+_INSERT = flags.DEFINE_multi_string(
+    "insert",
+    [],
+    "A Markdown document to write the tables into, between the lines <!-- results --> "
+    "and <!-- end of results -->. May be given several times.",
+)
+_PUBLISH = flags.DEFINE_string(
+    "publish",
+    None,
+    "A folder to copy config.json, environment.json and results.json of each run to, "
+    "as FOLDER/<config>/seed<seed>/.",
+)
+_SORT = flags.DEFINE_enum(
+    "sort",
+    "given",
+    ["given", "accuracy", "time", "name"],
+    "The order of the rows: as the folders are given, the best mean first, the "
+    "shortest training first, or by name.",
+)
+
+_DEFAULT_FOLDER = Path("runs")
+_FORMAT_BY_ENDING = {".md": "markdown", ".csv": "csv"}
+# Of a terminal's table that goes to a file.
+_WIDTH_IN_FILES = 120
+
+
+def main(arguments: list[str]) -> None:
+    """Print or write the table of the runs in some folders."""
+    output = Path(_OUTPUT.value).expanduser() if _OUTPUT.value else None
+    folders = [Path(argument).expanduser() for argument in arguments]
+    if not folders:
+        if not _DEFAULT_FOLDER.is_dir():
+            raise UserError(
+                "There is no folder runs/ here: say which runs to compare, as in "
+                "mnist-jax compare FOLDER ..."
+            )
+        folders = [_DEFAULT_FOLDER]
+    if output and not output.parent.is_dir():
+        raise UserError(f"--output={output}: there is no folder {output.parent}.")
+    found = ordered(comparison.read(folders), _SORT.value)
+    if _PUBLISH.value:
+        target = Path(_PUBLISH.value).expanduser()
+        new = publish.collect(found, target)
+        print(f"{len(new)} new in {target}.")
+    for document in map(Path, _INSERT.value):
+        publish.insert(found, document.expanduser())
+        print(f"Wrote the tables into {document}.")
+    if (_PUBLISH.value or _INSERT.value) and not (output or _FORMAT.value):
+        return
+    ending = output.suffix if output else ""
+    kind = _FORMAT.value or _FORMAT_BY_ENDING.get(ending, "terminal")
+    if kind == "csv":  # which has no place for them
+        for note in found.notes:
+            print(note, file=sys.stderr)
+    if output:
+        files.write_text(output, rendered(found, kind))
+        print(f"Wrote {output}.")
+    elif kind == "terminal":
+        terminal.show(found, Console())
+    else:
+        print(rendered(found, kind), end="")
+
+
+def ordered(found: Comparison, order: str) -> Comparison:
+    """Return the comparison with its rows in another order.
+
+    Args:
+        found: what is to be ordered.
+        order: "given", "accuracy", "time" or "name".
+    """
+    keys = {
+        "given": lambda group: 0,
+        "accuracy": lambda group: -group.accuracy.mean,
+        "time": lambda group: group.mean_seconds or float("inf"),
+        "name": lambda group: group.first.name,
+    }
+    return found._replace(groups=sorted(found.groups, key=keys[order]))
+
+
+def rendered(found: Comparison, kind: str) -> str:
+    """Return the table as "terminal", "markdown" or "csv" has it."""
+    if kind == "csv":
+        return text.to_csv(found)
+    if kind == "markdown":
+        return text.to_markdown(found)
+    file = io.StringIO()
+    terminal.show(found, Console(file=file, width=_WIDTH_IN_FILES))
+    return file.getvalue()
+
+
+def start() -> NoReturn:
+    """Parse the flags and run."""
+    cli.run(main, usage=__doc__ or "", verb="compare", takes_arguments=True)

@@ -1,0 +1,150 @@
+"""Run one experiment with several seeds, one after the other, and compare them.
+
+  mnist-jax sweep --config=configs/lenet5.py --seeds=0-4 [--workdir=FOLDER]
+      [--config.FIELD=VALUE ...]
+
+Seed k goes to <workdir>/seed<k>, the run folder that run.py would make of it. The same
+command again skips what is finished and goes on with what was stopped. The configs:
+
+"""
+
+import contextlib
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+from rich.console import Console
+
+from mnist_jax.commands import cli
+from mnist_jax.console import LOGGER
+from mnist_jax.errors import UserError
+
+# JAX takes no larger seed.
+_LARGEST_SEED = 2**32 - 1
+# More than that is a slip of the finger.
+_MOST_SEEDS = 1000
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "The experiment: a file in configs/. Comes before its overrides."
+)
+_SEEDS = flags.DEFINE_string(
+    "seeds", None, "The seeds: a range such as 0-4, or a list such as 0,3,7."
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "The folder of the run folders. Default: runs/<config>/seeds."
+)
+cli.define_keep_memory()
+jax.config.config_with_absl()
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds that "0-4", "0,3,7", "0-2,5" or "5" means, in that order.
+
+    Raises:
+        ValueError: with what is wrong with the text.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", part.strip())
+        if not match:
+            raise ValueError(
+                f"{part.strip()!r} is no seed (0, 1, 2 ...) and no range of seeds. "
+                "Give a range such as 0-4, or a list such as 0,3,7."
+            )
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ValueError(f"{first}-{last} runs backwards. Give {last}-{first}.")
+        if last > _LARGEST_SEED:
+            raise ValueError(f"{last} is too large: JAX takes seeds below 2**32.")
+        if last - first >= _MOST_SEEDS:
+            raise ValueError(f"{first}-{last} is more than {_MOST_SEEDS:,} seeds.")
+        seeds += range(first, last + 1)
+    twice = [seed for place, seed in enumerate(seeds) if seed in seeds[:place]]
+    if twice:
+        raise ValueError(f"{twice[0]} is there twice.")
+    return seeds
+
+
+@flags.validator("seeds")
+def _check_seeds(text: str | None) -> bool:
+    """Raise flags.ValidationError unless the flag goes with the others."""
+    config = flags.FLAGS["config"]
+    if text is None:
+        raise flags.ValidationError("it is missing. Give --seeds=0-4, for example.")
+    if config.present and "seed" in config_flags.get_override_values(config):
+        raise flags.ValidationError("it cannot go with --config.seed. Leave out one.")
+    try:
+        parse_seeds(text)
+    except ValueError as error:
+        raise flags.ValidationError(str(error)) from error
+    return True
+
+
+def main() -> None:
+    """Run the experiment of the flags with each of the seeds."""
+    config, seeds = _CONFIG.value, parse_seeds(_SEEDS.value or "")
+    workdir = Path(_WORKDIR.value or Path("runs") / config.name / "seeds")
+    flags.FLAGS.workdir = str(workdir)
+    # Late: bad flags need not wait for them.
+    from mnist_jax import experiment
+    from mnist_jax.devices import compiler
+    from mnist_jax.report import comparison
+    from mnist_jax.report.comparison import terminal
+    from mnist_jax.runs.folder import RunFolder
+
+    compiler.keep_compiled()
+    folders = {seed: workdir / f"seed{seed}" for seed in seeds}
+    for seed, folder in folders.items():  # before hours go into the first
+        config.seed = seed
+        RunFolder(folder).check_config(config)
+    for place, (seed, folder) in enumerate(folders.items(), start=1):
+        config.seed = seed
+        LOGGER.info("--- Seed %d (%d of %d)", seed, place, len(seeds))
+        try:
+            with as_typed_for_run(seed, folder):
+                experiment.run(config, folder)
+        except UserError as error:
+            raise UserError(f"Seed {seed}: {error}") from error
+    found = comparison.read(list(folders.values()))
+    console = Console()
+    console.print()
+    terminal.show(found, console)
+    LOGGER.info(
+        "\nThis table again: mnist-jax compare %s",
+        shlex.quote(str(workdir)),
+    )
+
+
+@contextlib.contextmanager
+def as_typed_for_run(seed: int, folder: Path) -> Iterator[None]:
+    """Have environment.json name the run.py command that makes this one run folder."""
+    typed = sys.argv
+    overrides = {"config.seed": str(seed), "workdir": str(folder)}
+    _, *arguments = cli.arguments_with(seeds=None, **overrides)  # without the verb
+    sys.argv = ["run.py", *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = typed
+
+
+def how_to_resume() -> str:
+    """Return the command that goes on with this sweep."""
+    return cli.command_with(workdir=flags.FLAGS.workdir)
+
+
+def start() -> NoReturn:
+    """Parse the flags and run."""
+    cli.run(
+        main,
+        usage=__doc__ or "",
+        verb="sweep",
+        configs=Path(__file__).resolve().parents[2] / "configs",
+        how_to_resume=how_to_resume,
+    )

@@ -1,0 +1,198 @@
+"""The columns of the table for people, and how its rows and figures are named."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+from mnist_jax.report import tables
+from mnist_jax.report.comparison.groups import Group
+from mnist_jax.report.comparison.runs import is_number
+
+# So many differences between configs of one name stand beside it; more go to a note.
+_DIFFERENCES_SHOWN = 2
+_TEST_SETS = {
+    "mnist": "the official test set of MNIST",
+    "tfds": "the official test set of MNIST",
+    "digits": "the test part of the embedded digits",
+}
+_AUGMENTATIONS = {
+    "rotation": "rotation {}°",
+    "zoom": "zoom {}",
+    "shift": "shift {}",
+    "shear": "shear {}°",
+    "elastic": "elastic {} px",
+    "erasing": "erasing {}",
+}
+# They say more about one of the above, and nothing without it.
+_AUGMENTATION_DETAILS = ("elastic_smoothness", "erasing_area")
+_ABOUT_A_CENTRE = ("rotation", "zoom", "shear")
+
+
+class Label(NamedTuple):
+    """What a row is called."""
+
+    name: str
+    details: Sequence[str]
+    """What else tells it apart: its model, fields in which its config differs."""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({', '.join(self.details)})" if self.details else self.name
+
+
+class Column(NamedTuple):
+    """A column of the table for people."""
+
+    title: str
+    cell: Callable[[Group], str]
+    align: Literal["left", "right"] = "right"
+    rank: int = 0
+    """The higher, the sooner a narrow terminal goes without it; 0: never."""
+    agreed: str = ""
+    """What a terminal says below the table instead, where all rows have one value."""
+    long_title: str = ""
+    """For Markdown, which has room."""
+
+
+def augmentation(group: Group) -> str:
+    """Return how the training images are changed, such as "rotation 10°, zoom 0.1"."""
+    fields = group.first.config.get("augment")
+    fields = fields if isinstance(fields, dict) else {}
+    unknown = [name for name in fields if name not in _AUGMENTATIONS]
+    amounts = {
+        name: fields[name]
+        for name in [*_AUGMENTATIONS, *unknown]
+        if is_number(fields.get(name)) and name not in _AUGMENTATION_DETAILS
+    }
+    parts = [
+        _AUGMENTATIONS.get(name, f"{name} {{}}").format(f"{amount:g}")
+        for name, amount in amounts.items()
+        if amount
+    ]
+    centre = fields.get("centre", "image")
+    if centre != "image" and any(map(amounts.get, _ABOUT_A_CENTRE)):
+        parts.append(f"about the {centre}'s centre")
+    return ", ".join(parts) or "none"
+
+
+def duration(seconds: float) -> str:
+    """Return a time, from a minute on to the minute: "1 h 23 min"."""
+    if round(seconds) < 60:
+        return tables.duration(seconds)
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+
+
+def hardware(group: Group) -> str:
+    """Return what the runs ran on."""
+    return " and ".join(group.hardware) or "-"
+
+
+def _parameters(group: Group) -> str:
+    numbers = dict.fromkeys(group.numbers("parameters"))
+    return ", ".join(f"{number:,}" for number in numbers) or "-"
+
+
+def _other_weights(group: Group) -> str:
+    other = group.other_accuracy
+    return f"{group.other_weights} {other.mean:.4f}" if other else "-"
+
+
+def _epochs(group: Group) -> str:
+    numbers = group.numbers("epochs")
+    if not numbers:
+        return "-"
+    low, high = min(numbers), max(numbers)
+    return f"{low}" if low == high else f"{low}-{high}"
+
+
+def _time(group: Group) -> str:
+    seconds = group.mean_seconds
+    return "-" if seconds is None else duration(seconds)
+
+
+def _data(group: Group) -> str:
+    return ", ".join(group.texts("data")) or "-"
+
+
+COLUMNS = (
+    Column("Augmentation", augmentation, "left", 4, "augmentation: {}"),
+    Column("Parameters", _parameters, "right", 6),
+    Column("Mean", lambda group: tables.accuracy(group.accuracy.mean)),
+    Column("SD", lambda group: tables.accuracy(group.accuracy.sd)),
+    Column("n", lambda group: str(group.accuracy.n)),
+    Column("Worst", lambda group: tables.accuracy(group.accuracy.worst), rank=1),
+    Column("Best", lambda group: tables.accuracy(group.accuracy.best), rank=1),
+    Column(
+        "Report",
+        lambda group: tables.accuracy(group.report_accuracy),
+        rank=3,
+        long_title="The report (one run)",
+    ),
+    Column("Weights", lambda group: group.weights, "left", 2, "{} epoch's weights"),
+    Column("Other weights", _other_weights, "left", 8, long_title="The other weights"),
+    Column("Epochs", _epochs, "right", 7, "epochs: {}"),
+    Column("Time", _time, "right", 5, long_title="Training time"),
+    Column("Hardware", hardware, "left", 9, "{}"),
+    Column("Data", _data, "left"),
+)
+
+
+def explanation(groups: Sequence[Group]) -> str:
+    """Return what the figures of the table are."""
+    sets = list(dict.fromkeys(name for group in groups for name in group.texts("data")))
+    where = dict.fromkeys(_TEST_SETS.get(name, f"the set {name}") for name in sets)
+    text = (
+        f"Accuracy on {' and '.join(where) or 'the test set'}, mean and sample "
+        "standard deviation over n seeds. The weights are chosen without the test set: "
+        "the last epoch's, or the best one's by validation, as the config says."
+    )
+    if any(group.report_accuracy for group in groups):
+        text += " The report gives a single run."
+    return text
+
+
+def labels(groups: Sequence[Group]) -> tuple[list[Label], list[str]]:
+    """Name each group.
+
+    Returns:
+        What each is called; and footnotes, for what is too long to stand there.
+    """
+    found, footnotes = [], []
+    for group in groups:
+        name = group.first.name
+        details = [group.model] if group.model not in (name, "") else []
+        if len(group.differences) <= _DIFFERENCES_SHOWN:
+            details += group.differences
+        else:
+            name += f" [{len(footnotes) + 1}]"
+            footnotes.append(f"{name}: {', '.join(group.differences)}.")
+        found.append(Label(name, details))
+    return found, footnotes
+
+
+def best(groups: Sequence[Group]) -> set[int]:
+    """Return the places of the best means, one for each data set or more if equal."""
+    means = [
+        (group.texts("data"), tables.accuracy(group.accuracy.mean)) for group in groups
+    ]
+    return {
+        place
+        for place, (data, mean) in enumerate(means)
+        if mean == max(other for where, other in means if where == data)
+    }
+
+
+def agree(column: Column, groups: Sequence[Group]) -> bool:
+    """Return whether a column says the same of all groups."""
+    return len({column.cell(group) for group in groups}) == 1
+
+
+def columns_for(groups: Sequence[Group]) -> list[Column]:
+    """Return the columns that say something of these groups."""
+    empty = [
+        column
+        for column in COLUMNS
+        if column.title != "SD" and all(column.cell(group) == "-" for group in groups)
+    ]
+    # Below the table stands what the test set is.
+    empty += [column for column in COLUMNS[-1:] if agree(column, groups)]
+    return [column for column in COLUMNS if column not in empty]

@@ -1,0 +1,120 @@
+"""What a run says of itself as it goes, to the log and into its folder."""
+
+import logging
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mnist_jax import data, files, models, report, tree
+from mnist_jax.data import augment
+from mnist_jax.models import operations
+from mnist_jax.runs import environment
+from mnist_jax.runs.folder import RunFolder, to_json
+from mnist_jax.training import loop
+from mnist_jax.training.phase import Phase
+from mnist_jax.training.state import TrainState
+from mnist_jax.training.step import to_input
+from mnist_jax.typing import Config, Tree
+
+LOGGER = logging.getLogger(__name__)
+
+
+def describe(
+    config: Config,
+    folder: RunFolder,
+    model: models.Model,
+    dataset: data.Dataset,
+    convolutions: operations.Choice,
+) -> None:
+    """Write what is known before training, and say what is about to happen."""
+    here = environment.describe(convolutions.name)
+    if folder.config.exists():
+        environment.warn_if_changed(folder.environment, here)
+    else:
+        files.write_json(folder.environment, here)
+        files.write_text(folder.summary, model.summary())
+        report.write_samples(folder.path, dataset.train.images, dataset.train.labels)
+        _show_augmented(config, folder, dataset.train)
+        # Last: where there is a config, the other descriptions are there too.
+        files.write_json(folder.config, to_json(config))
+    parameters = tree.count_parameters(*jax.eval_shape(model.init, jax.random.key(0)))
+    LOGGER.info(
+        "%s: %s with %s parameters on %s (%s to train, %s to validate, %s to test), "
+        "seed %d, %s, convolutions: %s",
+        config.name,
+        model.name,
+        f"{parameters:,}",
+        dataset.name,
+        *(f"{len(part):,}" for part in (dataset.train, dataset.val, dataset.test)),
+        config.seed,
+        here["device_kind"],
+        convolutions.name,
+    )
+    if convolutions.reason:
+        LOGGER.info("Convolutions: not by oneDNN, since %s.", convolutions.reason)
+    LOGGER.info("Run folder: %s", folder.path)
+
+
+def _show_augmented(config: Config, folder: RunFolder, train: data.Split) -> None:
+    """Draw what augmentation makes of the first image of each digit."""
+    augment_fn = augment.create(config.augment)
+    if augment_fn is None:
+        return
+    rows = np.unique(train.labels, return_index=True)[1]
+    images, versions = train.images[rows], 8
+    keys = jax.random.split(loop.make_keys(config.seed).step, versions)
+    augmented = jax.jit(jax.vmap(augment_fn, in_axes=(0, None), out_axes=1))(
+        keys, to_input(jnp.asarray(images))
+    )
+    report.write_augmented(folder.path, images, augmented, train.labels[rows])
+
+
+def describe_phase(phase: Phase, params: Tree) -> None:
+    """Say what a phase trains, and how fast, where that is not all in the same way."""
+    if phase.freeze:
+        table = phase.freeze.table(params)
+        LOGGER.info("Parameters of phase %s:\n%s", phase.name, table)
+    if phase.layer_rates:
+        table = phase.layer_rates.table(params)
+        LOGGER.info("Learning rates of phase %s, times:\n%s", phase.name, table)
+
+
+def epoch_line(records: list[dict[str, Any]], current: TrainState) -> str:
+    """Return the log's line for an epoch."""
+    train, val = records
+    best = "  best so far" if int(current.best.epoch) == train["epoch"] else ""
+    return (
+        f"epoch {train['epoch']:3d}  "
+        f"train loss {train['loss']:.4f} accuracy {train['accuracy']:.4f}  "
+        f"val loss {val['loss']:.4f} accuracy {val['accuracy']:.4f}  "
+        f"{train['seconds']:.1f} s  {train['images_per_second']:,.0f} images/s{best}"
+    )
+
+
+def stop_line(phase: Phase, current: TrainState) -> str:
+    """Return the log's line for a phase that ends early."""
+    fields = phase.config.early_stopping
+    line = f"{fields.monitor} has not improved for {fields.patience} epochs: stopped."
+    if phase.early_stopping.restore_best:
+        epoch = int(current.early_stopping.best.epoch)
+        line += f" The weights of epoch {epoch} are restored."
+    return line
+
+
+def say_result(folder: RunFolder, results: dict[str, Any]) -> None:
+    """Log how the run came out, and where more is to be seen."""
+    scores = results["test"][results["test_weights"]]
+    low, high = scores["accuracy_interval"]
+    LOGGER.info(
+        "%s accuracy %.4f (95 %% interval %.4f-%.4f, %s images), %s epoch's weights.",
+        {"test": "Test", "val": "Validation"}[results.get("tested_on", "test")],
+        scores["accuracy"],
+        low,
+        high,
+        f"{scores['examples']:,}",
+        results["test_weights"],
+    )
+    LOGGER.info("Pictures: %s", folder.figures)
+    LOGGER.info("Report:   %s", folder.report)

@@ -1,0 +1,163 @@
+"""What a frozen first part of a network makes of the images, computed once.
+
+Where the first stages of a network are frozen and nothing random stands before their
+end, they give the same for an image in every epoch. A phase then trains on that: the
+same parameters come out, to rounding, and an epoch costs what the rest of the network
+does.
+
+The features are kept in the cache folder, for other seeds and for a run that goes on.
+Their file is named by the checksum of everything that they depend on, so that it cannot
+be taken for another, and carries one of its own numbers.
+"""
+
+import functools
+import hashlib
+import logging
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from mnist_jax import files, models, tree
+from mnist_jax.devices import processes
+from mnist_jax.devices.parallel import Devices
+from mnist_jax.training import loop
+from mnist_jax.training.phase import Phase
+from mnist_jax.training.step import Batch
+from mnist_jax.typing import Tree
+
+LOGGER = logging.getLogger(__name__)
+
+_SUFFIX = ".features.safetensors"
+# Together; beyond that the files that were not read for longest are removed.
+_MOST_BYTES = 4 * 10**9
+_NAME = "features"
+
+
+def frozen_stages(model: models.Model, phase: Phase, params: Tree) -> int:
+    """Return how many of the network's first stages a phase leaves as they are."""
+    if not phase.freeze:
+        return 0
+    frozen = phase.freeze.layers(params)
+    flags = [all(layer in frozen for layer in stage) for stage in model.stages]
+    return flags.index(False) if False in flags else 0
+
+
+class Features:
+    """Computes, or finds again, what the stages before `stop` make of images.
+
+    Args:
+        model: the network.
+        stop: index in its `stages`, at least 1.
+        params: its parameters.
+        batch_stats: its statistics.
+        devices: which ones share a batch.
+        batch_size: images a call.
+    """
+
+    def __init__(
+        self,
+        model: models.Model,
+        stop: int,
+        params: Tree,
+        batch_stats: Tree,
+        *,
+        devices: Devices,
+        batch_size: int,
+    ):
+        self._weights = (params, batch_stats)
+        layers = [layer for stage in model.stages[:stop] for layer in stage]
+        self._depends_on = "\n".join(
+            [
+                str(model.module),
+                str(stop),
+                tree.digest({layer: params[layer] for layer in layers}),
+                tree.digest({k: v for k, v in batch_stats.items() if k in layers}),
+                model.convolutions,
+                jax.default_backend(),
+                jax.__version__,
+            ]
+        )
+        self._predict = loop.make_predict(
+            apply_fn=functools.partial(_run_until, model, stop),
+            batch_size=batch_size,
+            devices=devices,
+        )
+
+    def of(self, split: Batch) -> Batch:
+        """Return the split with features, float32, in place of its images."""
+        images = np.asarray(split.images)
+        # The others of several processes could find what one does not, and wait for it.
+        path = self._path(images) if processes.count() == 1 else None
+        known = _read(path) if path else None
+        if known is not None:
+            return Batch(jax.device_put(known), split.labels)
+        found = self._predict(*self._weights, split.images)
+        if path:
+            _write(path, np.asarray(found))
+        return Batch(found, split.labels)
+
+    def _path(self, images: np.ndarray) -> Path:
+        digest = hashlib.sha256(self._depends_on.encode())
+        digest.update(f"{images.shape} {images.dtype}".encode())
+        digest.update(np.ascontiguousarray(images).data)
+        return files.cache_folder() / f"{digest.hexdigest()[:32]}{_SUFFIX}"
+
+
+def _run_until(
+    model: models.Model,
+    stop: int,
+    params: Tree,
+    batch_stats: Tree,
+    images: jax.Array,
+    *,
+    train: bool,
+) -> tuple[jax.Array, Tree]:
+    """Be to `make_predict` what `Model.apply` is."""
+    del train
+    x = model.run_until(stop, params, batch_stats, images)
+    return x.astype(jnp.float32), batch_stats
+
+
+def _read(path: Path) -> np.ndarray | None:
+    """Return the features in a file; None if it is not there, or not whole."""
+    if not path.exists():
+        return None
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            features = file.get_tensor(_NAME)
+            if file.metadata()["sha256"] != hashlib.sha256(features.data).hexdigest():
+                raise ValueError("its numbers are not those that were written")
+        path.touch()
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
+        LOGGER.warning("%s is damaged (%s): computed anew.", path, error)
+        return None
+    LOGGER.info("Features of the frozen layers: as computed before, in %s.", path)
+    return features
+
+
+def _write(path: Path, features: np.ndarray) -> None:
+    """Keep features for the next time, if the disk has room for them."""
+    features = np.ascontiguousarray(features)
+    checksum = hashlib.sha256(features.data).hexdigest()
+    content = safetensors.numpy.save({_NAME: features}, metadata={"sha256": checksum})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with files.atomic_writer(path) as file:
+            file.write(content)
+        kept = sorted(path.parent.glob(f"*{_SUFFIX}"), key=lambda p: -p.stat().st_mtime)
+        total = 0
+        for each in kept:
+            total += each.stat().st_size
+            if total > _MOST_BYTES and each != path:
+                each.unlink()
+    except OSError as error:
+        LOGGER.warning(
+            "The features of the frozen layers are not kept for another run: %s cannot "
+            "be written (%s).",
+            path,
+            error.strerror or error,
+        )

@@ -1,0 +1,110 @@
+"""`mnist-jax compare` as a user meets it."""
+
+import csv
+import io
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.support.made_runs import tables_of, write_run
+
+
+def compare(*arguments, cwd=ROOT, columns=200):
+    """Run `python -m mnist_jax compare ARGUMENTS` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "mnist_jax", "compare", *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | {"COLUMNS": str(columns), "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_the_command_shows_writes_and_sorts(tmp_path):
+    write_run(tmp_path / "b" / "run", accuracy=0.9, config={"name": "beta"})
+    fields = {"accuracy": 0.95, "train_seconds": 9000}
+    write_run(tmp_path / "a" / "run", config={"name": "alpha"}, **fields)
+    write_run(tmp_path / "a" / "stopped")
+    (tmp_path / "a" / "stopped" / "results.json").unlink()
+    folders = (tmp_path / "b", tmp_path / "a")
+
+    result = compare(*folders, columns=80)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"(?s)beta .*0\.9000.*alpha .*0\.9500", result.stdout)
+    assert "Not finished: " in result.stdout and "\x1b" not in result.stdout
+
+    for order, expected in (
+        ("accuracy", ["alpha", "beta"]),
+        ("name", ["alpha", "beta"]),
+        ("time", ["beta", "alpha"]),
+    ):
+        result = compare("--format=csv", *folders, f"--sort={order}")
+        rows = list(csv.DictReader(io.StringIO(result.stdout)))
+        assert [row["config"] for row in rows] == expected
+        assert f"Not finished: {tmp_path / 'a' / 'stopped'}" in result.stderr
+
+    for name, start in (("t.md", "| Network"), ("t.csv", "config,"), ("t", "Network")):
+        result = compare(*folders, "--output", tmp_path / name)
+        assert result.stdout == f"Wrote {tmp_path / name}.\n"
+        assert (tmp_path / name).read_text().startswith(start)
+    result = compare(*folders, f"--output={tmp_path / 't.md'}", "--format=csv")
+    assert (tmp_path / "t.md").read_text().startswith("config,")
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_with_no_folder_it_compares_runs_or_says_what_to_give(tmp_path):
+    result = compare(cwd=tmp_path)
+    assert result.returncode == 1
+    assert "no folder runs/ here" in result.stderr and "FOLDER" in result.stderr
+    write_run(tmp_path / "runs" / "lenet5" / "seeds" / "seed0")
+    result = compare("--format=markdown", cwd=tmp_path)
+    assert result.returncode == 0
+    assert len(tables_of(result.stdout)) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["{}/none"], 1, "{}/none is not there"),
+        (["{}/file"], 1, "{}/file is not a folder"),
+        (["{}/run", "{}/empty"], 1, "No run in {}/empty: .*results.json"),
+        (["{}/run", "--output={}/none/t.md"], 1, "there is no folder {}/none"),
+        (["{}/run", "--format=html"], 2, "--format=html.*terminal.markdown.csv"),
+        (["{}/run", "--sort=size"], 2, "--sort=size"),
+    ],
+)
+def test_what_cannot_be_is_one_clear_line(tmp_path, arguments, code, message):
+    write_run(tmp_path / "run")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    result = compare(*(argument.format(tmp_path) for argument in arguments))
+    assert result.returncode == code
+    assert re.search(message.format(re.escape(str(tmp_path))), result.stderr)
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_help_says_what_to_give():
+    output = compare("--helpshort").stdout
+    for word in ("FOLDER", "--format", "--output", "--sort", "results.json"):
+        assert word in output
+
+
+def test_it_needs_no_jax():
+    loaded = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, mnist_jax.commands.compare; print(*sys.modules, sep='\\n')",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not {"jax", "flax", "matplotlib"} & set(loaded.stdout.split())

@@ -1,0 +1,252 @@
+"""Sweeps over seeds as a user meets them, and pieces that need no process."""
+
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mnist_jax.commands import cli, sweep
+from tests.conftest import ROOT
+from tests.test_commands import LAUNCH, wait_for
+from tests.test_experiment import outcome
+
+QUICK = (
+    "--config=configs/quickstart.py",
+    "--config.phases[0].epochs=2",
+    "--config.phases[0].batch_size=100",
+)
+
+
+def start(command_env, *arguments, cwd=ROOT):
+    """Start `python -m mnist_jax sweep ARGUMENTS`, do not wait."""
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            LAUNCH,
+            "0",
+            "-m",
+            "mnist_jax",
+            "sweep",
+            *arguments,
+        ],
+        cwd=cwd,
+        env=command_env | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(command_env, *arguments, cwd=ROOT):
+    """Run `python -m mnist_jax sweep ARGUMENTS` to its end: exit status, output."""
+    with start(command_env, *arguments, cwd=cwd) as process:
+        output, _ = process.communicate(timeout=240)
+    return process.returncode, output
+
+
+# Which seeds.
+
+
+@given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=10, unique=True))
+def test_a_list_of_seeds_is_read_as_it_is_written(seeds):
+    assert sweep.parse_seeds(",".join(map(str, seeds))) == seeds
+
+
+@given(st.integers(0, 2**32 - 2000), st.integers(0, 999))
+def test_a_range_of_seeds_holds_both_its_ends(first, more):
+    seeds = sweep.parse_seeds(f"{first}-{first + more}")
+    assert seeds == list(range(first, first + more + 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("5", [5]), ("0-2,7", [0, 1, 2, 7]), (" 3 , 1", [3, 1]), ("4-4", [4])],
+)
+def test_seeds_may_be_mixed(text, expected):
+    assert sweep.parse_seeds(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "'' is no seed"),
+        ("1,", "'' is no seed"),
+        ("a", "'a' is no seed"),
+        ("1.5", "'1.5' is no seed"),
+        ("-1", "'-1' is no seed"),
+        ("0..3", "0-4"),
+        ("0-1-2", "is no seed"),
+        ("4-0", "runs backwards. Give 0-4"),
+        ("0,1,0", "0 is there twice"),
+        ("0-3,2", "2 is there twice"),
+        ("4294967296", "too large"),
+        ("0-1000", "more than 1,000"),
+    ],
+)
+def test_bad_seeds_are_told(text, message):
+    with pytest.raises(ValueError, match=message):
+        sweep.parse_seeds(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config=configs/quickstart.py"], "--seeds=None: it is missing"),
+        (["--config=configs/quickstart.py", "--seeds=4-0"], "--seeds=4-0.*backwards"),
+        (
+            ["--config=configs/quickstart.py", "--config.seed=1", "--seeds=0-1"],
+            "--seeds=0-1: it cannot go with --config.seed",
+        ),
+        (["--seeds=0-1"], "--config is missing"),
+        (["--config=configs/quickstart.py:x", "--seeds=0"], ":x: .*no such variant"),
+        (["--config=configs/quickstart.py", "--seeds", "0", "1"], "argument '1'"),
+    ],
+)
+def test_bad_flags_are_one_clear_line(command_env, tmp_path, arguments, message):
+    workdir = tmp_path / "sweep"
+    code, output = finish(command_env, *arguments, f"--workdir={workdir}")
+    assert code == 2
+    assert re.search(message, output), output
+    assert len(output.strip().splitlines()) == 1
+    assert not workdir.exists()
+
+
+# The commands that it names.
+
+
+def test_each_run_is_written_down_as_the_command_that_makes_it(monkeypatch):
+    typed = [
+        "/x/__main__.py",
+        "sweep",
+        "--config=c.py",
+        "--seeds",
+        "0-4",
+        "--workdir=w",
+        "--a=b c",
+    ]
+    monkeypatch.setattr(sys, "argv", typed)
+    with pytest.raises(KeyError), sweep.as_typed_for_run(3, Path("w/seed3")):
+        assert sys.argv == [
+            "run.py",
+            "--config=c.py",
+            "--a=b c",
+            "--config.seed=3",
+            "--workdir=w/seed3",
+        ]
+        raise KeyError
+    assert sys.argv == typed
+
+
+def test_a_command_is_named_as_it_was_typed(monkeypatch):
+    for program, name in (
+        ("/x/mnist_jax/__main__.py", "python -m mnist_jax"),
+        ("/x/bin/mnist-jax", "mnist-jax"),
+        ("run.py", "python run.py"),
+    ):
+        monkeypatch.setattr(sys, "argv", [program, "sweep", "--seeds=0-1"])
+        command = f"{name} sweep --seeds=0-1 --workdir=w"
+        assert cli.command_with(workdir="w") == command
+        assert cli.command_with(seeds=None) == f"{name} sweep"
+
+
+# Sweeps.
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, command_env):
+    """A sweep of two seeds that nobody disturbed, in its default folder."""
+    folder = tmp_path_factory.mktemp("finished")
+    config = f"--config={ROOT / 'configs' / 'quickstart.py'}"
+    code, output = finish(command_env, config, *QUICK[1:], "--seeds=0,1", cwd=folder)
+    assert code == 0, output
+    return folder / "runs" / "quickstart" / "seeds", output
+
+
+@pytest.mark.slow
+def test_a_sweep_ends_with_its_table(finished):
+    folder, output = finished
+    accuracies = [outcome(folder / f"seed{k}")[0]["test_accuracy"] for k in (0, 1)]
+    assert accuracies[0] != accuracies[1]
+    mean = f"{sum(accuracies) / 2:.4f}"
+    assert re.search(rf"quickstart .* {mean} +0\.\d{{4}} +2 ", output)
+    assert re.search(r"(?s)Seed 0 \(1 of 2\).*Seed 1 \(2 of 2\).*Network", output)
+    assert output.strip().endswith("mnist-jax compare runs/quickstart/seeds")
+
+
+@pytest.mark.slow
+def test_finished_seeds_are_not_trained_again(finished, command_env):
+    folder, _ = finished
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    before = {path: path.stat().st_mtime_ns for path in files}
+    code, output = finish(command_env, *QUICK, "--seeds=0-1", f"--workdir={folder}")
+    assert code == 0
+    assert output.count("is finished: nothing to do") == 2
+    assert "Compiling" not in output
+    assert {path: path.stat().st_mtime_ns for path in files} == before
+    assert re.search(r"quickstart .* 2 ", output)
+
+
+@pytest.mark.slow
+def test_a_run_of_a_sweep_names_its_own_command(finished, run_command):
+    """And run.py takes it for its own: the same config, the same folder."""
+    folder, _ = finished
+    written = json.loads((folder / "seed1" / "environment.json").read_text())
+    arguments = shlex.split(written["command"])
+    assert arguments[:2] == ["python", "run.py"]
+    assert "--config.seed=1" in arguments
+    result = run_command(*arguments[2:-1], f"--workdir={folder / 'seed1'}")
+    assert "is finished: nothing to do" in result.stdout, result.stderr
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_goes_on_to_the_same_results(finished, command_env, tmp_path):
+    """SIGKILL in the first run, ctrl-C in the second, then to the end."""
+    arguments = (*QUICK, "--seeds=0-1", f"--workdir={tmp_path}")
+    with start(command_env, *arguments) as process:
+        wait_for(process, r"^epoch +1 ")
+        process.kill()
+    assert not (tmp_path / "seed0" / "results.json").exists()
+    with start(command_env, *arguments) as process:
+        before = wait_for(process, "Seed 1 ")
+        wait_for(process, r"^epoch +1 ")
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate()
+    assert process.returncode == 130
+    assert "Going on after epoch 1" in before
+    match = re.search(r"To go on: python -m mnist_jax sweep (.*)", output)
+    assert match and "Traceback" not in output, output
+    assert shlex.split(match[1]) == list(arguments)
+    code, output = finish(command_env, *arguments)
+    assert code == 0, output
+    assert output.count("is finished: nothing to do") == 1
+    for name in ("seed0", "seed1"):
+        assert outcome(tmp_path / name) == outcome(finished[0] / name)
+
+
+def test_a_run_that_fails_ends_the_sweep_and_is_named(command_env, tmp_path):
+    size = "--config.data.val_size=1438"  # all that there are
+    arguments = (*QUICK, size, "--seeds=4,5", f"--workdir={tmp_path}")
+    code, output = finish(command_env, *arguments)
+    assert code == 1
+    assert re.search(r"Error: Seed 4: .*--config.data.val_size=1438", output)
+    assert "Seed 5" not in output and "Traceback" not in output
+
+
+@pytest.mark.slow
+def test_another_config_in_any_of_the_folders_is_refused_at_once(finished, command_env):
+    folder, _ = finished
+    rate = "--config.phases[0].epochs=3"
+    arguments = (*QUICK, rate, "--seeds=7,1", f"--workdir={folder}")
+    code, output = finish(command_env, *arguments)
+    assert code == 1
+    assert "phases[0].epochs: 2 there, 3 now" in output and "seed1" in output
+    assert not (folder / "seed7").exists()

@@ -1,0 +1,143 @@
+"""The function that a config describes, and the configs that are refused."""
+
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from configs import base
+from mnist_jax.data import augment
+from mnist_jax.errors import UserError
+from tests.support.augmenting import (
+    AFFINE,
+    ALL,
+    KEY,
+    compiled,
+    create,
+    keys,
+    make_config,
+    noise,
+)
+
+ALONE = {"affine": AFFINE, "elastic": {"elastic": 1.5}, "erasing": {"erasing": 1.0}}
+
+
+@pytest.mark.parametrize("fields", [*ALONE.values(), ALL], ids=[*ALONE, "all"])
+def test_images_keep_shape_type_and_range_and_change_each_in_its_way(fields):
+    images = np.repeat(noise(1, 20, 14, 1), 40, axis=0)
+    images = np.where(images > 0.3, 1, 0).astype(np.float32)  # The extremes.
+    found = np.asarray(compiled(**fields)(KEY, images))
+    assert found.shape == images.shape and found.dtype == np.float32
+    assert found.min() >= 0 and found.max() <= 1
+    if fields != ALL:
+        assert (found != images).any(axis=(1, 2, 3)).all()
+    assert len(np.unique(found.reshape(40, -1), axis=0)) == 40
+    again = compiled(**fields)(jax.random.key(1), images)
+    assert (np.asarray(again) != found).any(axis=(1, 2, 3)).all()
+
+
+def test_an_image_depends_on_the_key_and_its_place_alone():
+    images = noise(40, 20, 14, 1)
+    whole = np.asarray(compiled(**ALL)(KEY, images))
+    others = noise(40, 20, 14, 1, seed=1)
+    others[5] = images[5]
+    found = np.asarray(compiled(**ALL)(KEY, others))
+    np.testing.assert_array_equal(found[5], whole[5])
+    assert (found[:5] != whole[:5]).any(axis=(1, 2, 3)).all()
+    np.testing.assert_array_equal(compiled(**ALL)(KEY, images), whole)
+    # Nor on how many there are.
+    np.testing.assert_allclose(compiled(**ALL)(KEY, images[:6]), whole[:6], atol=1e-5)
+
+
+def test_in_a_loop_and_over_seeds_it_is_the_same():
+    images, function = noise(40, 20, 14, 1), create(**ALL)
+    seeds = keys(4).reshape(2, 2)
+    over_seeds = jax.vmap(function, in_axes=(0, None))
+    _, found = jax.lax.scan(lambda c, keys: (c, over_seeds(keys, images)), None, seeds)
+    for place in np.ndindex(2, 2):
+        expected = compiled(**ALL)(seeds[place], images)
+        np.testing.assert_allclose(found[place], expected, atol=1e-5)
+
+
+def test_compiled_or_not_it_is_the_same():
+    images = noise(40, 20, 14, 1)
+    found = create(**AFFINE)(KEY, images)
+    np.testing.assert_allclose(found, compiled(**AFFINE)(KEY, images), atol=1e-5)
+
+
+@pytest.mark.parametrize("grey", [0.0, 1.0])
+def test_what_is_all_one_grey_stays_so(grey):
+    images = np.full((40, 20, 14, 1), grey, np.float32)
+    found = compiled(**ALL | {"erasing": 0.0})(KEY, images)
+    np.testing.assert_allclose(found, grey, atol=1e-6)
+
+
+def test_no_function_where_everything_is_off():
+    assert augment.create(base.get_config().augment) is None
+    fields = {"centre": "report", "erasing_area": (0.1, 0.3), "elastic_smoothness": 0.0}
+    assert augment.create(make_config(**fields)) is None
+
+
+NAN, INF = math.nan, math.inf
+SHARES = r"two shares above 0 and below 1, the smaller first"
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "expected"),
+    [("rotation", x, "from 0 to 180 degrees") for x in (-1.0, 180.5, NAN, INF)]
+    + [("zoom", x, "at least 0 and below 1") for x in (-0.1, 1.0, NAN, INF)]
+    + [("shift", x, "at least 0 and below 1") for x in (-0.1, 1.0, NAN, INF)]
+    + [("shear", x, "at least 0 and below 90") for x in (-1.0, 90.0, NAN, INF)]
+    + [("elastic", x, "at least 0") for x in (-0.1, NAN, INF)]
+    + [("elastic_smoothness", x, "finite") for x in (NAN, INF, -INF)]
+    + [("erasing", x, "from 0 to 1") for x in (-0.1, 1.1, NAN, INF)]
+    + [
+        ("erasing_area", x, SHARES)
+        for x in [
+            (0.0, 0.5),
+            (0.1, 1.0),
+            (0.3, 0.2),
+            (-0.1, 0.2),
+            (0.1, NAN),
+            (NAN, 0.1),
+            (0.1, INF),
+            (),
+            (0.1,),
+            (0.1, 0.2, 0.3),
+            ("a", "b"),
+            (0.1, None),
+        ]
+    ],
+)
+def test_bad_values_are_refused_by_their_flag(name, bad, expected):
+    # Whether it is on or off.
+    for on in ({}, {"erasing": 0.5}):
+        with pytest.raises(UserError) as caught:
+            augment.create(make_config(**(on | {name: bad})))
+        start, _, rest = str(caught.value).partition(": must be ")
+        assert start == f"--config.augment.{name}={bad}"
+        assert expected in rest and rest.endswith(".")
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0])
+def test_a_smoothness_that_is_not_above_0_is_refused_if_it_is_used(bad):
+    with pytest.raises(
+        UserError, match=rf"^--config\.augment\.elastic_smoothness={bad}: must be above"
+    ):
+        create(elastic=1.0, elastic_smoothness=bad)
+
+
+def test_an_unknown_centre_is_refused_with_the_known_ones():
+    message = r"^--config\.augment\.centre=middle: unknown \(known: image, report\)\.$"
+    for fields in ({}, {"rotation": 1.0}):
+        with pytest.raises(UserError, match=message):
+            augment.create(make_config(centre="middle", **fields))
+
+
+def test_the_ends_of_the_ranges_work():
+    warps = {"rotation": 180.0, "zoom": 0.99, "shift": 0.99, "shear": 89.0}
+    elastic = {"elastic": 30.0, "elastic_smoothness": 1e-3}
+    erasing = {"erasing": 1.0, "erasing_area": (0.001, 0.999)}
+    found = np.asarray(compiled(**warps, **elastic, **erasing)(KEY, noise(99, 9, 9, 1)))
+    assert np.isfinite(found).all() and 0 <= found.min() and found.max() <= 1

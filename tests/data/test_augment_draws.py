@@ -1,0 +1,108 @@
+"""The draws of a warp: their distributions, their independence, and how many."""
+
+import functools
+import itertools
+import math
+
+import jax
+import numpy as np
+import pytest
+import scipy.stats
+
+from mnist_jax.data import augment
+from mnist_jax.data.augment import WarpParameters
+from tests.support.augmenting import (
+    AFFINE,
+    ALL,
+    KEY,
+    assert_plausible,
+    assert_uniform,
+    centre_of,
+    compiled,
+    create,
+    keys,
+    make_config,
+    noise,
+    scalars,
+    streams,
+    warp_about,
+)
+
+
+@functools.cache
+def drawn(count=4000, shape=(28, 20), **fields):
+    """Parameters of many draws, as NumPy arrays."""
+    config = make_config(**fields)
+    draw = jax.jit(jax.vmap(lambda k: augment.draw_parameters(k, config, shape)))
+    return jax.tree.map(np.asarray, draw(keys(count)))
+
+
+def test_parameters_have_the_distributions_of_keras():
+    parameters = drawn(rotation=12.0, shift=0.2, shear=20.0, zoom=0.3)
+    assert_uniform(parameters.angle, -math.radians(12), math.radians(12))
+    assert_uniform(parameters.row_shift, -0.2 * 28, 0.2 * 28)
+    assert_uniform(parameters.column_shift, -0.2 * 20, 0.2 * 20)
+    assert_uniform(parameters.shear, -math.radians(20), math.radians(20))
+    assert_uniform(parameters.row_zoom, 0.7, 1.3)
+    assert_uniform(parameters.column_zoom, 0.7, 1.3)
+
+
+def test_parameters_are_independent():
+    parameters = drawn(rotation=12.0, shift=0.2, shear=20.0, zoom=0.3)
+    for one, two in itertools.combinations(parameters, 2):
+        assert_plausible(scipy.stats.spearmanr(one, two))
+        # Nor in size.
+        sizes = [np.abs(values - values.mean()) for values in (one, two)]
+        assert_plausible(scipy.stats.spearmanr(*sizes))
+
+
+@pytest.mark.parametrize("name", AFFINE)
+def test_a_transform_draws_the_same_whether_others_are_on_or_not(name):
+    alone, together = drawn(count=50, **{name: AFFINE[name]}), drawn(count=50, **AFFINE)
+    mine = [field for field in WarpParameters._fields if name in field] or ["angle"]
+    assert len(mine) == (2 if name in ("shift", "zoom") else 1)
+    identity = scalars()
+    for field in WarpParameters._fields:
+        values = getattr(alone, field)
+        if field in mine:
+            np.testing.assert_array_equal(values, getattr(together, field))
+            assert len(np.unique(values)) == 50
+        else:
+            assert (values == getattr(identity, field)).all()
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (AFFINE, 6),
+        ({"zoom": 0.1}, 6),
+        ({"elastic": 1.0}, 6 + 2 * 8 * 9),
+        ({"erasing": 0.1}, 5 + 8 * 9 * 3),
+        (ALL, 6 + 2 * 8 * 9 + 5 + 8 * 9 * 3),
+    ],
+)
+def test_no_more_numbers_are_drawn_than_are_needed(fields, expected):
+    traced = jax.make_jaxpr(create(**fields))(KEY, noise(4, 8, 9, 3))
+
+    def bits(jaxpr):
+        for equation in jaxpr.eqns:
+            if equation.primitive.name == "random_bits":
+                yield math.prod(equation.outvars[0].aval.shape)
+            for inner in jax.tree.leaves(list(equation.params.values())):
+                if hasattr(inner, "eqns"):
+                    yield from bits(inner)
+
+    assert sum(bits(traced.jaxpr)) == 4 * expected
+
+
+@pytest.mark.parametrize(("centre", "more"), [("image", 0.0), ("report", 1.0)])
+def test_images_are_warped_by_their_draws(centre, more):
+    shape = (12, 20, 3)
+    images = noise(4, *shape)
+    config = make_config(**AFFINE, centre=centre)
+    ours = compiled(**AFFINE, centre=centre)(KEY, images)
+    for place, image in enumerate(images):
+        key, _, _ = streams(place)
+        parameters = augment.draw_parameters(key, config, shape[:2])
+        expected = warp_about(image, parameters, centre_of(shape, more))
+        np.testing.assert_allclose(ours[place], expected, atol=1e-5)

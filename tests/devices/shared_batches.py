@@ -1,0 +1,109 @@
+"""Trains with one device and with several, and writes what came of it to a file.
+
+    python -m tests.devices.shared_batches FILE
+
+To be run with four devices, which a process of the tests does not have: see
+test_parallel.py.
+"""
+
+import dataclasses
+import pickle
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from configs import base, quickstart
+from mnist_jax import data
+from mnist_jax.data import augment
+from mnist_jax.devices import parallel
+from mnist_jax.models import operations
+from mnist_jax.training import loop
+from mnist_jax.training.step import Batch, make_train_steps
+from tests.support.training_parts import (
+    EVERYTHING,
+    KEY,
+    TINY,
+    Silence,
+    as_batch,
+    make_phase,
+    make_state,
+    make_step,
+)
+
+CASES = [("jit", 1), ("jit", 2), ("jit", 4), ("pmap", 1), ("pmap", 2), ("pmap", 4)]
+
+
+def train(devices, *, steps_per_call=1, model=TINY):
+    """Train two epochs with all that draws at random, batches that four can share.
+
+    Returns:
+        The state, and what was said of the epochs, without times.
+    """
+    whole = data.load(quickstart.get_config().data)
+    train_split = data.Split(whole.train.images[:64], whole.train.labels[:64])
+    val_split = data.Split(whole.val.images[:30], whole.val.labels[:30])
+    augmentation = base.get_config().augment
+    augmentation.update(rotation=10.0, shift=0.1, erasing=0.5)
+    phase = make_phase(**EVERYTHING)
+    trainer = loop.Trainer(
+        apply_fn=model.apply,
+        phase=phase,
+        data=as_batch(train_split),
+        val=as_batch(val_split),
+        augment_fn=augment.create(augmentation),
+        devices=devices,
+        eval_batch_size=7,
+        steps_per_call=steps_per_call,
+        monitor="val_loss",
+        keys=loop.make_keys(0),
+        listener=Silence(),
+    )
+    current, said = make_state(TINY, phase), []
+    for epoch in (1, 2):
+        current, records = trainer.run_epoch(current, epoch)
+        said += [
+            {k: v for k, v in record.items() if "second" not in k} for record in records
+        ]
+    return jax.tree.map(np.asarray, current), said
+
+
+def flops(devices):
+    """Return what XLA counts of a step that one of the devices has to do."""
+    phase = make_phase(batch_size=64)
+    current = make_state(TINY, phase)
+    images, labels = jnp.zeros((64, 28, 28, 1), jnp.uint8), jnp.zeros(64, jnp.uint8)
+    arguments = devices.replicate((current, Batch(images, labels), jnp.int32(0), KEY))
+    rows = devices.split(jnp.zeros((1, 64), jnp.int32))
+    steps = make_train_steps(train_step=make_step(TINY.apply, phase), steps=1)
+    compiled = devices.compile(steps, (*arguments[:2], rows, *arguments[2:]), rows=2)
+    return compiled.cost_analysis()["flops"]
+
+
+def main(path):
+    """Train in each of the ways."""
+    assert jax.device_count() == 4
+    results: dict[Any, Any] = {
+        (way, count): train(parallel.Devices(tuple(jax.devices()[:count]), way))
+        for way, count in CASES
+    }
+    results["jit", 2, "scan"] = train(
+        parallel.Devices(tuple(jax.devices()[:2])), steps_per_call=5
+    )
+    if operations.choose("auto", dtype="float32").form == "onednn":
+        model = dataclasses.replace(TINY, convolutions="onednn")
+        for way, count in (("jit", 1), ("pmap", 4)):
+            devices = parallel.Devices(tuple(jax.devices()[:count]), way)
+            results["onednn", count] = train(devices, model=model)
+    results["flops"] = {
+        count: flops(parallel.Devices(tuple(jax.devices()[:count])))
+        for count in (1, 2, 4)
+    }
+    with open(path, "wb") as file:
+        pickle.dump(results, file)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

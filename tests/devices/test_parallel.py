@@ -1,0 +1,161 @@
+"""Several devices: the same training as with one, each of them with its share."""
+
+import logging
+import os
+import pickle
+import subprocess
+import sys
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mnist_jax.devices import parallel
+from mnist_jax.errors import UserError
+from tests.conftest import ROOT, assert_trees_equal
+from tests.devices.shared_batches import CASES
+from tests.support.training_parts import assert_close
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory, command_env):
+    """What `shared_batches` finds, in a process with four devices."""
+    path = tmp_path_factory.mktemp("parallel") / "results"
+    flags = (
+        f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
+    )
+    subprocess.run(
+        [sys.executable, "-m", "tests.devices.shared_batches", str(path)],
+        cwd=ROOT,
+        env=command_env | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        check=True,
+        timeout=400,
+    )
+    with path.open("rb") as file:
+        return pickle.load(file)
+
+
+@pytest.mark.parametrize(("way", "count"), CASES[1:])
+def test_many_devices_train_as_one_does(results, way, count):
+    """Dropout, augmentation, BatchNorm, moving average and monitors with them."""
+    expected, said = results["jit", 1]
+    current, told = results[way, count]
+    assert jax.tree.structure(current) == jax.tree.structure(expected)
+    # Sums of float32 in another order, through ten steps: 2e-6 was seen.
+    assert_close(current, expected, 1e-5)
+    assert int(current.step) == 10
+    for one, other in zip(said, told, strict=True):
+        assert one == pytest.approx(other, abs=2e-5)
+
+
+def test_many_devices_train_as_one_does_with_onednn(results):
+    if ("onednn", 1) not in results:
+        pytest.skip("oneDNN cannot be used here")
+    expected, _ = results["jit", 1]
+    one, _ = results["onednn", 1]
+    many, _ = results["onednn", 4]
+    assert_close(many, one, 1e-5)
+    assert_close(one, expected, 1e-5)
+
+
+def test_with_many_devices_too_the_length_of_a_call_changes_nothing(results):
+    current, told = results["jit", 2, "scan"]
+    expected, said = results["jit", 2]
+    assert_close(current, expected, 1e-6)
+    for one, other in zip(said, told, strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+
+
+def test_each_device_computes_its_share_alone(results):
+    """By XLA's own count of what one device has to do in a step."""
+    one, two, four = (results["flops"][count] for count in (1, 2, 4))
+    # The optimizer's part is everybody's.
+    assert 0.45 < two / one < 0.6
+    assert 0.2 < four / one < 0.4
+
+
+# -- which devices
+
+
+class FakeDevice(NamedTuple):
+    """As much of a device as `choose` looks at."""
+
+    id: int
+    process_index: int
+
+
+def pretend(patch, processes, local):
+    """Have JAX know so many processes, with so many devices each; return them all."""
+    devices = [
+        FakeDevice(process * local + index, process)
+        for process in range(processes)
+        for index in range(local)
+    ]
+    patch.setattr(jax, "devices", lambda: devices)
+    patch.setattr(jax, "process_count", lambda: processes)
+    patch.setattr(jax, "local_device_count", lambda: local)
+    return devices
+
+
+@given(processes=st.integers(1, 4), local=st.integers(1, 8), batch=st.integers(1, 200))
+def test_as_many_devices_as_divide_the_batch(processes, local, batch):
+    with pytest.MonkeyPatch.context() as patch:
+        pretend(patch, processes, local)
+        fitting = [n for n in range(1, local + 1) if batch % (n * processes) == 0]
+        if not fitting:
+            with pytest.raises(UserError, match=f"{batch} images.*{processes} proc"):
+                parallel.choose("jit", batch)
+            return
+        chosen = parallel.choose("pmap", batch)
+    assert chosen.way == "pmap" and chosen.count == max(fitting) * processes
+    for process in range(processes):
+        own = [d.id for d in chosen.devices if d.process_index == process]
+        assert own == [process * local + n for n in range(max(fitting))]
+
+
+def test_devices_that_stand_idle_are_told(monkeypatch, caplog):
+    pretend(monkeypatch, 1, 8)
+    with caplog.at_level(logging.INFO, "mnist_jax"):
+        assert parallel.choose("jit", 86).count == 2
+    assert caplog.messages == [
+        "2 of 8 devices share each batch: they must divide its 86 images."
+    ]
+    caplog.clear()
+    assert parallel.choose("jit", 128).count == 8
+    assert not caplog.messages
+
+
+def test_all_devices_look_at_the_test_set(monkeypatch):
+    devices = pretend(monkeypatch, 2, 3)
+    assert parallel.every("pmap").devices == tuple(devices)
+
+
+def test_under_pmap_the_first_device_takes_the_first_part(monkeypatch):
+    devices = parallel.Devices(tuple(pretend(monkeypatch, 1, 4)), "pmap")
+    rows = np.arange(24).reshape(2, 12)
+    parts = devices.split(rows)
+    assert parts.shape == (4, 2, 3)
+    np.testing.assert_array_equal(np.concatenate(list(parts), axis=1), rows)
+    # Of several processes, each has the parts of its own devices.
+    devices = parallel.Devices(tuple(pretend(monkeypatch, 2, 2)), "pmap")
+    np.testing.assert_array_equal(devices.split(rows), parts[:2])
+
+
+def test_one_device_need_not_wait():
+    one = parallel.every()
+    assert one.count == jax.device_count() == 1 and not one.must_wait
+    tree = {"a": np.arange(3), "key": jax.random.key(1)}
+    assert_trees_equal(
+        jax.tree.map(jax.random.key_data, one.replicate(tree)["key"]),
+        jax.random.key_data(tree["key"]),
+    )
+
+
+def test_an_unknown_way_is_refused():
+    for way in parallel.WAYS:
+        parallel.check(way)
+    with pytest.raises(UserError, match=r"--config.parallel=xmap: .*jit, pmap"):
+        parallel.check("xmap")

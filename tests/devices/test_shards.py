@@ -1,0 +1,56 @@
+"""What is computed over a batch, where the batch is whole and where it is shared."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mnist_jax.devices import shards
+
+
+def shared(function, count):
+    """`function` of a batch, run once for each of `count` shards; their results."""
+
+    def run(batch):
+        parts = batch.reshape(count, -1, *batch.shape[1:])
+        return jax.vmap(function, axis_name=shards.AXIS)(parts)
+
+    return run
+
+
+BATCH = jnp.arange(24.0).reshape(12, 2) ** 2
+
+
+def test_a_whole_batch_is_one_shard():
+    assert shards.count() == 1 and shards.axis_name() is None
+    assert shards.mean(BATCH) is BATCH
+    assert shards.own(BATCH, 12) is BATCH
+    assert shards.gather(BATCH) is BATCH
+    np.testing.assert_array_equal(shards.places(5), np.arange(5))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 6, 12])
+def test_shards_come_to_what_the_whole_batch_comes_to(count):
+    size = 12 // count
+
+    def function(shard):
+        assert shards.count() == count
+        assert shards.axis_name() == (shards.AXIS if count > 1 else None)
+        return {
+            "mean": shards.mean({"x": shard.mean(axis=0)})["x"],
+            "places": shards.places(size),
+            "own": shards.own(BATCH, size),
+            "whole": shards.gather(shard),
+        }
+
+    found = shared(function, count)(BATCH)
+    for shard in range(count):
+        np.testing.assert_allclose(found["mean"][shard], BATCH.mean(axis=0), rtol=1e-6)
+        np.testing.assert_array_equal(found["whole"][shard], BATCH)
+    np.testing.assert_array_equal(found["places"].ravel(), np.arange(12))
+    np.testing.assert_array_equal(found["own"].reshape(12, 2), BATCH)
+
+
+def test_another_axis_is_none_of_its_business():
+    counts = jax.vmap(lambda x: x * shards.count(), axis_name="seeds")(jnp.ones(3))
+    np.testing.assert_array_equal(counts, np.ones(3))

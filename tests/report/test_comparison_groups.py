@@ -1,0 +1,167 @@
+"""Which runs count together, and what they come to."""
+
+import re
+import statistics
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mnist_jax.report import comparison
+from mnist_jax.report.comparison import groups, text
+from tests.support.made_runs import shown, tables_of, write_run
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_statistics_are_those_of_the_sample(values):
+    found = groups.summarize(values)
+    assert found.n == len(values)
+    assert (found.worst, found.best) == (min(values), max(values))
+    assert found.mean == pytest.approx(np.mean(values))
+    assert found.worst <= found.mean <= found.best
+    if len(values) == 1:
+        assert found.sd is None
+    else:
+        assert found.sd == pytest.approx(np.std(values, ddof=1), abs=1e-12)
+        assert found.sd == statistics.stdev(values)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.permutations(range(4)))
+def test_rows_do_not_depend_on_the_order_but_their_order_does(tmp_path_factory, order):
+    root = tmp_path_factory.mktemp("runs")
+    folders = [
+        write_run(root / "a", accuracy=0.97, seed=10),
+        write_run(root / "b", accuracy=0.99, seed=2),
+        write_run(root / "c", accuracy=0.98, seed=2, config={"name": "other"}),
+        write_run(root / "d", accuracy=0.96, seed=3),
+    ]
+    found = comparison.read([folders[place] for place in order])
+    by_name = {group.first.name: group for group in found.groups}
+    assert [run.seed for run in by_name["lenet5"].runs] == [2, 3, 10]
+    assert by_name["lenet5"].accuracy == groups.summarize([0.97, 0.99, 0.96])
+    assert by_name["other"].accuracy.n == 1
+    assert found.notes == []
+    expected = dict.fromkeys("other" if place == 2 else "lenet5" for place in order)
+    assert list(by_name) == list(expected)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seed", 7),
+        ("data.dir", "/elsewhere"),
+        ("data.mirrors", ["https://mirror/"]),
+        ("steps_per_call", 5),
+        ("parallel", "pmap"),
+        # Of runs from before there was a choice.
+        ("dtype", ...),
+        ("model.input_size", ...),
+        ("model.preprocess", ...),
+        ("model.kernel_init", ...),
+        ("model.pretrained", ...),
+        ("model.pretrained_layers", ...),
+        ("phases[0].freeze", ...),
+        ("phases[0].layer_rates", ...),
+        ("phases[0].reuse_features", ...),
+        ("eval_batch_size", 5),
+        ("report_accuracy", 0.5),
+    ],
+)
+def test_what_changes_no_result_does_not_part_runs(tmp_path, field, value):
+    write_run(tmp_path / "a", seed=0)
+    write_run(tmp_path / "b", seed=1, config={field: value})
+    [group] = comparison.read([tmp_path]).groups
+    assert group.accuracy.n == 2
+    assert group.differences == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "here", "there"),
+    [
+        ("phases[0].epochs", 5, "phases[0].epochs=50", "phases[0].epochs=5"),
+        ("data.split_seed", 5, "data.split_seed=0", "data.split_seed=5"),
+        ("test_weights", "best", "test_weights=last", "test_weights=best"),
+        ("augment", ..., "", "no augment"),
+        ("augment.zoom", ..., "augment.zoom=0.0", "no augment.zoom"),
+    ],
+)
+def test_configs_that_differ_are_rows_named_by_the_fields(
+    tmp_path, field, value, here, there
+):
+    write_run(tmp_path / "a", seed=0)
+    write_run(tmp_path / "b", seed=0, config={field: value})
+    found = comparison.read([tmp_path])
+    differences = [", ".join(group.differences) for group in found.groups]
+    assert differences[1] == there
+    assert here in differences[0]
+    if here:
+        assert f"| lenet5 ({there})" in text.to_markdown(found)
+        assert there in shown(found, 200)
+
+
+def test_many_differences_go_to_a_footnote(tmp_path):
+    write_run(tmp_path / "a")
+    changes = {"phases[0].epochs": 1, "phases[0].batch_size": 2, "data.val_size": 3}
+    write_run(tmp_path / "b", config=changes)
+    found = comparison.read([tmp_path])
+    markdown = text.to_markdown(found)
+    assert [row["Network"] for row in tables_of(markdown)[0]] == [
+        "lenet5 [1]",
+        "lenet5 [2]",
+    ]
+    [note] = [line for line in markdown.splitlines() if line.startswith("lenet5 [2]")]
+    assert set(note.removesuffix(".").replace("lenet5 [2]: ", "").split(", ")) == {
+        "data.val_size=3",
+        "phases[0].batch_size=2",
+        "phases[0].epochs=1",
+    }
+    assert "lenet5 [2]: " in shown(found, 200)
+
+
+def test_an_object_that_was_empty_is_named_by_what_is_in_it_now(tmp_path):
+    write_run(tmp_path / "a", config={"augment": {}})
+    write_run(tmp_path / "b", config={"augment": {"zoom": 0.1}})
+    found = comparison.read([tmp_path])
+    assert [group.differences for group in found.groups] == [
+        ("augment={}", "no augment.zoom"),
+        ("augment.zoom=0.1",),
+    ]
+
+
+def test_the_same_result_twice_counts_once_and_is_said(tmp_path):
+    for name in "abc":
+        write_run(tmp_path / name)
+    found = comparison.read([tmp_path])
+    assert found.groups[0].accuracy.n == 1
+    assert len(found.notes) == 2
+    assert re.search("seed 0: .*/a and .*/b hold the same result", found.notes[0])
+
+
+@pytest.mark.parametrize("same", [{"accuracy": 0.98}, {"parameters_sha256": "same"}])
+def test_different_results_of_a_seed_both_count_and_are_said(tmp_path, same):
+    write_run(tmp_path / "a", **({"accuracy": 0.98, "parameters_sha256": "x"} | same))
+    write_run(tmp_path / "b", **({"accuracy": 0.97, "parameters_sha256": "y"} | same))
+    found = comparison.read([tmp_path])
+    assert found.groups[0].accuracy.n == 2
+    assert re.search("/a and .*/b hold different results", found.notes[0])
+    for output in (text.to_markdown(found), shown(found, 500)):
+        assert found.notes[0] in output
+
+
+def test_a_folder_named_twice_is_one(tmp_path):
+    folder = write_run(tmp_path / "a" / "run")
+    again = tmp_path / "a" / ".." / "a" / "run"
+    found = comparison.read([folder, tmp_path, again])
+    assert found.groups[0].accuracy.n == 1
+    assert found.notes == []
+
+
+def test_figures_that_are_not_known_of_all_runs(tmp_path):
+    write_run(tmp_path / "a", seed=0, train_seconds=float("nan"))
+    test = {"last": {"accuracy": 0.98}}
+    write_run(tmp_path / "b", seed=1, train_seconds=120.0, test=test)
+    [group] = comparison.read([tmp_path]).groups
+    assert group.mean_seconds == 120
+    assert group.other_accuracy is None

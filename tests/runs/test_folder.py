@@ -1,0 +1,151 @@
+"""The run folder: whose it is, one process at a time, files whole or not at all."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from configs import base, lenet5
+from mnist_jax import files
+from mnist_jax.runs import folder as run_folder
+from mnist_jax.errors import UserError
+from mnist_jax.runs.folder import RunFolder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = RunFolder(tmp_path)
+    files.write_json(made.config, run_folder.to_json(lenet5.get_config()))
+    return made
+
+
+def test_the_same_config_may_go_on(folder):
+    folder.check_config(lenet5.get_config())
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("seed",), 3, "seed: 0 there, 3 now"),
+        (("data", "source"), "digits", 'data.source: "mnist" there, "digits" now'),
+        (("phases", 0, "epochs"), 7, r"phases\[0\].epochs: 50 there, 7 now"),
+        (("phases", 0, "optimizer", "eps"), 0.1, r"optimizer.eps: 1e-07 there, 0.1"),
+    ],
+)
+def test_another_config_is_refused_with_the_difference(folder, path, value, message):
+    config = lenet5.get_config()
+    part = config
+    for name in path[:-1]:
+        part = part[name]
+    part[path[-1]] = value
+    with pytest.raises(UserError, match=message) as error:
+        folder.check_config(config)
+    assert str(error.value).count(" there, ") == 1
+
+
+def test_another_number_of_phases_is_refused(folder):
+    config = lenet5.get_config()
+    config.phases = (base.get_phase(), base.get_phase())
+    with pytest.raises(UserError, match=r"phases\[1\].epochs: nothing there, 50 now"):
+        folder.check_config(config)
+
+
+def test_where_the_data_lie_may_change(folder):
+    config = lenet5.get_config()
+    config.data.dir = "/elsewhere"
+    config.data.mirrors = ()
+    folder.check_config(config)
+
+
+@pytest.mark.parametrize("name", ["config", "results"])
+def test_a_damaged_file_is_named(folder, name):
+    path = getattr(folder, name)
+    path.write_text('{"seed": 0')
+    with pytest.raises(UserError, match=f"{name}.json is damaged"):
+        folder.check_config(lenet5.get_config())
+        folder.read_results()
+
+
+def test_a_relative_path_becomes_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert RunFolder("runs/a").path == tmp_path / "runs" / "a"
+
+
+HOLD = """
+import sys
+from mnist_jax.runs.folder import RunFolder
+with RunFolder(sys.argv[1]).lock():
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_folder_in_use_is_refused_until_its_process_is_gone(tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(UserError, match="Another process is working"):
+            with RunFolder(tmp_path).lock():
+                pass
+        holder.kill()  # SIGKILL: nothing tidies up, and the lock goes all the same
+        holder.wait()
+    with RunFolder(tmp_path).lock():
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="Cannot write.*--workdir"):
+        with RunFolder(tmp_path / "file" / "run").lock():
+            pass
+
+
+def test_metrics_are_one_object_a_line(folder):
+    history = [{"epoch": 1, "loss": 0.1}, {"epoch": 1, "loss": 0.2}]
+    folder.append_metrics(history)
+    folder.append_metrics([{"epoch": 2, "loss": 0.3}])
+    with folder.metrics.open("a") as file:
+        file.write('{"epoch": 3, "lo')  # a kill in the middle of a line
+    folder.write_metrics(history)
+    lines = folder.metrics.read_text().splitlines()
+    assert [json.loads(line) for line in lines] == history
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "results.json"
+    files.write_json(path, {"old": 1})
+    with pytest.raises(RuntimeError):
+        with files.atomic_writer(path) as file:
+            file.write(b"half of")
+            raise RuntimeError
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(path, {"accuracy": float("nan")})
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_written_files_can_be_read_by_whom_the_umask_lets(tmp_path):
+    reference = tmp_path / "reference"
+    reference.write_text("")
+    files.write_text(tmp_path / "text", "é")
+    assert (tmp_path / "text").stat().st_mode == reference.stat().st_mode
+    assert (tmp_path / "text").read_text(encoding="utf-8") == "é"
+
+
+def test_what_a_kill_left_half_written_is_removed_and_nothing_else(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.figures.mkdir()
+    kept = [folder.log, folder.figures / "curves.png", tmp_path / "notes.tmp"]
+    left = [tmp_path / ".results.json.x1.tmp", folder.figures / ".curves.png.x2.tmp"]
+    for path in kept + left:
+        path.write_text("")
+    with folder.lock():
+        assert all(path.exists() for path in kept)
+        assert not any(path.exists() for path in left)

@@ -1,0 +1,93 @@
+"""Run folders made by hand, and tables read back."""
+
+import io
+import json
+import re
+from typing import Any
+
+from rich.console import Console
+
+from configs import base
+from mnist_jax.report.comparison import terminal
+from mnist_jax.runs import folder as run_folder
+
+AUGMENT = {
+    "rotation": 10.0,
+    "zoom": 0.1,
+    "shift": 0.1,
+    "shear": 0.0,
+    "centre": "image",
+    "elastic": 0.0,
+    "elastic_smoothness": 4.0,
+    "erasing": 0.0,
+    "erasing_area": [0.02, 0.2],
+}
+
+
+def write_run(
+    folder, *, accuracy=0.98, seed=0, config=None, environment=None, **fields
+):
+    """Write the three files of a finished run; `config` as on the command line."""
+    whole = run_folder.to_json(base.get_config())
+    whole |= {"name": "lenet5", "seed": seed}
+    for name, value in (config or {}).items():
+        part: Any = whole
+        *path, last = re.findall(r"[a-z_]+|[0-9]+", name)
+        for key in path:
+            part = part[int(key) if key.isdigit() else key]
+        if value is ...:
+            del part[last]
+        else:
+            part[last] = value
+    device = {"device": "cpu", "device_kind": "CPU", "device_count": 1, "cores": 2}
+    results = {
+        "config": whole["name"],
+        "model": "lenet5",
+        "data": "mnist",
+        "seed": seed,
+        "parameters": 61706,
+        "epochs": 50,
+        "test_weights": "last",
+        "test_accuracy": accuracy,
+        "train_seconds": 540.0,
+        "parameters_sha256": f"{accuracy}",
+        "test": {"last": {"accuracy": accuracy}, "best": {"accuracy": accuracy / 2}},
+        "val": {"last": {"accuracy": 0.75}, "best": {"accuracy": 0.25}},
+    }
+    provenance = {
+        "git_commit": "0123456789abcdef" * 2 + "-dirty",
+        "command": "python x",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in {
+        "config": whole,
+        "environment": device | provenance | (environment or {}),
+        "results": results | fields,
+    }.items():
+        kept = {key: item for key, item in value.items() if item is not ...}
+        (folder / f"{name}.json").write_text(json.dumps(kept))
+    return folder
+
+
+def parse_table(lines):
+    """Return the cells of a Markdown table's rows; they must all be as many."""
+    rows = [re.split(r"(?<!\\)\|", line.strip())[1:-1] for line in lines]
+    assert len({len(row) for row in rows}) == 1
+    assert all(re.fullmatch(r" *:?-+:? *", cell) for cell in rows[1])
+    return [[cell.strip() for cell in row] for row in rows if row is not rows[1]]
+
+
+def tables_of(markdown):
+    """Return the Markdown tables of a text, each as dicts by title."""
+    blocks = [block for block in markdown.split("\n\n") if block.startswith("|")]
+    tables = [parse_table(block.splitlines()) for block in blocks]
+    return [
+        [dict(zip(rows[0], row, strict=True)) for row in rows[1:]] for rows in tables
+    ]
+
+
+def shown(found, width):
+    """Return what a terminal of some width shows."""
+    file = io.StringIO()
+    terminal.show(found, Console(file=file, width=width))
+    return file.getvalue()

@@ -1,0 +1,44 @@
+"""What tests of whole runs share: a kill, and what a run comes to."""
+
+import json
+
+import numpy as np
+
+from mnist_jax.runs.folder import RunFolder
+
+
+def metrics_without_times(folder):
+    """What metrics.jsonl says, but for what the clock says."""
+    lines = RunFolder(folder).metrics.read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    for record in records:
+        del record["seconds"]
+        record.pop("images_per_second", None)
+    return records
+
+
+def outcome(folder):
+    """All that must not depend on how often a run was stopped."""
+    results = RunFolder(folder).read_results()
+    assert results is not None
+    for name in ("train_seconds", "wall_seconds", "images_per_second"):
+        del results[name]
+    predictions = np.load(folder / "predictions.npz")
+    logits = {name: predictions[name].tobytes() for name in predictions.files}
+    return results, logits, metrics_without_times(folder)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing catches it."""
+
+
+def kill_at(monkeypatch, target, name, count):
+    """Make the `count`-th call of `target.name` end the run before it does its work."""
+    original, calls = getattr(target, name), iter(range(1, 1_000))
+
+    def killing(*args, **kwargs):
+        if next(calls) == count:
+            raise Killed
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(target, name, killing)

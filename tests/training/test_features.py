@@ -1,0 +1,231 @@
+"""Features of a frozen body: the same training, and never those of something else."""
+
+import dataclasses
+import json
+import logging
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs import vgg16
+from mnist_jax import experiment, models
+from mnist_jax.devices import parallel
+from mnist_jax.models.vgg import VGG
+from mnist_jax.runs import checkpoint
+from mnist_jax.runs import journal as resume
+from mnist_jax.runs.folder import RunFolder
+from mnist_jax.training import features, state, step
+from mnist_jax.training.freezing import Freeze
+from tests.support.runs import Killed, kill_at, outcome
+from tests.support.training_parts import make_phase
+
+
+class Small(VGG):
+    """VGG with two blocks, and a hundredth of the work."""
+
+    blocks: tuple[int, ...] = (1, 1)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "mnist_jax"
+
+
+@pytest.fixture
+def config(small_config, monkeypatch, without_pictures):
+    """Two phases, the first with a frozen body."""
+    monkeypatch.setitem(models.MODELS, "vgg16", Small)
+    report = vgg16.get_config()
+    for phase, epochs in zip(report.phases, (3, 1), strict=True):
+        phase.update(epochs=epochs, batch_size=16)
+        phase.optimizer.learning_rate = 1e-3
+    with small_config.unlocked():
+        small_config.phases = report.phases
+    small_config.model.name = "vgg16"
+    return small_config
+
+
+def params_of(folder):
+    return checkpoint.read_best(RunFolder(folder).checkpoints)[0]
+
+
+def test_the_same_training_comes_out(config, tmp_path, cache):
+    reused = experiment.run(config, tmp_path / "reused")
+    assert len(list(cache.iterdir())) == 2  # to train on, to validate on
+    config.phases[0].reuse_features = "never"
+    anew = experiment.run(config, tmp_path / "anew")
+    assert reused["test"]["last"]["confusion"] == anew["test"]["last"]["confusion"]
+    assert reused["best_epoch"] == anew["best_epoch"]
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-5),
+        params_of(tmp_path / "reused"),
+        params_of(tmp_path / "anew"),
+    )
+
+
+def test_the_time_of_computing_them_is_time_of_training(config, tmp_path, monkeypatch):
+    compute = features.Features.of
+
+    def compute_slowly(self, split):
+        time.sleep(0.5)
+        return compute(self, split)
+
+    monkeypatch.setattr(features.Features, "of", compute_slowly)
+    results = experiment.run(config, tmp_path / "run")
+    lines = RunFolder(tmp_path / "run").metrics.read_text().splitlines()
+    metrics = [json.loads(line) for line in lines]
+    epochs = sum(entry["seconds"] for entry in metrics if entry["split"] == "train")
+    assert results["wall_seconds"] > results["train_seconds"] > epochs + 1
+
+
+@pytest.mark.parametrize("reuse", ["auto", "never"])
+def test_a_step_of_the_phase_has_no_convolution(reuse, config, small):
+    config.phases[0].reuse_features = reuse
+    model, (phase, _) = experiment.check(config)
+    current = state.create(*model.init(jax.random.key(0)), phase)
+    apply_fn, train, val = experiment.take_apart(config, model, phase, small, current)
+    program = jax.make_jaxpr(
+        lambda params: apply_fn(
+            params, {}, step.to_input(train.images), train=True, key=jax.random.key(0)
+        )[0]
+    )(current.params)
+    assert ("conv_general_dilated" in str(program)) == (reuse == "never")
+    shape = (28, 28, 1) if reuse == "never" else (8, 8, 128)
+    assert train.images.shape == (64, *shape)
+    assert val.images.shape == (30, *shape)
+
+
+def test_a_run_that_goes_on_finds_them_again(config, tmp_path, monkeypatch):
+    experiment.run(config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        kill_at(patch, resume.Journal, "write", 2)
+        with pytest.raises(Killed):
+            experiment.run(config, tmp_path / "killed")
+    monkeypatch.setattr(models.Model, "run_until", None)  # whoever calls it fails
+    experiment.run(config, tmp_path / "killed")
+    assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+
+
+def test_where_images_are_augmented_nothing_is_reused(config, tmp_path, cache):
+    config.augment.rotation = 10.0
+    config.phases = config.phases[:1]
+    config.phases[0].epochs = 1
+    experiment.run(config, tmp_path / "run")
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("freeze", "expected"),
+    [
+        ((), 0),
+        (("block",), 5),
+        (("block[12]_",), 2),
+        (("block2_",), 0),
+        (("block1_conv1",), 0),
+        (("block1", "block3"), 1),
+        (("dense1",), 0),
+        ((".*/kernel",), 0),
+    ],
+)
+def test_only_whole_stages_from_the_first_on_count(freeze, expected):
+    model = models.create(ConfigDict({"name": "vgg16"}))
+    params, _ = jax.eval_shape(model.init, jax.random.key(0))
+    phase = dataclasses.replace(make_phase(), freeze=Freeze(freeze))
+    assert features.frozen_stages(model, phase, params) == expected
+
+
+def test_a_network_that_cannot_be_taken_apart_is_left_whole():
+    model = models.create(ConfigDict({"name": "lenet5"}))
+    params, _ = jax.eval_shape(model.init, jax.random.key(0))
+    phase = dataclasses.replace(make_phase(), freeze=Freeze(("conv",)))
+    assert features.frozen_stages(model, phase, params) == 0
+
+
+MODEL = models.Model("small", Small())
+IMAGES = np.random.default_rng(0).integers(0, 256, (7, 28, 28, 1), np.uint8)
+
+
+def batch(images=IMAGES):
+    return step.Batch(jnp.asarray(images), jnp.zeros(len(images), jnp.uint8))
+
+
+def compute(*, model=MODEL, seed=0, stop=1, images=IMAGES, batch_size=4):
+    params, stats = model.init(jax.random.key(seed))
+    known = features.Features(
+        model, stop, params, stats, devices=parallel.every(), batch_size=batch_size
+    )
+    expected = model.run_until(stop, params, stats, step.to_input(jnp.asarray(images)))
+    found = known.of(batch(images)).images
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    return np.asarray(found)
+
+
+def test_each_thing_that_they_depend_on_has_a_file_of_its_own(cache):
+    """`compute` holds each against the network itself."""
+    changed = IMAGES.copy()
+    changed[3, 4, 5, 0] ^= 1
+    variations: list[dict[str, Any]] = [
+        {},
+        {"seed": 1},
+        {"stop": 2},
+        {"images": changed},
+        {"images": IMAGES[:5]},
+        {"model": models.Model("small", Small(size=64))},
+        {"model": models.Model("small", Small(preprocess="imagenet"))},
+    ]
+    for number, fields in enumerate(variations, start=1):
+        compute(**fields)
+        assert len(list(cache.iterdir())) == number
+    compute(batch_size=7)  # changes nothing but rounding
+    assert len(list(cache.iterdir())) == len(variations)
+
+
+def test_a_layer_behind_them_makes_no_difference(cache):
+    params, stats = MODEL.init(jax.random.key(0))
+    changed = params | {"logits": jax.tree.map(lambda x: x + 1, params["logits"])}
+    for each in (params, changed):
+        features.Features(
+            MODEL, 2, each, stats, devices=parallel.every(), batch_size=4
+        ).of(batch())
+    assert len(list(cache.iterdir())) == 1
+
+
+@pytest.mark.parametrize("damage", ["cut off", "changed", "empty"])
+def test_a_damaged_file_is_computed_anew(damage, cache, caplog):
+    first = compute()
+    (path,) = cache.iterdir()
+    whole = bytearray(path.read_bytes())
+    whole[-5] ^= 1
+    content = {"cut off": whole[:100], "changed": whole, "empty": b""}[damage]
+    path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(compute(), first)
+    assert "is damaged" in caplog.text and str(path) in caplog.text
+    caplog.clear()
+    compute()
+    assert all(record.levelno < logging.WARNING for record in caplog.records)
+
+
+def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(cache, caplog):
+    cache.parent.mkdir(parents=True)
+    cache.write_text("a file where the folder should be")
+    compute()
+    assert "are not kept for another run" in caplog.text
+
+
+def test_the_oldest_files_go_when_there_are_too_many(cache, monkeypatch):
+    compute()
+    (first,) = cache.iterdir()
+    monkeypatch.setattr(features, "_MOST_BYTES", 3 * first.stat().st_size)
+    for seed in (1, 2):
+        compute(seed=seed)
+    compute()  # the first again: used, so no longer the oldest
+    compute(seed=3)
+    kept = list(cache.iterdir())
+    assert len(kept) == 3 and first in kept
