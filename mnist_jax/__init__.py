@@ -1,1 +1,18 @@
-"""Handwritten digit recognition in JAX and Flax."""
+"""Handwritten digit recognition in JAX and Flax: a small baseline that can be trusted.
+
+run = mnist_jax.load_run("runs/lenet5/2026-01-31_12-00-00")
+probabilities = run.predict(images)
+"""
+
+from typing import Any
+
+__all__ = ["load_run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for only then: JAX takes a second."""
+    if name == "load_run":
+        from mnist_jax.runs.load import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

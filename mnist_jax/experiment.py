@@ -6,6 +6,7 @@ between, the same call with the same run folder goes on where it was.
 
 import dataclasses
 import functools
+import json
 import logging
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from mnist_jax.devices import parallel, processes
 from mnist_jax.errors import UserError
 from mnist_jax.models import operations
 from mnist_jax.report import narration
+from mnist_jax.runs import weights as run_weights
 from mnist_jax.runs.folder import RunFolder, differences, to_json
 from mnist_jax.runs.journal import Journal, Record
 from mnist_jax.training import features, loop, monitors, state
@@ -321,7 +323,7 @@ def test(
     trained: TrainState,
     record: Record,
 ) -> dict[str, Any]:
-    """Look at the test set, once, and write predictions.npz and results.json.
+    """Look at the test set, once; write predictions, weights and results.json.
 
     Without a folder nothing is written, nor returned.
 
@@ -352,8 +354,9 @@ def test(
         np.savez_compressed(
             file,
             labels=dataset.test.labels,
-            last=logits["test"]["last"],
-            best=logits["test"]["best"],
+            **logits["test"],
+            val_labels=dataset.val.labels,
+            **{f"val_{which}": values for which, values in logits["val"].items()},
         )
     scores = {
         split: {
@@ -362,6 +365,17 @@ def test(
         }
         for split, part in (("test", dataset.test), ("val", dataset.val))
     }
+    accuracy = scores["test"][config.test_weights]["accuracy"]
+    metadata = {
+        run_weights.NETWORK: model.name,
+        "config": json.dumps(to_json(config)),
+        "classes": " ".join(map(str, range(evaluation.CLASSES))),
+        "weights": config.test_weights,
+        "tested_on": config.data.test_on,
+        "accuracy": repr(accuracy),
+    }
+    reported = run_weights.named(*weights[config.test_weights])
+    run_weights.write(folder.weights, reported, metadata)
     epochs = [entry for entry in record.history if entry["split"] == "train"]
     results = {
         "config": config.name,
@@ -374,7 +388,7 @@ def test(
         "best_epoch": int(trained.best.epoch),
         "best_monitor": config.best.monitor,
         "test_weights": config.test_weights,
-        "test_accuracy": scores["test"][config.test_weights]["accuracy"],
+        "test_accuracy": accuracy,
         "train_seconds": record.feature_seconds
         + sum(entry["seconds"] for entry in epochs),
         "wall_seconds": record.seconds + time.perf_counter() - begin,

@@ -16,7 +16,7 @@ from ml_collections import config_dict
 from mnist_jax import models, pretrained
 from mnist_jax.commands import cli
 from mnist_jax.errors import UserError
-from mnist_jax.pretrained import readers
+from mnist_jax.runs import weights
 from mnist_jax.runs.folder import RunFolder, flatten
 from mnist_jax.typing import Config
 
@@ -43,12 +43,12 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"{target} is a folder: give the name of a file.")
     config = _config(source)
     model = models.create(config.model)
-    weights = pretrained.load(config.model, model)
-    assert weights is not None, "the config names a source"
-    readers.write(target, dict(weights.arrays), network=model.name)
-    count = sum(array.size for array in weights.arrays.values())
+    taken = pretrained.load(config.model, model)
+    assert taken is not None, "the config names a source"
+    weights.write(target, taken.arrays, {weights.NETWORK: model.name})
+    count = sum(array.size for array in taken.arrays.values())
     print(
-        f"Wrote {target}: {len(weights.arrays)} arrays, {count:,} numbers of "
+        f"Wrote {target}: {len(taken.arrays)} arrays, {count:,} numbers of "
         f"{model.name}. Use it with --config.model.pretrained={target}"
     )
 

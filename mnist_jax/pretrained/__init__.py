@@ -17,7 +17,8 @@ import numpy as np
 
 from mnist_jax import models, tree
 from mnist_jax.pretrained import imagenet, names, readers
-from mnist_jax.pretrained.errors import WeightsError
+from mnist_jax.runs import weights
+from mnist_jax.runs.weights import WeightsError
 from mnist_jax.typing import Config, Tree
 
 __all__ = ["Weights", "WeightsError", "load", "read_network"]
@@ -93,12 +94,19 @@ def load(config: Config, model: models.Model) -> Weights | None:
             f"{path} has the weights of {network}, and this is {model.name}. Give the "
             f"folder of another run or another file with {_FLAG}."
         )
+    known = weights.shapes(model)
     wanted = {
         name: shape
-        for name, shape in shapes(model).items()
+        for name, shape in known.items()
         if any(pattern.match(name) for pattern in patterns)
     }
-    check(tensors, wanted=wanted, known=shapes(model), path=path)
+    try:
+        weights.check(tensors, wanted=wanted, known=known, path=path)
+    except WeightsError as error:
+        raise WeightsError(
+            f"{error}\n--config.model.pretrained_layers says which parameters are "
+            f"taken from there, e.g. '(\"block\",)'; {_FLAG}=none draws all of them."
+        ) from None
     _warn_of_input(model, torch, path)
     arrays = {name: tensors[name] for name in wanted}
     return Weights(str(path), arrays)
@@ -120,62 +128,6 @@ def read_network(
     if network is not None:
         return tensors, network, False
     return names.to_ours(tensors, model.stages[:-1]), None, names.is_torch(tensors)
-
-
-def shapes(model: models.Model) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every parameter and statistic by its name."""
-    return {
-        tree.name_of(path): leaf.shape
-        for part in jax.eval_shape(model.init, jax.random.key(0))
-        for path, leaf in jax.tree_util.tree_leaves_with_path(part)
-    }
-
-
-def check(
-    tensors: Mapping[str, np.ndarray],
-    *,
-    wanted: Mapping[str, tuple[int, ...]],
-    known: Mapping[str, tuple[int, ...]],
-    path: Path,
-) -> None:
-    """Refuse tensors that are not those of the network.
-
-    Args:
-        tensors: by our names.
-        wanted: shapes of those that must be there.
-        known: shapes of all that may be.
-        path: where they come from.
-
-    Raises:
-        WeightsError: with everything that is wrong, by name.
-    """
-    complaints = {
-        "missing": [name for name in wanted if name not in tensors],
-        "unexpected": [name for name in tensors if name not in known],
-        "of another shape": [
-            f"{name} {list(tensor.shape)} where {list(known[name])} is needed"
-            for name, tensor in tensors.items()
-            if name in known and tensor.shape != known[name]
-        ],
-        "not finite numbers": [
-            name
-            for name, tensor in tensors.items()
-            if name in known
-            and not (
-                np.issubdtype(tensor.dtype, np.number) and np.isfinite(tensor).all()
-            )
-        ],
-    }
-    lines = [
-        f"  {what}: {', '.join(names)}" for what, names in complaints.items() if names
-    ]
-    if lines:
-        raise WeightsError(
-            f"{path} does not have the weights of this network:\n"
-            + "\n".join(lines)
-            + "\n--config.model.pretrained_layers says which parameters are taken from "
-            f"there, e.g. '(\"block\",)'; {_FLAG}=none draws all of them."
-        )
 
 
 def _warn_of_input(model: models.Model, torch: bool, path: Path) -> None:

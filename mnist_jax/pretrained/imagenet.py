@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mnist_jax import files
-from mnist_jax.pretrained.errors import WeightsError
+from mnist_jax.runs.weights import WeightsError
 
 _SERVER = "https://storage.googleapis.com/tensorflow/keras-applications"
 # Folder of the weights, in place of the cache.

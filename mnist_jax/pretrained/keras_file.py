@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from mnist_jax.pretrained.errors import WeightsError
+from mnist_jax.runs.weights import WeightsError
 
 # What layers call their variables, in the order in which Keras saves them.
 _VARIABLES = ("kernel", "bias")

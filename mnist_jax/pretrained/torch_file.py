@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from mnist_jax.pretrained.errors import WeightsError
+from mnist_jax.runs.weights import WeightsError
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001

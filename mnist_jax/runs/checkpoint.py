@@ -12,6 +12,7 @@ word.
 
 import contextlib
 import errno
+import json
 import hashlib
 import logging
 import shutil
@@ -169,7 +170,11 @@ class Checkpoints:
                 "batch_stats": state.best.batch_stats,
             }
             self._best.save(
-                epoch, args=ocp.args.Composite(state=ocp.args.StandardSave(weights))
+                epoch,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(weights),
+                    record=ocp.args.JsonSave({"sha256": tree.digest(weights)}),
+                ),
             )
 
     def _move_aside(self, epoch: int) -> Path:
@@ -194,13 +199,19 @@ def read_best(folder: Path) -> tuple[Tree, Tree]:
     Raises:
         CheckpointError: there is none, or it is damaged.
     """
-    best = folder / "best"
+    best = folder.absolute() / "best"  # orbax wants no relative path
     epochs = _numbered(best) if best.is_dir() else []
     if not epochs:
         raise CheckpointError(f"{best} has no checkpoint.")
+    newest = best / str(max(epochs))
     try:
         with _quiet(), ocp.StandardCheckpointer() as checkpointer:
-            saved = checkpointer.restore(best / str(max(epochs)) / "state")
+            saved = checkpointer.restore(newest / "state")
+        record = json.loads((newest / "record" / "metadata").read_text())
+        if tree.digest(saved) != record["sha256"]:
+            raise ValueError(
+                "its numbers do not have the SHA-256 that was saved with them"
+            )
     except Exception as error:
         raise CheckpointError(f"{best} is damaged: {_reason(error)}.") from error
     return saved["params"], saved["batch_stats"]

@@ -32,6 +32,7 @@ class RunFolder:
         self.summary = self.path / "summary.txt"
         self.metrics = self.path / "metrics.jsonl"
         self.predictions = self.path / "predictions.npz"
+        self.weights = self.path / "weights.safetensors"
         self.results = self.path / "results.json"
         self.checkpoints = self.path / "checkpoints"
         self.figures = self.path / "figures"
@@ -81,6 +82,15 @@ class RunFolder:
                 "--workdir."
             )
         return environment["convolutions"]
+
+    def read_environment(self) -> dict[str, Any]:
+        """Return environment.json.
+
+        Raises:
+            UserError: it is damaged.
+            OSError: it is not there.
+        """
+        return self._read(self.environment)
 
     def has_checkpoint(self) -> bool:
         """Say whether there is an epoch to go on from."""

@@ -333,7 +333,7 @@ def make_predict(
     every batch, if its size is no multiple of the number of devices.
     """
     eval_step = step.make_eval_step(apply_fn=apply_fn)
-    compiled: dict[tuple[int, int], Callable[..., Array]] = {}
+    compiled: dict[tuple[int, int, Any], Callable[..., Array]] = {}
 
     def predict(
         params: Tree, batch_stats: Tree, images: UInt8[Array, "n h w c"]
@@ -345,9 +345,10 @@ def make_predict(
         for first in range(0, count, size):
             rows = np.minimum(np.arange(first, first + size, dtype=np.int32), count - 1)
             arguments = (params, batch_stats, images, devices.split(rows))
-            if (count, size) not in compiled:
-                compiled[count, size] = devices.compile(eval_step, arguments, rows=3)
-            logits.append(compiled[count, size](*arguments))
+            kind = count, size, images.dtype
+            if kind not in compiled:
+                compiled[kind] = devices.compile(eval_step, arguments, rows=3)
+            logits.append(compiled[kind](*arguments))
             if devices.must_wait:
                 jax.block_until_ready(logits)
         return jnp.concatenate(logits)[:count]

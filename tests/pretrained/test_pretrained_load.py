@@ -13,10 +13,10 @@ from ml_collections import ConfigDict
 from configs import vgg16
 from mnist_jax import experiment, models, pretrained
 from mnist_jax.errors import UserError
-from mnist_jax.pretrained import readers
-from mnist_jax.pretrained.errors import WeightsError
 from mnist_jax.runs import checkpoint
+from mnist_jax.runs import weights as run_weights
 from mnist_jax.runs.folder import RunFolder
+from mnist_jax.runs.weights import WeightsError
 from tests.conftest import ROOT
 
 LENET = models.create(ConfigDict({"name": "lenet5"}))
@@ -32,7 +32,7 @@ def arrays():
     rng = np.random.default_rng(0)
     return {
         name: rng.normal(size=shape).astype(np.float32)
-        for name, shape in pretrained.shapes(LENET).items()
+        for name, shape in run_weights.shapes(LENET).items()
     }
 
 
@@ -44,7 +44,7 @@ def load(path, **fields) -> pretrained.Weights:
 
 def test_our_own_format_comes_back_to_the_bit(tmp_path):
     path, tensors = tmp_path / "lenet5.safetensors", arrays()
-    readers.write(path, tensors, network="lenet5")
+    run_weights.write(path, tensors, {run_weights.NETWORK: "lenet5"})
     weights = load(path)
     params, stats = LENET.init(jax.random.key(0))
     params, stats = weights.put(params, stats)
@@ -66,7 +66,7 @@ def test_everything_that_is_wrong_is_listed_by_name(tmp_path):
     tensors["conv2/kernel"][0, 0, 0, 0] = np.nan
     tensors["logits/bias"][3] = np.inf
     path = tmp_path / "x.safetensors"
-    readers.write(path, tensors, network="lenet5")
+    run_weights.write(path, tensors, {run_weights.NETWORK: "lenet5"})
     with pytest.raises(WeightsError) as caught:
         load(path)
     lines = str(caught.value).splitlines()
@@ -83,15 +83,17 @@ def test_everything_that_is_wrong_is_listed_by_name(tmp_path):
 def test_what_is_not_asked_for_may_be_missing_but_not_unknown(tmp_path):
     tensors = {k: v for k, v in arrays().items() if k.startswith("conv")}
     path = tmp_path / "x.safetensors"
-    readers.write(path, tensors, network="lenet5")
+    run_weights.write(path, tensors, {run_weights.NETWORK: "lenet5"})
     assert load(path, layers=("conv",)).arrays.keys() == tensors.keys()
-    readers.write(path, tensors | {"x": np.zeros(1)}, network="lenet5")
+    run_weights.write(
+        path, tensors | {"x": np.zeros(1)}, {run_weights.NETWORK: "lenet5"}
+    )
     with pytest.raises(WeightsError, match="unexpected: x"):
         load(path, layers=("conv",))
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
-    readers.write(tmp_path / "x", arrays(), network="double_cnn")
+    run_weights.write(tmp_path / "x", arrays(), {run_weights.NETWORK: "double_cnn"})
     with pytest.raises(WeightsError, match="weights of double_cnn, and this is lenet5"):
         load(tmp_path / "x")
 

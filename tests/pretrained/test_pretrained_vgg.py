@@ -9,8 +9,9 @@ import pytest
 from ml_collections import ConfigDict
 
 from mnist_jax import models, pretrained
-from mnist_jax.pretrained import imagenet, readers
-from mnist_jax.pretrained.errors import WeightsError
+from mnist_jax.pretrained import imagenet
+from mnist_jax.runs import weights as run_weights
+from mnist_jax.runs.weights import WeightsError
 
 pytestmark = pytest.mark.slow  # Keras, and files of 59 MB
 IMAGES = np.random.default_rng(3).uniform(0, 1, (3, 28, 28, 1)).astype(np.float32)
@@ -103,7 +104,7 @@ def test_a_converted_file_has_the_same_numbers(kind, saved, by_name, tmp_path):
     weights = pretrained.load(config(saved[kind]), model)
     assert weights is not None
     path = tmp_path / "vgg16.safetensors"
-    readers.write(path, dict(weights.arrays), network="vgg16")
+    run_weights.write(path, dict(weights.arrays), {run_weights.NETWORK: "vgg16"})
     again = pretrained.load(config(path), model)
     assert again is not None
     assert again.sha256 == weights.sha256

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mnist_jax.pretrained import readers, torch_file
-from mnist_jax.pretrained.errors import WeightsError
+from mnist_jax.runs.weights import WeightsError
 
 # What PyTorch wrote, in base64, and what it had in it.
 WRITTEN = json.loads((Path(__file__).parent / "torch_files.json").read_text())

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from configs import vgg16
-from mnist_jax import experiment, models, pretrained
+from mnist_jax import experiment, models
 from mnist_jax.errors import UserError
 from mnist_jax.models.vgg import VGG
-from mnist_jax.pretrained import readers
 from mnist_jax.runs import checkpoint
+from mnist_jax.runs import weights as run_weights
 from mnist_jax.runs.folder import RunFolder
 
 WAYS = [
@@ -38,11 +38,11 @@ def weights(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     arrays = {
         name: rng.normal(0, 0.1, shape).astype(np.float32)
-        for name, shape in pretrained.shapes(models.Model("vgg16", Small())).items()
+        for name, shape in run_weights.shapes(models.Model("vgg16", Small())).items()
         if name.startswith("block")
     }
     path = tmp_path / "body.safetensors"
-    readers.write(path, arrays, network="vgg16")
+    run_weights.write(path, arrays, {run_weights.NETWORK: "vgg16"})
     return path, arrays
 
 

@@ -1,7 +1,8 @@
 """Results for others to see: the small files of runs, and their tables in documents.
 
 What is published of a run is config.json, environment.json and results.json, in
-FOLDER/<config>/seed<seed>/. A document says where a table belongs by two lines:
+FOLDER/<config>/seed<seed>/, and its weights if they are small: of every seed below half
+a megabyte, of one seed below five. A document says where a table belongs by two lines:
 
     <!-- results -->
     <!-- end of results -->
@@ -10,6 +11,7 @@ for the table of the configs, and the same with "every run" for that of the runs
 """
 
 import re
+import shutil
 from pathlib import Path
 
 from mnist_jax import files
@@ -23,7 +25,7 @@ _TABLES = {"results": text.results, "every run": text.every_run}
 
 
 def collect(comparison: Comparison, folder: Path) -> list[Path]:
-    """Copy the three files of each run to a folder of published results.
+    """Copy the small files of each run to a folder of published results.
 
     A run that lies there already is left alone.
 
@@ -57,6 +59,8 @@ def collect(comparison: Comparison, folder: Path) -> list[Path]:
     for target, run in copies.items():
         target.mkdir(parents=True, exist_ok=True)
         source, copy = RunFolder(run.folder), RunFolder(target)
+        if source.weights.exists() and _is_small(source.weights, target):
+            shutil.copyfile(source.weights, copy.weights)
         for old, new in (
             (source.config, copy.config),
             (source.environment, copy.environment),
@@ -64,6 +68,13 @@ def collect(comparison: Comparison, folder: Path) -> list[Path]:
         ):
             files.write_text(new, old.read_text(encoding="utf-8"))
     return list(copies)
+
+
+def _is_small(weights: Path, target: Path) -> bool:
+    """Say whether weights are published: see above."""
+    size = weights.stat().st_size
+    others = target.parent.glob(f"*/{weights.name}")
+    return size < 500_000 or (size < 5_000_000 and not any(others))
 
 
 def insert(comparison: Comparison, document: Path) -> None:
