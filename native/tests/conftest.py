@@ -12,8 +12,6 @@ import pytest
 # Where it is not installed, there is nothing to test.
 if importlib.util.find_spec("onednn_jax") is None:
     collect_ignore_glob = ["test_*.py"]
-else:
-    import onednn_jax
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -21,6 +19,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 @pytest.fixture(scope="session", autouse=True)
 def _loaded() -> None:
+    import onednn_jax
+
     onednn_jax.load()
 
 
@@ -50,6 +50,8 @@ def python() -> Callable[..., str]:
 @pytest.fixture(params=["float32", "bfloat16"])
 def dtype(request: pytest.FixtureRequest) -> str:
     """Both types, as far as this processor has them."""
+    import onednn_jax
+
     try:
         onednn_jax.load(request.param)
     except onednn_jax.Unavailable as reason:
