@@ -6,7 +6,8 @@
 // and on the size of the pool alone, and sums over them are taken in order: the same
 // call gives the same bits.
 //
-// Kernels are brought to the layout that oneDNN prefers, and back, in every call.
+// Kernels are brought to the layout that oneDNN prefers, and their gradients back, in
+// every call. Threads share that work: for VGG's largest it takes as long as the rest.
 //
 // A NaN goes through everything here. oneDNN's own ReLU makes 0 of it and its max pool
 // the lowest number, which would hide that a training has diverged: ReLU and pools are
@@ -20,6 +21,7 @@
 #include <climits>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <functional>
 #include <map>
@@ -175,13 +177,45 @@ memory At(const memory::desc& desc, const void* data) {
   return memory(desc, Engine(), const_cast<void*>(data));
 }
 
-// The images from `first` on, of an array of images of `desc`'s height, width, channels.
-memory Images(const memory::desc& desc, const void* data, int64_t first) {
-  Dims dims = desc.get_dims();
-  int64_t bytes = memory::data_type_size(desc.get_data_type());
-  for (size_t axis = 1; axis < dims.size(); ++axis) bytes *= dims[axis];
-  return At(desc, static_cast<const char*>(data) + first * bytes);
-}
+// Some images of an array, as they are or side by side with columns of zeros between.
+class Images {
+ public:
+  // `dims` are the whole array's; the images are `count` from `first` on.
+  Images(const Dims& dims, Type type, const void* data, int64_t first, int64_t count,
+         int64_t gap)
+      : height_(dims[2]), count_(count) {
+    const int64_t place = dims[1] * memory::data_type_size(type);
+    row_ = dims[3] * place;
+    zeros_ = gap * place;
+    data_ = static_cast<char*>(const_cast<void*>(data)) + first * height_ * row_;
+    if (gap) buffer_ = std::make_unique<Buffer>(height_ * count_ * (row_ + zeros_));
+  }
+  void* data() const { return buffer_ ? buffer_->data() : data_; }
+  // Lays them side by side, if they are to be.
+  void Spread() const {
+    Each([&](char* own, char* wide) {
+      std::memcpy(wide, own, row_);
+      std::memset(wide + row_, 0, zeros_);
+    });
+  }
+  // Brings them back.
+  void Collect() const {
+    Each([&](char* own, char* wide) { std::memcpy(own, wide, row_); });
+  }
+
+ private:
+  template <typename F>
+  void Each(F&& use) const {
+    if (!buffer_) return;
+    char* wide = static_cast<char*>(buffer_->data());
+    for (int64_t y = 0; y < height_; ++y)
+      for (int64_t i = 0; i < count_; ++i, wide += row_ + zeros_)
+        use(data_ + (i * height_ + y) * row_, wide);
+  }
+  int64_t height_, count_, row_, zeros_;  // the last two in bytes
+  char* data_;
+  std::unique_ptr<Buffer> buffer_;
+};
 
 // ---------------------------------------------------------------------------------
 // Primitives
@@ -233,6 +267,8 @@ int64_t Product(const Dims& dims) {
 // ---------------------------------------------------------------------------------
 // Convolution
 
+constexpr int64_t kNarrow = 4;
+
 struct Shape {
   Dims images, kernel, out, before, after;
   Type type;
@@ -246,11 +282,23 @@ struct Shape {
   int64_t batch() const { return images[0]; }
   int64_t pixels() const { return out[0] * out[2] * out[3]; }
   int64_t work() const { return pixels() * Product(kernel); }
+  // Columns of zeros between the images of a share that are laid side by side, as one
+  // wide image; 0 if they are not. oneDNN's inner loop runs along a row, and is slow on
+  // rows of 4 or 2 places, as VGG has in its last blocks.
+  int64_t gap() const {
+    bool same = images[2] == out[2] && images[3] == out[3] && before[1] == after[1];
+    return same && images[3] <= kNarrow ? before[1] : 0;
+  }
   // The same for a share of the batch.
   Shape With(int64_t batch) const {
     Shape shape = *this;
-    shape.images[0] = shape.out[0] = batch;
+    shape.images[0] = shape.out[0] = gap() ? 1 : batch;
+    if (gap()) shape.images[3] = shape.out[3] = batch * (images[3] + gap());
     return shape;
+  }
+  // A share's images, or what comes of them, of an array of these dimensions.
+  Images Take(const Dims& dims, const void* data, const Shares& shares, int i) const {
+    return Images(dims, type, data, shares.first(i), shares.size(i), gap());
   }
   std::vector<int64_t> Key(int64_t kind) const {
     std::vector<int64_t> key{kind, static_cast<int64_t>(type)};
@@ -268,8 +316,47 @@ struct Shape {
 constexpr auto kDirect = dnnl::algorithm::convolution_direct;
 const Dims kOnes{1, 1};
 
+// A change of a kernel's layout, in parts that threads share; no parts: none is needed.
+struct Reorder {
+  memory::desc from, to;
+  struct Part {
+    Primitive run;
+    memory::desc from, to;
+  };
+  std::vector<Part> parts;
+
+  Reorder() = default;
+  // Divides the kernel along an axis into at most `most` parts.
+  Reorder(const memory::desc& from, const memory::desc& to, int axis, int64_t most)
+      : from(from), to(to) {
+    if (from == to) return;
+    constexpr int64_t kBlock = 64;  // a multiple of the blocks in oneDNN's layouts
+    const Dims dims = from.get_dims();
+    int64_t count = std::clamp<int64_t>(dims[axis] / kBlock, 1, most);
+    if (dims[axis] % kBlock) count = 1;
+    for (int64_t i = 0; i < count; ++i) {
+      Dims offset(4, 0), size = dims;
+      offset[axis] = dims[axis] / kBlock * i / count * kBlock;
+      size[axis] = dims[axis] / kBlock * (i + 1) / count * kBlock - offset[axis];
+      if (count == 1) size = dims;
+      Part part{{}, from.submemory_desc(size, offset), to.submemory_desc(size, offset)};
+      dnnl::reorder::primitive_desc pd(Engine(), part.from, Engine(), part.to,
+                                       Attributes());
+      part.run = {dnnl::reorder(pd), pd.scratchpad_desc()};
+      parts.push_back(part);
+    }
+  }
+  void Run(ffi::ThreadPool& pool, const void* source, void* target) const {
+    Parallel(pool, parts.size(), [&](int i) {
+      parts[i].run.Run({{DNNL_ARG_FROM, At(parts[i].from, source)},
+                        {DNNL_ARG_TO, At(parts[i].to, target)}});
+    });
+  }
+};
+
 struct Conv {
-  Primitive conv, reorder;
+  Primitive conv;
+  Reorder reorder;
   memory::desc kernel;  // as oneDNN wants it
 };
 
@@ -281,12 +368,6 @@ const Conv& Find(const std::vector<int64_t>& key, const std::function<Conv()>& m
   auto& made = (*all)[key];
   if (!made) made = std::make_unique<Conv>(make());
   return *made;
-}
-
-Primitive MakeReorder(const memory::desc& from, const memory::desc& to) {
-  if (from == to) return {};
-  auto pd = dnnl::reorder::primitive_desc(Engine(), from, Engine(), to, Attributes());
-  return {dnnl::reorder(pd), pd.scratchpad_desc()};
 }
 
 dnnl::convolution_forward::primitive_desc DescribeForward(const Shape& s) {
@@ -303,29 +384,29 @@ dnnl::convolution_forward::primitive_desc DescribeForward(const Shape& s) {
           Attributes()};
 }
 
-Conv MakeForward(const Shape& s) {
+Conv MakeForward(const Shape& s, int64_t threads) {
   auto pd = DescribeForward(s);
   return {{dnnl::convolution_forward(pd), pd.scratchpad_desc()},
-          MakeReorder(s.Hwio(s.type), pd.weights_desc()),
+          Reorder(s.Hwio(s.type), pd.weights_desc(), 0, threads),
           pd.weights_desc()};
 }
 
-Conv MakeBackwardImages(const Shape& s) {
+Conv MakeBackwardImages(const Shape& s, int64_t threads) {
   dnnl::convolution_backward_data::primitive_desc pd(
       Engine(), kDirect, s.ImagesDesc(), s.AnyKernel(s.type), s.OutDesc(), kOnes,
       s.before, s.after, DescribeForward(s), Attributes());
   return {{dnnl::convolution_backward_data(pd), pd.scratchpad_desc()},
-          MakeReorder(s.Hwio(s.type), pd.weights_desc()),
+          Reorder(s.Hwio(s.type), pd.weights_desc(), 1, threads),
           pd.weights_desc()};
 }
 
 // The kernel's gradient is float32, whatever the images are.
-Conv MakeBackwardKernel(const Shape& s) {
+Conv MakeBackwardKernel(const Shape& s, int64_t threads) {
   dnnl::convolution_backward_weights::primitive_desc pd(
       Engine(), kDirect, s.ImagesDesc(), s.AnyKernel(Type::f32), s.Bias(), s.OutDesc(),
       kOnes, s.before, s.after, DescribeForward(s), Attributes());
   return {{dnnl::convolution_backward_weights(pd), pd.scratchpad_desc()},
-          MakeReorder(pd.diff_weights_desc(), s.Hwio(Type::f32)),
+          Reorder(pd.diff_weights_desc(), s.Hwio(Type::f32), 0, threads),
           pd.diff_weights_desc()};
 }
 
@@ -342,34 +423,75 @@ void Relu(Type type, void* data, int64_t count) {
   }
 }
 
+// The primitives for the shares of a batch, whose sizes differ by one at most.
+struct Made {
+  std::vector<const Conv*> of;  // by share
+
+  template <typename F>
+  Made(const Shape& s, const Shares& shares, int64_t kind, F&& make) {
+    for (int i = 0; i < shares.count; ++i) {
+      Shape share = s.With(shares.size(i));
+      auto key = share.Key(kind);
+      key.push_back(shares.count);
+      of.push_back(&Find(key, [&] { return make(share, shares.count); }));
+    }
+  }
+  // Whether all want the kernel in the same layout.
+  bool Agree() const {
+    return std::all_of(of.begin(), of.end(),
+                       [&](const Conv* conv) { return conv->kernel == of[0]->kernel; });
+  }
+};
+
 // Forward, and backward to the images: one array of images becomes another, by a kernel.
 void Convolve(ffi::ThreadPool& pool, const Shape& s, bool forward, const void* from,
               const void* kernel, const void* bias, void* to, bool relu = false) {
   if (s.batch() == 0) return;
   Shares shares(pool, s.batch(), s.work());
+  Made made(s, shares, forward ? 0 : 1, forward ? MakeForward : MakeBackwardImages);
+  // One layout for each share, or one for all.
+  const int layouts = made.Agree() ? 1 : shares.count;
+  std::vector<std::unique_ptr<Buffer>> ready(layouts);
+  for (int i = 0; i < layouts; ++i) {
+    const Reorder& reorder = made.of[i]->reorder;
+    if (reorder.parts.empty()) continue;
+    ready[i] = std::make_unique<Buffer>(made.of[i]->kernel.get_size());
+    reorder.Run(pool, kernel, ready[i]->data());
+  }
   Parallel(pool, shares.count, [&](int i) {
     Shape share = s.With(shares.size(i));
-    const Conv& made = Find(share.Key(forward ? 0 : 1), [&] {
-      return forward ? MakeForward(share) : MakeBackwardImages(share);
-    });
-    memory plain = At(s.Hwio(s.type), kernel), ready = plain;
-    Buffer space(made.reorder.primitive ? made.kernel.get_size() : 0);
-    if (made.reorder.primitive) {
-      ready = At(made.kernel, space.data());
-      made.reorder.Run({{DNNL_ARG_FROM, plain}, {DNNL_ARG_TO, ready}});
-    }
-    memory images = Images(share.ImagesDesc(), forward ? from : to, shares.first(i));
-    memory out = Images(share.OutDesc(), forward ? to : from, shares.first(i));
+    const auto& buffer = ready[i % layouts];
+    memory weights = At(made.of[i]->kernel, buffer ? buffer->data() : kernel);
+    Images images = s.Take(s.images, forward ? from : to, shares, i);
+    Images out = s.Take(s.out, forward ? to : from, shares, i);
     if (forward) {
-      made.conv.Run({{DNNL_ARG_SRC, images},
-                     {DNNL_ARG_WEIGHTS, ready},
-                     {DNNL_ARG_BIAS, At(s.Bias(), bias)},
-                     {DNNL_ARG_DST, out}});
-      if (relu) Relu(s.type, out.get_data_handle(), Product(share.out));
+      images.Spread();
+      made.of[i]->conv.Run({{DNNL_ARG_SRC, At(share.ImagesDesc(), images.data())},
+                            {DNNL_ARG_WEIGHTS, weights},
+                            {DNNL_ARG_BIAS, At(s.Bias(), bias)},
+                            {DNNL_ARG_DST, At(share.OutDesc(), out.data())}});
+      if (relu) Relu(s.type, out.data(), Product(share.out));
+      out.Collect();
     } else {
-      made.conv.Run({{DNNL_ARG_DIFF_SRC, images},
-                     {DNNL_ARG_WEIGHTS, ready},
-                     {DNNL_ARG_DIFF_DST, out}});
+      out.Spread();
+      made.of[i]->conv.Run({{DNNL_ARG_DIFF_SRC, At(share.ImagesDesc(), images.data())},
+                            {DNNL_ARG_WEIGHTS, weights},
+                            {DNNL_ARG_DIFF_DST, At(share.OutDesc(), out.data())}});
+      images.Collect();
+    }
+  });
+}
+
+// Adds arrays to the first of them, one after the other; threads divide their length.
+void Add(ffi::ThreadPool& pool, const std::vector<float*>& arrays, size_t size) {
+  const int parts = size > 50'000 ? arrays.size() : 1;
+  if (arrays.size() == 1) return;
+  Parallel(pool, parts, [&](int part) {
+    float* __restrict sum = arrays[0];
+    for (size_t i = 1; i < arrays.size(); ++i) {
+      const float* __restrict other = arrays[i];
+      for (size_t k = size * part / parts; k < size * (part + 1) / parts; ++k)
+        sum[k] += other[k];
     }
   });
 }
@@ -385,33 +507,54 @@ void ConvolveKernel(ffi::ThreadPool& pool, const Shape& s, const void* images,
   // Every share has a sum as large as the kernel. Below some 64 pixels, adding it to the
   // others takes longer than computing it; and with many threads they fill the memory.
   Shares shares(pool, s.batch(), s.work(), s.pixels() / 64);
-  // The first share's sums stand where the results are wanted.
-  Buffer space((shares.count - 1) * (size + channels) * sizeof(float));
-  auto* others = static_cast<float*>(space.data());
-  auto sums = [&](int i) { return i ? others + (i - 1) * (size + channels) : kernel; };
-  auto biases = [&](int i) { return i ? sums(i) + size : bias; };
+  Made made(s, shares, 2, MakeBackwardKernel);
+  const bool agree = made.Agree(), plain = agree && made.of[0]->reorder.parts.empty();
+  // Sums in oneDNN's layout, then biases; those of the first share stand where the
+  // results are wanted if nothing remains to be done with them.
+  std::vector<std::unique_ptr<Buffer>> space;
+  std::vector<float*> sums{kernel}, biases{bias};
+  for (int i = plain ? 1 : 0; i < shares.count; ++i) {
+    const size_t length = made.of[i]->kernel.get_size() / sizeof(float);
+    space.push_back(std::make_unique<Buffer>((length + channels) * sizeof(float)));
+    auto* data = static_cast<float*>(space.back()->data());
+    if (i == 0) {
+      sums[0] = data;
+    } else {
+      sums.push_back(data);
+      biases.push_back(data + length);
+    }
+  }
   Parallel(pool, shares.count, [&](int i) {
     Shape share = s.With(shares.size(i));
-    const Conv& made = Find(share.Key(2), [&] { return MakeBackwardKernel(share); });
-    memory plain = At(s.Hwio(Type::f32), sums(i)), sum = plain;
-    Buffer space(made.reorder.primitive ? made.kernel.get_size() : 0);
-    if (made.reorder.primitive) sum = At(made.kernel, space.data());
-    made.conv.Run({{DNNL_ARG_SRC, Images(share.ImagesDesc(), images, shares.first(i))},
-                   {DNNL_ARG_DIFF_DST, Images(share.OutDesc(), out, shares.first(i))},
-                   {DNNL_ARG_DIFF_WEIGHTS, sum},
-                   {DNNL_ARG_DIFF_BIAS, At(s.Bias(), biases(i))}});
-    if (made.reorder.primitive)
-      made.reorder.Run({{DNNL_ARG_FROM, sum}, {DNNL_ARG_TO, plain}});
+    Images from = s.Take(s.images, images, shares, i);
+    Images gradient = s.Take(s.out, out, shares, i);
+    from.Spread();
+    gradient.Spread();
+    made.of[i]->conv.Run(
+        {{DNNL_ARG_SRC, At(share.ImagesDesc(), from.data())},
+         {DNNL_ARG_DIFF_DST, At(share.OutDesc(), gradient.data())},
+         {DNNL_ARG_DIFF_WEIGHTS, At(made.of[i]->kernel, sums[i])},
+         {DNNL_ARG_DIFF_BIAS, At(s.Bias(), biases[i])}});
   });
-  for (int i = 1; i < shares.count; ++i)
-    for (size_t k = 0; k < channels; ++k) bias[k] += biases(i)[k];
-  if (shares.count == 1) return;
-  const int parts = size > 50'000 ? shares.count : 1;
-  Parallel(pool, parts, [&](int part) {
-    for (int i = 1; i < shares.count; ++i)
-      for (size_t k = size * part / parts; k < size * (part + 1) / parts; ++k)
-        kernel[k] += sums(i)[k];
-  });
+  Add(pool, biases, channels);
+  if (agree) {
+    Add(pool, sums, made.of[0]->kernel.get_size() / sizeof(float));
+    if (!plain) made.of[0]->reorder.Run(pool, sums[0], kernel);
+    return;
+  }
+  std::vector<float*> ready{kernel};
+  for (int i = 0; i < shares.count; ++i) {
+    const Reorder& reorder = made.of[i]->reorder;
+    if (i > 0) {
+      space.push_back(std::make_unique<Buffer>(size * sizeof(float)));
+      ready.push_back(static_cast<float*>(space.back()->data()));
+    }
+    if (reorder.parts.empty())
+      std::copy_n(sums[i], size, ready[i]);
+    else
+      reorder.Run(pool, sums[i], ready[i]);
+  }
+  Add(pool, ready, size);
 }
 
 // ---------------------------------------------------------------------------------

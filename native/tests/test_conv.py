@@ -39,6 +39,17 @@ ODD = [
     ((2, 5, 5, 3), (5, 5, 3, 4), "VALID"),  # one number of each image
     ((2, 3, 4, 2), (7, 5, 2, 3), "SAME"),  # a kernel larger than the image
     ((2, 1, 30, 4), (1, 9, 4, 4), "SAME"),
+    # Narrow images, laid side by side: shares of different sizes, a wider kernel, and
+    # paddings that keep them apart or do not.
+    ((7, 3, 4, 16), (3, 3, 16, 64), "SAME"),
+    ((33, 4, 2, 16), (5, 5, 16, 32), "SAME"),
+    ((5, 4, 4, 8), (3, 3, 8, 16), "VALID"),
+    ((5, 4, 4, 8), (3, 2, 8, 16), "SAME"),
+    ((5, 4, 3, 8), (3, 5, 8, 16), ((2, 0), (2, 2))),
+    # Kernels large enough to be shared among threads.
+    ((9, 3, 3, 128), (3, 3, 128, 192), "SAME"),
+    ((40, 8, 8, 192), (3, 3, 192, 128), "SAME"),
+    ((9, 5, 5, 130), (3, 3, 130, 150), "SAME"),
 ]
 
 
@@ -121,10 +132,11 @@ def test_nan_comes_back(dtype: str) -> None:
         assert np.isnan(array[..., 0]).all() and not np.isnan(array[..., 1:]).any()
 
 
-def test_one_bad_image_leaves_the_others() -> None:
-    kernel = draw(1, 3, 3, 3, 4)
-    ours = floats(OURS(draw(0, 4, 6, 6, 3, put={2: np.nan}), kernel, relu=True))
-    theirs = floats(THEIRS(draw(0, 4, 6, 6, 3), kernel, relu=True))
+@pytest.mark.parametrize("size", [6, 3])  # the latter are laid side by side
+def test_one_bad_image_leaves_the_others(size: int) -> None:
+    kernel, shape = draw(1, 3, 3, 3, 4), (4, size, size, 3)
+    ours = floats(OURS(draw(0, *shape, put={2: np.nan}), kernel, relu=True))
+    theirs = floats(THEIRS(draw(0, *shape), kernel, relu=True))
     assert np.isnan(ours[2]).all()
     np.testing.assert_allclose(ours[[0, 1, 3]], theirs[[0, 1, 3]], atol=1e-4)
 
