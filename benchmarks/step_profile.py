@@ -69,7 +69,7 @@ def measure_in(checkout: Path, network: str, steps: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         dump = f"--xla_dump_to={folder} --xla_dump_hlo_as_text"
         env = {"PYTHONPATH": str(checkout), "STEP_DUMP": folder, "XLA_FLAGS": dump}
-        if (checkout / "mnist_jax" / "memory.py").exists():
+        if (checkout / "mnist_jax" / "devices" / "memory.py").exists():
             from mnist_jax.devices import memory
 
             env |= memory.settings()

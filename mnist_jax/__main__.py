@@ -34,7 +34,12 @@ def main() -> NoReturn:
         sys.exit(2)
     if verb == "sweep":
         memory.keep()  # before imports that take time: it may restart the process
-    importlib.import_module(f"mnist_jax.commands.{verb}").start()
+    from absl import flags
+
+    module = importlib.import_module(f"mnist_jax.commands.{verb}")
+    for flag in flags.FLAGS.get_flags_for_module(module):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)  # for --helpshort
+    module.start()
     raise AssertionError("a verb ends the process")
 
 

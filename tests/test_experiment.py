@@ -19,6 +19,7 @@ FILES = {
     "config.json",
     "environment.json",
     "log.txt",
+    "weights.safetensors",
     "summary.txt",
     "metrics.jsonl",
     "predictions.npz",

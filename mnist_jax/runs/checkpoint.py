@@ -13,7 +13,6 @@ word.
 import contextlib
 import errno
 import json
-import hashlib
 import logging
 import shutil
 import sys
@@ -23,11 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from mnist_jax import tree
 from absl import logging as absl_logging
 
+from mnist_jax import tree
 from mnist_jax.errors import UserError
 from mnist_jax.training.state import TrainState
 from mnist_jax.typing import Tree

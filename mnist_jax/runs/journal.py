@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 from mnist_jax.devices import processes
-from mnist_jax.runs.checkpoint import Checkpoints
 from mnist_jax.errors import UserError
+from mnist_jax.runs.checkpoint import Checkpoints
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.training.state import TrainState
 

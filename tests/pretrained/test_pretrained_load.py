@@ -131,7 +131,7 @@ def keras_layer(file, arrays):
         ("empty.h5", b"", "is empty"),
         ("text.h5", b"these are no weights", "neither HDF5.*nor safetensors nor"),
         ("cut.h5", b"\x89HDF\r\n\x1a\n\0\0\0", "damaged, or no HDF5 file"),
-        ("cut.safetensors", b'\x40\0\0\0\0\0\0\0{"a":', "no safetensors file"),
+        ("cut.safetensors", b'\x40\0\0\0\0\0\0\0{"a":', "not a safetensors file"),
         ("bare.h5", lambda f: f.create_group("x"), "has no weights in it"),
         ("three.h5", lambda f: keras_layer(f, [[1.0], [2.0], [3.0]]), "has 3 arrays"),
         ("half.h5", lambda f: keras_layer(f, [[1.0]]), "missing: .*conv1/bias"),
@@ -148,7 +148,9 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path, name, content, messag
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(WeightsError, match="is no run folder: it has no config.json"):
+    with pytest.raises(
+        WeightsError, match="is not a run folder: it has no config.json"
+    ):
         load(tmp_path)
     (tmp_path / "config.json").write_text('{"model": {"name": "lenet5"}}')
     with pytest.raises(WeightsError, match="cannot be begun from: .*no checkpoint"):
@@ -166,8 +168,10 @@ def test_without_a_network_the_way_out_is_told(no_network, tmp_path, monkeypatch
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("VGG16_WEIGHTS_DIR", raising=False)
+    config = vgg16.get_config()
+    config.data.update(source="digits", val_size=200)
     with pytest.raises(WeightsError) as caught:
-        experiment.run(vgg16.get_config(), tmp_path / "run")
+        experiment.run(config, tmp_path / "run")
     message = str(caught.value)
     for part in (
         "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",

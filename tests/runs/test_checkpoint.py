@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from configs import base
-from mnist_jax import tree
 from mnist_jax.runs import checkpoint
 from mnist_jax.training import state
 from mnist_jax.training.monitors import Best

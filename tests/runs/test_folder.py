@@ -8,8 +8,8 @@ import pytest
 
 from configs import base, lenet5
 from mnist_jax import files
-from mnist_jax.runs import folder as run_folder
 from mnist_jax.errors import UserError
+from mnist_jax.runs import folder as run_folder
 from mnist_jax.runs.folder import RunFolder
 
 

@@ -1,0 +1,199 @@
+"""A finished run, read back: the network that results.json reports, ready to predict."""
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float32
+from ml_collections import ConfigDict
+
+from mnist_jax import models, tree
+from mnist_jax.devices import parallel
+from mnist_jax.errors import UserError
+from mnist_jax.models import operations
+from mnist_jax.runs import weights
+from mnist_jax.runs.folder import RunFolder
+from mnist_jax.runs.weights import WeightsError
+from mnist_jax.training import loop
+from mnist_jax.typing import Tree
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A trained network, and what is known about it.
+
+    Attributes:
+        path: the file of weights.
+        config: the experiment's config, nested dicts.
+        classes: the class of each logit.
+        model: the network.
+        params: its parameters.
+        batch_stats: BatchNorm's statistics; empty without BatchNorm.
+        accuracy: on the images that `tested_on` names, in 0..1.
+        tested_on: "test" or "val".
+        results: what results.json holds; None for a file of weights alone.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    classes: tuple[str, ...]
+    model: models.Model
+    params: Tree
+    batch_stats: Tree
+    accuracy: float
+    tested_on: str
+    results: dict[str, Any] | None
+
+    def predict(self, images: Any) -> Float32[np.ndarray, "n classes"]:
+        """Return the probability of each class for each image.
+
+        Args:
+            images: [n, 28, 28] or [n, 28, 28, 1] of any n, uint8 in 0..255 or
+                floating-point in 0..1, bright digits on a dark background.
+
+        Raises:
+            ValueError: images of another shape, type or range, or with NaNs.
+        """
+        return np.asarray(jax.nn.softmax(self.logits(images), axis=-1))
+
+    def logits(self, images: Any) -> Float32[np.ndarray, "n classes"]:
+        """Return unnormalised log-probabilities; arguments as in `predict`."""
+        images = _checked(images, self.model.image_shape)
+        if not len(images):
+            return np.zeros((0, len(self.classes)), np.float32)
+        return np.asarray(self._predict(self.params, self.batch_stats, images))
+
+    @functools.cached_property
+    def _predict(self) -> Any:
+        return loop.make_predict(
+            apply_fn=self.model.apply,
+            batch_size=self.config["eval_batch_size"],
+            devices=parallel.every(self.config["parallel"]),
+        )
+
+
+def load(path: Path | str) -> Run:
+    """Load a trained network from a run folder, or from its weights.safetensors alone.
+
+    Its logits for the images of the run are those of predictions.npz, bit for bit on
+    the same machine, with the weights that results.json reports.
+
+    Args:
+        path: a run folder, a published one, or a file of weights that a run wrote.
+
+    Raises:
+        UserError: there is no finished run, or its weights are missing, damaged or of
+            another network; the message names the file.
+    """
+    path = Path(path).expanduser().absolute()
+    folder = RunFolder(path)
+    results, environment = None, {}
+    if path.is_dir():
+        results = _check_finished(folder)
+        environment = folder.read_environment()
+        path = folder.weights
+    tensors, metadata = weights.read(path)
+    if "config" not in metadata:
+        raise WeightsError(
+            f"{path} does not say which experiment it is from: it was not written by a "
+            "run. --config.model.pretrained takes it to begin another run with."
+        )
+    try:
+        config = json.loads(metadata["config"])
+        fields = ConfigDict(config["model"] | {"name": metadata[weights.NETWORK]})
+        accuracy, classes = float(metadata["accuracy"]), metadata["classes"].split()
+        tested_on = metadata["tested_on"]
+        model = models.create(fields, dtype=config["dtype"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path} is damaged: {error!r} in its metadata.") from error
+    except UserError as error:
+        raise WeightsError(f"{path} is of another version: {error}") from error
+    params, batch_stats = _as_trees(tensors, model, path)
+    if results and results["parameters_sha256"] != tree.digest((params, batch_stats)):
+        raise WeightsError(
+            f"{path} does not hold the weights that {folder.results} reports."
+        )
+    return Run(
+        path=path,
+        config=config,
+        classes=tuple(classes),
+        model=dataclasses.replace(model, convolutions=_form(config, environment)),
+        params=params,
+        batch_stats=batch_stats,
+        accuracy=accuracy,
+        tested_on=tested_on,
+        results=results,
+    )
+
+
+def _check_finished(folder: RunFolder) -> dict[str, Any]:
+    """Return results.json, or raise WeightsError with what the folder lacks."""
+    if not folder.config.exists():
+        raise WeightsError(
+            f"{folder.path} is not a run folder: it has no {folder.config.name}."
+        )
+    results = folder.read_results()
+    if results is None:
+        raise WeightsError(
+            f"{folder.path} is not finished. The command that began it goes on with it."
+        )
+    if not folder.weights.exists():
+        raise WeightsError(
+            f"{folder.path} has no {folder.weights.name}: it was made by an older "
+            "version, or published without. The command in "
+            f"{folder.environment.name} trains the network again."
+        )
+    return results
+
+
+def _as_trees(
+    tensors: dict[str, np.ndarray], model: models.Model, path: Path
+) -> tuple[Tree, Tree]:
+    """Arrange named tensors as the model does, or raise WeightsError."""
+    known = weights.shapes(model)
+    weights.check(tensors, wanted=known, known=known, path=path)
+    params, batch_stats = (
+        jax.tree_util.tree_map_with_path(lambda at, _: tensors[tree.name_of(at)], part)
+        for part in jax.eval_shape(model.init, jax.random.key(0))
+    )
+    return params, batch_stats
+
+
+def _form(config: dict[str, Any], environment: dict[str, Any]) -> str:
+    """Return what computes convolutions: as in the run, if that is to be had here."""
+    began_with = environment.get("convolutions", "oneDNN")
+    choice = operations.choose(
+        "auto" if began_with.startswith("oneDNN") else "xla",
+        dtype=config["dtype"],
+        divided=config["parallel"] == "jit" and jax.device_count() > 1,
+    )
+    return choice.form
+
+
+def _checked(images: Any, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return images as [n, height, width, channels], uint8 or float32 in 0..1."""
+    images = np.asarray(images)
+    if images.shape[1:] == shape[:2] and shape[2] == 1:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[1:] != shape:
+        raise ValueError(
+            f"images must be [n, {shape[0]}, {shape[1]}] or [n, "
+            f"{', '.join(map(str, shape))}], got {list(images.shape)}"
+        )
+    if images.dtype == np.uint8:
+        return images
+    if not np.issubdtype(images.dtype, np.floating):
+        raise ValueError(
+            f"images must be uint8 in 0..255 or floating-point, got {images.dtype}"
+        )
+    low, high = images.min(initial=0), images.max(initial=0)
+    if not (low >= 0 and high <= 1):  # also where they are NaN
+        raise ValueError(
+            f"floating-point images must be in 0..1, got {low:g}..{high:g}; divide by "
+            "255, or give uint8"
+        )
+    return images.astype(np.float32)

@@ -1,0 +1,143 @@
+"""weights.safetensors: the parameters of a trained network, and what they belong to.
+
+A safetensors file whose tensors have the names of parameters (`block1_conv1/kernel`,
+`block1_norm/mean`) and whose metadata, all text, has:
+
+    mnist_jax_network  the network's name in the registry
+    config             the experiment's config, as JSON
+    classes            the class of each logit, separated by spaces
+    weights            "last" or "best": which weights of the run these are
+    tested_on          "test" or "val"
+    accuracy           of these weights on those images, in 0..1
+    sha256             checksum of the tensors, by `mnist_jax.tree.digest`
+
+The first is all that a file of weights alone needs, such as one that `mnist-jax convert`
+writes.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from mnist_jax import files, models, tree
+from mnist_jax.errors import UserError
+from mnist_jax.typing import Tree
+
+NETWORK = "mnist_jax_network"
+
+
+class WeightsError(UserError):
+    """A file of weights cannot be read, or is not of this network."""
+
+
+def write(
+    path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
+    """Write tensors by our names, whole or not at all.
+
+    Args:
+        path: of the file.
+        tensors: by name.
+        metadata: as above; the checksum is added.
+    """
+    contiguous = {name: np.ascontiguousarray(x) for name, x in tensors.items()}
+    content = safetensors.numpy.save(
+        contiguous, metadata={**metadata, "sha256": tree.digest(contiguous)}
+    )
+    with files.atomic_writer(path) as file:
+        file.write(content)
+
+
+def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read the tensors of a safetensors file, and its metadata.
+
+    Raises:
+        WeightsError: the file cannot be read or is damaged.
+    """
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except OSError as error:
+        raise WeightsError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except safetensors.SafetensorError as error:
+        raise WeightsError(
+            f"{path} is damaged, or not a safetensors file: {error}."
+        ) from error
+    except TypeError as error:  # a type that NumPy lacks, such as bfloat16
+        raise WeightsError(
+            f"{path} has numbers of a type that NumPy lacks: {error}. Save the weights "
+            "as float32."
+        ) from error
+    if "sha256" in metadata and metadata["sha256"] != tree.digest(tensors):
+        raise WeightsError(
+            f"{path} is damaged: its numbers do not have the checksum that was saved "
+            "with them. Restore it from a copy."
+        )
+    return tensors, metadata
+
+
+def named(params: Tree, batch_stats: Tree) -> dict[str, np.ndarray]:
+    """Return every parameter and statistic by its name."""
+    return {
+        tree.name_of(path): np.asarray(leaf)
+        for part in (params, batch_stats)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(part)
+    }
+
+
+def shapes(model: models.Model) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every parameter and statistic by its name."""
+    return {
+        tree.name_of(path): leaf.shape
+        for part in jax.eval_shape(model.init, jax.random.key(0))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(part)
+    }
+
+
+def check(
+    tensors: Mapping[str, np.ndarray],
+    *,
+    wanted: Mapping[str, tuple[int, ...]],
+    known: Mapping[str, tuple[int, ...]],
+    path: Path,
+) -> None:
+    """Refuse tensors that are not those of the network.
+
+    Args:
+        tensors: by our names.
+        wanted: shapes of those that must be there.
+        known: shapes of all that may be.
+        path: where they come from.
+
+    Raises:
+        WeightsError: with everything that is wrong, by name.
+    """
+    complaints = {
+        "missing": [name for name in wanted if name not in tensors],
+        "unexpected": [name for name in tensors if name not in known],
+        "of another shape": [
+            f"{name} {list(tensor.shape)} where {list(known[name])} is needed"
+            for name, tensor in tensors.items()
+            if name in known and tensor.shape != known[name]
+        ],
+        "not finite numbers": [
+            name
+            for name, tensor in tensors.items()
+            if name in known
+            and not (
+                np.issubdtype(tensor.dtype, np.number) and np.isfinite(tensor).all()
+            )
+        ],
+    }
+    lines = [
+        f"  {what}: {', '.join(names)}" for what, names in complaints.items() if names
+    ]
+    if lines:
+        raise WeightsError(
+            f"{path} does not have the weights of this network:\n" + "\n".join(lines)
+        )

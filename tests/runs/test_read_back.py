@@ -1,0 +1,263 @@
+"""Runs read back: what a loaded network says is what its run reported, to the bit."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+import mnist_jax
+from configs import base, quickstart
+from mnist_jax import evaluation, experiment, models
+from mnist_jax.errors import UserError
+from mnist_jax.models.vgg import VGG
+from mnist_jax.runs.folder import RunFolder
+from mnist_jax.runs.load import load
+
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
+
+class Small(VGG):
+    """VGG with two blocks, and a hundredth of the work."""
+
+    blocks: tuple[int, ...] = (1, 1)
+
+
+def last(config):
+    """The last epoch's weights, while an earlier one was better."""
+    config.phases[0].optimizer.learning_rate = 0.02
+
+
+def best(config):
+    last(config)
+    config.test_weights = "best"
+
+
+def average(config):
+    config.phases[0].ema_decay = 0.9
+
+
+def restored(config):
+    last(config)
+    config.phases[0].early_stopping.update(
+        monitor="train_loss", patience=1, restore_best=True
+    )
+
+
+def two_phases(config):
+    config.phases = tuple(base.get_phase() for _ in range(2))
+    for phase, freeze in zip(config.phases, (("conv",), ()), strict=True):
+        phase.update(epochs=1, batch_size=15, freeze=freeze)
+
+
+def batch_norm(config):
+    config.model.name = "fast_cnn"
+
+
+def dropout(config):
+    config.model.name = "double_cnn"
+    config.phases[0].epochs = 1
+
+
+def bfloat16(config):
+    config.dtype = "bfloat16"
+
+
+def larger_vgg(config):
+    config.model.update(name="vgg16", input_size=40, preprocess="imagenet")
+    config.phases[0].epochs = 1
+
+
+def xla(config):
+    config.convolutions = "xla"
+
+
+WAYS = [
+    *(last, best, average, restored, two_phases, batch_norm),
+    *(dropout, bfloat16, larger_vgg, xla),
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_loaded_run_says_what_the_run_reported(
+    way, small_config, small, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(models.MODELS, "vgg16", Small)
+    way(small_config)
+    results = experiment.run(small_config, tmp_path / "run")
+    moved = shutil.move(tmp_path / "run", tmp_path / "moved")
+    run = load(moved)
+    counting = small_config.test_weights
+    predictions = np.load(RunFolder(moved).predictions)
+    for split, prefix in (("test", ""), ("val", "val_")):
+        part = getattr(small, split)
+        logits = run.logits(part.images)
+        np.testing.assert_array_equal(logits, predictions[prefix + counting])
+        assert evaluation.evaluate(logits, part.labels) == results[split][counting]
+        np.testing.assert_array_equal(part.labels, predictions[f"{prefix}labels"])
+    assert run.accuracy == results["test_accuracy"]
+    assert run.results == results
+
+
+@pytest.fixture(scope="module")
+def finished(small, tmp_path_factory):
+    """The folder of a run of three steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        from mnist_jax import data, report
+
+        patch.setattr(data, "load", lambda config: small)
+        patch.setattr(report, "write_samples", lambda *args: None)
+        patch.setattr(report, "write", lambda *args: None)
+        config = quickstart.get_config()
+        config.phases[0].update(epochs=1, batch_size=20)
+        folder = tmp_path_factory.mktemp("finished") / "run"
+        experiment.run(config, folder)
+    return folder
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    return RunFolder(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def test_the_file_of_weights_is_enough(folder, small, tmp_path, finished):
+    alone = shutil.copy(folder.weights, tmp_path / "alone.safetensors")
+    run = mnist_jax.load_run(alone)
+    assert run.results is None and run.tested_on == "test"
+    assert run.classes == tuple("0123456789")
+    expected = load(finished).predict(small.test.images)
+    np.testing.assert_array_equal(run.predict(small.test.images), expected)
+
+
+def test_a_published_run_is_a_run(folder, small, finished):
+    """It has neither checkpoints nor predictions."""
+    shutil.rmtree(folder.checkpoints)
+    folder.predictions.unlink()
+    images = small.test.images
+    expected = load(finished).predict(images)
+    np.testing.assert_array_equal(load(folder.path).predict(images), expected)
+
+
+# -- predicting
+
+
+@pytest.fixture(scope="module")
+def run(finished):
+    return load(finished)
+
+
+def test_probabilities_sum_to_one(run, small):
+    probabilities = run.predict(small.test.images)
+    assert probabilities.shape == (len(small.test.images), 10)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 50])
+def test_any_number_of_images_in_any_form(run, small, count):
+    images = small.test.images[:count]
+    expected = run.predict(small.test.images)[:count]
+    for same in (images, images[..., 0], images / 255, images.astype("float32") / 255):
+        given = run.predict(same)
+        assert given.dtype == np.float32
+        np.testing.assert_allclose(given, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((28, 28), np.uint8), r"got \[28, 28\]"),
+        (np.zeros((2, 32, 32), np.uint8), r"must be \[n, 28, 28\].*got \[2, 32, 32\]"),
+        (np.zeros((2, 28, 28, 3), np.uint8), r"got \[2, 28, 28, 3\]"),
+        (np.zeros((2, 28, 28), np.int64), "must be uint8 .* got int64"),
+        (np.full((2, 28, 28), 255.0), r"in 0..1, got 0..255; divide by 255"),
+        (np.full((2, 28, 28), -0.5), "in 0..1, got -0.5"),
+        (np.full((2, 28, 28), np.nan), "in 0..1, got nan"),
+        ([["a"]], r"got \[1, 1\]"),
+    ],
+)
+def test_other_images_are_refused(run, images, message):
+    with pytest.raises(ValueError, match=message):
+        run.predict(images)
+
+
+# -- what cannot be loaded
+
+
+def rewrite(path, *, change=lambda tensors: None, **metadata):
+    """Write a file of weights again, with other tensors or metadata."""
+    with safe_open(path, "numpy") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        found = file.metadata() | metadata
+    change(tensors)
+    path.unlink()
+    save_file(tensors, path, {k: v for k, v in found.items() if v is not None})
+
+
+def test_an_older_run_folder_has_no_weights(folder):
+    folder.weights.unlink()
+    with pytest.raises(UserError, match=r"has no weights.safetensors.*older version"):
+        load(folder.path)
+
+
+def test_an_unfinished_run_is_named(folder):
+    folder.results.unlink()
+    with pytest.raises(UserError, match="is not finished"):
+        load(folder.path)
+
+
+@pytest.mark.parametrize("path", [".", "nothing", "x.safetensors"])
+def test_what_is_not_a_run_is_named(tmp_path, path):
+    with pytest.raises(UserError, match=r"not a run folder|Cannot read .*No such file"):
+        load(tmp_path / path)
+
+
+def test_a_flipped_bit_is_noticed(folder):
+    content = bytearray(folder.weights.read_bytes())
+    content[-1000] ^= 0x40
+    folder.weights.write_bytes(content)
+    with pytest.raises(UserError, match=r"weights.safetensors is damaged: .*checksum"):
+        load(folder.path)
+
+
+def test_a_file_cut_short_is_noticed(folder):
+    folder.weights.write_bytes(folder.weights.read_bytes()[:-1000])
+    with pytest.raises(UserError, match=r"weights.safetensors is damaged"):
+        load(folder.path)
+
+
+def other_numbers(tensors):
+    tensors["logits/bias"] = tensors["logits/bias"] + 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mnist_jax_network": "double_cnn"}, "missing: block1_conv1/bias"),
+        ({"mnist_jax_network": "lenet6"}, "another version.*no such model"),
+        ({"config": "{"}, "is damaged.*in its metadata"),
+        ({"config": "{}"}, "is damaged.*'model'"),
+        ({"config": None}, "does not say which experiment"),
+        ({"accuracy": "much"}, "is damaged.*in its metadata"),
+        ({"sha256": None, "change": other_numbers}, "not hold the weights that"),
+    ],
+)
+def test_metadata_that_lies_is_noticed(folder, changes, message):
+    rewrite(folder.weights, **changes)
+    with pytest.raises(UserError, match=message):
+        load(folder.path)
+
+
+def test_the_config_of_a_newer_version_is_named(folder):
+    config = json.loads(folder.config.read_text())
+    config["model"]["name"] = "lenet6"
+    rewrite(folder.weights, config=json.dumps(config), mnist_jax_network="lenet6")
+    with pytest.raises(UserError, match="another version"):
+        load(folder.path)
+
+
+def test_a_run_without_onednn_is_computed_without(folder):
+    environment = folder.read_environment()
+    folder.environment.write_text(json.dumps(environment | {"convolutions": "XLA"}))
+    assert load(folder.path).model.convolutions == "xla"
