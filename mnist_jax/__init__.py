@@ -4,13 +4,16 @@ run = mnist_jax.load_run("runs/lenet5/2026-01-31_12-00-00")
 probabilities = run.predict(images)
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mnist_jax.runs.load import load as load_run
 
 __all__ = ["load_run"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for only then: JAX takes a second."""
+    """Import late: JAX takes a second."""
     if name == "load_run":
         from mnist_jax.runs.load import load
 

@@ -1,4 +1,4 @@
-"""A finished run, read back: the network that results.json reports, ready to predict."""
+"""A finished run, read back: the network that results.json reports."""
 
 import dataclasses
 import functools

@@ -11,8 +11,7 @@ A safetensors file whose tensors have the names of parameters (`block1_conv1/ker
     accuracy           of these weights on those images, in 0..1
     sha256             checksum of the tensors, by `mnist_jax.tree.digest`
 
-The first is all that a file of weights alone needs, such as one that `mnist-jax convert`
-writes.
+A file to begin a run with, such as `mnist-jax convert` writes, needs only the first.
 """
 
 from collections.abc import Mapping
