@@ -79,7 +79,8 @@ $(VENV)/native: $(VENV)/installed $(wildcard native/*.* native/onednn_jax/*.*)
 	.venv-oldest/bin/python -m pip install --quiet --editable ".[dev]" --constraint tests/oldest.txt
 	touch $@
 
-.venv-bench/installed: requirements.txt pyproject.toml benchmarks/requirements.txt
+.venv-bench/installed: requirements.txt pyproject.toml benchmarks/requirements.txt \
+    $(wildcard native/*.* native/onednn_jax/*.*)
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --editable . --requirement benchmarks/requirements.txt
 	$(if $(CAN_BUILD),.venv-bench/bin/python -m pip install --quiet ./native)

@@ -35,7 +35,7 @@ def _pairs() -> None:
 
 def _pool() -> None:
     def max_pool(x: jax.Array, size: int) -> jax.Array:
-        with operations.form("xla"):
+        with operations.form("cpu"):
             return operations.max_pool(x, size)
 
     for module in (double_cnn, fast_cnn, triple_cnn, vgg):

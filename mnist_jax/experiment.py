@@ -76,7 +76,8 @@ def run(
             results = folder.read_results()
             if results is None:
                 narration.describe(config, folder, model, dataset, choice)
-                shared = to_json(config) | {"convolutions": choice.form}
+                form = "onednn" if choice.form == "onednn" else "xla"
+                shared = to_json(config) | {"convolutions": form}
                 journal = Journal(folder, ready=functools.partial(go, shared))
                 trained, record = train(
                     config,

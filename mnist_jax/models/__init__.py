@@ -44,13 +44,14 @@ class Model:
         name: the key in `MODELS`.
         module: the Flax module behind the functions.
         image_shape: height, width and channels of what it is given.
-        convolutions: what computes them: a form of `mnist_jax.models.operations`.
+        convolutions: their form, see `mnist_jax.models.operations`; None: the default
+            backend's.
     """
 
     name: str
     module: nn.Module
     image_shape: tuple[int, int, int] = (28, 28, 1)
-    convolutions: str = "xla"
+    convolutions: str | None = None
 
     @property
     def stages(self) -> tuple[tuple[str, ...], ...]:

@@ -1,14 +1,15 @@
-"""Operations that have more than one form: what computes them, and why.
+"""Operations that have more than one form: which one is traced, and why.
 
-`form` says which form of a convolution or a max pool is traced:
+- "plain": XLA's own operations, for accelerators, and for programs that are exported to
+  other machines.
+- "cpu": the same, but for some that XLA computes slowly on a CPU. These are replaced by
+  others.
+- "onednn": the library that Keras on TensorFlow and PyTorch use on a CPU, through the
+  package `onednn_jax` (the folder `native/`).
 
-- "xla", XLA's own operations. On a CPU some have a remedy in their place, since XLA's
-  own are slow there.
-- "onednn", the library that Keras on TensorFlow and PyTorch use on a CPU, by the
-  package `onednn_jax` (the folder `native/`), where that is installed.
-
-All forms give the same numbers to rounding (tests/models/test_operations.py). The times
-given here are of one step's share, batch 86, on two x86 cores with AVX-512, jax 0.10.2.
+`form` sets the form for a block of code; otherwise the default backend decides between
+the first two. All forms give the same numbers to rounding
+(tests/models/test_operations.py). docs/performance.md says how fast they are.
 """
 
 import contextlib
@@ -32,14 +33,14 @@ except ImportError:
 CHOICES = ("auto", "xla", "onednn")
 """What `config.convolutions` may be."""
 
-_form = contextvars.ContextVar("form", default="xla")
+_form = contextvars.ContextVar[str | None]("form", default=None)
 
 
 class Choice(NamedTuple):
     """What computes convolutions and max pools.
 
     Attributes:
-        form: "xla" or "onednn".
+        form: "plain", "cpu" or "onednn".
         name: for people, with its version: "XLA", "oneDNN 3.2.0".
         reason: why it is not oneDNN on a CPU, if nobody asked for that.
     """
@@ -74,9 +75,11 @@ def choose(
             with it.
     """
     began_with_onednn = bool(begun_with and begun_with.startswith("oneDNN"))
+    on_cpu = jax.default_backend() == "cpu"
+    xla = "cpu" if on_cpu else "plain"
     if asked == "xla" or (asked == "auto" and begun_with and not began_with_onednn):
-        return Choice("xla", "XLA")
-    if not _on_cpu():
+        return Choice(xla, "XLA")
+    if not on_cpu:
         reason = "it is for CPUs"
     elif divided:
         reason = "several devices share a batch; --config.parallel=pmap allows it"
@@ -95,12 +98,12 @@ def choose(
             f"here: {reason}. --config.convolutions=xla goes on without it; the result "
             "then differs in its last digits."
         )
-    return Choice("xla", "XLA", reason if _on_cpu() else "")
+    return Choice(xla, "XLA", reason if on_cpu else "")
 
 
 @contextlib.contextmanager
-def form(name: str) -> Iterator[None]:
-    """Trace a block with "xla" or "onednn"."""
+def form(name: str | None) -> Iterator[None]:
+    """Trace a block in a form; None lets the default backend decide."""
     token = _form.set(name)
     try:
         yield
@@ -108,8 +111,9 @@ def form(name: str) -> Iterator[None]:
         _form.reset(token)
 
 
-def _on_cpu() -> bool:
-    return jax.default_backend() == "cpu"
+def current() -> str:
+    """Return the form that is being traced."""
+    return _form.get() or ("cpu" if jax.default_backend() == "cpu" else "plain")
 
 
 def conv(
@@ -122,10 +126,9 @@ def conv(
 ) -> Float[Array, "batch height_out width_out channels_out"]:
     """Convolve with stride 1, add the bias if there is one, take the ReLU if asked.
 
-    XLA's form on a CPU convolves one grey channel as patches times a matrix, with which
-    LeNet-5 trains a tenth faster; likewise images smaller than the kernel, for which
-    XLA falls back to a naive loop: VGG's 2x2x512 by 3x3, batch 32, forward in 3.6 ms
-    instead of 455, gradient by its input in 4.4 instead of 429.
+    The form for a CPU convolves a single channel as patches times a matrix, and so
+    images smaller than the kernel, for which XLA falls back to a naive loop: VGG's
+    2x2x512 by 3x3, batch 32, takes 3.6 ms instead of 455.
 
     Args:
         images: NHWC.
@@ -134,11 +137,11 @@ def conv(
         padding: "SAME" or "VALID".
         relu: whether negative results become 0.
     """
-    if _form.get() == "onednn":
+    if current() == "onednn":
         assert onednn_jax is not None
         return onednn_jax.conv(images, kernel, bias, padding=padding, relu=relu)
     small = min(images.shape[1:3]) < max(kernel.shape[:2])
-    if _on_cpu() and (images.shape[-1] == 1 or small):
+    if current() == "cpu" and (images.shape[-1] == 1 or small):
         out = _conv_by_patches(images, kernel, padding)
     else:
         axes = ("NHWC", "HWIO", "NHWC")
@@ -183,19 +186,19 @@ def max_pool(
 
     Rows and columns beyond the last whole window are left out.
 
-    XLA's form on a CPU makes the windows axes, over which pairs are compared: with the
-    gradient of `reduce_window` the CNNs' steps take 18 to 41 % longer. Equal largest
-    values share the gradient, where `reduce_window` gives it to the first; behind a
-    ReLU, whose own gradient is 0 where windows are all 0, that comes to the same.
+    The form for a CPU turns the windows into axes and compares pairs along them, since
+    the gradient of `reduce_window` is slow there. Equal largest values share the
+    gradient, where `reduce_window` gives it to the first; behind a ReLU, whose own
+    gradient is 0 where a window is all 0, that comes to the same.
 
     (Not `x.max(axis=(2, 4))`: its gradient goes where `x` equals the maximum, and under
     jit nothing does if XLA computes `x` again with another rounding, as it did for 7x7
     behind a BatchNorm: half of the gradient was lost.)
     """
-    if _form.get() == "onednn":
+    if current() == "onednn":
         assert onednn_jax is not None
         return onednn_jax.max_pool(x, size)
-    if not _on_cpu():
+    if current() == "plain":
         window = (1, size, size, 1)
         return lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
     batch, height, width, channels = x.shape
@@ -211,10 +214,10 @@ def sum_places(
 ) -> Float[Array, " channels"]:
     """Sum over all axes but the last.
 
-    On a CPU as products with ones, image by image: XLA's own sum uses one core and
-    takes 2.0 ms for 86x28x28x32, these 0.2, and are more accurate.
+    On a CPU these are products with ones, image by image: XLA's own sum uses a single
+    core, takes 2.0 ms for 86x28x28x32 instead of 0.2, and is less accurate.
     """
-    if not _on_cpu():
+    if current() == "plain":
         return x.sum(axis=range(x.ndim - 1))
     batch, channels = x.shape[0], x.shape[-1]
     x = x.reshape(batch, -1, channels)

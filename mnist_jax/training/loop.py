@@ -71,17 +71,17 @@ def epoch_order(
     return order[: steps * batch_size].reshape(steps, batch_size).astype(jnp.int32)
 
 
-def default_steps_per_call(backend: str, convolutions: str, steps: int) -> int:
+def default_steps_per_call(backend: str, convolutions: str | None, steps: int) -> int:
     """Return how many steps of an epoch go into one call, where the config says 0.
 
     Args:
         backend: JAX's name for it.
-        convolutions: what computes them, "xla" or "onednn".
+        convolutions: their form, see `mnist_jax.models.operations`.
         steps: of the epoch.
     """
     if backend != "cpu":
         return steps
-    if convolutions == "xla":
+    if convolutions != "onednn":
         return 1
     # Few enough that ctrl-C is heard soon, and if possible a divisor, since a shorter
     # call at the end is another program to compile.

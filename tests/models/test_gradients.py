@@ -16,10 +16,8 @@ itself is within rounding of the border; and given the form's decisions, its gra
 float64's to 2e-5. (Where float64 takes another one's decisions is in `Following`.)
 """
 
-import contextlib
 import functools
 import importlib
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -49,16 +47,8 @@ why_not_onednn = operations.choose("auto", dtype="float32").reason
 onednn = pytest.param(
     "onednn", marks=pytest.mark.skipif(bool(why_not_onednn), reason=why_not_onednn)
 )
-# XLA's form with the CPU's remedies, XLA's own operations, and oneDNN's.
-FORMS = ["remedy", "plain", onednn]
-
-
-@contextlib.contextmanager
-def traced_as(form: str) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(operations, "_on_cpu", lambda: form == "remedy")
-        with operations.form("onednn" if form == "onednn" else "xla"):
-            yield
+# XLA's with the remedies for a CPU, XLA's own, and oneDNN's.
+FORMS = ["cpu", "plain", onednn]
 
 
 def in_float64():
@@ -212,7 +202,7 @@ def run_form(form, params, batch):
         return in_windows(backward(jnp.ones_like(y))[0])
 
     options = compiler_options()
-    with traced_as(form):
+    with operations.form(form):
         run = jax.jit(jax.grad(loss, has_aux=True), compiler_options=options)
         gradient, (logits, results, pooled) = jax.tree.map(np.asarray, run(params))
         shares = [np.asarray(jax.jit(shares_of)(x)) for x in pooled]
@@ -305,16 +295,16 @@ def test_a_share_that_is_lost_is_noticed(batch, monkeypatch):
         lost = jnp.zeros(x.shape, bool).at[0, ..., 0].set(True)
         return whole(jnp.where(lost, (x + lax.stop_gradient(x)) / 2, x), size)
 
-    decided = run_form("remedy", params, batch)
+    decided = run_form("cpu", params, batch)
     monkeypatch.setattr(operations, "max_pool", lossy)
-    ours = run_form("remedy", params, batch)
+    ours = run_form("cpu", params, batch)
     exact = follow(params, batch, decided.opened, decided.shares)
     assert distance(ours.gradient, exact.gradient) > 5 * TOLERANCE
 
 
 def test_the_network_here_is_the_double_cnn(batch):
     model, params = start("double_cnn")
-    ours = run_form("remedy", params, batch)
+    ours = run_form("cpu", params, batch)
     theirs, _ = model.apply(params, {}, batch[0], train=False)
     np.testing.assert_allclose(ours.logits, theirs, rtol=0, atol=1e-5)
 
@@ -331,7 +321,7 @@ def lenet5_gradient(module, form):
         return cross_entropy(logits, labels)
 
     def run(*args):
-        with traced_as(form):
+        with operations.form(form):
             return jax.tree.map(np.asarray, gradient(*args))
 
     gradient = jax.jit(jax.grad(loss), compiler_options=compiler_options())

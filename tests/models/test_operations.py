@@ -5,6 +5,7 @@ stands before it, which has once lost half of a gradient.
 """
 
 import contextlib
+import dataclasses
 import functools
 from typing import Any
 
@@ -13,7 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
+from mnist_jax import models
 from mnist_jax.devices.compiler import compiler_options
 from mnist_jax.errors import UserError
 from mnist_jax.models import layers, operations
@@ -29,18 +32,9 @@ def why_not_onednn(dtype="float32"):
 onednn = pytest.param(
     "onednn", marks=pytest.mark.skipif(bool(why_not_onednn()), reason=why_not_onednn())
 )
-# XLA's form with the CPU's remedies, and oneDNN's.
-FORMS = ["remedy", onednn]
+# XLA's with the remedies for a CPU, and oneDNN's.
+FORMS = ["cpu", onednn]
 every_form = pytest.mark.parametrize("form", FORMS)
-
-
-@contextlib.contextmanager
-def traced_as(form):
-    """Trace the plain operations of XLA, those with remedies, or oneDNN's."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(operations, "_on_cpu", lambda: form == "remedy")
-        with operations.form("onednn" if form == "onednn" else "xla"):
-            yield
 
 
 def values_and_gradients(calls, form):
@@ -62,7 +56,7 @@ def values_and_gradients(calls, form):
         return results
 
     compiled = jax.jit(run, compiler_options=compiler_options())
-    with traced_as(form):
+    with operations.form(form):
         every = [args for _, args in calls]
         shapes = [jax.eval_shape(function, *args).shape for function, args in calls]
         factors = [draw(9, shape) for shape in shapes]
@@ -150,7 +144,7 @@ class Took(Exception):
     [((2, 9, 8, 1), True), ((2, 9, 8, 2), False), ((2, 2, 5, 4), True)],
     ids=["grey", "channels", "small"],
 )
-@pytest.mark.parametrize("form", ["plain", "remedy"])
+@pytest.mark.parametrize("form", ["plain", "cpu"])
 def test_patches_are_for_one_channel_and_small_images_on_a_cpu(
     shape, patches, form, monkeypatch
 ):
@@ -158,9 +152,9 @@ def test_patches_are_for_one_channel_and_small_images_on_a_cpu(
         raise Took
 
     monkeypatch.setattr(operations, "_conv_by_patches", took)
-    expected = patches and form == "remedy"
+    expected = patches and form == "cpu"
     other = pytest.raises(Took) if expected else contextlib.nullcontext()
-    with other, traced_as(form):
+    with other, operations.form(form):
         layers.Conv(4, (3, 3)).init(jax.random.key(0), draw(0, shape))
 
 
@@ -172,7 +166,7 @@ def test_a_layer_is_flax_s_with_its_relu(form):
         4, (3, 2), padding="VALID", kernel_init=layers.KERNEL_INITS["glorot_uniform"]
     )
     variables = theirs.init(jax.random.key(0), images)
-    with traced_as(form):
+    with operations.form(form):
         again = ours.init(jax.random.key(0), images)
         result: Any = ours.apply(variables, images)
     # Drawn alike, so that published runs begin as they did.
@@ -185,7 +179,7 @@ def test_a_layer_is_flax_s_with_its_relu(form):
 def test_convolution_has_its_definition_in_numpy(form):
     """A few places of it, by hand: the forms could be wrong together."""
     images, kernel, bias = draw(0, (2, 6, 5, 1)), draw(1, (3, 2, 1, 4)), draw(2, (4,))
-    with traced_as(form):
+    with operations.form(form):
         result = operations.conv(images, kernel, bias, padding="VALID", relu=True)
     result = np.asarray(result)
     assert result.shape == (2, 4, 4, 4)
@@ -276,7 +270,7 @@ def test_pools_have_their_definition_in_numpy(shape, size, form):
     rows, columns = shape[1] // size, shape[2] // size
     whole = np.asarray(x)[:, : rows * size, : columns * size]
     windows = whole.reshape(shape[0], rows, size, columns, size, shape[3])
-    with traced_as(form):
+    with operations.form(form):
         largest, average = operations.max_pool(x, size), layers.average_pool(x, size)
     np.testing.assert_array_equal(largest, windows.max(axis=(2, 4)))
     np.testing.assert_allclose(average, windows.mean(axis=(2, 4)), atol=1e-6)
@@ -294,7 +288,7 @@ def test_sums_over_places_are_sums():
         (operations.sum_places, (draw(0, (5, 3)),)),
         (spread, (draw(1, (3,)), draw(0, (2, 4, 5, 3)))),
     ]
-    ours = assert_agrees_with_plain(calls, "remedy", 1e-5)
+    ours = assert_agrees_with_plain(calls, "cpu", 1e-5)
     x = np.asarray(draw(0, (BATCH, 14, 14, 64)), np.float64)
     np.testing.assert_allclose(ours[0][0], x.sum(axis=(0, 1, 2)), atol=5e-4)
 
@@ -325,7 +319,8 @@ def choose(monkeypatch):
     """Choose with a package that stands for onednn_jax, or with none."""
 
     def choose(asked, package, *, on_cpu=True, **options):
-        monkeypatch.setattr(operations, "_on_cpu", lambda: on_cpu)
+        backend = "cpu" if on_cpu else "gpu"
+        monkeypatch.setattr(jax, "default_backend", lambda: backend)
         monkeypatch.setattr(operations, "onednn_jax", package)
         return operations.choose(asked, dtype="float32", **options)
 
@@ -335,7 +330,7 @@ def choose(monkeypatch):
 def test_onednn_is_taken_where_it_can_be_used(choose):
     assert choose("auto", Package()) == ("onednn", "oneDNN 3.2.0", "")
     assert choose("onednn", Package()) == ("onednn", "oneDNN 3.2.0", "")
-    assert choose("xla", Package()) == ("xla", "XLA", "")
+    assert choose("xla", Package()) == ("cpu", "XLA", "")
 
 
 OBSTACLES = {
@@ -350,7 +345,7 @@ OBSTACLES = {
 def test_otherwise_xla_is_and_the_reason_told(choose, obstacle):
     circumstances, reason = OBSTACLES[obstacle]
     form, name, told = choose("auto", **circumstances)
-    assert (form, name) == ("xla", "XLA")
+    assert (form, name) == ("plain" if obstacle == "no CPU" else "cpu", "XLA")
     # On an accelerator nobody misses it.
     assert told == "" if obstacle == "no CPU" else reason in told
     with pytest.raises(UserError, match=f"convolutions=onednn.*{reason}"):
@@ -365,9 +360,40 @@ def test_a_run_that_began_with_onednn_does_not_go_on_without_it_by_itself(
     begun = {"begun_with": "oneDNN 3.2.0"}
     with pytest.raises(UserError, match=f"{reason}.*convolutions=xla goes on"):
         choose("auto", **circumstances, **begun)
-    assert choose("xla", **circumstances, **begun).form == "xla"
+    assert choose("xla", **circumstances, **begun).name == "XLA"
 
 
 def test_a_run_that_began_with_xla_goes_on_with_it(choose):
-    assert choose("auto", Package(), begun_with="XLA") == ("xla", "XLA", "")
+    assert choose("auto", Package(), begun_with="XLA") == ("cpu", "XLA", "")
     assert choose("onednn", Package(), begun_with="XLA").form == "onednn"
+
+
+# -- programs for other machines
+
+
+POOLS = {"lenet5": 2, "triple_cnn": 3, "vgg16": 5}
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_the_plain_form_is_the_same_program_wherever_it_is_traced(name, monkeypatch):
+    """Exported for accelerators on a CPU, it has their operations and no remedies."""
+    model = models.create(ConfigDict({"name": name}))
+    model = dataclasses.replace(model, convolutions="plain")
+
+    def lowered(backend):
+        monkeypatch.setattr(jax, "default_backend", lambda: backend)
+        variables = jax.eval_shape(model.init, jax.random.key(0))
+        images = jax.ShapeDtypeStruct((32, *model.image_shape), jnp.float32)
+        predict = jax.jit(lambda *args: model.apply(*args, train=False)[0])
+        exported = jax.export.export(predict, platforms=("cuda", "tpu"))
+        return exported(*variables, images).mlir_module()
+
+    program = lowered("cpu")
+    params, _ = jax.eval_shape(model.init, jax.random.key(0))
+    convolutions = sum("conv" in layer for layer in params)
+    assert program.count("stablehlo.convolution") == convolutions
+    assert program.count("stablehlo.reduce_window") == {"vgg16": 5}.get(
+        name, 3 - (name == "lenet5")
+    )
+    assert "custom_call" not in program
+    assert program == lowered("gpu")
