@@ -429,6 +429,7 @@ struct Made {
 
   template <typename F>
   Made(const Shape& s, const Shares& shares, int64_t kind, F&& make) {
+    SingleThreaded alone;  // a primitive is made for the threads that there are then
     for (int i = 0; i < shares.count; ++i) {
       Shape share = s.With(shares.size(i));
       auto key = share.Key(kind);

@@ -218,3 +218,18 @@ for _ in range(5):
 print("right")
 """
     assert python(PROGRAM + program, NPROC=threads) == "right"
+
+
+def test_no_other_threads_are_started(python: Any) -> None:
+    """A team of OpenMP's would compete with XLA's threads for the cores."""
+    program = """
+import os
+count = lambda: len(os.listdir("/proc/self/task"))
+before = count()  # XLA's have been at work
+run = jax.jit(jax.value_and_grad(network, arguments))
+jax.block_until_ready(run(images, kernel, bias))
+big = jnp.ones((8, 4, 4, 128)), jnp.ones((3, 3, 128, 128)), jnp.ones(128)
+jax.block_until_ready(run(*big))
+print(count() - before)
+"""
+    assert python(PROGRAM + program, NPROC="4", OMP_NUM_THREADS="4") == "0"
