@@ -291,6 +291,16 @@ def test_a_bad_config_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_folder_of_other_files_is_refused_before_anything_is_written(
+    small_config, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(data, "load", lambda config: pytest.fail("data were loaded"))
+    (tmp_path / "report.md").write_text("mine")
+    with pytest.raises(UserError, match=r"holds other files \(report.md\)"):
+        experiment.run(small_config, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
+
+
 @pytest.fixture
 def broken_off(small_config, tmp_path, monkeypatch):
     """The folder of a run that was killed in its second epoch."""
