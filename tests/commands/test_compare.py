@@ -75,6 +75,7 @@ def test_with_no_folder_it_compares_runs_or_says_what_to_give(tmp_path):
         (["{}/file"], 1, "{}/file is not a folder"),
         (["{}/run", "{}/empty"], 1, "No run in {}/empty: .*results.json"),
         (["{}/run", "--output={}/none/t.md"], 1, "there is no folder {}/none"),
+        (["{}/run", "--output={}/t.xlsx"], 1, r"ending .xlsx. Known: .md, .csv, .txt"),
         (["{}/run", "--format=html"], 2, "--format=html.*terminal.markdown.csv"),
         (["{}/run", "--sort=size"], 2, "--sort=size"),
     ],
