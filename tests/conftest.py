@@ -59,7 +59,7 @@ def small_config(small: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> Config
 @pytest.fixture
 def without_pictures(monkeypatch):
     """Leave out the slowest second of a run, for the laws that are not about it."""
-    monkeypatch.setattr(report, "write_samples", lambda *args: None)
+    monkeypatch.setattr(report, "write_samples", lambda *args, **kwargs: None)
     monkeypatch.setattr(report, "write", lambda *args: None)
 
 
