@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+# Before JAX reads it, and for the commands that tests start too.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import numpy as np
 import pytest

@@ -338,7 +338,10 @@ def test_layers_are_frozen_and_slowed_down_by_name(run_command, tmp_path):
 def test_a_run_with_kept_programs_ends_as_one_without(finished, command_env, tmp_path):
     """Whose compiled programs were made by itself, and by a run before."""
     env = {k: v for k, v in command_env.items() if "JAX_" not in k}
-    env["XDG_CACHE_HOME"] = str(tmp_path)
+    env |= {
+        "JAX_PLATFORMS": command_env["JAX_PLATFORMS"],
+        "XDG_CACHE_HOME": str(tmp_path),
+    }
     written = []
     for name in ("first", "again"):
         with start(env, *QUICK, f"--workdir={tmp_path / name}") as process:
