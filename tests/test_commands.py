@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.commands import run_each
 from tests.test_experiment import metrics_without_times, outcome
 
 QUICK = (
@@ -35,11 +36,12 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 
 
-def start(command_env, *arguments, file_size=0):
+def start(command_env, *arguments, file_size=0, cwd=ROOT):
     """Start `python run.py ARGUMENTS`, do not wait; limit the size of files to some."""
+    program = str(ROOT / "run.py")
     return subprocess.Popen(
-        [sys.executable, "-c", LAUNCH, str(file_size), "run.py", *arguments],
-        cwd=ROOT,
+        [sys.executable, "-c", LAUNCH, str(file_size), program, *arguments],
+        cwd=cwd,
         env=command_env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -60,12 +62,13 @@ def wait_for(process, pattern):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, command_env):
-    """A run that nobody disturbed."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    with start(command_env, *QUICK, f"--workdir={folder}") as process:
+    """A run that nobody disturbed, with a relative workdir in another folder."""
+    here = tmp_path_factory.mktemp("finished")
+    arguments = (f"--config={ROOT}/configs/quickstart.py", *QUICK[1:])
+    with start(command_env, *arguments, "--workdir=here/run", cwd=here) as process:
         output, _ = process.communicate()
     assert process.returncode == 0, output
-    return folder, output
+    return here / "here" / "run", output
 
 
 def test_a_run_says_what_it_got_and_where(finished):
@@ -97,23 +100,10 @@ def test_another_config_in_the_same_folder_is_refused(finished, run_command):
     assert "Traceback" not in result.stderr
 
 
-def test_a_relative_workdir_is_relative_to_where_one_stands(command_env, tmp_path):
-    result = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "run.py"),
-            f"--config={ROOT}/configs/quickstart.py",
-            "--config.phases[0].epochs=1",
-            "--workdir=here/run",
-        ],
-        cwd=tmp_path,
-        env=command_env,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / "here" / "run" / "report.md").exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+def test_a_relative_workdir_is_relative_to_where_one_stands(finished):
+    folder, _ = finished
+    assert (folder / "report.md").exists()
+    assert list(folder.parents[1].iterdir()) == [folder.parent]
 
 
 def test_helpshort_lists_the_configs(run_command):
@@ -157,15 +147,24 @@ USAGE = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "message"), USAGE)
-def test_bad_flags_are_one_clear_line(run_command, tmp_path, arguments, message):
-    if arguments:
-        arguments = [*arguments[:1], f"--workdir={tmp_path / 'run'}", *arguments[1:]]
-    result = run_command(*arguments)
+@pytest.fixture(scope="module")
+def usage(command_env, tmp_path_factory):
+    """What each of `USAGE` ends with, and the folder that none may have made."""
+    folder = tmp_path_factory.mktemp("usage")
+    flag = f"--workdir={folder / 'run'}"
+    cases = [[*given[:1], flag, *given[1:]] if given else [] for given, _ in USAGE]
+    results = run_each("run.py", cases, cwd=ROOT, env=command_env, folder=folder)
+    return results, folder / "run"
+
+
+@pytest.mark.parametrize("case", range(len(USAGE)), ids=lambda n: " ".join(USAGE[n][0]))
+def test_bad_flags_are_one_clear_line(usage, case):
+    results, workdir = usage
+    result, message = results[case], USAGE[case][1]
     assert result.returncode == 2, result.stderr
     assert re.search(message, result.stderr), result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
-    assert not (tmp_path / "run").exists()
+    assert not workdir.exists()
 
 
 def test_a_bad_value_is_one_clear_line_and_leaves_nothing(run_command, tmp_path):
@@ -263,14 +262,14 @@ def test_runs_killed_at_random_moments_end_as_if_never_killed(
 ):
     """SIGKILL, at a moment drawn from the whole length of a run, again and again.
 
-    KILLS says how many runs (of one to three kills each); 3 if it is not set.
+    KILLS says how many runs (of one to three kills each); 1 if it is not set.
     """
     whole = time.perf_counter()
     with start(command_env, *QUICK, f"--workdir={tmp_path / 'timed'}") as process:
         process.communicate()
     whole = time.perf_counter() - whole
     draw = random.Random(0)
-    for run in range(int(os.environ.get("KILLS", "3"))):
+    for run in range(int(os.environ.get("KILLS", "1"))):
         folder: Path = tmp_path / f"killed-{run}"
         moments = [draw.uniform(0, whole) for _ in range(draw.randint(1, 3))]
         for moment in moments:

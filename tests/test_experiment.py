@@ -72,6 +72,7 @@ def test_nothing_is_called_a_test_that_was_none(
     for name in ("log.txt", "report.md"):
         text = (tmp_path / name).read_text()
         assert said in text and unsaid not in text
+    assert ("50 to test" in (tmp_path / "log.txt").read_text()) == (tested_on == "test")
 
 
 def test_a_finished_run_does_nothing(small_config, tmp_path, monkeypatch):

@@ -43,14 +43,16 @@ def describe(
         # Last: where there is a config, the other descriptions are there too.
         files.write_json(folder.config, to_json(config))
     parameters = tree.count_parameters(*jax.eval_shape(model.init, jax.random.key(0)))
+    parts = {"train": dataset.train, "validate": dataset.val, "test": dataset.test}
+    if config.data.test_on == "val":
+        del parts["test"]
     LOGGER.info(
-        "%s: %s with %s parameters on %s (%s to train, %s to validate, %s to test), "
-        "seed %d, %s, convolutions: %s",
+        "%s: %s with %s parameters on %s (%s), seed %d, %s, convolutions: %s",
         config.name,
         model.name,
         f"{parameters:,}",
         dataset.name,
-        *(f"{len(part):,}" for part in (dataset.train, dataset.val, dataset.test)),
+        ", ".join(f"{len(part):,} to {name}" for name, part in parts.items()),
         config.seed,
         here["device_kind"],
         convolutions.name,

@@ -1,6 +1,7 @@
 """The picture of augmented digits: true, readable, within the canvas."""
 
 import re
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -10,8 +11,8 @@ from mnist_jax import report
 from mnist_jax.report import figures
 from mnist_jax.report.style import DPI
 
-NAMES = {"run": "x (seed 0)", "data": "mnist"}
-OF_X = {"run": "x (seed 0)", "subject": "training images of mnist"}
+NAMES: dict[str, Any] = {"run": "x (seed 0)", "data": "mnist"}
+OF_X: dict[str, Any] = {"run": "x (seed 0)", "subject": "training images of mnist"}
 
 
 def make(rows=10, columns=13, height=28, width=28, channels=1):

@@ -1,6 +1,7 @@
 """Learning curves: what they show is true and can be read, for any length of run."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from mnist_jax.report import curves
 
-OF_X = {"run": "x (seed 0)", "subject": "mnist"}
+OF_X: dict[str, Any] = {"run": "x (seed 0)", "subject": "mnist"}
 
 
 def strings(texts):
@@ -32,7 +33,7 @@ def strings(texts):
 )
 def test_curves_are_readable(make_epochs, assert_readable, epochs, phases):
     figure = curves.curves(
-        make_epochs(epochs, phases), best_epoch=1, monitor="val_loss"
+        make_epochs(epochs, phases), best_epoch=1, monitor="val_loss", **OF_X
     )
     assert_readable(figure, at_least=9)
 

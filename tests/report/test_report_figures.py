@@ -1,5 +1,7 @@
 """Pictures of digits and confusions: true, readable, and within the canvas."""
 
+from typing import Any
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -9,11 +11,11 @@ from mnist_jax.report import figures
 from mnist_jax.report.style import DPI, WIDTH
 
 # As long as they may get: longer names are cut.
-NAMED = {
+NAMED: dict[str, Any] = {
     "run": "a-config-with-a-name-as-long-as-nobody-would-like-to-type-it (seed 0)",
     "subject": "validation images of digits",
 }
-OF_X = {"run": "x (seed 0)", "subject": "test images of mnist"}
+OF_X: dict[str, Any] = {"run": "x (seed 0)", "subject": "test images of mnist"}
 
 
 def hard_confusion():
