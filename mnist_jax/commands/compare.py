@@ -1,11 +1,11 @@
-"""Compare finished runs: a table with a row a config, over the seeds of its runs.
+"""Compare finished runs: a table with one row for each experiment, over its seeds.
 
   mnist-jax compare [FOLDER ...] [--format=markdown] [--output=FILE]
       [--publish=FOLDER] [--insert=DOCUMENT]
 
-FOLDER is a run folder or any folder above some; runs/ if none is given. Runs whose
-configs differ in nothing but the seed make one row. Only config.json, environment.json
-and results.json of each run are read.
+FOLDER is a run folder or any folder above some; runs/ if none is given. Runs of one
+experiment make one row: configs that differ only in the seed, or in how the same is
+computed. Only config.json, environment.json and results.json of each run are read.
 """
 
 import io

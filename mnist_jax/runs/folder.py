@@ -64,7 +64,7 @@ class RunFolder:
         """Reject a folder that holds files but no run."""
         if not self.path.is_dir() or self._lock.exists():
             return
-        config = self.read_config() if self.config.exists() else None
+        config = self._read(self.config) if self.config.exists() else None
         if isinstance(config, dict) and _FIELDS_OF_OURS <= config.keys():
             return
         names = {path.name for path in self.path.iterdir()} - _LEFT_BY_FILE_MANAGERS

@@ -71,6 +71,7 @@ def test_rows_do_not_depend_on_the_order_but_their_order_does(tmp_path_factory, 
         ("phases[0].layer_rates", ...),
         ("phases[0].reuse_features", ...),
         ("eval_batch_size", 5),
+        ("features_megabytes", 5),
         ("report_accuracy", 0.5),
     ],
 )

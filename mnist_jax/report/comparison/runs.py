@@ -21,6 +21,7 @@ _NOT_THE_EXPERIMENT = (
     "steps_per_call",
     "parallel",
     "eval_batch_size",
+    "features_megabytes",
     "report_accuracy",
 )
 # Of a phase, likewise.
@@ -93,7 +94,7 @@ class Run:
     @property
     def tested_on(self) -> str:
         """Which images the run was tested on: "test" or "val"."""
-        return self.experiment["data.test_on"]
+        return "val" if self.experiment.get("data.test_on") == "val" else "test"
 
     def accuracy(self, split: str, weights: str) -> float | None:
         """Return a split's accuracy with the "last" or "best" weights, if it is there.
