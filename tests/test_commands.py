@@ -177,15 +177,6 @@ def test_a_bad_value_is_one_clear_line_and_leaves_nothing(run_command, tmp_path)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_diverging_run_stops_with_an_error(run_command, tmp_path):
-    rate = "--config.phases[0].optimizer.learning_rate=1e38"
-    result = run_command(*QUICK, rate, f"--workdir={tmp_path}")
-    assert result.returncode == 1
-    assert re.search(r"loss became (nan|inf) in epoch 1, step \d+", result.stderr)
-    assert "Traceback" not in result.stderr
-    assert not (tmp_path / "results.json").exists()
-
-
 def test_a_workdir_that_cannot_be_written_is_told(run_command, tmp_path):
     """Below a file, since tests may run as root, whom no permission stops."""
     (tmp_path / "file").write_text("")
@@ -319,18 +310,19 @@ def test_a_variant_is_found_by_its_name_after_the_colon(run_command, tmp_path):
     assert "--config.data.val_size=1438" in result.stderr
 
 
-def test_layers_are_frozen_and_slowed_down_by_name(run_command, tmp_path):
-    result = run_command(
-        *QUICK,
-        "--config.phases[0].epochs=1",
+def test_layers_are_frozen_and_slowed_down_by_name(command_env, tmp_path):
+    """Said before the first step: nothing has to be trained."""
+    flags = (
         """--config.phases[0].freeze=("conv[1]",)""",
         """--config.phases[0].layer_rates=("conv2/kernel=0.1", "dense=0.5")""",
         f"--workdir={tmp_path / 'run'}",
     )
-    assert result.returncode == 0, result.stderr
-    said = [line.split() for line in result.stdout.splitlines()]
+    with start(command_env, *QUICK, *flags) as process:
+        output = wait_for(process, r"^\s*dense2 +0\.5$")
+        process.kill()
+    said = [line.split() for line in output.splitlines()]
     assert ["conv1", "0", "156"] in said and ["conv2", "2,416", "0"] in said
-    assert ["conv2", "0.1,", "1"] in said and ["dense2", "0.5"] in said
+    assert ["conv2", "0.1,", "1"] in said
 
 
 @pytest.mark.slow

@@ -237,8 +237,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(
     small_config, tmp_path, monkeypatch
 ):
     small_config.phases[0].optimizer.learning_rate = 1e38
-    with pytest.raises(NonFiniteLossError, match="epoch 1, step [234] of 4"):
+    message = "loss became (nan|inf) in epoch 1, step [234] of 4"
+    with pytest.raises(NonFiniteLossError, match=message) as caught:
         experiment.run(small_config, tmp_path)
+    assert isinstance(caught.value, UserError)  # which a command says in one line
+    assert not (tmp_path / "results.json").exists()
     assert not list((tmp_path / "checkpoints" / "last").iterdir())
     assert "NonFiniteLossError" in (tmp_path / "log.txt").read_text()
 
