@@ -318,9 +318,8 @@ def _cell_colors(
     shades = 0.12 + 0.78 * np.sqrt(errors / max(many, errors.max()))
     colors = colormaps["OrRd"](shades)[..., :3]
     colors[errors == 0] = 1
-    np.einsum("iic->ic", colors)[:] = 1 - right[:, None] * (
-        1 - np.array(to_rgb(_RIGHT))
-    )
+    blue = np.array(to_rgb(_RIGHT))
+    np.einsum("iic->ic", colors)[:] = 1 - right[:, None] * (1 - blue)
     return colors
 
 
