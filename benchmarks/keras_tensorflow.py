@@ -7,11 +7,11 @@ import time
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-import keras  # noqa: E402 - reads the variables
-import numpy as np  # noqa: E402
-from keras import layers  # noqa: E402
+import keras  # reads the variables
+import numpy as np
+from keras import layers
 
-from benchmarks.work import ROTATION, SHIFT, ZOOM, Work, make_images  # noqa: E402
+from benchmarks.work import ROTATION, SHIFT, ZOOM, Work, make_images
 
 
 def prepare(work: Work):

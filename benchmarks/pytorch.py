@@ -7,7 +7,7 @@ import time
 
 import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812 - as everybody calls it
+from torch.nn import functional as F
 
 from benchmarks.work import ROTATION, SHIFT, ZOOM, Work, cores, make_images
 

@@ -44,7 +44,7 @@ class _FileHandler(logging.FileHandler):
     """Raises what keeps it from writing, a full disk for example."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        raise  # noqa: PLE0704 - the exception that `emit` is handling
+        raise  # the exception that `emit` is handling
 
 
 def start(console: Console | None = None) -> Console:

@@ -89,7 +89,11 @@ def run(
                     terminal=terminal,
                 )
                 results = test(config, folder, model, dataset, trained, record)
-            report.write(folder.path, dataset.test.images)
+            # Late: experiments import this package, not the reverse.
+            from configs import base
+
+            defaults = to_json(base.get_config())
+            report.write(folder.path, dataset.test.images, defaults)
             narration.say_result(folder, results)
     return results
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+# Before JAX reads it, and for the commands that tests start too.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import numpy as np
 import pytest
@@ -59,7 +61,7 @@ def small_config(small: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> Config
 @pytest.fixture
 def without_pictures(monkeypatch):
     """Leave out the slowest second of a run, for the laws that are not about it."""
-    monkeypatch.setattr(report, "write_samples", lambda *args: None)
+    monkeypatch.setattr(report, "write_samples", lambda *args, **kwargs: None)
     monkeypatch.setattr(report, "write", lambda *args: None)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.commands import run_each
 from tests.test_experiment import metrics_without_times, outcome
 
 QUICK = (
@@ -35,11 +36,12 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 
 
-def start(command_env, *arguments, file_size=0):
+def start(command_env, *arguments, file_size=0, cwd=ROOT):
     """Start `python run.py ARGUMENTS`, do not wait; limit the size of files to some."""
+    program = str(ROOT / "run.py")
     return subprocess.Popen(
-        [sys.executable, "-c", LAUNCH, str(file_size), "run.py", *arguments],
-        cwd=ROOT,
+        [sys.executable, "-c", LAUNCH, str(file_size), program, *arguments],
+        cwd=cwd,
         env=command_env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -60,12 +62,13 @@ def wait_for(process, pattern):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, command_env):
-    """A run that nobody disturbed."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    with start(command_env, *QUICK, f"--workdir={folder}") as process:
+    """A run that nobody disturbed, with a relative workdir in another folder."""
+    here = tmp_path_factory.mktemp("finished")
+    arguments = (f"--config={ROOT}/configs/quickstart.py", *QUICK[1:])
+    with start(command_env, *arguments, "--workdir=here/run", cwd=here) as process:
         output, _ = process.communicate()
     assert process.returncode == 0, output
-    return folder, output
+    return here / "here" / "run", output
 
 
 def test_a_run_says_what_it_got_and_where(finished):
@@ -97,23 +100,10 @@ def test_another_config_in_the_same_folder_is_refused(finished, run_command):
     assert "Traceback" not in result.stderr
 
 
-def test_a_relative_workdir_is_relative_to_where_one_stands(command_env, tmp_path):
-    result = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "run.py"),
-            f"--config={ROOT}/configs/quickstart.py",
-            "--config.phases[0].epochs=1",
-            "--workdir=here/run",
-        ],
-        cwd=tmp_path,
-        env=command_env,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / "here" / "run" / "report.md").exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+def test_a_relative_workdir_is_relative_to_where_one_stands(finished):
+    folder, _ = finished
+    assert (folder / "report.md").exists()
+    assert list(folder.parents[1].iterdir()) == [folder.parent]
 
 
 def test_helpshort_lists_the_configs(run_command):
@@ -157,15 +147,24 @@ USAGE = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "message"), USAGE)
-def test_bad_flags_are_one_clear_line(run_command, tmp_path, arguments, message):
-    if arguments:
-        arguments = [*arguments[:1], f"--workdir={tmp_path / 'run'}", *arguments[1:]]
-    result = run_command(*arguments)
+@pytest.fixture(scope="module")
+def usage(command_env, tmp_path_factory):
+    """What each of `USAGE` ends with, and the folder that none may have made."""
+    folder = tmp_path_factory.mktemp("usage")
+    flag = f"--workdir={folder / 'run'}"
+    cases = [[*given[:1], flag, *given[1:]] if given else [] for given, _ in USAGE]
+    results = run_each("run.py", cases, cwd=ROOT, env=command_env, folder=folder)
+    return results, folder / "run"
+
+
+@pytest.mark.parametrize("case", range(len(USAGE)), ids=lambda n: " ".join(USAGE[n][0]))
+def test_bad_flags_are_one_clear_line(usage, case):
+    results, workdir = usage
+    result, message = results[case], USAGE[case][1]
     assert result.returncode == 2, result.stderr
     assert re.search(message, result.stderr), result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
-    assert not (tmp_path / "run").exists()
+    assert not workdir.exists()
 
 
 def test_a_bad_value_is_one_clear_line_and_leaves_nothing(run_command, tmp_path):
@@ -176,15 +175,6 @@ def test_a_bad_value_is_one_clear_line_and_leaves_nothing(run_command, tmp_path)
     assert "--config.data.val_size=1438" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
-
-
-def test_a_diverging_run_stops_with_an_error(run_command, tmp_path):
-    rate = "--config.phases[0].optimizer.learning_rate=1e38"
-    result = run_command(*QUICK, rate, f"--workdir={tmp_path}")
-    assert result.returncode == 1
-    assert re.search(r"loss became (nan|inf) in epoch 1, step \d+", result.stderr)
-    assert "Traceback" not in result.stderr
-    assert not (tmp_path / "results.json").exists()
 
 
 def test_a_workdir_that_cannot_be_written_is_told(run_command, tmp_path):
@@ -263,14 +253,14 @@ def test_runs_killed_at_random_moments_end_as_if_never_killed(
 ):
     """SIGKILL, at a moment drawn from the whole length of a run, again and again.
 
-    KILLS says how many runs (of one to three kills each); 3 if it is not set.
+    KILLS says how many runs (of one to three kills each); 1 if it is not set.
     """
     whole = time.perf_counter()
     with start(command_env, *QUICK, f"--workdir={tmp_path / 'timed'}") as process:
         process.communicate()
     whole = time.perf_counter() - whole
     draw = random.Random(0)
-    for run in range(int(os.environ.get("KILLS", "3"))):
+    for run in range(int(os.environ.get("KILLS", "1"))):
         folder: Path = tmp_path / f"killed-{run}"
         moments = [draw.uniform(0, whole) for _ in range(draw.randint(1, 3))]
         for moment in moments:
@@ -320,25 +310,29 @@ def test_a_variant_is_found_by_its_name_after_the_colon(run_command, tmp_path):
     assert "--config.data.val_size=1438" in result.stderr
 
 
-def test_layers_are_frozen_and_slowed_down_by_name(run_command, tmp_path):
-    result = run_command(
-        *QUICK,
-        "--config.phases[0].epochs=1",
+def test_layers_are_frozen_and_slowed_down_by_name(command_env, tmp_path):
+    """Said before the first step: nothing has to be trained."""
+    flags = (
         """--config.phases[0].freeze=("conv[1]",)""",
         """--config.phases[0].layer_rates=("conv2/kernel=0.1", "dense=0.5")""",
         f"--workdir={tmp_path / 'run'}",
     )
-    assert result.returncode == 0, result.stderr
-    said = [line.split() for line in result.stdout.splitlines()]
+    with start(command_env, *QUICK, *flags) as process:
+        output = wait_for(process, r"^\s*dense2 +0\.5$")
+        process.kill()
+    said = [line.split() for line in output.splitlines()]
     assert ["conv1", "0", "156"] in said and ["conv2", "2,416", "0"] in said
-    assert ["conv2", "0.1,", "1"] in said and ["dense2", "0.5"] in said
+    assert ["conv2", "0.1,", "1"] in said
 
 
 @pytest.mark.slow
 def test_a_run_with_kept_programs_ends_as_one_without(finished, command_env, tmp_path):
     """Whose compiled programs were made by itself, and by a run before."""
     env = {k: v for k, v in command_env.items() if "JAX_" not in k}
-    env["XDG_CACHE_HOME"] = str(tmp_path)
+    env |= {
+        "JAX_PLATFORMS": command_env["JAX_PLATFORMS"],
+        "XDG_CACHE_HOME": str(tmp_path),
+    }
     written = []
     for name in ("first", "again"):
         with start(env, *QUICK, f"--workdir={tmp_path / name}") as process:

@@ -72,6 +72,7 @@ def test_nothing_is_called_a_test_that_was_none(
     for name in ("log.txt", "report.md"):
         text = (tmp_path / name).read_text()
         assert said in text and unsaid not in text
+    assert ("50 to test" in (tmp_path / "log.txt").read_text()) == (tested_on == "test")
 
 
 def test_a_finished_run_does_nothing(small_config, tmp_path, monkeypatch):
@@ -236,8 +237,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(
     small_config, tmp_path, monkeypatch
 ):
     small_config.phases[0].optimizer.learning_rate = 1e38
-    with pytest.raises(NonFiniteLossError, match="epoch 1, step [234] of 4"):
+    message = "loss became (nan|inf) in epoch 1, step [234] of 4"
+    with pytest.raises(NonFiniteLossError, match=message) as caught:
         experiment.run(small_config, tmp_path)
+    assert isinstance(caught.value, UserError)  # which a command says in one line
+    assert not (tmp_path / "results.json").exists()
     assert not list((tmp_path / "checkpoints" / "last").iterdir())
     assert "NonFiniteLossError" in (tmp_path / "log.txt").read_text()
 
@@ -289,6 +293,16 @@ def test_a_bad_config_is_refused_before_anything_is_written(
     with pytest.raises(UserError, match=message):
         experiment.run(small_config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_other_files_is_refused_before_anything_is_written(
+    small_config, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(data, "load", lambda config: pytest.fail("data were loaded"))
+    (tmp_path / "report.md").write_text("mine")
+    with pytest.raises(UserError, match=r"holds other files \(report.md\)"):
+        experiment.run(small_config, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
 
 
 @pytest.fixture

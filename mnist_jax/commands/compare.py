@@ -1,11 +1,11 @@
-"""Compare finished runs: a table with a row a config, over the seeds of its runs.
+"""Compare finished runs: a table with one row for each experiment, over its seeds.
 
   mnist-jax compare [FOLDER ...] [--format=markdown] [--output=FILE]
       [--publish=FOLDER] [--insert=DOCUMENT]
 
-FOLDER is a run folder or any folder above some; runs/ if none is given. Runs whose
-configs differ in nothing but the seed make one row. Only config.json, environment.json
-and results.json of each run are read.
+FOLDER is a run folder or any folder above some; runs/ if none is given. Runs of one
+experiment make one row: configs that differ only in the seed, or in how the same is
+computed. Only config.json, environment.json and results.json of each run are read.
 """
 
 import io
@@ -26,8 +26,8 @@ _FORMAT = flags.DEFINE_enum(
     "format",
     None,
     ["terminal", "markdown", "csv"],
-    "How the table is written. CSV has every number as it is. Default: by the ending "
-    "of --output (.md, .csv), else for a terminal.",
+    "How the table is written. CSV has every number unrounded. Default: by the ending "
+    "of --output (.md, .csv, .txt for a terminal's), else for a terminal.",
 )
 _OUTPUT = flags.DEFINE_string(
     "output", None, "The file to write the table to, instead of printing it."
@@ -53,7 +53,7 @@ _SORT = flags.DEFINE_enum(
 )
 
 _DEFAULT_FOLDER = Path("runs")
-_FORMAT_BY_ENDING = {".md": "markdown", ".csv": "csv"}
+_FORMAT_BY_ENDING = {".md": "markdown", ".csv": "csv", ".txt": "terminal"}
 # Of a terminal's table that goes to a file.
 _WIDTH_IN_FILES = 120
 
@@ -71,6 +71,7 @@ def main(arguments: list[str]) -> None:
         folders = [_DEFAULT_FOLDER]
     if output and not output.parent.is_dir():
         raise UserError(f"--output={output}: there is no folder {output.parent}.")
+    kind = _FORMAT.value or _format_of(output)
     found = ordered(comparison.read(folders), _SORT.value)
     if _PUBLISH.value:
         target = Path(_PUBLISH.value).expanduser()
@@ -81,8 +82,6 @@ def main(arguments: list[str]) -> None:
         print(f"Wrote the tables into {document}.")
     if (_PUBLISH.value or _INSERT.value) and not (output or _FORMAT.value):
         return
-    ending = output.suffix if output else ""
-    kind = _FORMAT.value or _FORMAT_BY_ENDING.get(ending, "terminal")
     if kind == "csv":  # which has no place for them
         for note in found.notes:
             print(note, file=sys.stderr)
@@ -93,6 +92,21 @@ def main(arguments: list[str]) -> None:
         terminal.show(found, Console())
     else:
         print(rendered(found, kind), end="")
+
+
+def _format_of(output: Path | None) -> str:
+    """Return the format that the ending of a file stands for.
+
+    Raises:
+        UserError: no format has this ending.
+    """
+    ending = output.suffix.lower() if output else ""
+    if ending and ending not in _FORMAT_BY_ENDING:
+        raise UserError(
+            f"--output={output}: no table format has the ending {ending}. Known: "
+            f"{', '.join(_FORMAT_BY_ENDING)}; or choose one by --format."
+        )
+    return _FORMAT_BY_ENDING.get(ending, "terminal")
 
 
 def ordered(found: Comparison, order: str) -> Comparison:

@@ -6,6 +6,7 @@ Importing this package is cheap: matplotlib is loaded when the first figure is d
 import logging
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
@@ -18,7 +19,11 @@ from mnist_jax.report.inputs import read_predictions, read_run
 __all__ = ["write", "write_augmented", "write_samples"]
 
 
-def write(run_folder: Path, test_images: UInt8[np.ndarray, "n h w 1"]) -> None:
+def write(
+    run_folder: Path,
+    test_images: UInt8[np.ndarray, "n h w 1"],
+    defaults: dict[str, Any],
+) -> None:
     """Write the figures of a finished run and report.md into its folder.
 
     Args:
@@ -26,6 +31,7 @@ def write(run_folder: Path, test_images: UInt8[np.ndarray, "n h w 1"]) -> None:
             results.json and summary.txt.
         test_images: uint8 [N, H, W, 1] in 0..255: the images that predictions.npz is
             about, in the same order.
+        defaults: The config that has every field's default, as config.json has it.
 
     Raises:
         UserError: A file is missing or damaged, or the images are not those of
@@ -35,28 +41,33 @@ def write(run_folder: Path, test_images: UInt8[np.ndarray, "n h w 1"]) -> None:
     run, predictions = read_run(run_folder), read_predictions(run_folder)
     if len(test_images) != len(predictions.labels):
         raise UserError(
-            f"{run_folder / 'predictions.npz'} is about {len(predictions.labels)} test "
+            f"{run_folder / 'predictions.npz'} is about {len(predictions.labels)} "
             f"images, but the data has {len(test_images)}: it is of another data set"
         )
     counting = run.results["test_weights"]
     confusion = np.array(run.results["test"][counting]["confusion"])
-    config = run.results["config"]
+    name = page.run_name(run.results["config"], run.results["seed"])
+    data = run.results["data"]
+    kind = "validation" if page.tested_on(run.results) == "val" else "test"
+    about: dict[str, str] = {"run": name, "subject": f"{kind} images of {data}"}
     figures = _load_figures()
     drawn = {
         "curves": figures.curves(
             run.epochs,
             best_epoch=run.results["best_epoch"],
             monitor=run.results["best_monitor"],
+            run=name,
+            subject=data,
         ),
-        "confusion_matrix": figures.confusion_matrix(confusion, name=config),
+        "confusion_matrix": figures.confusion_matrix(confusion, **about),
         "confusion_matrix_normalized": figures.confusion_matrix(
-            confusion, name=config, normalized=True
+            confusion, **about, normalized=True
         ),
         "mistakes": figures.mistakes(
             test_images,
             predictions.labels,
             predictions.logits[counting],
-            name=config,
+            **about,
         ),
     }
     for name, figure in drawn.items():
@@ -64,26 +75,33 @@ def write(run_folder: Path, test_images: UInt8[np.ndarray, "n h w 1"]) -> None:
     existing = [
         name for name in page.FIGURES if _figure_path(run_folder, name).exists()
     ]
-    write_text(run_folder / "report.md", page.render(run, existing))
+    write_text(run_folder / "report.md", page.render(run, existing, defaults))
 
 
 def write_samples(
     run_folder: Path,
     images: UInt8[np.ndarray, "n h w 1"],
     labels: Integer[np.ndarray, " n"],
+    *,
+    run: str,
+    data: str,
 ) -> None:
-    """Write figures/samples.png: the first images of every class.
+    """Write figures/samples.png: the first training images of every class.
 
     Args:
         run_folder: Created if it does not exist.
         images: uint8 [N, H, W, 1] in 0..255.
         labels: integers [N].
+        run: The run's name, for the title.
+        data: The data set's.
 
     Raises:
         OSError: The file cannot be written.
     """
     figures = _load_figures()
-    figures.save(figures.samples(images, labels), _figure_path(run_folder, "samples"))
+    subject = f"training images of {data}"
+    figure = figures.samples(images, labels, run=run, subject=subject)
+    figures.save(figure, _figure_path(run_folder, "samples"))
 
 
 def write_augmented(
@@ -92,8 +110,11 @@ def write_augmented(
     augmented: UInt8[np.ndarray, "rows columns h w c"]
     | Float[np.ndarray, "rows columns h w c"],
     labels: Integer[np.ndarray, " rows"] | None = None,
+    *,
+    run: str,
+    data: str,
 ) -> None:
-    """Write figures/augmented.png: images, and what augmentation makes of each.
+    """Write figures/augmented.png: training images, and each of them augmented.
 
     Args:
         run_folder: Created if it does not exist.
@@ -101,13 +122,16 @@ def write_augmented(
             channel is shown.
         augmented: Several versions of each image: [rows, columns, H, W, C], uint8 in
             0..255 or floating-point in 0..1.
-        labels: integers [rows], shown at the left if they are given.
+        labels: integers [rows], shown on the left if they are given.
+        run: The run's name, for the title.
+        data: The data set's.
 
     Raises:
         OSError: The file cannot be written.
     """
     figures = _load_figures()
-    figure = figures.augmented(images, augmented, labels)
+    subject = f"training images of {data}"
+    figure = figures.augmented(images, augmented, labels, run=run, subject=subject)
     figures.save(figure, _figure_path(run_folder, "augmented"))
 
 

@@ -21,6 +21,7 @@ from mnist_jax.report.style import (
     INK,
     MUTED,
     POLE,
+    RUN_LENGTH,
     STYLE,
     VERMILION,
     new_figure,
@@ -45,7 +46,7 @@ _DOTS_UP_TO = 30  # Epochs; with more of them dots would run together.
 _RING: dict[str, Any] = {
     "linestyle": "",
     "marker": "o",
-    "markersize": 9,
+    "markersize": 11,
     "markerfacecolor": "none",
     "markeredgecolor": INK,
     "markeredgewidth": 1.3,
@@ -65,39 +66,45 @@ class _Flag(NamedTuple):
 
 
 @matplotlib.rc_context(STYLE)
-def curves(rows: Sequence[Row], *, best_epoch: int, monitor: str) -> Figure:
+def curves(
+    rows: Sequence[Row], *, best_epoch: int, monitor: str, run: str, subject: str
+) -> Figure:
     """Draw loss and error rate over the epochs, of training and validation.
 
     Args:
         rows: Lines of metrics.jsonl, at least one. A split without lines is left out.
         best_epoch: Which epoch to mark; marked on the split that the monitor is of.
         monitor: What the best epoch was chosen by, such as "val_loss".
+        run: The run's name, for the title.
+        subject: The data set.
     """
     last = max(row["epoch"] for row in rows)
     flags = _phase_flags(rows, _x_limits(last))
-    top = 0.45 + _FLAG_HEIGHT * (1 + max((flag.row for flag in flags), default=-1))
+    top = 0.8 + _FLAG_HEIGHT * (1 + max((flag.row for flag in flags), default=-1))
     figure = new_figure(top + _PANEL_HEIGHT + 0.9)
+    heading = f"{shorten(run, RUN_LENGTH)} on {subject}"
+    place_text(figure, left=0.6, top=0.16, text=heading, size=10)
     for number, (title, value_of) in enumerate(_PANELS.items()):
         left = 0.6 + number * (_PANEL_WIDTH + 0.8)
-        place_text(figure, left=left, top=0.16, text=title, size=10)
+        place_text(figure, left=left, top=0.5, text=title, size=9, color=MUTED)
         axes = place_axes(
             figure, left=left, top=top, width=_PANEL_WIDTH, height=_PANEL_HEIGHT
         )
         floor = _scale_y(axes, np.array([value_of(row) for row in rows]))
         _scale_x(axes, last)
-        for split, (_, color) in _SPLITS.items():
+        for split in _SPLITS:
             values = {
                 row["epoch"]: max(value_of(row), floor)
                 for row in rows
                 if row["split"] == split
             }
             if values:
-                _draw_split(axes, values, color)
+                _draw_split(axes, values, split)
             if monitor.startswith(split) and best_epoch in values:
                 axes.plot([best_epoch], [values[best_epoch]], **_RING)
         for flag in flags:
             _draw_flag(axes, flag)
-    _draw_legend(figure, {row["split"] for row in rows}, best_epoch, monitor)
+    _draw_legend(figure, best_epoch, monitor)
     return figure
 
 
@@ -191,14 +198,18 @@ def _scale_x(axes: Axes, last: int) -> None:
     axes.set_xlabel("epoch", labelpad=3)
 
 
-def _draw_split(axes: Axes, values: dict[int, float], color: str) -> None:
+def _draw_split(axes: Axes, values: dict[int, float], split: str) -> None:
+    name, color = _SPLITS[split]
     axes.plot(
         list(values.keys()),
         list(values.values()),
+        label=name,
         color=color,
         linewidth=1.4 if len(values) <= 100 else 1.0,
+        # A single epoch has no line: only its marker shows where it is.
+        linestyle="-" if len(values) > 1 else "",
         marker="o" if len(values) <= _DOTS_UP_TO else "",
-        markersize=3.5,
+        markersize=3.5 if len(values) > 1 else 7,
         clip_on=False,
     )
 
@@ -251,14 +262,8 @@ def _draw_flag(axes: Axes, flag: _Flag) -> None:
     )
 
 
-def _draw_legend(
-    figure: Figure, splits: set[str], best_epoch: int, monitor: str
-) -> None:
-    handles = [
-        Line2D([], [], color=color, linewidth=1.8, label=name)
-        for split, (name, color) in _SPLITS.items()
-        if split in splits
-    ]
+def _draw_legend(figure: Figure, best_epoch: int, monitor: str) -> None:
+    handles, _ = figure.axes[0].get_legend_handles_labels()
     chosen_by = monitor.replace("val_", "validation ").replace("train_", "training ")
     label = f"best epoch by {chosen_by}: {best_epoch}"
     handles.append(Line2D([], [], label=label, **_RING))

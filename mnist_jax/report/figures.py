@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 from matplotlib import colormaps
-from matplotlib.colors import PowerNorm, to_rgb
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from mnist_jax.evaluation import Mistakes, most_confident_mistakes
@@ -19,6 +19,7 @@ from mnist_jax.report.style import (
     DPI,
     INK,
     MUTED,
+    RUN_LENGTH,
     STYLE,
     WIDTH,
     new_figure,
@@ -35,7 +36,9 @@ MISTAKES_PER_ROW = 5
 
 _GAP = 2  # Pixels of the original size between two samples.
 _LARGEST_PIXEL = 3  # Of an image of few versions, in pixels of the figure.
-_DIAGONAL = "#dbe7f3"
+_RIGHT = "#a6cbe8"  # The diagonal's colour where all images of a digit are right.
+# What looks as bad as it gets, however few the errors of a picture are.
+_MANY_ERRORS, _MANY_PER_CENT = 50, 20
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -52,13 +55,19 @@ def save(figure: Figure, path: Path) -> None:
 
 @matplotlib.rc_context(STYLE)
 def samples(
-    images: UInt8[np.ndarray, "n h w 1"], labels: Integer[np.ndarray, " n"]
+    images: UInt8[np.ndarray, "n h w 1"],
+    labels: Integer[np.ndarray, " n"],
+    *,
+    run: str,
+    subject: str,
 ) -> Figure:
     """Draw the first images of every class, one row a class.
 
     Args:
         images: uint8 [N, H, W, 1] in 0..255, 255 is ink.
         labels: integers [N]. Every value that occurs gets a row.
+        run: The run's name, for the title.
+        subject: What the images are, such as "training images of mnist".
     """
     classes = np.unique(labels)
     sheet = _contact_sheet(images, labels, classes)
@@ -67,7 +76,8 @@ def samples(
     width = WIDTH - left - 0.1
     height = width * sheet.shape[0] / sheet.shape[1]
     figure = new_figure(top + height + 0.1)
-    place_text(figure, left=left, top=0.16, text="Samples of each class", size=10)
+    title = f"{shorten(run, RUN_LENGTH)}: {subject}, the first of each class"
+    place_text(figure, left=left, top=0.16, text=title, size=10)
     axes = place_axes(figure, left=left, top=top, width=width, height=height)
     axes.imshow(sheet, cmap="gray_r", vmin=0, vmax=255, aspect="auto")
     axes.set_xticks([])
@@ -84,27 +94,35 @@ def augmented(
     versions: UInt8[np.ndarray, "rows columns h w c"]
     | Float[np.ndarray, "rows columns h w c"],
     labels: Integer[np.ndarray, " rows"] | None = None,
+    *,
+    run: str,
+    subject: str,
 ) -> Figure:
-    """Draw each image at the left, and beside it what augmentation makes of it.
+    """Draw each image on the left, and what augmentation makes of it on the right.
 
     Args:
         images: uint8 [rows, H, W, C] in 0..255, 255 is ink. Only the first channel is
             shown.
         versions: [rows, columns, H, W, C], uint8 in 0..255 or floating-point in 0..1.
         labels: integers [rows], or None: no labels at the rows.
+        run: The run's name, for the title.
+        subject: What the images are, such as "training images of mnist".
     """
     if versions.dtype != np.uint8:
         versions = np.round(versions * 255)
     originals, beside = _tile(images[:, None, ..., 0]), _tile(versions[..., 0])
-    left, top, gap = 0.4, 0.78, 0.2
-    room = (WIDTH - left - gap - 0.1) * DPI / (originals.shape[1] + beside.shape[1])
+    left, top = 0.4, 0.78
+    # The halves are an image's width apart: 8 versions of 28x28, or 13, fill the page.
+    columns = 2 * originals.shape[1] + beside.shape[1]
+    room = (WIDTH - left - 0.1) * DPI / columns
     # All pixels of a digit are equally large, unless they are too many for the width.
     pixel = min(int(room), _LARGEST_PIXEL) if room >= 1 else room
+    gap = originals.shape[1] * pixel / DPI
     height = originals.shape[0] * pixel / DPI
     figure = new_figure(top + height + 0.1)
-    title = "What augmentation makes of a digit, drawn anew each time"
+    title = f"{shorten(run, RUN_LENGTH)}: {subject}, augmented"
     place_text(figure, left=left, top=0.16, text=title, size=10)
-    note = "at the left the digit as it is stored, beside it as training may see it"
+    note = "left: as stored; right: as training may see them, drawn anew in each step"
     place_text(figure, left=left, top=0.45, text=note, size=8.5, color=MUTED)
     for sheet in (originals, beside):
         width = sheet.shape[1] * pixel / DPI
@@ -124,16 +142,18 @@ def augmented(
 
 @matplotlib.rc_context(STYLE)
 def confusion_matrix(
-    confusion: Integer[np.ndarray, "k k"], *, name: str, normalized: bool = False
+    confusion: Integer[np.ndarray, "k k"],
+    *,
+    run: str,
+    subject: str,
+    normalized: bool = False,
 ) -> Figure:
-    """Draw a confusion matrix whose colours show the errors.
-
-    The diagonal has a flat colour of its own, and the shades of the other cells follow
-    the square root of their value: a single error stays visible beside a thousand hits.
+    """Draw a confusion matrix, errors in red and right predictions in blue.
 
     Args:
         confusion: Counts, [true, predicted].
-        name: The run's, for the title.
+        run: The run's name, for the title.
+        subject: What the images are, such as "test images of mnist".
         normalized: Show each row in per cent of its sum instead of counts.
     """
     classes, examples = len(confusion), confusion.sum()
@@ -141,14 +161,18 @@ def confusion_matrix(
     left, top, width, height = 0.65, 0.78, 7.2, 4.8
     figure = new_figure(top + height + 0.6)
     accuracy = np.trace(confusion) / examples
-    title = f"{shorten(name, 32)} on the test set: accuracy {accuracy:.4f}"
-    title += f", {examples:,} images"
+    title = f"{shorten(run, RUN_LENGTH)}: accuracy {accuracy:.4f} "
+    title += f"on {examples:,} {subject}"
     place_text(figure, left=left, top=0.2, text=title, size=10)
     unit = "per cent of each true digit" if normalized else "number of images"
-    note = f"{unit}; the darker a cell off the diagonal, the more errors"
+    note = f"{unit}; errors in red, right predictions in blue, darker means more"
     place_text(figure, left=left, top=0.45, text=note, size=8.5, color=MUTED)
 
-    colors = _cell_colors(values)
+    colors = _cell_colors(
+        values,
+        right=np.nan_to_num(np.diag(row_percentages(confusion))) / 100,
+        many=_MANY_PER_CENT if normalized else _MANY_ERRORS,
+    )
     axes = place_axes(figure, left=left, top=top, width=width, height=height)
     axes.imshow(colors, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
@@ -182,7 +206,8 @@ def mistakes(
     labels: Integer[np.ndarray, " n"],
     logits: Float[np.ndarray, "n 10"],
     *,
-    name: str,
+    run: str,
+    subject: str,
 ) -> Figure:
     """Draw the wrong predictions that the model was surest of.
 
@@ -190,21 +215,22 @@ def mistakes(
         images: uint8 [N, H, W, 1] in 0..255, 255 is ink.
         labels: integers [N] in 0..9.
         logits: float32 [N, 10].
-        name: The run's, for the title.
+        run: The run's name, for the title.
+        subject: What the images are, such as "test images of mnist".
     """
     found = most_confident_mistakes(logits, labels)
     shown = min(len(found.indices), MISTAKES_SHOWN)
     if not shown:
-        return _no_mistakes(len(labels), name)
+        return _no_mistakes(run, f"{len(labels):,} {subject}")
     rows = -(-shown // MISTAKES_PER_ROW)
     margin, top, image_size, row_height = 0.2, 0.78, 1.1, 1.62
     pitch = (WIDTH - 2 * margin) / MISTAKES_PER_ROW
     figure = new_figure(top + rows * row_height + 0.1)
-    headline = (
-        f"{shorten(name, 32)} on the test set: {_headline(shown, len(found.indices))}"
-    )
-    place_text(figure, left=margin + 0.23, top=0.2, text=headline, size=10)
-    note = "true → predicted, probability of the prediction; # place in the set, from 0"
+    headline = _headline(shown, len(found.indices))
+    title = f"{shorten(run, RUN_LENGTH)}: {headline}"
+    place_text(figure, left=margin + 0.23, top=0.2, text=title, size=10)
+    note = f"{len(labels):,} {subject}: true → predicted, probability of the prediction"
+    note += "; # index of the image"
     place_text(figure, left=margin + 0.23, top=0.45, text=note, size=8.5, color=MUTED)
     for place in range(shown):
         row, column = divmod(place, MISTAKES_PER_ROW)
@@ -275,14 +301,25 @@ def _tile(images: np.ndarray) -> UInt8[np.ndarray, "height width"]:
     return padded.swapaxes(1, 2).reshape(rows * height, columns * width)
 
 
-def _cell_colors(values: Float[np.ndarray, "k k"]) -> Float[np.ndarray, "k k 3"]:
-    """Return a colour for every cell: flat on the diagonal, shades of error off it."""
+def _cell_colors(
+    values: Float[np.ndarray, "k k"], *, right: Float[np.ndarray, " k"], many: float
+) -> Float[np.ndarray, "k k 3"]:
+    """Return a colour for every cell: blue on the diagonal, red off it.
+
+    Args:
+        values: What the cells say.
+        right: Share in 0..1 of each digit that is right, for the blues.
+        many: The least value that has the darkest red, unless all errors are larger
+            still: a picture of few errors is a pale one.
+    """
     errors = np.nan_to_num(values)
     np.fill_diagonal(errors, 0)
-    norm = PowerNorm(0.5, vmin=0, vmax=errors.max() or 1)
-    colors = colormaps["OrRd"](0.9 * norm(errors))[..., :3]
+    # The root, and a first step, keep a single error visible beside a thousand.
+    shades = 0.12 + 0.78 * np.sqrt(errors / max(many, errors.max()))
+    colors = colormaps["OrRd"](shades)[..., :3]
     colors[errors == 0] = 1
-    np.einsum("iic->ic", colors)[:] = to_rgb(_DIAGONAL)
+    blue = np.array(to_rgb(_RIGHT))
+    np.einsum("iic->ic", colors)[:] = 1 - right[:, None] * (1 - blue)
     return colors
 
 
@@ -304,15 +341,14 @@ def _caption(found: Mistakes, label: int, place: int) -> str:
     return f"{label} → {found.predicted[place]}, {shown} %"
 
 
-def _no_mistakes(examples: int, name: str) -> Figure:
+def _no_mistakes(run: str, images: str) -> Figure:
     """Draw the picture of a model that got everything right."""
     figure = new_figure(2.0)
     figure.text(0.5, 0.6, "No mistakes", size=22, ha="center", va="center")
-    right = "the one image is" if examples == 1 else f"all {examples:,} images are"
     figure.text(
         0.5,
         0.34,
-        f"{shorten(name, 32)} on the test set: {right} classified correctly",
+        f"{shorten(run, RUN_LENGTH)} on {images}",
         size=10,
         color=MUTED,
         ha="center",

@@ -10,6 +10,7 @@ import numpy as np
 from mnist_jax import data, files, models, report, tree
 from mnist_jax.data import augment
 from mnist_jax.models import operations
+from mnist_jax.report import page
 from mnist_jax.runs import environment
 from mnist_jax.runs.folder import RunFolder, to_json
 from mnist_jax.training import loop
@@ -35,19 +36,23 @@ def describe(
     else:
         files.write_json(folder.environment, here)
         files.write_text(folder.summary, model.summary())
-        report.write_samples(folder.path, dataset.train.images, dataset.train.labels)
-        _show_augmented(config, folder, dataset.train)
+        about = {"run": page.run_name(config.name, config.seed), "data": dataset.name}
+        train = dataset.train
+        report.write_samples(folder.path, train.images, train.labels, **about)
+        _draw_augmented(config, folder, train, about)
         # Last: where there is a config, the other descriptions are there too.
         files.write_json(folder.config, to_json(config))
     parameters = tree.count_parameters(*jax.eval_shape(model.init, jax.random.key(0)))
+    parts = {"train": dataset.train, "validate": dataset.val, "test": dataset.test}
+    if config.data.test_on == "val":
+        del parts["test"]
     LOGGER.info(
-        "%s: %s with %s parameters on %s (%s to train, %s to validate, %s to test), "
-        "seed %d, %s, convolutions: %s",
+        "%s: %s with %s parameters on %s (%s), seed %d, %s, convolutions: %s",
         config.name,
         model.name,
         f"{parameters:,}",
         dataset.name,
-        *(f"{len(part):,}" for part in (dataset.train, dataset.val, dataset.test)),
+        ", ".join(f"{len(part):,} to {name}" for name, part in parts.items()),
         config.seed,
         here["device_kind"],
         convolutions.name,
@@ -57,7 +62,9 @@ def describe(
     LOGGER.info("Run folder: %s", folder.path)
 
 
-def _show_augmented(config: Config, folder: RunFolder, train: data.Split) -> None:
+def _draw_augmented(
+    config: Config, folder: RunFolder, train: data.Split, about: dict[str, str]
+) -> None:
     """Draw what augmentation makes of the first image of each digit."""
     augment_fn = augment.create(config.augment)
     if augment_fn is None:
@@ -68,7 +75,7 @@ def _show_augmented(config: Config, folder: RunFolder, train: data.Split) -> Non
     augmented = jax.jit(jax.vmap(augment_fn, in_axes=(0, None), out_axes=1))(
         keys, to_input(jnp.asarray(images))
     )
-    report.write_augmented(folder.path, images, augmented, train.labels[rows])
+    report.write_augmented(folder.path, images, augmented, train.labels[rows], **about)
 
 
 def describe_phase(phase: Phase, params: Tree) -> None:

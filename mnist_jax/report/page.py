@@ -1,10 +1,13 @@
 """report.md: a run on one page, from what the run folder holds."""
 
 import json
+import re
 from collections.abc import Sequence
+from typing import Literal
 
 from mnist_jax.report import tables
 from mnist_jax.report.inputs import Fields, Run
+from mnist_jax.runs.folder import flatten
 
 FIGURES = {
     "curves": "Learning curves",
@@ -16,6 +19,7 @@ FIGURES = {
 }
 """Titles of the files in figures/, in the order of the page."""
 
+_TESTED_ON = {"test": "Test", "val": "Validation"}
 # Their first 5,000 test images come from other writers than their last 5,000.
 _TWO_POPULATIONS = ("mnist", "tfds")
 _MONITORS = {
@@ -25,12 +29,13 @@ _MONITORS = {
 }
 
 
-def render(run: Run, figures: Sequence[str]) -> str:
-    """Return the page as markdown.
+def render(run: Run, figures: Sequence[str], defaults: Fields) -> str:
+    """Return the page as Markdown.
 
     Args:
         run: What the run folder's text files hold.
         figures: Names, without folder and ending, of the figures that exist.
+        defaults: The config that has every field's default, as config.json has it.
     """
     results = run.results
     scores = results["test"][results["test_weights"]]["per_class"]
@@ -47,14 +52,18 @@ def render(run: Run, figures: Sequence[str]) -> str:
             sections += [f"## {title}", f"![{title}](figures/{name}.png)"]
     sections += [
         "## Digit by digit",
-        f"{_tested_on(results)} set, {_weights(results['test_weights'])}.",
+        f"{_TESTED_ON[tested_on(results)]} images, "
+        f"{_weights(results['test_weights'])}.",
         tables.per_class_table(scores),
         "## Epochs",
         _epochs(run),
         "## Layers",
         tables.fenced(run.summary),
         "## Config",
+        _changed_fields(run.config, defaults),
+        "<details>\n<summary>Every field</summary>",
         tables.fenced(json.dumps(run.config, indent=2), "json"),
+        "</details>",
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -67,12 +76,12 @@ def summary(results: Fields) -> str:
         f"The config `{results['config']}` trains the model `{results['model']}` "
         f"({results['parameters']:,} parameters) on `{results['data']}` "
         f"with seed {results['seed']}, for {_count(results['epochs'], 'epoch')}.",
-        f"**{_tested_on(results)} accuracy: "
+        f"**{_TESTED_ON[tested_on(results)]} accuracy: "
         f"{tables.accuracy(results['test_accuracy'])}** "
         f"(95 % interval {tables.interval(evaluation['accuracy_interval'])}, "
         f"{_count(evaluation['examples'], 'image')}), with the "
         f"{_weights(counting)}{_chosen(results, counting)}. "
-        "The config says which weights count, before the test set is seen.",
+        "The config said beforehand which weights count.",
     ]
     for weights, other in results["test"].items():
         if weights != counting:
@@ -81,7 +90,7 @@ def summary(results: Fields) -> str:
                 f"have {tables.accuracy(other['accuracy'])} "
                 f"({tables.interval(other['accuracy_interval'])})."
             )
-    if results["data"] in _TWO_POPULATIONS:
+    if results["data"] in _TWO_POPULATIONS and tested_on(results) == "test":
         sentences.append(
             "The halves of the test set are by different groups of writers: "
             f"{tables.accuracy(evaluation['accuracy_first_half'])} on the first, "
@@ -92,16 +101,18 @@ def summary(results: Fields) -> str:
 
 def _accuracies(results: Fields) -> str:
     """Return the table of both sets of weights on validation and test images."""
+    # Where a run was tested on the validation images, these are "test" and "val".
+    splits = ("test", "val") if tested_on(results) == "test" else ("val",)
     rows = [
         [
-            {"test": _tested_on(results), "val": "Validation"}[split],
+            _TESTED_ON[split],
             weights,
             f"{evaluation['examples']:,}",
             tables.accuracy(evaluation["accuracy"]),
             tables.interval(evaluation["accuracy_interval"]),
             tables.loss(evaluation["loss"]),
         ]
-        for split in ("test", "val")
+        for split in splits
         for weights, evaluation in results[split].items()
     ]
     return tables.markdown_table(
@@ -149,9 +160,27 @@ def _epochs(run: Run) -> str:
     )
 
 
-def _tested_on(results: Fields) -> str:
-    """Say which images the run was tested on: see `data.test_on` in configs/base.py."""
-    return "Validation" if results.get("tested_on") == "val" else "Test"
+def _changed_fields(config: Fields, defaults: Fields) -> str:
+    """Return the table of the fields that differ from their defaults."""
+    default_of = flatten(defaults)
+    rows = []
+    for name, value in flatten(config).items():
+        # All phases have the defaults of the first.
+        default = default_of.get(re.sub(r"^phases\[\d+\]", "phases[0]", name), ...)
+        if value != default:
+            shown = "-" if default is ... else json.dumps(default)
+            rows.append([f"`{name}`", json.dumps(value), shown])
+    return tables.markdown_table(["Field", "Value", "Default"], rows, ["left"] * 3)
+
+
+def tested_on(results: Fields) -> Literal["test", "val"]:
+    """Return which images the run was tested on: the config's `data.test_on`."""
+    return "val" if results.get("tested_on") == "val" else "test"
+
+
+def run_name(config: str, seed: int) -> str:
+    """Return what the titles of pictures call a run."""
+    return f"{config} (seed {seed})"
 
 
 def _weights(weights: str) -> str:

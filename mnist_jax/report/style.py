@@ -14,6 +14,8 @@ from matplotlib.textpath import TextPath
 WIDTH = 8.0
 """Inches: fills the column of a README page."""
 DPI = 120
+RUN_LENGTH = 36
+"""Characters of a run's name in a title; longer ones are cut."""
 
 # Okabe and Ito's palette: told apart with any kind of colour vision, and in grey.
 BLUE = "#0072B2"

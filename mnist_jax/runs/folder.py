@@ -19,6 +19,11 @@ LOGGER = logging.getLogger(__name__)
 # they may change between the start of a run and its resumption.
 LOCATION_FIELDS = ("data.dir", "data.mirrors", "convolutions")
 
+# Fields of every config.json of ours, and of few that are not.
+_FIELDS_OF_OURS = {"name", "seed", "data", "phases"}
+# Files that file managers leave in any folder that they show.
+_LEFT_BY_FILE_MANAGERS = {".DS_Store", ".directory", "Thumbs.db", "desktop.ini"}
+
 
 class RunFolder:
     """The paths of one run."""
@@ -37,19 +42,37 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.figures = self.path / "figures"
         self.report = self.path / "report.md"
+        self._lock = self.path / ".lock"
 
     def check_config(self, config: Config) -> None:
-        """Refuse to go on with another experiment than the one that lies here.
+        """Check that a run with this config may start or resume here.
 
         Raises:
-            UserError: with the difference, field by field.
+            UserError: the folder holds files that are not a run's, or a run with
+                another config, of which the message lists the differences.
         """
+        self._check_is_ours()
         if not self.config.exists():
             return
         if different := differences(self.read_config(), to_json(config)):
             raise UserError(
                 f"{self.path} holds a run with another config:\n{different}\n"
                 "Give the config that it was started with, or another --workdir."
+            )
+
+    def _check_is_ours(self) -> None:
+        """Reject a folder that holds files but no run."""
+        if not self.path.is_dir() or self._lock.exists():
+            return
+        config = self._read(self.config) if self.config.exists() else None
+        if isinstance(config, dict) and _FIELDS_OF_OURS <= config.keys():
+            return
+        names = {path.name for path in self.path.iterdir()} - _LEFT_BY_FILE_MANAGERS
+        if names:
+            shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
+            raise UserError(
+                f"{self.path} holds other files ({shown}), which a run might "
+                "overwrite. Give a new or an empty folder as --workdir."
             )
 
     def read_config(self) -> dict[str, Any]:
@@ -115,7 +138,7 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(self.path / ".lock", timeout=0)
+            lock = filelock.FileLock(self._lock, timeout=0)
             lock.acquire()
         except filelock.Timeout:
             raise UserError(

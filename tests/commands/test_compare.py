@@ -7,9 +7,8 @@ import re
 import subprocess
 import sys
 
-import pytest
-
 from tests.conftest import ROOT
+from tests.support.commands import run_each
 from tests.support.made_runs import tables_of, write_run
 
 
@@ -68,25 +67,28 @@ def test_with_no_folder_it_compares_runs_or_says_what_to_give(tmp_path):
     assert len(tables_of(result.stdout)) == 2
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (["{}/none"], 1, "{}/none is not there"),
-        (["{}/file"], 1, "{}/file is not a folder"),
-        (["{}/run", "{}/empty"], 1, "No run in {}/empty: .*results.json"),
-        (["{}/run", "--output={}/none/t.md"], 1, "there is no folder {}/none"),
-        (["{}/run", "--format=html"], 2, "--format=html.*terminal.markdown.csv"),
-        (["{}/run", "--sort=size"], 2, "--sort=size"),
-    ],
-)
-def test_what_cannot_be_is_one_clear_line(tmp_path, arguments, code, message):
+def test_what_cannot_be_is_one_clear_line(tmp_path):
     write_run(tmp_path / "run")
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
-    result = compare(*(argument.format(tmp_path) for argument in arguments))
-    assert result.returncode == code
-    assert re.search(message.format(re.escape(str(tmp_path))), result.stderr)
-    assert len(result.stderr.strip().splitlines()) == 1
+    run, here = str(tmp_path / "run"), re.escape(str(tmp_path))
+    expected = [
+        ([f"{tmp_path}/none"], 1, f"{here}/none is not there"),
+        ([f"{tmp_path}/file"], 1, f"{here}/file is not a folder"),
+        ([run, f"{tmp_path}/empty"], 1, f"No run in {here}/empty: .*results.json"),
+        ([run, f"--output={tmp_path}/none/t.md"], 1, f"no folder {here}/none"),
+        ([run, f"--output={tmp_path}/t.xlsx"], 1, "xlsx. Known: .md, .csv, .txt"),
+        ([run, "--format=html"], 2, "--format=html.*terminal.markdown.csv"),
+        ([run, "--sort=size"], 2, "--sort=size"),
+    ]
+    cases = [["compare", *arguments] for arguments, _, _ in expected]
+    env = dict(os.environ)
+    results = run_each("mnist_jax", cases, cwd=ROOT, env=env, folder=tmp_path)
+    for result, (_, code, message) in zip(results, expected, strict=True):
+        assert result.returncode == code
+        assert re.search(message, result.stderr), result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "t.xlsx").exists()
 
 
 def test_help_says_what_to_give():

@@ -1,39 +1,39 @@
 """`mnist-jax` itself: what it says of its verbs, and of those that it lacks."""
 
-import subprocess
-import sys
+import os
 
 import pytest
 
 from mnist_jax.__main__ import VERBS
 from tests.conftest import ROOT
+from tests.support.commands import run_each
+
+CASES = ([], ["--help"], ["help"], ["predictt"], *([v, "--helpshort"] for v in VERBS))
 
 
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "mnist_jax", *arguments],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """What `mnist-jax` ends with, by its arguments."""
+    folder = tmp_path_factory.mktemp("main")
+    env = dict(os.environ)
+    results = run_each("mnist_jax", CASES, cwd=ROOT, env=env, folder=folder)
+    return {tuple(case): result for case, result in zip(CASES, results, strict=True)}
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("help",)])
-def test_every_verb_is_named(arguments):
-    result = command(*arguments)
+def test_every_verb_is_named(ended, arguments):
+    result = ended[arguments]
     assert result.returncode == 0
     assert all(f"\n  {verb} " in result.stdout for verb in VERBS)
 
 
-def test_an_unknown_verb_is_an_error():
-    result = command("predictt")
+def test_an_unknown_verb_is_an_error(ended):
+    result = ended["predictt",]
     assert result.returncode == 2 and not result.stdout
     assert "no verb 'predictt'" in result.stderr and "compare" in result.stderr
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_describes_itself(verb):
-    result = command(verb, "--helpshort")
+def test_every_verb_describes_itself(ended, verb):
+    result = ended[verb, "--helpshort"]
     assert f"mnist-jax {verb}" in result.stdout, result.stderr

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from mnist_jax.commands import cli, sweep
 from tests.conftest import ROOT
+from tests.support.commands import run_each
 from tests.test_commands import LAUNCH, wait_for
 from tests.test_experiment import outcome
 
@@ -97,26 +98,28 @@ def test_bad_seeds_are_told(text, message):
         sweep.parse_seeds(text)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--config=configs/quickstart.py"], "--seeds=None: it is missing"),
-        (["--config=configs/quickstart.py", "--seeds=4-0"], "--seeds=4-0.*backwards"),
-        (
-            ["--config=configs/quickstart.py", "--config.seed=1", "--seeds=0-1"],
-            "--seeds=0-1: it cannot go with --config.seed",
-        ),
-        (["--seeds=0-1"], "--config is missing"),
-        (["--config=configs/quickstart.py:x", "--seeds=0"], ":x: .*no such variant"),
-        (["--config=configs/quickstart.py", "--seeds", "0", "1"], "argument '1'"),
-    ],
-)
-def test_bad_flags_are_one_clear_line(command_env, tmp_path, arguments, message):
+USAGE = [
+    (["--config=configs/quickstart.py"], "--seeds=None: it is missing"),
+    (["--config=configs/quickstart.py", "--seeds=4-0"], "--seeds=4-0.*backwards"),
+    (
+        ["--config=configs/quickstart.py", "--config.seed=1", "--seeds=0-1"],
+        "--seeds=0-1: it cannot go with --config.seed",
+    ),
+    (["--seeds=0-1"], "--config is missing"),
+    (["--config=configs/quickstart.py:x", "--seeds=0"], ":x: .*no such variant"),
+    (["--config=configs/quickstart.py", "--seeds", "0", "1"], "argument '1'"),
+]
+
+
+def test_bad_flags_are_one_clear_line(command_env, tmp_path):
     workdir = tmp_path / "sweep"
-    code, output = finish(command_env, *arguments, f"--workdir={workdir}")
-    assert code == 2
-    assert re.search(message, output), output
-    assert len(output.strip().splitlines()) == 1
+    cases = [["sweep", *given, f"--workdir={workdir}"] for given, _ in USAGE]
+    env = command_env
+    results = run_each("mnist_jax", cases, cwd=ROOT, env=env, folder=tmp_path)
+    for result, (_, message) in zip(results, USAGE, strict=True):
+        assert result.returncode == 2
+        assert re.search(message, result.stderr), result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1 and not result.stdout
     assert not workdir.exists()
 
 

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
-import keras  # noqa: E402 - reads the variable
-from keras import layers  # noqa: E402
+import keras  # reads the variable
+from keras import layers
 
 
 def lenet5() -> keras.Model:

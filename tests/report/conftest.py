@@ -15,6 +15,11 @@ from mnist_jax import report
 from mnist_jax.evaluation import evaluate
 
 EXAMPLES = 400
+DEFAULTS = {
+    "name": "base",
+    "seed": 0,
+    "phases": [{"name": "train", "epochs": 50, "batch_size": 86}],
+}
 
 
 class FakeRun(NamedTuple):
@@ -87,8 +92,9 @@ def fake_run(tmp_path: Path) -> FakeRun:
 def written_run(tmp_path_factory: pytest.TempPathFactory) -> FakeRun:
     """A run with its report, to look at only."""
     run = _make_run(tmp_path_factory.mktemp("runs") / "written")
-    report.write_samples(run.folder, run.images, run.labels)
-    report.write(run.folder, run.images)
+    named = {"run": "lenet5 (seed 7)", "data": "mnist"}
+    report.write_samples(run.folder, run.images, run.labels, **named)
+    report.write(run.folder, run.images, DEFAULTS)
     return run
 
 
@@ -123,7 +129,8 @@ def _make_run(folder: Path) -> FakeRun:
         "images_per_second": 7_512.3,
         "parameters_sha256": "ab" * 32,
     }
-    config = {"name": "lenet5", "seed": 7, "phases": [{"name": "train", "epochs": 15}]}
+    phase = {"name": "train", "epochs": 15, "batch_size": 86}
+    config = {"name": "lenet5", "seed": 7, "phases": [phase]}
     environment = {
         "versions": {"jax": "0.10.2", "python": "3.11.7"},
         "device": "cpu",

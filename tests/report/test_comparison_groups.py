@@ -1,5 +1,7 @@
 """Which runs count together, and what they come to."""
 
+import csv
+import io
 import re
 import statistics
 
@@ -53,10 +55,13 @@ def test_rows_do_not_depend_on_the_order_but_their_order_does(tmp_path_factory, 
         ("seed", 7),
         ("data.dir", "/elsewhere"),
         ("data.mirrors", ["https://mirror/"]),
+        ("data.source", "tfds"),
         ("steps_per_call", 5),
+        ("convolutions", "xla"),
         ("parallel", "pmap"),
         # Of runs from before there was a choice.
         ("dtype", ...),
+        ("data.test_on", ...),
         ("model.input_size", ...),
         ("model.preprocess", ...),
         ("model.kernel_init", ...),
@@ -66,6 +71,7 @@ def test_rows_do_not_depend_on_the_order_but_their_order_does(tmp_path_factory, 
         ("phases[0].layer_rates", ...),
         ("phases[0].reuse_features", ...),
         ("eval_batch_size", 5),
+        ("features_megabytes", 5),
         ("report_accuracy", 0.5),
     ],
 )
@@ -130,24 +136,67 @@ def test_an_object_that_was_empty_is_named_by_what_is_in_it_now(tmp_path):
     ]
 
 
-def test_the_same_result_twice_counts_once_and_is_said(tmp_path):
-    for name in "abc":
-        write_run(tmp_path / name)
+def test_a_seed_with_several_runs_counts_once_and_one_note_a_kind_says_so(tmp_path):
+    for name in ("a0", "b0", "c0"):
+        write_run(tmp_path / name, accuracy=0.98)
+    write_run(tmp_path / "a1", seed=1, accuracy=0.97)
+    write_run(tmp_path / "b1", seed=1, accuracy=0.96, config={"parallel": "pmap"})
+    config = {"name": "other"}
+    for name in ("a2", "b2"):
+        write_run(tmp_path / name, seed=2, accuracy=0.95, config=config)
     found = comparison.read([tmp_path])
-    assert found.groups[0].accuracy.n == 1
-    assert len(found.notes) == 2
-    assert re.search("seed 0: .*/a and .*/b hold the same result", found.notes[0])
+    first, other = found.groups
+    assert first.accuracy == groups.summarize([0.98, 0.97])
+    assert other.accuracy == groups.summarize([0.95])
+    same, different = found.notes
+    assert re.search("same: lenet5 seed 0 .*/a0, .*/b0, .*/c0.; other seed 2 ", same)
+    assert re.search(
+        "first of .*: lenet5 seed 1 .0.9700 in .*/a1, 0.9600 in .*/b1..$", different
+    )
+    for output in (text.to_markdown(found), shown(found, 1000)):
+        assert same in output and different in output
 
 
-@pytest.mark.parametrize("same", [{"accuracy": 0.98}, {"parameters_sha256": "same"}])
-def test_different_results_of_a_seed_both_count_and_are_said(tmp_path, same):
-    write_run(tmp_path / "a", **({"accuracy": 0.98, "parameters_sha256": "x"} | same))
-    write_run(tmp_path / "b", **({"accuracy": 0.97, "parameters_sha256": "y"} | same))
+@pytest.mark.parametrize(
+    "change", [{"accuracy": 0.97}, {"accuracy": 0.98, "parameters_sha256": "other"}]
+)
+def test_results_agree_only_in_accuracy_and_weights(tmp_path, change):
+    write_run(tmp_path / "a", accuracy=0.98)
+    write_run(tmp_path / "b", **change)
+    [note] = comparison.read([tmp_path]).notes
+    assert "first of several results" in note
+
+
+def test_accuracies_on_test_and_on_validation_images_are_kept_apart(tmp_path):
+    published = {"report_accuracy": 0.9897}
+    write_run(tmp_path / "a", accuracy=0.95, config=published)
+    chosen = published | {"data.test_on": "val"}
+    for seed, accuracy in enumerate([0.98, 0.96]):
+        write_run(tmp_path / f"v{seed}", seed=seed, accuracy=accuracy, config=chosen)
     found = comparison.read([tmp_path])
-    assert found.groups[0].accuracy.n == 2
-    assert re.search("/a and .*/b hold different results", found.notes[0])
-    for output in (text.to_markdown(found), shown(found, 500)):
-        assert found.notes[0] in output
+    assert found.notes == []
+    assert [group.accuracy.mean for group in found.groups] == [0.95, 0.97]
+    rows, every = tables_of(text.to_markdown(found))
+    assert [row["Network"] for row in rows] == [
+        "lenet5",
+        "lenet5 (on validation images)",
+    ]
+    # Each is the best of its kind, and only one may stand beside the report's figure.
+    assert [row["Mean"] for row in rows] == ["**0.9500**", "**0.9700**"]
+    assert [row["The report (one run)"] for row in rows] == ["0.9897", "-"]
+    assert [row["Test, last weights"] for row in every] == ["0.9500", "-", "-"]
+    assert "validation images of mnist" in shown(found, 1000)
+    rows = list(csv.DictReader(io.StringIO(text.to_csv(found))))
+    assert [row["tested_on"] for row in rows] == ["test", "val"]
+
+
+def test_the_same_images_from_another_source_are_the_same_data(tmp_path):
+    write_run(tmp_path / "a", accuracy=0.9, config={"name": "a"})
+    fields = {"data": "tfds", "config": {"name": "b", "data.source": "tfds"}}
+    write_run(tmp_path / "b", accuracy=0.8, **fields)
+    rows, _ = tables_of(text.to_markdown(comparison.read([tmp_path])))
+    assert [row["Mean"] for row in rows] == ["**0.9000**", "0.8000"]
+    assert "Data" not in rows[0]
 
 
 def test_a_folder_named_twice_is_one(tmp_path):

@@ -1,6 +1,7 @@
 """Learning curves: what they show is true and can be read, for any length of run."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_jax.report import curves
+
+OF_X: dict[str, Any] = {"run": "x (seed 0)", "subject": "mnist"}
 
 
 def strings(texts):
@@ -30,7 +33,7 @@ def strings(texts):
 )
 def test_curves_are_readable(make_epochs, assert_readable, epochs, phases):
     figure = curves.curves(
-        make_epochs(epochs, phases), best_epoch=1, monitor="val_loss"
+        make_epochs(epochs, phases), best_epoch=1, monitor="val_loss", **OF_X
     )
     assert_readable(figure, at_least=9)
 
@@ -43,7 +46,7 @@ def test_names_of_very_short_phases_do_not_collide(
     for row in rows:
         place = sum(row["epoch"] > boundary for boundary in boundaries)
         row["phase"] = ("head", "fine-tuning", "everything")[place]
-    figure = curves.curves(rows, best_epoch=1, monitor="val_loss")
+    figure = curves.curves(rows, best_epoch=1, monitor="val_loss", **OF_X)
     assert_readable(figure, at_least=15)
 
 
@@ -57,15 +60,19 @@ def test_curves_stand_extreme_values(
     rows = make_epochs(12)
     for row in rows[-6:]:
         row.update(loss=train_loss, accuracy=accuracy)
-    assert_readable(curves.curves(rows, best_epoch=5, monitor="train_loss"), at_least=9)
+    assert_readable(
+        curves.curves(rows, best_epoch=5, monitor="train_loss", **OF_X), at_least=9
+    )
     for row in rows:
         row.update(loss=train_loss, accuracy=accuracy)
-    assert_readable(curves.curves(rows, best_epoch=5, monitor="train_loss"), at_least=9)
+    assert_readable(
+        curves.curves(rows, best_epoch=5, monitor="train_loss", **OF_X), at_least=9
+    )
 
 
 def test_curves_show_the_values(make_epochs):
     rows = make_epochs(40)
-    figure = curves.curves(rows, best_epoch=17, monitor="val_accuracy")
+    figure = curves.curves(rows, best_epoch=17, monitor="val_accuracy", **OF_X)
     loss_axes, error_axes = figure.axes
     for axes, value_of in [
         (loss_axes, lambda row: row["loss"]),
@@ -90,7 +97,7 @@ def test_curves_show_the_values(make_epochs):
 @pytest.mark.parametrize(("monitor", "place"), [("train_loss", 0), ("val_loss", 1)])
 def test_best_epoch_is_marked_on_the_split_of_its_monitor(make_epochs, monitor, place):
     rows = make_epochs(5)
-    figure = curves.curves(rows, best_epoch=2, monitor=monitor)
+    figure = curves.curves(rows, best_epoch=2, monitor=monitor, **OF_X)
     (ring,) = [x for x in figure.axes[0].lines if x.get_markerfacecolor() == "none"]
     np.testing.assert_allclose(
         np.asarray(ring.get_xydata()), [[2, rows[2 + place]["loss"]]]
@@ -103,7 +110,7 @@ def test_loss_axis_is_logarithmic_only_beyond_a_decade(make_epochs):
         row["loss"] = 0.1 * row["epoch"]
     wide = [{**row, "loss": row["loss"] ** 3} for row in rows]
     for lines, scale in ((rows, "linear"), (wide, "log")):
-        figure = curves.curves(lines, best_epoch=1, monitor="val_loss")
+        figure = curves.curves(lines, best_epoch=1, monitor="val_loss", **OF_X)
         assert figure.axes[0].get_yscale() == scale
 
 
@@ -111,15 +118,37 @@ def test_no_more_errors_are_drawn_at_a_tick_that_says_zero(make_epochs):
     rows = make_epochs(12)
     for row in rows[-6:]:
         row["accuracy"] = 1.0
-    axes = curves.curves(rows, best_epoch=12, monitor="val_loss").axes[1]
+    axes = curves.curves(rows, best_epoch=12, monitor="val_loss", **OF_X).axes[1]
     place = list(axes.get_yticks()).index(np.asarray(axes.lines[0].get_ydata())[-1])
     assert axes.get_yticklabels()[place].get_text() == "0"
     assert np.isfinite(axes.get_ylim()).all() and axes.get_ylim()[0] > 0
 
 
+def test_a_single_epoch_is_a_marker_that_can_be_seen(make_epochs):
+    drawn = [
+        curves.curves(make_epochs(n), best_epoch=1, monitor="val_loss", **OF_X)
+        for n in (1, 2)
+    ]
+    for one, two in zip(*(figure.axes[0].lines[:2] for figure in drawn), strict=True):
+        assert one.get_markersize() >= 2 * two.get_markersize()
+    # The legend shows what is drawn: no lines where there are none.
+    styles = [
+        [line.get_linestyle() for line in figure.legends[0].get_lines()]
+        for figure in drawn
+    ]
+    assert styles == [["None", "None", "None"], ["-", "-", "None"]]
+
+
+def test_the_title_names_run_and_data(make_epochs, drawn_texts):
+    figure = curves.curves(make_epochs(2), best_epoch=1, monitor="val_loss", **OF_X)
+    assert "x (seed 0) on mnist" in strings(drawn_texts(figure))
+
+
 @pytest.mark.parametrize("epochs", [1, 2, 7, 13, 50, 499])
 def test_epoch_ticks_are_epochs(make_epochs, drawn_texts, epochs):
-    figure = curves.curves(make_epochs(epochs), best_epoch=1, monitor="val_loss")
+    figure = curves.curves(
+        make_epochs(epochs), best_epoch=1, monitor="val_loss", **OF_X
+    )
     for axes in figure.axes:
         ticks = axes.get_xticks()
         assert len(ticks) >= min(epochs, 4)
@@ -129,13 +158,15 @@ def test_epoch_ticks_are_epochs(make_epochs, drawn_texts, epochs):
 def test_phases_are_named_in_order(make_epochs, drawn_texts):
     rows = make_epochs(10, ("head", "all"))
     assert curves.phases(rows[::-1]) == [("head", 1), ("all", 6)]
-    texts = strings(drawn_texts(curves.curves(rows, best_epoch=1, monitor="val_loss")))
+    texts = strings(
+        drawn_texts(curves.curves(rows, best_epoch=1, monitor="val_loss", **OF_X))
+    )
     assert texts.count("head") == texts.count("all") == 2  # In both panels.
 
 
 def test_training_without_validation_is_drawn(make_epochs, drawn_texts):
     rows = [row for row in make_epochs(5) if row["split"] == "train"]
-    figure = curves.curves(rows, best_epoch=3, monitor="val_loss")
+    figure = curves.curves(rows, best_epoch=3, monitor="val_loss", **OF_X)
     assert len(figure.axes[0].lines) == 1
     assert "validation" not in strings(drawn_texts(figure))
 

@@ -1,5 +1,7 @@
 """Pictures of digits and confusions: true, readable, and within the canvas."""
 
+from typing import Any
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -7,6 +9,13 @@ from matplotlib.figure import Figure
 
 from mnist_jax.report import figures
 from mnist_jax.report.style import DPI, WIDTH
+
+# As long as they may get: longer names are cut.
+NAMED: dict[str, Any] = {
+    "run": "a-config-with-a-name-as-long-as-nobody-would-like-to-type-it (seed 0)",
+    "subject": "validation images of digits",
+}
+OF_X: dict[str, Any] = {"run": "x (seed 0)", "subject": "test images of mnist"}
 
 
 def hard_confusion():
@@ -29,8 +38,7 @@ def hard_confusion():
     ],
 )
 def test_confusion_matrix_is_readable(assert_readable, confusion, normalized):
-    name = "a-config-with-a-name-as-long-as-nobody-would-like-to-type-it"
-    figure = figures.confusion_matrix(confusion, name=name, normalized=normalized)
+    figure = figures.confusion_matrix(confusion, normalized=normalized, **NAMED)
     assert_readable(figure, at_least=100 + 20 + 4)
 
 
@@ -43,17 +51,19 @@ def cells(figure: Figure):
 
 def test_confusion_matrix_shows_counts_with_true_digits_in_rows(drawn_texts):
     confusion = hard_confusion()
-    figure = figures.confusion_matrix(confusion, name="x")
+    figure = figures.confusion_matrix(confusion, **OF_X)
     for (row, column), text in cells(figure).items():
         assert text.get_text() == f"{confusion[row, column]:,}"
     right, total = np.trace(confusion), confusion.sum()
-    title = f"x on the test set: accuracy {right / total:.4f}, {total:,} images"
+    title = (
+        f"x (seed 0): accuracy {right / total:.4f} on {total:,} test images of mnist"
+    )
     assert title in [text for text, _ in drawn_texts(figure)]
 
 
 def test_normalized_confusion_matrix_shows_row_percentages():
     confusion = hard_confusion()
-    shown = cells(figures.confusion_matrix(confusion, name="x", normalized=True))
+    shown = cells(figures.confusion_matrix(confusion, **OF_X, normalized=True))
     assert shown[2, 6].get_text() == "0.02"
     assert shown[2, 2].get_text() == "99.98"
     assert shown[0, 4].get_text() == "10.00"
@@ -66,7 +76,7 @@ def test_normalized_confusion_matrix_shows_row_percentages():
 def test_every_number_contrasts_with_its_cell(normalized):
     rng = np.random.default_rng(0)
     confusion = rng.integers(0, 60, (10, 10)) * (rng.random((10, 10)) < 0.8)
-    figure = figures.confusion_matrix(confusion, name="x", normalized=normalized)
+    figure = figures.confusion_matrix(confusion, **OF_X, normalized=normalized)
     colors = np.asarray(figure.axes[0].images[0].get_array())
     for place, text in cells(figure).items():
         ink = figures.relative_luminance(np.array(figures.to_rgb(text.get_color())))
@@ -78,14 +88,36 @@ def test_every_number_contrasts_with_its_cell(normalized):
 def test_a_single_error_is_seen_beside_a_thousand_hits():
     confusion = np.diag([1_000] * 10)
     confusion[3, 5], confusion[4, 9] = 1, 20
-    figure = figures.confusion_matrix(confusion, name="x")
+    figure = figures.confusion_matrix(confusion, **OF_X)
     colors = np.asarray(figure.axes[0].images[0].get_array())
     one, twenty = colors[3, 5], colors[4, 9]
     assert np.abs(one - 1).max() > 0.15
     assert figures.relative_luminance(twenty) < figures.relative_luminance(one) - 0.4
     assert (colors[0, 1] == 1).all()
-    diagonal = np.diagonal(colors).T
-    assert (diagonal == diagonal[0]).all() and (diagonal[0] != 1).any()
+
+
+def colors_of(confusion, **kwargs):
+    figure = figures.confusion_matrix(np.array(confusion), **OF_X, **kwargs)
+    return np.asarray(figure.axes[0].images[0].get_array())
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_the_worst_of_few_errors_is_pale(normalized):
+    few = colors_of([[999, 1], [2, 998]], normalized=normalized)
+    many = colors_of([[999, 1], [50 + 450, 500]], normalized=normalized)
+    luminance = figures.relative_luminance
+    assert luminance(few[1, 0]) > luminance(many[1, 0]) + 0.4
+    assert luminance(few[1, 0]) > 0.6
+
+
+def test_the_diagonal_is_the_paler_the_fewer_of_a_digit_are_right():
+    confusion = [[100, 0, 0], [50, 50, 0], [0, 100, 0]]
+    luminances = [
+        figures.relative_luminance(color)
+        for color in np.diagonal(colors_of(confusion)).T
+    ]
+    assert luminances[0] < luminances[1] - 0.1 and luminances[1] < luminances[2] - 0.1
+    assert luminances[2] == pytest.approx(1)
 
 
 # -- mistakes
@@ -100,7 +132,7 @@ def test_mistakes_are_readable_and_the_most_confident(assert_readable, mistakes)
     predicted = (labels[wrong] + 1 + rng.integers(0, 9, mistakes)) % 10
     logits[wrong, predicted] = 12 + 10 * rng.random(mistakes)
     images = rng.integers(0, 256, (10_000, 8, 8, 1)).astype(np.uint8)
-    figure = figures.mistakes(images, labels, logits, name="lenet5")
+    figure = figures.mistakes(images, labels, logits, **OF_X)
     texts = assert_readable(figure, at_least=2 + 2 * min(mistakes, 25))
 
     softmax = np.exp(logits.astype(float))
@@ -116,11 +148,19 @@ def test_mistakes_are_readable_and_the_most_confident(assert_readable, mistakes)
         np.testing.assert_array_equal(axes.images[0].get_array(), images[index, ..., 0])
     headline = {
         0: "No mistakes",
-        1: "lenet5 on the test set: its only mistake",
-        25: "lenet5 on the test set: all 25 mistakes",
-        26: "lenet5 on the test set: the 25 most confident of 26 mistakes",
+        1: "x (seed 0): its only mistake",
+        25: "x (seed 0): all 25 mistakes",
+        26: "x (seed 0): the 25 most confident of 26 mistakes",
     }
     assert mistakes not in headline or headline[mistakes] in texts
+    assert any("10,000 test images of mnist" in text for text in texts)
+
+
+def test_many_mistakes_of_a_run_with_a_long_name_are_readable(assert_readable):
+    labels, logits = np.arange(20_000) % 10, np.eye(10, dtype=np.float32)[[0] * 20_000]
+    images = np.zeros((20_000, 8, 8, 1), np.uint8)
+    figure = figures.mistakes(images, labels, logits, **NAMED)
+    assert_readable(figure, at_least=52)
 
 
 # -- samples
@@ -132,8 +172,9 @@ def test_samples_are_the_first_of_each_class(assert_readable, classes):
     labels = rng.integers(0, classes, 500).astype(np.uint8)
     labels[labels == 1] = np.where(np.arange((labels == 1).sum()) < 3, 1, 0)
     images = rng.integers(1, 256, (500, 28, 28, 1)).astype(np.uint8)
-    figure = figures.samples(images, labels)
-    assert_readable(figure, at_least=classes + 1)
+    figure = figures.samples(images, labels, **NAMED)
+    texts = assert_readable(figure, at_least=classes + 1)
+    assert NAMED["subject"] in texts[-1] or NAMED["subject"] in texts[0]
     sheet = np.asarray(figure.axes[0].images[0].get_array())
     cell = sheet.reshape(classes, 30, figures.SAMPLES_PER_CLASS, 30).swapaxes(1, 2)
     for label in range(classes):
@@ -157,7 +198,8 @@ def test_png_has_the_size_of_the_figure(tmp_path, height):
 
 def test_equal_figures_are_equal_files(make_epochs, tmp_path):
     for name in ("one.png", "two.png"):
-        figure = figures.curves(make_epochs(5), best_epoch=1, monitor="val_loss")
+        rows = make_epochs(5)
+        figure = figures.curves(rows, best_epoch=1, monitor="val_loss", **OF_X)
         figures.save(figure, tmp_path / name)
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
 

@@ -15,12 +15,13 @@ from mnist_jax import report
 from mnist_jax.errors import UserError
 from mnist_jax.report import figures, page
 from mnist_jax.report.inputs import read_run
+from tests.report.conftest import DEFAULTS
 
 FIGURES = ["curves", "confusion_matrix", "confusion_matrix_normalized", "mistakes"]
 
 
 def render(fake_run) -> str:
-    return page.render(read_run(fake_run.folder), FIGURES)
+    return page.render(read_run(fake_run.folder), FIGURES, DEFAULTS)
 
 
 def test_writes_its_figures_and_its_page_and_nothing_else(fake_run, written_run):
@@ -46,7 +47,7 @@ def test_the_page_links_to_all_figures_that_exist(written_run):
 def test_written_again_it_is_the_same_but_for_a_figure_that_is_missing(
     fake_run, written_run
 ):
-    report.write(fake_run.folder, fake_run.images)
+    report.write(fake_run.folder, fake_run.images, DEFAULTS)
     for path in fake_run.folder.rglob("*.png"):
         again = written_run.folder / path.relative_to(fake_run.folder)
         assert path.read_bytes() == again.read_bytes()
@@ -98,18 +99,24 @@ def test_figures_show_the_weights_that_count(fake_run, monkeypatch):
         monkeypatch.setattr(figures, name, spy)
         shown[name] = spy.call_args_list
     fake_run.rewrite_results(test_weights="best")
-    report.write(fake_run.folder, fake_run.images)
+    report.write(fake_run.folder, fake_run.images, DEFAULTS)
     expected = fake_run.results["test"]["best"]["confusion"]
     counts, shares = shown["confusion_matrix"]
     for call in (counts, shares):
         np.testing.assert_array_equal(call.args[0], expected)
-    assert shares.kwargs == {"name": "lenet5", "normalized": True}
+    about = {"run": "lenet5 (seed 7)", "subject": "test images of mnist"}
+    assert shares.kwargs == about | {"normalized": True}
+    assert shown["mistakes"][0].kwargs == about
     images, labels, logits = shown["mistakes"][0].args
     with np.load(fake_run.folder / "predictions.npz") as predictions:
         np.testing.assert_array_equal(logits, predictions["best"])
     np.testing.assert_array_equal(images, fake_run.images)
     np.testing.assert_array_equal(labels, fake_run.labels)
-    assert shown["curves"][0].kwargs == {"best_epoch": 11, "monitor": "val_loss"}
+    assert shown["curves"][0].kwargs == about | {
+        "subject": "mnist",
+        "best_epoch": 11,
+        "monitor": "val_loss",
+    }
 
 
 @pytest.mark.parametrize(
@@ -128,7 +135,7 @@ def test_the_page_tells_how_to_repeat_the_run(fake_run):
         assert part in text
     assert "1 min 46 s, 7,512 images per second" in text and "1 min 58 s" in text
     assert "Git commit" not in text  # It is null.
-    config = re.search(r"## Config\n\n```json\n(.*?)\n```", text, re.DOTALL)
+    config = re.search(r"</summary>\n\n```json\n(.*?)\n```\n\n</det", text, re.DOTALL)
     assert config
     assert json.loads(config[1]) == json.loads(
         (fake_run.folder / "config.json").read_text()
@@ -148,6 +155,43 @@ def test_accuracies_of_all_sets_and_weights_are_in_the_table(fake_run):
             )
 
 
+def test_a_run_tested_on_validation_images_says_so_everywhere(fake_run, monkeypatch):
+    scores = fake_run.results["test"]
+    fake_run.rewrite_results(tested_on="val", val=scores)
+    subjects = []
+    for name in ("confusion_matrix", "mistakes"):
+        original = getattr(figures, name)
+
+        def spy(*args, draw=original, **kwargs):
+            subjects.append(kwargs["subject"])
+            return draw(*args, **kwargs)
+
+        monkeypatch.setattr(figures, name, spy)
+    report.write(fake_run.folder, fake_run.images, DEFAULTS)
+    assert subjects == ["validation images of mnist"] * 3
+    text = (fake_run.folder / "report.md").read_text()
+    assert not re.search(r"\btests?\b", text, re.IGNORECASE)
+    rows = re.findall(r"^\| (\w+) +\| (last|best) ", text, re.MULTILINE)
+    assert rows == [("Validation", "last"), ("Validation", "best")]
+
+
+def test_the_page_lists_the_fields_that_are_not_the_defaults(fake_run):
+    path = fake_run.folder / "config.json"
+    config = json.loads(path.read_text())
+    config["phases"].append(config["phases"][0] | {"batch_size": 32, "freeze": ["a"]})
+    path.write_text(json.dumps(config))
+    section = render(fake_run).partition("## Config\n\n")[2].partition("<details>")[0]
+    cells = [re.split(r" *\| *", line)[1:4] for line in section.splitlines()[2:]]
+    assert [row for row in cells if row] == [
+        ["`name`", '"lenet5"', '"base"'],
+        ["`seed`", "7", "0"],
+        ["`phases[0].epochs`", "15", "50"],
+        ["`phases[1].epochs`", "15", "50"],
+        ["`phases[1].batch_size`", "32", "86"],
+        ["`phases[1].freeze[0]`", '"a"', "-"],
+    ]
+
+
 def test_a_run_of_several_phases_on_other_data(fake_run, make_epochs):
     lines = make_epochs(40, ("head", "fine-tuning"))
     text = "".join(json.dumps(line) + "\n" for line in lines)
@@ -161,13 +205,13 @@ def test_a_run_of_several_phases_on_other_data(fake_run, make_epochs):
 
 def test_images_of_another_set_are_refused(fake_run):
     with pytest.raises(UserError, match=r"predictions\.npz is about 400 .* has 399"):
-        report.write(fake_run.folder, fake_run.images[1:])
+        report.write(fake_run.folder, fake_run.images[1:], DEFAULTS)
 
 
 def test_a_damaged_folder_is_refused_before_anything_is_written(fake_run):
     (fake_run.folder / "metrics.jsonl").write_text("{")
     with pytest.raises(UserError, match=r"metrics\.jsonl"):
-        report.write(fake_run.folder, fake_run.images)
+        report.write(fake_run.folder, fake_run.images, DEFAULTS)
     assert not (fake_run.folder / "figures").exists()
     assert not (fake_run.folder / "report.md").exists()
 
@@ -180,7 +224,7 @@ def test_a_full_disk_leaves_the_old_report(fake_run, monkeypatch):
 
     monkeypatch.setattr("os.replace", full)
     with pytest.raises(OSError, match="No space"):
-        report.write(fake_run.folder, fake_run.images)
+        report.write(fake_run.folder, fake_run.images, DEFAULTS)
     assert (fake_run.folder / "report.md").read_text() == "the old page"
     assert not list(fake_run.folder.rglob("*.tmp"))
 
@@ -197,8 +241,9 @@ def test_imports_are_cheap_and_quiet(fake_run, tmp_path):
         assert "matplotlib" not in sys.modules
         assert "jax" not in sys.modules
         folder, images = Path(sys.argv[1]), np.load(sys.argv[2])
-        mnist_jax.report.write(folder, images)
-        mnist_jax.report.write_samples(folder, images, np.arange(len(images)) % 10)
+        mnist_jax.report.write(folder, images, {})
+        labels = np.arange(len(images)) % 10
+        mnist_jax.report.write_samples(folder, images, labels, run="x", data="mnist")
         assert "matplotlib.figure" in sys.modules
         assert "matplotlib.pyplot" not in sys.modules
         assert logging.getLogger("matplotlib").level == logging.NOTSET

@@ -72,6 +72,35 @@ def test_a_relative_path_becomes_absolute(tmp_path, monkeypatch):
     assert RunFolder("runs/a").path == tmp_path / "runs" / "a"
 
 
+@pytest.mark.parametrize(
+    "files_there",
+    [
+        {"report.md": "mine"},
+        {"config.json": '{"model_type": "bert"}'},
+        {"config.json": "[]", ".DS_Store": ""},
+    ],
+)
+def test_a_folder_of_other_files_is_refused_and_left_alone(tmp_path, files_there):
+    for name, text in files_there.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=f"{tmp_path} holds other files .*--workdir"):
+        RunFolder(tmp_path).check_config(lenet5.get_config())
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == files_there
+
+
+@pytest.mark.parametrize("there", [[], [".DS_Store"], [".lock", "summary.txt"]])
+def test_an_empty_folder_and_one_of_a_run_killed_early_are_taken(tmp_path, there):
+    for name in there:
+        (tmp_path / name).write_text("")
+    RunFolder(tmp_path).check_config(lenet5.get_config())
+    RunFolder(tmp_path / "new").check_config(lenet5.get_config())
+
+
+def test_a_run_folder_copied_without_hidden_files_is_still_one(folder):
+    (folder.path / "report.md").write_text("")
+    folder.check_config(lenet5.get_config())
+
+
 HOLD = """
 import sys
 from mnist_jax.runs.folder import RunFolder

@@ -108,7 +108,7 @@ def finished(small, tmp_path_factory):
         from mnist_jax import data, report
 
         patch.setattr(data, "load", lambda config: small)
-        patch.setattr(report, "write_samples", lambda *args: None)
+        patch.setattr(report, "write_samples", lambda *args, **kwargs: None)
         patch.setattr(report, "write", lambda *args: None)
         config = quickstart.get_config()
         config.phases[0].update(epochs=1, batch_size=20)

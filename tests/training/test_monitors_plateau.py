@@ -26,7 +26,7 @@ from tests.support.monitored_figures import (
 )
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
-import keras  # noqa: E402 - reads the variable
+import keras  # reads the variable
 
 RATE = 1e-3
 

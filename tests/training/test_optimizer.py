@@ -13,7 +13,7 @@ from mnist_jax.errors import UserError
 from mnist_jax.training import optimizer
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
-import keras  # noqa: E402 - reads the variable
+import keras  # reads the variable
 
 STEPS = 100
 SHAPES = {

@@ -15,7 +15,7 @@ from mnist_jax.errors import UserError
 from mnist_jax.training import schedules
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
-import keras  # noqa: E402 - reads the variable
+import keras  # reads the variable
 
 PEAK = 2e-3
 # More than any phase here has: one length, so that nothing is compiled twice.

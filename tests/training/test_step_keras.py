@@ -23,7 +23,7 @@ from tests.support.training_parts import (
 )
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
-import keras  # noqa: E402 - reads the variable
+import keras  # reads the variable
 
 LENET5 = models.create(ConfigDict({"name": "lenet5"}))
 

@@ -11,7 +11,6 @@ from mnist_jax.report.comparison.runs import is_number
 _DIFFERENCES_SHOWN = 2
 _TEST_SETS = {
     "mnist": "the official test set of MNIST",
-    "tfds": "the official test set of MNIST",
     "digits": "the test part of the embedded digits",
 }
 _AUGMENTATIONS = {
@@ -110,7 +109,7 @@ def _time(group: Group) -> str:
 
 
 def _data(group: Group) -> str:
-    return ", ".join(group.texts("data")) or "-"
+    return ", ".join(group.data) or "-"
 
 
 COLUMNS = (
@@ -138,8 +137,13 @@ COLUMNS = (
 
 def explanation(groups: Sequence[Group]) -> str:
     """Return what the figures of the table are."""
-    sets = list(dict.fromkeys(name for group in groups for name in group.texts("data")))
-    where = dict.fromkeys(_TEST_SETS.get(name, f"the set {name}") for name in sets)
+    where = dict.fromkeys(
+        f"validation images of {name}"
+        if group.tested_on == "val"
+        else _TEST_SETS.get(name, f"the set {name}")
+        for group in groups
+        for name in group.data
+    )
     text = (
         f"Accuracy on {' and '.join(where) or 'the test set'}, mean and sample "
         "standard deviation over n seeds. The weights are chosen without the test set: "
@@ -160,6 +164,8 @@ def labels(groups: Sequence[Group]) -> tuple[list[Label], list[str]]:
     for group in groups:
         name = group.first.name
         details = [group.model] if group.model not in (name, "") else []
+        if group.tested_on == "val":
+            details.append("on validation images")
         if len(group.differences) <= _DIFFERENCES_SHOWN:
             details += group.differences
         else:
@@ -170,14 +176,15 @@ def labels(groups: Sequence[Group]) -> tuple[list[Label], list[str]]:
 
 
 def best(groups: Sequence[Group]) -> set[int]:
-    """Return the places of the best means, one for each data set or more if equal."""
+    """Return the places of the best means: of each set tested on, one or more equal."""
     means = [
-        (group.texts("data"), tables.accuracy(group.accuracy.mean)) for group in groups
+        ((group.data, group.tested_on), tables.accuracy(group.accuracy.mean))
+        for group in groups
     ]
     return {
         place
-        for place, (data, mean) in enumerate(means)
-        if mean == max(other for where, other in means if where == data)
+        for place, (tested_on, mean) in enumerate(means)
+        if mean == max(other for where, other in means if where == tested_on)
     }
 
 

@@ -24,7 +24,7 @@ class Statistics(NamedTuple):
 
 @dataclass(frozen=True)
 class Group:
-    """The runs of one config, which differ in their seeds."""
+    """The runs of one experiment, one for each seed."""
 
     runs: tuple[Run, ...]
     """Ascending in seed; at least one."""
@@ -48,19 +48,25 @@ class Group:
 
     @functools.cached_property
     def accuracy(self) -> Statistics:
-        """The test accuracy over the seeds."""
+        """The accuracy on the images of `tested_on`, over the seeds."""
         return summarize([run.results["test_accuracy"] for run in self.runs])
 
     @property
     def other_accuracy(self) -> Statistics | None:
-        """The test accuracy with the other weights, if all runs have it."""
+        """The accuracy with the other weights, if all runs have it."""
         found = [run.accuracy("test", self.other_weights) for run in self.runs]
         values = [value for value in found if value is not None]
         return summarize(values) if len(values) == len(found) else None
 
     @property
     def report_accuracy(self) -> float | None:
-        """What the report gives for this network, if it gives a figure."""
+        """The report's accuracy for this network; None if there is none to compare.
+
+        The report gives test accuracies, which a run that was tested on its validation
+        images has nothing to set beside.
+        """
+        if self.tested_on == "val":
+            return None
         values = [run.config.get("report_accuracy") for run in self.runs]
         return next((value for value in values if is_number(value) and value), None)
 
@@ -86,6 +92,16 @@ class Group:
         return ", ".join(self.texts("model"))
 
     @property
+    def data(self) -> list[str]:
+        """The data sets of the runs, each once."""
+        return _unique(run.data for run in self.runs if run.data)
+
+    @property
+    def tested_on(self) -> str:
+        """Which images the runs were tested on: "test" or "val"."""
+        return self.first.tested_on
+
+    @property
     def hardware(self) -> list[str]:
         """What the runs ran on, different ones once each."""
         return _unique(run.hardware for run in self.runs if run.hardware)
@@ -101,38 +117,22 @@ class Comparison(NamedTuple):
 
 
 def group(runs: Sequence[Run]) -> Comparison:
-    """Put runs together whose configs are the same but for the seed.
+    """Group runs by their experiment, counting each seed once.
 
-    The same run found twice counts once. A seed whose two runs differ counts twice, and
-    a note says so.
+    Of several runs of a seed the first counts. A note lists them.
     """
-    notes = []
-    by_config: dict[str, list[Run]] = {}
+    by_experiment: dict[str, dict[int, list[Run]]] = {}
     for run in runs:
         key = json.dumps(run.experiment, sort_keys=True)
-        there = by_config.setdefault(key, [])
-        twins = [other for other in there if other.seed == run.seed]
-        twin = next((other for other in twins if run.same_result(other)), None)
-        if twin:
-            notes.append(
-                f"{run.name}, seed {run.seed}: {twin.folder} and {run.folder} hold the "
-                "same result, counted once."
-            )
-            continue
-        if twins:
-            notes.append(
-                f"{run.name}, seed {run.seed}: {twins[0].folder} and {run.folder} hold "
-                "different results of the same config, both counted."
-            )
-        there.append(run)
-    groups = list(by_config.values())
+        by_experiment.setdefault(key, {}).setdefault(run.seed, []).append(run)
+    groups = [[same[0] for same in by.values()] for by in by_experiment.values()]
     named = [_differences(members[0], groups) for members in groups]
     return Comparison(
         [
             Group(tuple(sorted(members, key=lambda run: run.seed)), tuple(differences))
             for members, differences in zip(groups, named, strict=True)
         ],
-        notes,
+        _repetitions([same for by in by_experiment.values() for same in by.values()]),
     )
 
 
@@ -148,8 +148,34 @@ def summarize(values: Sequence[float]) -> Statistics:
     )
 
 
+def _repetitions(seeds: Sequence[Sequence[Run]]) -> list[str]:
+    """Say which seeds have several runs, and whether their results agree.
+
+    Args:
+        seeds: the runs of each seed of each experiment.
+    """
+    agreeing, differing = [], []
+    for runs in seeds:
+        same = all(run.same_result(runs[0]) for run in runs)
+        found = ", ".join(
+            f"{run.results['test_accuracy']:.4f} in {run.folder}" for run in runs
+        )
+        if len(runs) > 1:
+            (agreeing if same else differing).append(
+                f"{runs[0].name} seed {runs[0].seed} ({found})"
+            )
+    notes = {
+        "Counted once, since the results are the same": agreeing,
+        "Counted once, by the first of several results": differing,
+    }
+    return [f"{why}: {'; '.join(which)}." for why, which in notes.items() if which]
+
+
 def _differences(run: Run, groups: Sequence[Sequence[Run]]) -> list[str]:
-    """Name the fields in which a run's config differs from others of its name."""
+    """Name the fields in which a run's config differs from others of its name.
+
+    Which images a run was tested on is not among them: see `Group.tested_on`.
+    """
     namesakes = [
         members[0].experiment for members in groups if members[0].name == run.name
     ]
@@ -157,7 +183,8 @@ def _differences(run: Run, groups: Sequence[Sequence[Run]]) -> list[str]:
     differing = [
         name
         for name in dict.fromkeys(name for fields in namesakes for name in fields)
-        if any(fields.get(name, ...) != own.get(name, ...) for fields in namesakes)
+        if name != "data.test_on"
+        and any(fields.get(name, ...) != own.get(name, ...) for fields in namesakes)
         # Nothing but what is within it, which is among the names too.
         and (name in own or not any(is_below(field, (name,)) for field in own))
     ]

@@ -13,14 +13,15 @@ from typing import Any, TypeGuard
 from mnist_jax.errors import UserError
 from mnist_jax.runs.folder import LOCATION_FIELDS, RunFolder, flatten
 
-# What two runs of the same experiment may differ in: the seed, where things lie, what
-# changes the speed alone, and what is only said beside the result.
+# Fields in which two runs of the same experiment may differ: the seed, where things
+# lie, how they are computed, and what is only shown beside the result.
 _NOT_THE_EXPERIMENT = (
     "seed",
     *LOCATION_FIELDS,
     "steps_per_call",
     "parallel",
     "eval_batch_size",
+    "features_megabytes",
     "report_accuracy",
 )
 # Of a phase, likewise.
@@ -33,8 +34,11 @@ _ONCE = {
     "model.kernel_init": "glorot_uniform",
     "model.pretrained": "none",
     "model.pretrained_layers[0]": ".*",
+    "data.test_on": "test",
 }
 _ONCE_A_PHASE = {"freeze": [], "layer_rates": []}
+# Data sources by the images that they hold, in the same order.
+_IMAGES = {"tfds": "mnist"}
 # Of a run folder, but with no run folders in them.
 _NOT_SEARCHED = ("checkpoints", "figures")
 
@@ -73,11 +77,24 @@ class Run:
         ignored = _NOT_THE_EXPERIMENT + tuple(
             f"{phase}.{name}" for phase in phases for name in _NOT_THE_PHASE
         )
+        if flat.get("data.source") in list(_IMAGES):
+            flat["data.source"] = _IMAGES[flat["data.source"]]
         return {
             name: value
             for name, value in (once | flat).items()
             if not is_below(name, ignored)
         }
+
+    @property
+    def data(self) -> str:
+        """The data set, whichever source it was read from; "" if it is not known."""
+        name = str(self.results.get("data", ""))
+        return _IMAGES.get(name, name)
+
+    @property
+    def tested_on(self) -> str:
+        """Which images the run was tested on: "test" or "val"."""
+        return "val" if self.experiment.get("data.test_on") == "val" else "test"
 
     def accuracy(self, split: str, weights: str) -> float | None:
         """Return a split's accuracy with the "last" or "best" weights, if it is there.

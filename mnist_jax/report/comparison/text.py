@@ -15,6 +15,7 @@ from mnist_jax.report.comparison.columns import (
     labels,
 )
 from mnist_jax.report.comparison.groups import Comparison, Group
+from mnist_jax.report.comparison.runs import Run
 
 
 def to_markdown(comparison: Comparison) -> str:
@@ -60,7 +61,8 @@ def _csv_row(group: Group) -> dict[str, Any]:
         "config": group.first.name,
         "differences": " ".join(group.differences),
         "model": group.model,
-        "data": " ".join(group.texts("data")),
+        "data": " ".join(group.data),
+        "tested_on": group.tested_on,
         "augmentation": augmentation(group),
         "parameters": " ".join(map(str, dict.fromkeys(group.numbers("parameters")))),
         **group.accuracy._asdict(),
@@ -96,8 +98,7 @@ def every_run(comparison: Comparison) -> str:
                 [
                     str(label),
                     str(run.seed),
-                    tables.accuracy(run.accuracy("test", "last")),
-                    tables.accuracy(run.accuracy("test", "best")),
+                    *(_test_accuracy(run, weights) for weights in ("last", "best")),
                     tables.accuracy(run.accuracy("val", group.weights)),
                     "-" if epochs is None else str(epochs),
                     "-" if seconds is None else f"{seconds:.1f}",
@@ -109,6 +110,14 @@ def every_run(comparison: Comparison) -> str:
     header += ["Validation", "Epochs", "Seconds", "Commit", "Command"]
     align = ["left"] + ["right"] * 6 + ["left"] * 2
     return tables.markdown_table(header, rows, align)
+
+
+def _test_accuracy(run: Run, weights: str) -> str:
+    """Return the accuracy on the test images, or a dash if it was not measured."""
+    # Where a run was tested on validation images, results.json calls these "test".
+    return tables.accuracy(
+        None if run.tested_on == "val" else run.accuracy("test", weights)
+    )
 
 
 def _short_commit(commit: Any) -> str:
