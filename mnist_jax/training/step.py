@@ -46,11 +46,20 @@ def to_input(
 ) -> Float[Array, "batch ..."]:
     """Scale stored grey values to the 0..1 that every network takes.
 
-    What a part of the network made of images already stays as it is.
+    Features, float32 of many channels, are returned as they are.
+
+    Raises:
+        TypeError: floating-point images: nothing says whether they are in 0..1 or in
+            0..255.
     """
-    if images.dtype != jnp.uint8:
-        return images
-    return images.astype(jnp.float32) / 255
+    if images.dtype == jnp.uint8:
+        return images.astype(jnp.float32) / 255
+    if images.shape[-1] == 1:
+        raise TypeError(
+            f"images must be uint8 in 0..255, got {images.dtype}; convert those in "
+            "0..1 with np.round(255 * images).astype(np.uint8)"
+        )
+    return images
 
 
 def cross_entropy(
