@@ -120,6 +120,29 @@ def test_where_images_are_augmented_nothing_is_reused(config, tmp_path, cache):
     assert not cache.exists()
 
 
+@pytest.mark.parametrize(("megabytes", "reused"), [(3.09, True), (3.07, False)])
+def test_features_beyond_the_budget_are_not_computed(
+    megabytes, reused, config, small, cache, caplog
+):
+    """64 and 30 images of 8x8x128 numbers take 3.08 MB."""
+    config.features_megabytes = megabytes
+    model, (phase, _) = experiment.check(config)
+    current = state.create(*model.init(jax.random.key(0)), phase)
+    caplog.set_level(logging.INFO)
+    _, train, _ = experiment.take_apart(config, model, phase, small, current)
+    assert train.images.shape == (64, *((8, 8, 128) if reused else (28, 28, 1)))
+    assert cache.exists() == reused
+    numbers = "would take 3 MB, and --config.features_megabytes is 3.07"
+    assert (numbers in caplog.text) == (not reused)
+
+
+def test_the_budget_holds_the_report_s_recipe_and_not_a_single_block():
+    model = models.create(ConfigDict({"name": "vgg16"}))
+    budget = vgg16.get_config().features_megabytes * 10**6
+    assert features.count_bytes(model, 5, 60_000) == 60_000 * 512 * 4 < budget
+    assert features.count_bytes(model, 1, 60_000) > budget
+
+
 @pytest.mark.parametrize(
     ("freeze", "expected"),
     [
