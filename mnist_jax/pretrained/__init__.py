@@ -97,9 +97,9 @@ def load(config: Config, model: models.Model) -> Weights | None:
         found = select(*readers.read(path), model=model, patterns=patterns, path=path)
     except WeightsError as error:
         raise WeightsError(
-            f"{error}\n{_FLAG} names a file of weights or a run folder, or is none to "
-            "draw all parameters; --config.model.pretrained_layers says which are "
-            "taken from there, e.g. '(\"block\",)'."
+            f"{error}\n{_FLAG} names a file of weights or a run folder; {_FLAG}=none "
+            "draws all parameters. --config.model.pretrained_layers says which of them "
+            "are taken from there, e.g. '(\"block\",)'."
         ) from None
     _warn_of_input(model, found)
     return found

@@ -4,9 +4,10 @@
                                 what the loop must know to go on (the history, for one)
     checkpoints/best/<epoch>/   params and batch_stats of the best epoch so far
 
-A state has weights several times: the last ones, the best ones, those that early
-stopping would restore, their moving average. Frozen parameters are the same in all, so
-arrays that are equal to the bit are saved once, and the record says which is where.
+A state holds several copies of the weights: the last ones, the best ones, those that
+early stopping would restore, their moving average. Frozen parameters are the same in
+all, so arrays that are equal to the bit are saved once, and the record says which leaf
+has which array.
 
 Two managers, since orbax's `max_to_keep` with `best_fn` would drop the newest. A save
 is written beside and renamed, so a kill leaves the ones before. Each carries a SHA-256
@@ -37,9 +38,7 @@ from mnist_jax.training.state import TrainState
 from mnist_jax.typing import Tree
 
 LOGGER = logging.getLogger(__name__)
-
-
-# The record's entry for which saved array each leaf of the state is.
+# The record's entry that names the saved array of each leaf of the state.
 _PLACES = "arrays"
 
 
@@ -82,7 +81,7 @@ class Checkpoints:
         state = jax.device_get(state)
         arrays, places = _deduplicate(jax.tree.leaves(state))
         record = {**record, "sha256": tree.digest(state), _PLACES: places}
-        with self._told(epoch):
+        with self._naming_errors(epoch):
             self._check_room(arrays, state.best)
             self._last.save(
                 epoch,
@@ -120,7 +119,7 @@ class Checkpoints:
                     self._move_aside(epoch),
                 )
                 continue
-            with self._told(epoch):
+            with self._naming_errors(epoch):
                 self._sync_best(state)
             return state, record
         if found or (self._folder / "damaged").exists():
@@ -131,8 +130,8 @@ class Checkpoints:
         return None
 
     @contextlib.contextmanager
-    def _told(self, epoch: int) -> Iterator[None]:
-        """Raise CheckpointError for whatever keeps `epoch` from being written."""
+    def _naming_errors(self, epoch: int) -> Iterator[None]:
+        """Turn any error while `epoch` is written into a CheckpointError."""
         try:
             with _quiet():
                 yield
@@ -161,16 +160,15 @@ class Checkpoints:
         record = self._last.restore(
             epoch, args=ocp.args.Composite(record=ocp.args.JsonRestore())
         )["record"]
-        abstract, places = abstract_state(record), record.pop(_PLACES, None)
-        leaves, structure = jax.tree.flatten(abstract)
-        saved = abstract  # as older versions lay it out
-        if places is not None:
-            saved = dict(zip(map(str, places), leaves, strict=True))
+        layout, places = abstract_state(record), record.pop(_PLACES, None)
+        leaves, structure = jax.tree.flatten(layout)
+        if places is not None:  # older versions saved the state as it is
+            layout = dict(zip(map(str, places), leaves, strict=True))
         restored = self._last.restore(
-            epoch, args=ocp.args.Composite(state=ocp.args.StandardRestore(saved))
+            epoch, args=ocp.args.Composite(state=ocp.args.StandardRestore(layout))
         )["state"]
         if places is not None:
-            # Each leaf a buffer of its own, since a training step overwrites them.
+            # A training step overwrites buffers: no two leaves may share one.
             leaves = [jnp.copy(restored[str(place)]) for place in places]
             restored = jax.tree.unflatten(structure, leaves)
         if tree.digest(restored) != record.pop("sha256"):
@@ -243,9 +241,10 @@ def read_best(folder: Path) -> tuple[Tree, Tree]:
 
 
 def _deduplicate(leaves: list[np.ndarray]) -> tuple[dict[str, np.ndarray], list[int]]:
-    """Return the arrays that differ in any bit, and for each leaf the name of its own.
+    """Return each distinct array once, and for each leaf the number of its array.
 
-    An array's name is the position of the first leaf that it stands for.
+    Arrays are distinct if they differ in dtype, shape or any bit. The number of one, as
+    text its name, is the position of the first leaf that has it.
     """
     arrays: dict[str, np.ndarray] = {}
     known: dict[str, int] = {}

@@ -10,15 +10,6 @@ from tests.conftest import assert_trees_equal
 from tests.support.training_parts import KEY, make_phase, make_step
 
 
-def test_floating_point_images_are_refused():
-    """They would be taken for features, and trained on as they are."""
-    images = jnp.full((2, 28, 28, 1), 255.0)
-    with pytest.raises(TypeError, match="uint8 in 0..255, got float32; convert"):
-        step.to_input(images)
-    features = jnp.full((2, 8, 8, 128), 255.0)
-    assert step.to_input(features) is features
-
-
 def test_input_is_0_to_1():
     images = jnp.arange(256, dtype=jnp.uint8).reshape(1, 16, 16, 1)
     scaled = np.asarray(step.to_input(images))
