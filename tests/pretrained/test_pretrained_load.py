@@ -1,31 +1,28 @@
 """What may be loaded, and what is refused, by name; our own runs; the command."""
 
 import io
-import json
-import re
-import subprocess
-import sys
 import zipfile
-from types import SimpleNamespace
 
 import h5py
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
 from ml_collections import ConfigDict
 
 from configs import vgg16
-from mnist_jax import experiment, models, pretrained
-from mnist_jax.commands import convert
+from mnist_jax import experiment, models, pretrained, tree
 from mnist_jax.errors import UserError
-from mnist_jax.models.vgg import VGG
 from mnist_jax.pretrained import readers
 from mnist_jax.runs import checkpoint
 from mnist_jax.runs import weights as run_weights
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.weights import WeightsError
-from tests.conftest import ROOT
+from mnist_jax.training import state
+from mnist_jax.training.monitors import Best
+from tests.support.small_vgg import VGG_METADATA, Small, write_vgg
+from tests.support.training_parts import make_phase
 
 LENET = models.create(ConfigDict({"name": "lenet5"}))
 
@@ -165,6 +162,21 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
         load(tmp_path)
 
 
+def test_a_run_that_is_not_finished_gives_its_best_epoch_so_far(tmp_path):
+    (tmp_path / "config.json").write_text('{"model": {"name": "lenet5"}}')
+    best = LENET.init(jax.random.key(0))
+    made = state.create(*LENET.init(jax.random.key(1)), make_phase())
+    made = made.replace(
+        best=Best(jnp.float32(0.5), jnp.int32(1), params=best[0], batch_stats=best[1])
+    )
+    checkpoints = checkpoint.Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(1, made, {})
+    checkpoints.close()
+    weights = load(tmp_path)
+    assert weights.sha256 == tree.digest(run_weights.named(*best))
+    assert weights.metadata.keys() == {"mnist_jax_network", "config"}
+
+
 def test_imagenet_is_refused_where_there_is_none():
     with pytest.raises(
         WeightsError, match="no such weights for lenet5, only for vgg16"
@@ -215,122 +227,6 @@ def test_a_run_begins_where_the_best_epoch_of_another_was(
             for variable, value in variables.items():
                 equal = np.array_equal(value, other[layer][variable])
                 assert equal == layer.startswith(body), (layer, variable)
-
-
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "mnist_jax", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-@pytest.mark.slow
-def test_the_command_refuses_nonsense(tmp_path):
-    out = tmp_path / "out.safetensors"
-    run_weights.write(out, arrays(), {run_weights.NETWORK: "lenet6"})
-    before = out.read_bytes()
-    for arguments, message in (
-        (("convert", out), "Name two files"),
-        (("convert", tmp_path / "nothing", out), "cannot be read"),
-        (("convert", out, tmp_path / "no" / "x"), "there is no folder"),
-        (("convert", out, tmp_path), "is a folder"),
-        (("convert", out, out), "of another version: .*lenet6"),
-    ):
-        failed = command(*arguments)
-        assert failed.returncode == 1
-        assert re.search(message, failed.stderr) and "Traceback" not in failed.stderr
-    assert out.read_bytes() == before
-
-
-class Small(VGG):
-    """VGG with two blocks, and a hundredth of the work."""
-
-    blocks: tuple[int, ...] = (1, 1)
-
-
-@pytest.fixture
-def convert_in_process(monkeypatch):
-    """Run the command with values for its flags, and VGG small."""
-    monkeypatch.setitem(models.MODELS, "vgg16", Small)
-
-    def run(source, target, *, network="vgg16", layers=()):
-        monkeypatch.setattr(convert, "_NETWORK", SimpleNamespace(value=network))
-        monkeypatch.setattr(convert, "_LAYERS", SimpleNamespace(value=layers))
-        convert.main([str(source), str(target)])
-        return run_weights.read(target)
-
-    return run
-
-
-VGG_METADATA = {
-    "mnist_jax_network": "vgg16",
-    "config": json.dumps({"model": {"input_size": 64, "preprocess": "torch"}}),
-    "accuracy": "0.5",
-}
-
-
-def write_vgg(path, metadata=VGG_METADATA, *, size=64):
-    shapes = run_weights.shapes(models.Model("vgg16", Small(size=size)))
-    tensors = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
-    run_weights.write(path, tensors, metadata)
-    return tensors
-
-
-def test_a_converted_file_keeps_options_and_metadata(convert_in_process, tmp_path):
-    """Another input size has another first dense layer."""
-    tensors = write_vgg(tmp_path / "in")
-    found, metadata = convert_in_process(tmp_path / "in", tmp_path / "out")
-    assert found.keys() == tensors.keys()
-    assert VGG_METADATA.items() <= metadata.items()
-    # A part has no accuracy, and no file says so.
-    found, metadata = convert_in_process(
-        tmp_path / "in", tmp_path / "out", layers=["block1"]
-    )
-    assert found.keys() == {"block1_conv1/kernel", "block1_conv1/bias"}
-    assert metadata.keys() == {"mnist_jax_network", "config", "sha256"}
-
-
-@pytest.mark.parametrize("torch", [False, True])
-def test_a_converted_file_from_elsewhere_keeps_its_kind_of_input(
-    torch, convert_in_process, tmp_path
-):
-    tensors = {}
-    for layer, place in (("block1_conv1", 0), ("block2_conv1", 3)):
-        shape = (3, 3, 3, 64) if place == 0 else (3, 3, 64, 128)
-        kernel, bias = np.ones(shape, np.float32), np.ones(shape[-1], np.float32)
-        if torch:
-            tensors[f"features.{place}.weight"] = kernel.transpose(3, 2, 0, 1).copy()
-            tensors[f"features.{place}.bias"] = bias
-        else:
-            tensors |= {f"{layer}/kernel": kernel, f"{layer}/bias": bias}
-    safetensors.numpy.save_file(tensors, tmp_path / "in")
-    found, metadata = convert_in_process(tmp_path / "in", tmp_path / "out")
-    assert len(found) == 4
-    assert metadata["preprocess"] == ("torch" if torch else "imagenet")
-    _, again = convert_in_process(
-        tmp_path / "out", tmp_path / "again", layers=["block"]
-    )
-    assert again == metadata
-
-
-def test_the_messages_of_the_command_name_its_own_flags(convert_in_process, tmp_path):
-    write_vgg(tmp_path / "whole")
-    safetensors.numpy.save_file({"x": np.zeros(3, np.float32)}, tmp_path / "foreign")
-    for source, fields, message in (
-        ("foreign", {}, "missing: block1_conv1/bias"),
-        ("foreign", {"network": "vgg"}, "--network=vgg: .*vgg16"),
-        ("whole", {"layers": ["conv9"]}, "--layers: 'conv9' matches no parameter"),
-        ("whole", {"layers": ["("]}, "--layers: "),
-        ("nothing", {}, "cannot be read: No such file"),
-    ):
-        with pytest.raises(UserError, match=f"(?s){message}") as caught:
-            convert_in_process(tmp_path / source, tmp_path / "out", **fields)
-        assert "--config" not in str(caught.value)
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
