@@ -52,9 +52,14 @@ def main(arguments: list[str]) -> None:
     )
     params, batch_stats = jax.eval_shape(model.init, jax.random.key(0))
     tree.check_matches(patterns, params, flag="--layers")
-    found = pretrained.select(
-        tensors, metadata, model=model, patterns=patterns, path=source
-    )
+    try:
+        found = pretrained.select(
+            tensors, metadata, model=model, patterns=patterns, path=source
+        )
+    except WeightsError as error:
+        raise WeightsError(
+            f"{error}\n--layers says which parameters IN must have, e.g. --layers=block."
+        ) from None
     metadata = dict(found.metadata)
     if len(found.arrays) < len(jax.tree.leaves((params, batch_stats))):
         # A part has no accuracy: what it is a part of is all that it can say.
