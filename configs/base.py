@@ -215,6 +215,10 @@ def get_config() -> Config:
     config.parallel = "jit"
     # Images a call in evaluation; changes speed and memory, not results.
     config.eval_batch_size = 1000
+    # Megabytes that the features of frozen layers may take, of the training and the
+    # validation images together (see a phase's `reuse_features`). Beyond that they are
+    # not kept: the frozen layers are computed anew in each epoch. 0: never keep them.
+    config.features_megabytes = 1000.0
     # Training steps in one call to the device, as one `lax.scan`. 0: a whole epoch on
     # an accelerator; on a CPU some dozens with oneDNN's convolutions and 1 with XLA's,
     # whose gradients are 25 to 100 times slower inside a loop.

@@ -181,6 +181,11 @@ def check(
         raise UserError(
             f"--config.eval_batch_size={config.eval_batch_size}: must be at least 1."
         )
+    if config.features_megabytes < 0:
+        raise UserError(
+            f"--config.features_megabytes={config.features_megabytes}: must be at "
+            "least 0."
+        )
     if config.steps_per_call < 0:
         raise UserError(
             f"--config.steps_per_call={config.steps_per_call}: must be at least 1, or "
@@ -294,14 +299,26 @@ def take_apart(
     dataset: data.Dataset,
     current: TrainState,
 ) -> tuple[loop.ApplyFn, Batch, Batch]:
-    """Return what a phase has to compute anew in each epoch, and on what.
+    """Return what a phase computes in each epoch, and on what.
 
-    That is the network and the images, unless a first part of it gives the same each
-    time: then the rest, and what that part makes of the images.
+    That is the network and the images, unless a frozen first part of the network gives
+    the same features each time and these fit in `config.features_megabytes`: then the
+    rest of the network, and the features.
     """
     train, val = _on_device(dataset.train), _on_device(dataset.val)
     stop = features.frozen_stages(model, phase, current.params)
     if not (stop and phase.reuse_features and augment.create(config.augment) is None):
+        return model.apply, train, val
+    size = features.count_bytes(model, stop, len(train.labels) + len(val.labels)) / 1e6
+    if size > config.features_megabytes:
+        LOGGER.info(
+            "The frozen layers before %s are computed anew in each epoch of phase %s: "
+            "their features would take %.0f MB, and --config.features_megabytes is %g.",
+            model.stages[stop][0],
+            phase.name,
+            size,
+            config.features_megabytes,
+        )
         return model.apply, train, val
     LOGGER.info(
         "The frozen layers before %s are computed once, for all epochs of phase %s.",

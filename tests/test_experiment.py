@@ -247,6 +247,28 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(
 
 
 @pytest.mark.usefixtures("without_pictures")
+def test_a_validation_loss_that_is_not_finite_costs_its_epoch_alone(
+    small_config, tmp_path
+):
+    """The second phase has one step: its loss is of the weights before it."""
+    good, bad = base.get_phase(), base.get_phase()
+    good.update(name="good", epochs=1, batch_size=16)
+    bad.update(name="bad", epochs=1, batch_size=64)
+    bad.optimizer.learning_rate = 1e38
+    small_config.phases = (good, bad)
+    for _ in range(2):  # the same when the run goes on
+        with pytest.raises(NonFiniteLossError, match="validation loss .* in epoch 2"):
+            experiment.run(small_config, tmp_path)
+        assert {path.name for path in (tmp_path / "checkpoints/last").iterdir()} == {
+            "1"
+        }
+        assert [r["epoch"] for r in metrics_without_times(tmp_path)] == [1, 1]
+        assert not (tmp_path / "results.json").exists()
+    best, _ = checkpoint.read_best(tmp_path / "checkpoints")
+    assert all(np.isfinite(x).all() for layer in best.values() for x in layer.values())
+
+
+@pytest.mark.usefixtures("without_pictures")
 def test_lost_checkpoints_are_no_reason_to_start_again(
     small_config, tmp_path, monkeypatch
 ):
@@ -269,6 +291,7 @@ def test_lost_checkpoints_are_no_reason_to_start_again(
         (("test_weights",), "worst", 'must be "last" or "best"'),
         (("eval_batch_size",), 0, "must be at least 1"),
         (("steps_per_call",), -1, "must be at least 1"),
+        (("features_megabytes",), -1.0, "features_megabytes=-1.0: must be at least 0"),
         (("convolutions",), "mkl", "convolutions=mkl: unknown .*auto, xla, onednn"),
         (("phases",), (), "nothing to train"),
         (("phases", 0, "epochs"), 0, r"phases\[0\].epochs=0: must be at least 1"),

@@ -2,33 +2,37 @@
 
   mnist-jax convert IN OUT [--network=vgg19] [--layers=block[12]_]
 
-IN is a file of Keras (.h5, .weights.h5), PyTorch (.pth, .safetensors) or a run folder;
-OUT is written as safetensors. It is checked as in training; use it with
---config.model.pretrained=OUT.
+IN is a file of Keras (.h5, .weights.h5, .keras) or PyTorch (.pth, .safetensors), a file
+of our own, or a run folder; OUT is written as safetensors. The weights are checked as
+in training. Use OUT with --config.model.pretrained=OUT.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
+import jax
 from absl import flags
 from ml_collections import config_dict
 
-from mnist_jax import models, pretrained
+from mnist_jax import models, pretrained, tree
 from mnist_jax.commands import cli
 from mnist_jax.errors import UserError
+from mnist_jax.pretrained import readers
 from mnist_jax.runs import weights
-from mnist_jax.runs.folder import RunFolder, flatten
-from mnist_jax.typing import Config
+from mnist_jax.runs.weights import WeightsError
 
 _NETWORK = flags.DEFINE_string(
-    "network", "vgg16", "What network a file is of; a run folder says it itself."
+    "network",
+    "vgg16",
+    "The network whose weights IN has, if IN is neither a run nor a file of our own.",
 )
 _LAYERS = flags.DEFINE_multi_string(
     "layers",
     [],
     "Regular expression for the parameters that IN must have, matched from the "
-    "beginning of their names; may be given several times. Default: the convolutions "
-    "of VGG, everything of a run.",
+    "beginning of their names; may be given several times. Default: everything of a "
+    "run, the convolutions of another file.",
 )
 
 
@@ -41,33 +45,49 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"{target}: there is no folder {target.parent}.")
     if target.is_dir():
         raise UserError(f"{target} is a folder: give the name of a file.")
-    config = _config(source)
-    model = models.create(config.model)
-    taken = pretrained.load(config.model, model)
-    assert taken is not None, "the config names a source"
-    weights.write(target, taken.arrays, {weights.NETWORK: model.name})
-    count = sum(array.size for array in taken.arrays.values())
+    tensors, metadata = readers.read(source)
+    model = _model(metadata, source)
+    patterns = tree.compile_patterns(
+        _LAYERS.value or ([".*"] if metadata else ["block"]), flag="--layers"
+    )
+    params, batch_stats = jax.eval_shape(model.init, jax.random.key(0))
+    tree.check_matches(patterns, params, flag="--layers")
+    try:
+        found = pretrained.select(
+            tensors, metadata, model=model, patterns=patterns, path=source
+        )
+    except WeightsError as error:
+        raise WeightsError(
+            f"{error}\n--layers says which parameters IN must have, e.g. --layers=block."
+        ) from None
+    metadata = dict(found.metadata)
+    if len(found.arrays) < len(jax.tree.leaves((params, batch_stats))):
+        # A part has no accuracy: what it is a part of is all that it can say.
+        metadata = {key: metadata[key] for key in weights.ORIGIN if key in metadata}
+    weights.write(target, found.arrays, metadata)
+    count = sum(array.size for array in found.arrays.values())
     print(
-        f"Wrote {target}: {len(taken.arrays)} arrays, {count:,} numbers of "
+        f"Wrote {target}: {len(found.arrays)} arrays, {count:,} numbers of "
         f"{model.name}. Use it with --config.model.pretrained={target}"
     )
 
 
-def _config(source: Path) -> Config:
-    run = RunFolder(source)
-    network, layers = _NETWORK.value, list(_LAYERS.value) or ["block"]
-    if source.is_dir() and run.config.exists():
-        network = flatten(run.read_config()).get("model.name", network)
-        layers = list(_LAYERS.value) or [".*"]
-    return config_dict.ConfigDict(
-        {
-            "model": {
-                "name": network,
-                "pretrained": str(source),
-                "pretrained_layers": tuple(layers),
-            }
-        }
-    )
+def _model(metadata: Mapping[str, str], source: Path) -> models.Model:
+    """Build the network whose weights IN has, with the options it was trained with.
+
+    Raises:
+        UserError: there is no such network, or the metadata is damaged.
+    """
+    if not metadata and _NETWORK.value not in models.MODELS:
+        raise UserError(
+            f"--network={_NETWORK.value}: no such network (known: "
+            f"{', '.join(sorted(models.MODELS))})."
+        )
+    fields = weights.model_config(metadata, source) or {"name": _NETWORK.value}
+    try:
+        return models.create(config_dict.ConfigDict(fields))
+    except UserError as error:
+        raise WeightsError(f"{source} is of another version: {error}") from error
 
 
 def start() -> NoReturn:

@@ -31,8 +31,8 @@ class Split:
             or self.images.shape != (*self.labels.shape, 28, 28, 1)
         ):
             raise ValueError(
-                "expected uint8 images [N, 28, 28, 1] and uint8 labels [N], got "
-                f"{self.images.dtype} {self.images.shape} and "
+                "expected uint8 images [N, 28, 28, 1] in 0..255 and uint8 labels [N], "
+                f"got {self.images.dtype} {self.images.shape} and "
                 f"{self.labels.dtype} {self.labels.shape}"
             )
 

@@ -3,7 +3,7 @@
 TFDS (https://www.tensorflow.org/datasets) reads a set that lies prepared in ArrayRecord
 files without TensorFlow, but its own `mnist` builder needs TensorFlow to prepare one.
 The builder below does not, and what it writes the stock builder reads, too:
-`tfds.data_source("mnist", data_dir="<data folder>/tensorflow_datasets")`.
+`tfds.data_source("mnist", data_dir="~/.cache/mnist_jax/tensorflow_datasets")`.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ import tensorflow_datasets as tfds
 from jaxtyping import Int, UInt8
 from PIL import Image
 
+from mnist_jax import files
 from mnist_jax.data import idx, mnist
 from mnist_jax.data.dataset import DataError, Split
 
@@ -33,10 +34,12 @@ VERSION = "3.0.1"
 def load(folder: Path, mirrors: Sequence[str]) -> tuple[Split, Split]:
     """Read the prepared set; prepare it from the official files if there is none.
 
+    A set that lies in `tensorflow_datasets` below `folder` is read there. Otherwise the
+    one in this package's cache folder is used, and prepared, 27 MB, if need be.
+
     Args:
-        folder: the prepared set lies in its subfolder `tensorflow_datasets`. The
-            official files lie in the folder itself; they are needed, and downloaded if
-            missing, only to prepare the set.
+        folder: has the official files, which are needed, and downloaded if missing,
+            only to prepare the set.
         mirrors: as in `mnist.load`.
 
     Returns:
@@ -44,14 +47,19 @@ def load(folder: Path, mirrors: Sequence[str]) -> tuple[Split, Split]:
 
     Raises:
         DataError: as `mnist.load`; or the prepared set cannot be written or read, or
-            has not the content of the official files.
+            does not have the content of the official files.
     """
-    root = folder / "tensorflow_datasets"
-    prepared = root / "mnist" / VERSION
+    prepared = _prepared(folder)
+    if not os.path.exists(prepared):
+        prepared = _prepared(files.cache_folder())
     if not os.path.exists(prepared):
         train, test = mnist.load(folder, mirrors)
-        _prepare(root, prepared, {"train": train, "test": test})
+        _prepare(prepared, {"train": train, "test": test})
     return _read(prepared, "train"), _read(prepared, "test")
+
+
+def _prepared(folder: Path) -> Path:
+    return folder / "tensorflow_datasets" / "mnist" / VERSION
 
 
 class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -93,11 +101,12 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             yield index, {"image": _encode_png(image[..., 0]), "label": int(label)}
 
 
-def _prepare(root: Path, prepared: Path, splits: Mapping[str, Split]) -> None:
-    """Write the prepared set; TFDS writes to a folder beside and renames it at the end.
+def _prepare(prepared: Path, splits: Mapping[str, Split]) -> None:
+    """Write the prepared set, whole or not at all.
 
-    So a preparation that is killed leaves no half-written set behind.
+    TFDS writes to a folder beside it, which it renames at the end.
     """
+    root = prepared.parent.parent
     LOGGER.info("Preparing %s (once; takes some seconds)", prepared)
     try:
         with _quiet_tfds(), tempfile.TemporaryDirectory() as scratch:
@@ -111,10 +120,10 @@ def _prepare(root: Path, prepared: Path, splits: Mapping[str, Split]) -> None:
         # folder to one that is there, but theirs is as good.
         if not os.path.exists(prepared):
             raise DataError(
-                f"{prepared} cannot be prepared: {_first_line(error)}. Make room or "
-                "give yourself the right to write there, name another folder with "
-                "--config.data.dir=FOLDER (the official files go there, too), or do "
-                "without TensorFlow Datasets: --config.data.source=mnist."
+                f"{prepared} cannot be prepared: {_first_line(error)}. Make room, "
+                "make the folder writable, choose another cache with the variable "
+                "XDG_CACHE_HOME, or do without TensorFlow Datasets: "
+                "--config.data.source=mnist."
             ) from error
 
 

@@ -7,7 +7,8 @@ wrong is listed by name.
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from mnist_jax.runs import weights
 from mnist_jax.runs.weights import WeightsError
 from mnist_jax.typing import Config, Tree
 
-__all__ = ["Weights", "WeightsError", "load", "read_network"]
+__all__ = ["Weights", "WeightsError", "load", "select"]
 
 LOGGER = logging.getLogger(__name__)
 NONE, IMAGENET = "none", "imagenet"
@@ -33,12 +34,14 @@ class Weights:
     """What a network begins with in place of random numbers.
 
     Attributes:
-        source: where they come from.
+        source: the file or run folder that they come from.
         arrays: by name: `block1_conv1/kernel`, `block1_norm/mean`.
+        metadata: what is known about them, as in `mnist_jax.runs.weights`.
     """
 
     source: str
     arrays: Mapping[str, np.ndarray]
+    metadata: Mapping[str, str]
 
     def put(self, params: Tree, batch_stats: Tree) -> tuple[Tree, Tree]:
         """Return the trees with these arrays in place of those of the same name."""
@@ -60,18 +63,20 @@ class Weights:
 
 
 def load(config: Config, model: models.Model) -> Weights | None:
-    """Read what `config` (the experiment's `config.model`) says to begin with.
+    """Read the weights that `config` (the experiment's `config.model`) begins with.
 
     Args:
         config: `pretrained` and `pretrained_layers`.
-        model: the network that it is for.
+        model: the network to begin with them.
 
     Returns:
         The weights, or None if all are to be drawn.
 
     Raises:
-        WeightsError: they cannot be had, or do not fit the network.
-        UserError: an expression in `pretrained_layers` is none, or matches nothing.
+        WeightsError: the weights cannot be read or downloaded, or do not fit the
+            network.
+        UserError: an entry of `pretrained_layers` is not a valid regular expression, or
+            matches nothing.
     """
     if config.pretrained == NONE:
         return None
@@ -88,11 +93,46 @@ def load(config: Config, model: models.Model) -> Weights | None:
         path = imagenet.find_or_download(model.name)
     else:
         path = Path(config.pretrained).expanduser()
-    tensors, network, torch = read_network(path, model)
-    if network not in (None, model.name):
+    try:
+        found = select(*readers.read(path), model=model, patterns=patterns, path=path)
+    except WeightsError as error:
         raise WeightsError(
-            f"{path} has the weights of {network}, and this is {model.name}. Give the "
-            f"folder of another run or another file with {_FLAG}."
+            f"{error}\n{_FLAG} names a file of weights or a run folder; {_FLAG}=none "
+            "draws all parameters. --config.model.pretrained_layers says which of them "
+            "are taken from there, e.g. '(\"block\",)'."
+        ) from None
+    _warn_of_input(model, found)
+    return found
+
+
+def select(
+    tensors: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str],
+    *,
+    model: models.Model,
+    patterns: Sequence[re.Pattern[str]],
+    path: Path,
+) -> Weights:
+    """Take a network's parameters from what `readers.read` returned.
+
+    Args:
+        tensors: by the names they have in the file.
+        metadata: the file's, empty if it is not ours.
+        model: the network.
+        patterns: match, from the start, the names of the parameters to take.
+        path: of the file.
+
+    Raises:
+        WeightsError: the tensors are those of another network, or incomplete.
+    """
+    if not metadata:
+        kind = "torch" if names.is_torch(tensors) else "imagenet"
+        metadata = {weights.NETWORK: model.name, weights.PREPROCESS: kind}
+        tensors = names.to_ours(tensors, model.stages[:-1])
+    if metadata[weights.NETWORK] != model.name:
+        raise WeightsError(
+            f"{path} has the weights of {metadata[weights.NETWORK]}, and this is "
+            f"{model.name}."
         )
     known = weights.shapes(model)
     wanted = {
@@ -100,44 +140,22 @@ def load(config: Config, model: models.Model) -> Weights | None:
         for name, shape in known.items()
         if any(pattern.match(name) for pattern in patterns)
     }
-    try:
-        weights.check(tensors, wanted=wanted, known=known, path=path)
-    except WeightsError as error:
-        raise WeightsError(
-            f"{error}\n--config.model.pretrained_layers says which parameters are "
-            f"taken from there, e.g. '(\"block\",)'; {_FLAG}=none draws all of them."
-        ) from None
-    _warn_of_input(model, torch, path)
-    arrays = {name: tensors[name] for name in wanted}
-    return Weights(str(path), arrays)
+    weights.check(tensors, wanted=wanted, known=known, path=path)
+    return Weights(str(path), {name: tensors[name] for name in wanted}, metadata)
 
 
-def read_network(
-    path: Path, model: models.Model
-) -> tuple[dict[str, np.ndarray], str | None, bool]:
-    """Read a file of weights, or a run's, by our names.
-
-    Returns:
-        The tensors; the network that they are of, if the file says it; and whether the
-        file has torchvision's names.
-
-    Raises:
-        WeightsError: there is nothing there that can be read.
-    """
-    tensors, network = readers.read(path)
-    if network is not None:
-        return tensors, network, False
-    return names.to_ours(tensors, model.stages[:-1]), None, names.is_torch(tensors)
-
-
-def _warn_of_input(model: models.Model, torch: bool, path: Path) -> None:
-    """Say so if images will not be given as such weights expect them."""
-    expected = "torch" if torch else "imagenet"
+def _warn_of_input(model: models.Model, found: Weights) -> None:
+    """Warn if the network is shown other input than the weights were trained on."""
+    expected = weights.model_config(found.metadata, Path(found.source)).get(
+        "preprocess"
+    )
     given = getattr(model.module, "preprocess", expected)
-    if given not in ("unit", expected):
+    # The report shows 0..1 to ImageNet's weights, and its configs do so on purpose.
+    as_in_report = given == "unit" and weights.CONFIG not in found.metadata
+    if expected is not None and given != expected and not as_in_report:
         LOGGER.warning(
-            "The weights in %s were trained on --config.model.preprocess=%s, not %s.",
-            path,
+            "The weights in %s were trained with --config.model.preprocess=%s, not %s.",
+            found.source,
             expected,
             given,
         )

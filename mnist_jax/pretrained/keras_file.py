@@ -1,16 +1,21 @@
-"""Keras's files of weights, in HDF5: the layout of old, and that of Keras 3.
+"""Keras's files of weights, in HDF5: the legacy layout, and that of Keras 3.
 
 legacy    <layer>/<array>, in an order that attributes give; all of that below
           `model_weights/` where a whole model was saved
 Keras 3   layers/<class>_<number>/vars/<number>, where newer versions note the
-          layer's own name as an attribute
+          layer's own name as an attribute; in a `.keras` file, a zip archive, this is
+          the member `model.weights.h5`
 """
 
+import contextlib
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from mnist_jax.pretrained.readers import KERAS_WEIGHTS
 from mnist_jax.runs.weights import WeightsError
 
 # What layers call their variables, in the order in which Keras saves them.
@@ -20,17 +25,20 @@ _VARIABLES = ("kernel", "bias")
 def read(path: Path) -> dict[str, np.ndarray]:
     """Read a file's arrays by name: `<layer>/kernel`, `<layer>/bias`.
 
+    Args:
+        path: an HDF5 file or a `.keras` archive.
+
     Raises:
-        WeightsError: it is no such file, is not whole, or holds layers other than
+        WeightsError: the file is damaged, incomplete, or holds layers other than
             convolutions and dense ones.
-        OSError: it cannot be read at all.
+        OSError: it cannot be opened.
     """
-    with path.open("rb"):  # which tells apart what h5py does not
+    with path.open("rb"):  # h5py does not tell a missing file from a damaged one
         pass
     try:
-        with h5py.File(path, "r") as file:
+        with _open(path) as file:
             layers = _read_layers(file)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         raise WeightsError(
             f"{path} is damaged, or no HDF5 file of weights: {error}."
         ) from error
@@ -46,6 +54,21 @@ def read(path: Path) -> dict[str, np.ndarray]:
         for variable, value in zip(_VARIABLES, values, strict=False):
             arrays[f"{layer}/{variable}"] = value
     return arrays
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file, or the one inside a `.keras` archive."""
+    if not zipfile.is_zipfile(path):
+        with h5py.File(path, "r") as file:
+            yield file
+        return
+    with (
+        zipfile.ZipFile(path) as archive,
+        archive.open(KERAS_WEIGHTS) as member,
+        h5py.File(member, "r") as file,
+    ):
+        yield file
 
 
 def _read_layers(file: h5py.File) -> dict[str, list[np.ndarray]]:

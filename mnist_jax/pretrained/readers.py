@@ -3,31 +3,36 @@
 Our own files are those of `mnist_jax.runs.weights`.
 """
 
+import json
 import logging
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from mnist_jax.errors import UserError
 from mnist_jax.runs import checkpoint, weights
-from mnist_jax.runs.folder import RunFolder, flatten
+from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.weights import WeightsError
 
 LOGGER = logging.getLogger(__name__)
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"  # of protocol 2 or later
+# The member of a `.keras` archive that has the weights.
+KERAS_WEIGHTS = "model.weights.h5"
 
 
-def read(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
+def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Read the tensors of a file or of a run folder.
 
     Returns:
-        The tensors by the names that they have there; and, if those are ours, the name
-        of the network.
+        The tensors, by the names they have there; and the metadata of a file of our own
+        (see `mnist_jax.runs.weights`), empty for any other. Names are ours exactly if
+        the metadata has a network.
 
     Raises:
-        WeightsError: there is nothing there, or nothing that can be read.
+        WeightsError: there is nothing at `path`, or nothing that can be read.
     """
     try:
         if path.is_dir():
@@ -36,29 +41,37 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
             head = file.read(9)
         if not head:
             raise WeightsError(f"{path} is empty.")
-        if head.startswith(_HDF5):
+        if head.startswith(_HDF5) or head.startswith(_ZIP) and _is_keras(path):
             from mnist_jax.pretrained import keras_file
 
-            return keras_file.read(path), None
+            return keras_file.read(path), {}
         if head[8:] == b"{":
             tensors, metadata = weights.read(path)
-            return tensors, metadata.get(weights.NETWORK)
+            return tensors, metadata if weights.NETWORK in metadata else {}
         if head.startswith((_ZIP, _PICKLE)):
             from mnist_jax.pretrained import torch_file
 
-            return torch_file.read(path), None
+            return torch_file.read(path), {}
     except OSError as error:
         raise WeightsError(
-            f"{path} cannot be read: {error.strerror or error}. Name a file of weights "
-            "or a run folder with --config.model.pretrained, or say none."
+            f"{path} cannot be read: {error.strerror or error}."
         ) from error
     raise WeightsError(
-        f"{path} is no file of weights: neither HDF5 (.h5) nor safetensors nor one of "
-        "PyTorch's (.pth)."
+        f"{path} is not a file of weights: neither Keras's (.h5, .keras) nor "
+        "safetensors nor PyTorch's (.pth)."
     )
 
 
-def _read_run(folder: Path) -> tuple[dict[str, np.ndarray], str]:
+def _is_keras(path: Path) -> bool:
+    """Return whether a zip archive is a whole model as Keras 3 saves it (`.keras`)."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return KERAS_WEIGHTS in archive.namelist()
+    except zipfile.BadZipFile:  # the reader of PyTorch's says what is wrong
+        return False
+
+
+def _read_run(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Read the weights that a finished run reports, or the best ones so far."""
     run = RunFolder(folder)
     if not run.config.exists():
@@ -68,8 +81,7 @@ def _read_run(folder: Path) -> tuple[dict[str, np.ndarray], str]:
         )
     try:
         if run.weights.exists():
-            tensors, metadata = weights.read(run.weights)
-            return tensors, metadata[weights.NETWORK]
+            return weights.read(run.weights)
         if run.results.exists():
             raise WeightsError(
                 f"it is finished, but has no {run.weights.name}: an older version "
@@ -77,8 +89,17 @@ def _read_run(folder: Path) -> tuple[dict[str, np.ndarray], str]:
                 f"{run.results.name} reports."
             )
         best = checkpoint.read_best(run.checkpoints)
-        LOGGER.info("%s is not finished: its best epoch so far is taken.", folder)
-        network = flatten(run.read_config())["model.name"]
+        LOGGER.info(
+            "%s is not finished: the weights of its best epoch so far are taken.",
+            folder,
+        )
+        config = run.read_config()
+        metadata = {
+            weights.NETWORK: config["model"]["name"],
+            weights.CONFIG: json.dumps(config),
+        }
     except (UserError, KeyError) as error:
-        raise WeightsError(f"{folder} cannot be begun from: {error}") from error
-    return weights.named(*best), network
+        raise WeightsError(
+            f"The weights of {folder} cannot be read: {error}"
+        ) from error
+    return weights.named(*best), metadata

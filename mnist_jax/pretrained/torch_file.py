@@ -131,12 +131,22 @@ def _view(tensor: _Tensor, storages: dict[str, bytes]) -> np.ndarray:
     ).copy()
 
 
+class _OrderedDict(dict[Any, Any]):
+    """An OrderedDict, without the attributes that a file gives it.
+
+    `Module.state_dict()` sets `_metadata`: versions of the modules.
+    """
+
+    def __setstate__(self, attributes: Any) -> None:
+        pass
+
+
 class _Unpickler(pickle.Unpickler):
     """Unpickles what a state dict consists of, and refuses everything else."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
-            return dict
+            return _OrderedDict
         if module == "torch" and name in _DTYPES:
             return _DTYPES[name]
         if module == "torch._utils":

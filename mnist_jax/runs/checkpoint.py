@@ -4,6 +4,11 @@
                                 what the loop must know to go on (the history, for one)
     checkpoints/best/<epoch>/   params and batch_stats of the best epoch so far
 
+A state holds several copies of the weights: the last ones, the best ones, those that
+early stopping would restore, their moving average. Frozen parameters are the same in
+all, so arrays that are equal to the bit are saved once, and the record says which leaf
+has which array.
+
 Two managers, since orbax's `max_to_keep` with `best_fn` would drop the newest. A save
 is written beside and renamed, so a kill leaves the ones before. Each carries a SHA-256
 of its numbers, since a flipped bit in an array would otherwise be trained on without a
@@ -22,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
@@ -31,6 +38,8 @@ from mnist_jax.training.state import TrainState
 from mnist_jax.typing import Tree
 
 LOGGER = logging.getLogger(__name__)
+# The record's entry that names the saved array of each leaf of the state.
+_PLACES = "arrays"
 
 
 class CheckpointError(UserError):
@@ -70,24 +79,18 @@ class Checkpoints:
                 checkpoints before it are untouched.
         """
         state = jax.device_get(state)
-        record = {**record, "sha256": tree.digest(state)}
-        try:
-            self._check_room(state)
-            with _quiet():
-                self._last.save(
-                    epoch,
-                    args=ocp.args.Composite(
-                        state=ocp.args.StandardSave(state),
-                        record=ocp.args.JsonSave(record),
-                    ),
-                )
-                self._sync_best(state)
-        except Exception as error:
-            raise CheckpointError(
-                f"Cannot write the checkpoint of epoch {epoch} to {self._folder}: "
-                f"{_reason(error)}. What was saved before is untouched: make room "
-                "and give the same command again to go on from there."
-            ) from error
+        arrays, places = _deduplicate(jax.tree.leaves(state))
+        record = {**record, "sha256": tree.digest(state), _PLACES: places}
+        with self._naming_errors(epoch):
+            self._check_room(arrays, state.best)
+            self._last.save(
+                epoch,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(arrays),
+                    record=ocp.args.JsonSave(record),
+                ),
+            )
+            self._sync_best(state)
 
     def restore(
         self, abstract_state: Callable[[dict[str, Any]], TrainState]
@@ -100,7 +103,8 @@ class Checkpoints:
             abstract_state: gives the shapes of the state for a record.
 
         Raises:
-            CheckpointError: there are checkpoints, but none can be read.
+            CheckpointError: there are checkpoints, but none can be read, or the best
+                epoch's is missing and cannot be written.
         """
         found = _numbered(self._folder / "last")
         for epoch in sorted(found, reverse=True):
@@ -115,7 +119,8 @@ class Checkpoints:
                     self._move_aside(epoch),
                 )
                 continue
-            self._sync_best(state)
+            with self._naming_errors(epoch):
+                self._sync_best(state)
             return state, record
         if found or (self._folder / "damaged").exists():
             raise CheckpointError(
@@ -124,10 +129,23 @@ class Checkpoints:
             )
         return None
 
-    def _check_room(self, state: TrainState) -> None:
-        """Raise OSError if the disk is too full for another checkpoint."""
-        # The last and the best, and something for the files around the numbers.
-        needed = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + 2**18
+    @contextlib.contextmanager
+    def _naming_errors(self, epoch: int) -> Iterator[None]:
+        """Turn any error while `epoch` is written into a CheckpointError."""
+        try:
+            with _quiet():
+                yield
+        except Exception as error:
+            raise CheckpointError(
+                f"Cannot write the checkpoint of epoch {epoch} to {self._folder}: "
+                f"{_reason(error)}. What was saved before is untouched: make room "
+                "and give the same command again to go on from there."
+            ) from error
+
+    def _check_room(self, *saved: Tree) -> None:
+        """Raise OSError if the disk is too full for what is to be saved."""
+        # With something for the files around the numbers.
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(saved)) + 2**18
         free = shutil.disk_usage(self._folder).free
         if free < needed:
             raise OSError(
@@ -142,15 +160,22 @@ class Checkpoints:
         record = self._last.restore(
             epoch, args=ocp.args.Composite(record=ocp.args.JsonRestore())
         )["record"]
-        abstract = abstract_state(record)
-        state = self._last.restore(
-            epoch, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        layout, places = abstract_state(record), record.pop(_PLACES, None)
+        leaves, structure = jax.tree.flatten(layout)
+        if places is not None:  # older versions saved the state as it is
+            layout = dict(zip(map(str, places), leaves, strict=True))
+        restored = self._last.restore(
+            epoch, args=ocp.args.Composite(state=ocp.args.StandardRestore(layout))
         )["state"]
-        if tree.digest(state) != record.pop("sha256"):
+        if places is not None:
+            # A training step overwrites buffers: no two leaves may share one.
+            leaves = [jnp.copy(restored[str(place)]) for place in places]
+            restored = jax.tree.unflatten(structure, leaves)
+        if tree.digest(restored) != record.pop("sha256"):
             raise ValueError(
                 "its numbers do not have the SHA-256 that was saved with them"
             )
-        return state, record
+        return restored, record
 
     def _sync_best(self, state: TrainState) -> None:
         """Make checkpoints/best hold the state's best epoch.
@@ -213,6 +238,22 @@ def read_best(folder: Path) -> tuple[Tree, Tree]:
     except Exception as error:
         raise CheckpointError(f"{best} is damaged: {_reason(error)}.") from error
     return saved["params"], saved["batch_stats"]
+
+
+def _deduplicate(leaves: list[np.ndarray]) -> tuple[dict[str, np.ndarray], list[int]]:
+    """Return each distinct array once, and for each leaf the number of its array.
+
+    Arrays are distinct if they differ in dtype, shape or any bit. The number of one, as
+    text its name, is the position of the first leaf that has it.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    known: dict[str, int] = {}
+    places = []
+    for position, leaf in enumerate(leaves):
+        place = known.setdefault(tree.digest(leaf), position)
+        arrays.setdefault(str(place), leaf)
+        places.append(place)
+    return arrays, places
 
 
 def _manager(folder: Path, *, keep: int) -> ocp.CheckpointManager:

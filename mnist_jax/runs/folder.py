@@ -17,7 +17,7 @@ LOGGER = logging.getLogger(__name__)
 
 # Fields that say where things lie or what computes them, not what the experiment is:
 # they may change between the start of a run and its resumption.
-LOCATION_FIELDS = ("data.dir", "data.mirrors", "convolutions")
+LOCATION_FIELDS = ("data.dir", "data.mirrors", "convolutions", "features_megabytes")
 
 # Fields of every config.json of ours, and of few that are not.
 _FIELDS_OF_OURS = {"name", "seed", "data", "phases"}

@@ -97,10 +97,11 @@ def load(path: Path | str) -> Run:
         environment = folder.read_environment()
         path = folder.weights
     tensors, metadata = weights.read(path)
-    if "config" not in metadata:
+    if not metadata.keys() >= {weights.CONFIG, "accuracy"}:
         raise WeightsError(
-            f"{path} does not say which experiment it is from: it was not written by a "
-            "run. --config.model.pretrained takes it to begin another run with."
+            f"{path} does not say which experiment it is from and how that ended: no "
+            "finished run wrote it. --config.model.pretrained takes it to begin "
+            "another run with."
         )
     try:
         config = json.loads(metadata["config"])

@@ -11,11 +11,16 @@ A safetensors file whose tensors have the names of parameters (`block1_conv1/ker
     accuracy           of these weights on those images, in 0..1
     sha256             checksum of the tensors, by `mnist_jax.tree.digest`
 
-A file to begin a run with, such as `mnist-jax convert` writes, needs only the first.
+A file to begin another run with needs only the first. `mnist-jax convert` keeps what
+its input says; for a file from elsewhere it adds:
+
+    preprocess         the `config.model.preprocess` that the weights were trained with
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,7 +31,9 @@ from mnist_jax import files, models, tree
 from mnist_jax.errors import UserError
 from mnist_jax.typing import Tree
 
-NETWORK = "mnist_jax_network"
+NETWORK, CONFIG, PREPROCESS = "mnist_jax_network", "config", "preprocess"
+# Entries that are true of a part of the tensors too.
+ORIGIN = (NETWORK, CONFIG, PREPROCESS)
 
 
 class WeightsError(UserError):
@@ -78,6 +85,26 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             "with them. Restore it from a copy."
         )
     return tensors, metadata
+
+
+def model_config(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
+    """Return the fields of `config.model` that metadata gives; none if it is empty.
+
+    Args:
+        metadata: as above.
+        path: of the file that it is from.
+
+    Raises:
+        WeightsError: the metadata is damaged.
+    """
+    try:
+        fields = dict(json.loads(metadata.get(CONFIG, '{"model": {}}'))["model"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path} is damaged: {error!r} in its metadata.") from error
+    for field, entry in (("name", NETWORK), ("preprocess", PREPROCESS)):
+        if entry in metadata:
+            fields[field] = metadata[entry]
+    return fields
 
 
 def named(params: Tree, batch_stats: Tree) -> dict[str, np.ndarray]:

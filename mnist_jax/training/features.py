@@ -46,6 +46,23 @@ def frozen_stages(model: models.Model, phase: Phase, params: Tree) -> int:
     return flags.index(False) if False in flags else 0
 
 
+def count_bytes(model: models.Model, stop: int, images: int) -> int:
+    """Return the bytes of the features of some images, without computing any.
+
+    Args:
+        model: the network.
+        stop: index in its `stages`, at least 1.
+        images: how many.
+    """
+
+    def run_one() -> jax.Array:
+        params, batch_stats = model.init(jax.random.key(0))
+        image = jnp.zeros((1, *model.image_shape), jnp.float32)
+        return model.run_until(stop, params, batch_stats, image)
+
+    return images * jax.eval_shape(run_one).size * jnp.float32.dtype.itemsize
+
+
 class Features:
     """Computes, or finds again, what the stages before `stop` make of images.
 

@@ -104,6 +104,9 @@ class Trainer:
         monitor: which figure says what the best epoch is.
         keys: the run's random streams.
         listener: who is told how it goes on.
+
+    Raises:
+        TypeError: images that are not uint8; see `step.check_images`.
     """
 
     def __init__(
@@ -121,6 +124,8 @@ class Trainer:
         keys: Keys,
         listener: Listener,
     ):
+        step.check_images(data)
+        step.check_images(val)
         self._devices, self._listener = devices, listener
         self._data, self._val, self._step_key = devices.replicate(
             (data, val, keys.step)

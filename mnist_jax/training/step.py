@@ -46,11 +46,26 @@ def to_input(
 ) -> Float[Array, "batch ..."]:
     """Scale stored grey values to the 0..1 that every network takes.
 
-    What a part of the network made of images already stays as it is.
+    Floating-point values, features or images in 0..1 already, stay as they are.
     """
     if images.dtype != jnp.uint8:
         return images
     return images.astype(jnp.float32) / 255
+
+
+def check_images(batch: Batch) -> None:
+    """Reject floating-point images, which would be trained on unscaled.
+
+    Features are floating-point as well, but have more than one channel.
+
+    Raises:
+        TypeError: the batch has such images.
+    """
+    if batch.images.dtype != jnp.uint8 and batch.images.shape[-1] == 1:
+        raise TypeError(
+            f"images must be uint8 in 0..255, got {batch.images.dtype}; convert those "
+            "in 0..1 with np.round(255 * images).astype(np.uint8)"
+        )
 
 
 def cross_entropy(

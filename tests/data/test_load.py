@@ -129,7 +129,10 @@ def test_the_embedded_set_needs_nothing_and_the_default_size_is_too_large_for_it
 
 
 @pytest.mark.parametrize("source", ["mnist", "tfds"])
-def test_folder_and_mirrors_come_from_the_config(source, tiny, start_mirror):
+def test_folder_and_mirrors_come_from_the_config(
+    source, tiny, start_mirror, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     mirror = start_mirror(tiny.packed)
     dataset = data.load(
         config(source=source, dir=str(tiny.folder), mirrors=(mirror.url,), val_size=10)

@@ -14,6 +14,13 @@ from mnist_jax.data import DataError, idx, mnist
 PREPARED = "tensorflow_datasets/mnist/3.0.1"
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """The package's cache folder, empty."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "mnist_jax"
+
+
 @pytest.fixture
 def tfds():
     """Our module, imported late: TensorFlow Datasets takes most of a second."""
@@ -39,26 +46,23 @@ def prepare(tfds, tiny, monkeypatch, *, shuffled):
 
     with monkeypatch.context() as patch:
         patch.setattr(tfds._Builder, "_info", other_info)
-        root = tiny.folder / "tensorflow_datasets"
         splits = {"train": tiny.train, "test": tiny.test}
-        tfds._prepare(root, tiny.folder / PREPARED, splits)
+        tfds._prepare(tiny.folder / PREPARED, splits)
 
 
 def test_the_first_run_prepares_and_the_next_only_read(
-    tfds, tiny, list_files, no_network
+    tfds, tiny, cache, list_files, no_network
 ):
+    """Nothing is written into the folder of the data files."""
     tiny.write()
     assert_equal(tfds.load(tiny.folder, ()), (tiny.train, tiny.test))
-    prepared = list_files(tiny.folder / PREPARED)
-    assert (
-        not list_files(tiny.folder).keys()
-        - tiny.packed.keys()
-        - {f"{PREPARED}/{name}" for name in prepared}
-    )
+    assert list_files(tiny.folder) == tiny.packed
+    prepared = list_files(cache)
+    assert all(name.startswith(f"{PREPARED}/") for name in prepared)
     for name in tiny.packed:
         (tiny.folder / name).unlink()
     assert_equal(tfds.load(tiny.folder, ()), (tiny.train, tiny.test))
-    assert list_files(tiny.folder / PREPARED) == prepared
+    assert list_files(cache) == prepared
     assert no_network() == 0
 
 
@@ -69,14 +73,14 @@ def test_files_that_are_missing_are_downloaded(tfds, tiny, start_mirror):
     assert sorted(mirror.requested) == sorted(tiny.packed)
 
 
-def test_the_stock_reader_reads_the_prepared_set(tfds, tiny):
+def test_the_stock_reader_reads_the_prepared_set(tfds, tiny, cache):
     import tensorflow_datasets
 
     tiny.write()
     tfds.load(tiny.folder, ())
     for part, split in (("train", tiny.train), ("test", tiny.test)):
         source: Any = tensorflow_datasets.data_source(
-            "mnist", split=part, data_dir=tiny.folder / "tensorflow_datasets"
+            "mnist", split=part, data_dir=cache / "tensorflow_datasets"
         )
         assert len(source) == len(split)
         for row, image, label in zip(source, split.images, split.labels, strict=True):
@@ -123,10 +127,10 @@ def test_a_set_in_tfrecord_files_is_refused(tfds, tiny, monkeypatch):
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "half", "flipped"])
 @pytest.mark.parametrize("file", ["*info.json", "*train.array*", "*test.array*"])
-def test_a_damaged_set_is_refused_or_read_right(tfds, tiny, damage, file):
+def test_a_damaged_set_is_refused_or_read_right(tfds, tiny, cache, damage, file):
     tiny.write()
     tfds.load(tiny.folder, ())
-    (path,) = (tiny.folder / PREPARED).glob(file)
+    (path,) = (cache / PREPARED).glob(file)
     content = bytearray(path.read_bytes())
     if damage == "missing":
         path.unlink()
@@ -140,7 +144,7 @@ def test_a_damaged_set_is_refused_or_read_right(tfds, tiny, damage, file):
     try:
         splits = tfds.load(tiny.folder, ())
     except DataError as error:
-        assert str(error).startswith(f"{tiny.folder / PREPARED} ")
+        assert str(error).startswith(f"{cache / PREPARED} ")
         assert "Move it away or delete it" in str(error)
         assert "\n" not in str(error)
     else:
@@ -149,7 +153,9 @@ def test_a_damaged_set_is_refused_or_read_right(tfds, tiny, damage, file):
         assert_equal(splits, (tiny.train, tiny.test))
 
 
-def test_an_interrupted_preparation_leaves_nothing(tfds, tiny, list_files, monkeypatch):
+def test_an_interrupted_preparation_leaves_nothing(
+    tfds, tiny, cache, list_files, monkeypatch
+):
     tiny.write()
 
     def interrupt(image):
@@ -160,10 +166,11 @@ def test_an_interrupted_preparation_leaves_nothing(tfds, tiny, list_files, monke
         with pytest.raises(KeyboardInterrupt):
             tfds.load(tiny.folder, ())
     assert list_files(tiny.folder) == tiny.packed
+    assert not list_files(cache)
     assert_equal(tfds.load(tiny.folder, ()), (tiny.train, tiny.test))
 
 
-def test_a_killed_preparation_does_no_harm(tfds, tiny):
+def test_a_killed_preparation_does_no_harm(tfds, tiny, cache):
     tiny.write()
     script = """
         import os, sys
@@ -180,9 +187,9 @@ def test_a_killed_preparation_does_no_harm(tfds, tiny):
         images = np.zeros((9, 28, 28, 1), np.uint8)
         images[5:] = 1
         split = Split(images, np.zeros(9, np.uint8))
-        tfds._prepare(root, root / "mnist" / "3.0.1", {"train": split, "test": split})
+        tfds._prepare(root / "mnist" / "3.0.1", {"train": split, "test": split})
     """
-    root = tiny.folder / "tensorflow_datasets"
+    root = cache / "tensorflow_datasets"
     killed = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), root], timeout=60
     )
@@ -191,41 +198,38 @@ def test_a_killed_preparation_does_no_harm(tfds, tiny):
     assert_equal(tfds.load(tiny.folder, ()), (tiny.train, tiny.test))
 
 
-def test_another_process_is_faster(tfds, tiny, tmp_path, monkeypatch):
+def test_another_process_is_faster(tfds, tiny, cache, tmp_path, monkeypatch):
     tiny.write()
     tfds.load(tiny.folder, ())
     theirs = tmp_path / "theirs"
-    shutil.move(tiny.folder / "tensorflow_datasets", theirs)
+    shutil.move(cache / "tensorflow_datasets", theirs)
     encode = tfds._encode_png
 
     def encode_late(image):
-        if not (tiny.folder / PREPARED).exists():
-            shutil.copytree(
-                theirs, tiny.folder / "tensorflow_datasets", dirs_exist_ok=True
-            )
+        if not (cache / PREPARED).exists():
+            shutil.copytree(theirs, cache / "tensorflow_datasets", dirs_exist_ok=True)
         return encode(image)
 
     monkeypatch.setattr(tfds, "_encode_png", encode_late)
     assert_equal(tfds.load(tiny.folder, ()), (tiny.train, tiny.test))
-    assert [path.name for path in (tiny.folder / PREPARED).parent.iterdir()] == [
-        "3.0.1"
-    ]
+    assert [path.name for path in (cache / PREPARED).parent.iterdir()] == ["3.0.1"]
 
 
-def test_a_folder_that_cannot_be_written(tfds, tiny, list_files):
+def test_a_folder_that_cannot_be_written(tfds, tiny, cache, list_files):
     tiny.write()
-    (tiny.folder / "tensorflow_datasets").write_text("mine")
-    before = list_files(tiny.folder)
+    cache.mkdir(parents=True)
+    (cache / "tensorflow_datasets").write_text("mine")
+    before = list_files(cache)
     with pytest.raises(DataError) as caught:
         tfds.load(tiny.folder, ())
     message = str(caught.value)
-    assert message.startswith(f"{tiny.folder / PREPARED} cannot be prepared: ")
-    assert "--config.data.dir=FOLDER" in message
+    assert message.startswith(f"{cache / PREPARED} cannot be prepared: ")
+    assert "XDG_CACHE_HOME" in message
     assert "--config.data.source=mnist" in message
-    assert list_files(tiny.folder) == before
+    assert list_files(cache) == before
 
 
-def test_a_failure_while_writing(tfds, tiny, list_files, monkeypatch):
+def test_a_failure_while_writing(tfds, tiny, cache, list_files, monkeypatch):
     tiny.write()
 
     def fail(image):
@@ -235,6 +239,7 @@ def test_a_failure_while_writing(tfds, tiny, list_files, monkeypatch):
     with pytest.raises(DataError, match="cannot be prepared: .*No space left"):
         tfds.load(tiny.folder, ())
     assert list_files(tiny.folder) == tiny.packed
+    assert not list_files(cache)
 
 
 def test_the_console_stays_clean_and_warnings_still_come(tfds, tiny, capfd, caplog):

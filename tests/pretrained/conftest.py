@@ -49,6 +49,7 @@ def saved(keras_vgg16, by_name, tmp_path_factory) -> dict[str, Path]:
     paths = {
         "legacy": folder / "model.h5",
         "keras3": folder / "model.weights.h5",
+        "keras archive": folder / "model.keras",
         "torch names": folder / "torch.safetensors",
     }
     with warnings.catch_warnings():
@@ -56,6 +57,7 @@ def saved(keras_vgg16, by_name, tmp_path_factory) -> dict[str, Path]:
         warnings.simplefilter("ignore", DeprecationWarning)
         keras_vgg16.save(paths["legacy"])
         keras_vgg16.save_weights(paths["keras3"])
+        keras_vgg16.save(paths["keras archive"])
     # torchvision's places of the convolutions, as its file has them.
     places = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
     layers = list(dict.fromkeys(name.split("/")[0] for name in by_name))

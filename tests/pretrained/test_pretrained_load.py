@@ -1,23 +1,28 @@
 """What may be loaded, and what is refused, by name; our own runs; the command."""
 
-import subprocess
-import sys
+import io
+import zipfile
 
 import h5py
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
 from ml_collections import ConfigDict
 
 from configs import vgg16
-from mnist_jax import experiment, models, pretrained
+from mnist_jax import experiment, models, pretrained, tree
 from mnist_jax.errors import UserError
+from mnist_jax.pretrained import readers
 from mnist_jax.runs import checkpoint
 from mnist_jax.runs import weights as run_weights
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.weights import WeightsError
-from tests.conftest import ROOT
+from mnist_jax.training import state
+from mnist_jax.training.monitors import Best
+from tests.support.small_vgg import VGG_METADATA, Small, write_vgg
+from tests.support.training_parts import make_phase
 
 LENET = models.create(ConfigDict({"name": "lenet5"}))
 
@@ -129,7 +134,7 @@ def keras_layer(file, arrays):
     [
         ("missing.h5", None, "cannot be read: No such file"),
         ("empty.h5", b"", "is empty"),
-        ("text.h5", b"these are no weights", "neither HDF5.*nor safetensors nor"),
+        ("text.h5", b"these are no weights", "neither Keras's.*nor safetensors nor"),
         ("cut.h5", b"\x89HDF\r\n\x1a\n\0\0\0", "damaged, or no HDF5 file"),
         ("cut.safetensors", b'\x40\0\0\0\0\0\0\0{"a":', "not a safetensors file"),
         ("bare.h5", lambda f: f.create_group("x"), "has no weights in it"),
@@ -153,8 +158,23 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     ):
         load(tmp_path)
     (tmp_path / "config.json").write_text('{"model": {"name": "lenet5"}}')
-    with pytest.raises(WeightsError, match="cannot be begun from: .*no checkpoint"):
+    with pytest.raises(WeightsError, match="cannot be read: .*no checkpoint"):
         load(tmp_path)
+
+
+def test_a_run_that_is_not_finished_gives_its_best_epoch_so_far(tmp_path):
+    (tmp_path / "config.json").write_text('{"model": {"name": "lenet5"}}')
+    best = LENET.init(jax.random.key(0))
+    made = state.create(*LENET.init(jax.random.key(1)), make_phase())
+    made = made.replace(
+        best=Best(jnp.float32(0.5), jnp.int32(1), params=best[0], batch_stats=best[1])
+    )
+    checkpoints = checkpoint.Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(1, made, {})
+    checkpoints.close()
+    weights = load(tmp_path)
+    assert weights.sha256 == tree.digest(run_weights.named(*best))
+    assert weights.metadata.keys() == {"mnist_jax_network", "config"}
 
 
 def test_imagenet_is_refused_where_there_is_none():
@@ -209,40 +229,62 @@ def test_a_run_begins_where_the_best_epoch_of_another_was(
                 assert equal == layer.startswith(body), (layer, variable)
 
 
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "mnist_jax", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-@pytest.mark.slow
-def test_the_command_converts_a_run_and_refuses_nonsense(
-    small_config, tmp_path, without_pictures
+@pytest.mark.parametrize(
+    ("metadata", "preprocess", "warned"),
+    [
+        (VGG_METADATA, "torch", False),
+        (VGG_METADATA, "imagenet", True),
+        (VGG_METADATA, "unit", True),
+        # Weights of ImageNet's: the report shows them 0..1 on purpose.
+        ({"mnist_jax_network": "vgg16", "preprocess": "torch"}, "torch", False),
+        ({"mnist_jax_network": "vgg16", "preprocess": "torch"}, "unit", False),
+        ({"mnist_jax_network": "vgg16", "preprocess": "torch"}, "imagenet", True),
+        ({"mnist_jax_network": "vgg16"}, "torch", False),  # unknown
+    ],
+)
+def test_a_warning_of_the_input_if_and_only_if_it_is_another(
+    metadata, preprocess, warned, tmp_path, caplog
 ):
-    small_config.phases[0].epochs = 1
-    experiment.run(small_config, tmp_path / "run")
-    out = tmp_path / "out.safetensors"
-    done = command("convert", tmp_path / "run", out)
-    assert done.returncode == 0, done.stderr
-    assert "61,706 numbers of lenet5" in done.stdout
-    assert load(out).sha256 == load(tmp_path / "run").sha256
-    before = out.read_bytes()
-    for arguments, message in (
-        (("convert", out), "Name two files"),
-        (("convert", tmp_path / "nothing", out), "cannot be read"),
-        (("convert", out, tmp_path / "no" / "x"), "there is no folder"),
-        (("convert", out, tmp_path), "is a folder"),
-        (("convert", out, out), "weights of lenet5, and this is vgg16"),
-    ):
-        failed = command(*arguments)
-        assert failed.returncode == 1
-        assert message in failed.stderr and "Traceback" not in failed.stderr
-    assert out.read_bytes() == before
+    write_vgg(tmp_path / "x", metadata)
+    model = models.Model("vgg16", Small(size=64, preprocess=preprocess))
+    pretrained.load(config(tmp_path / "x", name="vgg16"), model)
+    assert ("were trained with" in caplog.text) == warned
+
+
+def test_metadata_that_is_damaged_is_named(tmp_path):
+    write_vgg(tmp_path / "x", VGG_METADATA | {"config": "{"})
+    model = models.Model("vgg16", Small(size=64))
+    with pytest.raises(WeightsError, match="x is damaged: .*in its metadata"):
+        pretrained.load(config(tmp_path / "x", name="vgg16"), model)
+
+
+def keras_archive(path, *, cut=None):
+    """Write weights as `Model.save("x.keras")` does, but for the model."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        for index, name in ((0, "conv2d"), (1, "conv2d_1")):
+            variables = file.create_group(f"layers/{name}/vars")
+            variables.attrs["name"] = f"block{index + 1}_conv1"
+            variables["0"], variables["1"] = np.full(3, index), np.full(2, -index)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("config.json", "{}")
+        archive.writestr("model.weights.h5", buffer.getvalue()[:cut])
+
+
+def test_a_keras_archive_is_read(tmp_path):
+    keras_archive(tmp_path / "x.keras")
+    tensors, metadata = readers.read(tmp_path / "x.keras")
+    assert metadata == {}
+    assert {name: tensor.tolist() for name, tensor in tensors.items()} == {
+        "block1_conv1/kernel": [0, 0, 0],
+        "block1_conv1/bias": [0, 0],
+        "block2_conv1/kernel": [1, 1, 1],
+        "block2_conv1/bias": [-1, -1],
+    }
+    keras_archive(tmp_path / "cut.keras", cut=200)
+    with pytest.raises(WeightsError, match="cut.keras is damaged"):
+        readers.read(tmp_path / "cut.keras")
 
 
 def test_safetensors_with_foreign_names_are_refused(tmp_path):

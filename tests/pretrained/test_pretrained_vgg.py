@@ -49,7 +49,7 @@ def keras_input(size, preprocess):
     return x
 
 
-@pytest.mark.parametrize("kind", ["legacy", "keras3", "torch names"])
+@pytest.mark.parametrize("kind", ["legacy", "keras3", "keras archive", "torch names"])
 def test_each_kind_of_file_gives_the_same_numbers(kind, saved, by_name):
     _, params, _, drawn = load(saved[kind])
     for name, array in by_name.items():

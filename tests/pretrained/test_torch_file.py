@@ -1,12 +1,14 @@
 """PyTorch's files, which PyTorch wrote, read without it; and those that carry code."""
 
 import base64
+import collections
 import io
 import json
 import os
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,22 +19,27 @@ from mnist_jax.runs.weights import WeightsError
 # What PyTorch wrote, in base64, and what it had in it.
 WRITTEN = json.loads((Path(__file__).parent / "torch_files.json").read_text())
 FILES = ["torch_zip.pth", "torch_legacy.pth"]
+DICT, MODULE = "a dict", "a module's state_dict()"
 every_layout = pytest.mark.parametrize("name", FILES)
 
 
-def content_of(name):
-    return base64.b64decode(WRITTEN["files"][name])
+def content_of(name, saved=DICT):
+    return base64.b64decode(WRITTEN[saved]["files"][name])
 
 
 @every_layout
-def test_every_tensor_is_what_pytorch_saved(name, tmp_path):
-    """Transposed, cut out of another, of several types, empty, a Parameter."""
-    (tmp_path / name).write_bytes(content_of(name))
-    tensors, network = readers.read(tmp_path / name)
-    assert network is None
-    assert tensors.keys() == WRITTEN["tensors"].keys()
+@pytest.mark.parametrize("saved", [DICT, MODULE])
+def test_every_tensor_is_what_pytorch_saved(name, saved, tmp_path):
+    """Transposed, cut out of another, of several types, empty, a Parameter.
+
+    A module's state is an OrderedDict with an attribute, which a dict cannot have.
+    """
+    (tmp_path / name).write_bytes(content_of(name, saved))
+    tensors, metadata = readers.read(tmp_path / name)
+    assert metadata == {}
+    assert tensors.keys() == WRITTEN[saved]["tensors"].keys()
     for key, tensor in tensors.items():
-        expected = WRITTEN["tensors"][key]
+        expected = WRITTEN[saved]["tensors"][key]
         assert tensor.dtype == expected["dtype"]
         values = np.array(expected["values"], expected["dtype"])
         np.testing.assert_array_equal(tensor, values.reshape(expected["shape"]))
@@ -73,10 +80,15 @@ def write(path: Path, state: object, layout: str) -> None:
 @every_layout
 def test_a_file_that_carries_code_is_refused_and_runs_none(name, tmp_path):
     made, path = tmp_path / "made", tmp_path / name
-    write(path, {"weight": Evil(made)}, name)
-    with pytest.raises(WeightsError, match=r"it wants \w+\.mkdir to be called.*code"):
-        readers.read(path)
-    assert not made.exists()
+    hidden: Any = collections.OrderedDict()
+    hidden._metadata = Evil(made)
+    for state in ({"weight": Evil(made)}, hidden):
+        write(path, state, name)
+        with pytest.raises(
+            WeightsError, match=r"it wants \w+\.mkdir to be called.*code"
+        ):
+            readers.read(path)
+        assert not made.exists()
     # It would have run.
     pickle.loads(pickle.dumps(Evil(made)))
     assert made.exists()

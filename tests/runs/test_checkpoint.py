@@ -3,13 +3,16 @@
 import json
 import logging
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from configs import base
+from mnist_jax import tree
 from mnist_jax.runs import checkpoint
 from mnist_jax.training import state
 from mnist_jax.training.monitors import Best
@@ -80,6 +83,64 @@ def test_what_is_saved_comes_back_bit_for_bit(saved, open_checkpoints):
     assert record == {"epochs": 4}
 
 
+def test_what_older_versions_saved_is_restored(open_checkpoints, monkeypatch):
+    """They laid the state out as it is, arrays that are equal included."""
+    checkpoints, made = open_checkpoints(), make_state(1, 1)
+    record = {"epochs": 1, "sha256": tree.digest(made)}
+    checkpoints._last.save(
+        1,
+        args=ocp.args.Composite(
+            state=ocp.args.StandardSave(made), record=ocp.args.JsonSave(record)
+        ),
+    )
+    current, restored = open_checkpoints().restore(abstract_state)
+    assert_trees_equal(current, made)
+    assert restored == {"epochs": 1}
+
+
+def frozen_state(epoch):
+    """A megabyte that is frozen, in four copies, and a little that is trained."""
+    fields = base.get_phase()
+    fields.update(ema_decay=0.9, freeze=("body",))
+    fields.early_stopping.update(monitor="val_loss", restore_best=True)
+    body = jax.random.normal(jax.random.key(0), (2**18,))
+    head = jax.random.normal(jax.random.key(epoch), (10,))
+    made = state.create(
+        {"body": {"kernel": body}, "head": {"bias": head}},
+        {},
+        Phase.from_config(fields),
+    )
+    return made.replace(best=made.best.replace(epoch=jnp.int32(epoch)))
+
+
+def test_frozen_parameters_are_saved_once(open_checkpoints, folder):
+    made = frozen_state(1)
+    assert tree.count_parameters(made) > 4 * 2**18
+    open_checkpoints().save(1, made, {})
+    for checkpoint_folder in (folder / "last" / "1", folder / "best" / "1"):
+        files = [path for path in checkpoint_folder.rglob("*") if path.is_file()]
+        assert 2**19 < sum(path.stat().st_size for path in files) < 1.1 * 2**20
+    current, _ = open_checkpoints().restore(
+        lambda record: jax.eval_shape(lambda: frozen_state(0))
+    )
+    assert_trees_equal(current, made)
+    # A training step is given each buffer, to overwrite it.
+    buffers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(current)]
+    assert len(set(buffers)) == len(buffers)
+
+
+def test_equal_is_to_the_bit(open_checkpoints):
+    """As numbers, zeros of either sign are equal, and NaNs are not."""
+    made = make_state(1, 1)
+    zeros = {"mean": jnp.zeros(3)}
+    made = made.replace(
+        batch_stats=zeros, ema=(made.ema[0], jax.tree.map(jnp.negative, zeros))
+    )
+    open_checkpoints().save(1, made, {})
+    current, _ = open_checkpoints().restore(abstract_state)
+    assert tree.digest(current) == tree.digest(made)
+
+
 def test_a_record_keeps_its_numbers_exactly(open_checkpoints):
     record = {"history": [{"loss": 0.1 + 0.2, "seconds": 1e-9, "n": 7}], "none": None}
     checkpoints = open_checkpoints()
@@ -109,17 +170,17 @@ def truncate(path):
 
 def flip_a_bit_of_the_kernel(path):
     """Save other numbers under the record of the right ones."""
-    scratch = path.parent.parent / "scratch"
+    scratch, epoch = path.parent.parent / "scratch", int(path.name)
     other = checkpoint.Checkpoints(scratch)
-    wrong = make_state(4, 2)
-    kernel = wrong.params["dense"]["kernel"]
-    wrong.params["dense"]["kernel"] = kernel.at[3, 4].set(
-        np.nextafter(kernel[3, 4], np.float32(9))
+    wrong = make_state(epoch, 2)
+    layer = wrong.params["dense"]  # which is the best epoch's as well
+    layer["kernel"] = (
+        layer["kernel"].at[3, 4].set(np.nextafter(layer["kernel"][3, 4], np.float32(9)))
     )
-    other.save(4, wrong, {"epochs": 4})
+    other.save(epoch, wrong, {})
     other.close()
     shutil.rmtree(path / "state")
-    shutil.copytree(scratch / "last" / "4" / "state", path / "state")
+    shutil.copytree(scratch / path.parent.name / path.name / "state", path / "state")
     shutil.rmtree(scratch)
 
 
@@ -213,6 +274,48 @@ def test_a_failed_save_is_told_and_leaves_what_was_there(
         checkpoints.save(5, make_state(5, 2), {"epochs": 5})
     monkeypatch.undo()
     assert open_checkpoints().restore(abstract_state)[1] == {"epochs": 4}
+
+
+def test_a_best_epoch_that_cannot_be_written_is_made_up_for(
+    saved, folder, open_checkpoints, monkeypatch
+):
+    """Whether it fails at the save itself or again when the run goes on."""
+    checkpoints = open_checkpoints()
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints._best, "save", full)
+    with pytest.raises(checkpoint.CheckpointError, match="epoch 5.*No space left"):
+        checkpoints.save(5, make_state(5, 5), {"epochs": 5})
+    assert numbers(folder / "best") == [2]
+    with pytest.raises(checkpoint.CheckpointError, match="epoch 5.*No space left"):
+        checkpoints.restore(abstract_state)
+    monkeypatch.undo()
+    checkpoints = open_checkpoints()
+    current, record = checkpoints.restore(abstract_state)
+    assert_trees_equal(current, make_state(5, 5))
+    assert record == {"epochs": 5}
+    assert numbers(folder / "best") == [5]
+    checkpoints.save(6, make_state(6, 5), {"epochs": 6})
+    assert numbers(folder / "last") == [5, 6]
+
+
+def best_of(made):
+    return made.best.params, made.best.batch_stats
+
+
+def test_the_best_is_read_back_by_any_path(saved, folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    for path in (folder, Path(folder.name)):
+        assert_trees_equal(checkpoint.read_best(path), best_of(make_state(2, 2)))
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_best_is_noticed(saved, folder, damage):
+    damage(folder / "best" / "2")
+    with pytest.raises(checkpoint.CheckpointError, match="best is damaged"):
+        checkpoint.read_best(folder)
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):

@@ -107,7 +107,7 @@ def test_a_run_that_goes_on_finds_them_again(config, tmp_path, monkeypatch):
         kill_at(patch, resume.Journal, "write", 2)
         with pytest.raises(Killed):
             experiment.run(config, tmp_path / "killed")
-    monkeypatch.setattr(models.Model, "run_until", None)  # whoever calls it fails
+    monkeypatch.setattr(features, "_run_until", lambda *_, **__: pytest.fail("again"))
     experiment.run(config, tmp_path / "killed")
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
 
@@ -118,6 +118,29 @@ def test_where_images_are_augmented_nothing_is_reused(config, tmp_path, cache):
     config.phases[0].epochs = 1
     experiment.run(config, tmp_path / "run")
     assert not cache.exists()
+
+
+@pytest.mark.parametrize(("megabytes", "reused"), [(3.09, True), (3.07, False)])
+def test_features_beyond_the_budget_are_not_computed(
+    megabytes, reused, config, small, cache, caplog
+):
+    """64 and 30 images of 8x8x128 numbers take 3.08 MB."""
+    config.features_megabytes = megabytes
+    model, (phase, _) = experiment.check(config)
+    current = state.create(*model.init(jax.random.key(0)), phase)
+    caplog.set_level(logging.INFO)
+    _, train, _ = experiment.take_apart(config, model, phase, small, current)
+    assert train.images.shape == (64, *((8, 8, 128) if reused else (28, 28, 1)))
+    assert cache.exists() == reused
+    numbers = "would take 3 MB, and --config.features_megabytes is 3.07"
+    assert (numbers in caplog.text) == (not reused)
+
+
+def test_the_budget_holds_the_report_s_recipe_and_not_a_single_block():
+    model = models.create(ConfigDict({"name": "vgg16"}))
+    budget = vgg16.get_config().features_megabytes * 10**6
+    assert features.count_bytes(model, 5, 60_000) == 60_000 * 512 * 4 < budget
+    assert features.count_bytes(model, 1, 60_000) > budget
 
 
 @pytest.mark.parametrize(

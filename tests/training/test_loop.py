@@ -99,19 +99,15 @@ def test_calls_are_as_long_as_the_backend_can_bear(
     assert loop.default_steps_per_call(backend, convolutions, steps) == expected
 
 
-# -- validation
+# -- training
 
 
-def test_validation_and_best_are_of_the_moving_average(small):
-    """Two epochs, the second of which is given the buffers of the first."""
-    phase = make_phase(
-        **EVERYTHING | {"ema_decay": 0.9, "optimizer.learning_rate": 1e-2}
-    )
-    trainer = loop.Trainer(
+def make_trainer(phase, train, val):
+    return loop.Trainer(
         apply_fn=TINY.apply,
         phase=phase,
-        data=as_batch(small.train),
-        val=as_batch(small.val),
+        data=train,
+        val=val,
         augment_fn=None,
         devices=parallel.every(),
         eval_batch_size=30,
@@ -120,6 +116,24 @@ def test_validation_and_best_are_of_the_moving_average(small):
         keys=loop.make_keys(0),
         listener=Silence(),
     )
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_floating_point_images_are_refused(small, part):
+    """Nothing says whether they are in 0..1 or in 0..255."""
+    parts = [as_batch(small.train), as_batch(small.val)]
+    images = parts[part].images.astype(jnp.float32)
+    parts[part] = parts[part]._replace(images=images)
+    with pytest.raises(TypeError, match="uint8 in 0..255, got float32; convert"):
+        make_trainer(make_phase(batch_size=12), *parts)
+
+
+def test_validation_and_best_are_of_the_moving_average(small):
+    """Two epochs, the second of which is given the buffers of the first."""
+    phase = make_phase(
+        **EVERYTHING | {"ema_decay": 0.9, "optimizer.learning_rate": 1e-2}
+    )
+    trainer = make_trainer(phase, as_batch(small.train), as_batch(small.val))
 
     def loss_of(params, batch_stats):
         """Of the validation images, the labels as they are."""
