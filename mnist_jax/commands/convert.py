@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> None:
         )
     except WeightsError as error:
         raise WeightsError(
-            f"{error}\n--layers says which parameters IN must have, e.g. --layers=block."
+            f"{error}\n--layers=REGEX says which parameters IN must have."
         ) from None
     metadata = dict(found.metadata)
     if len(found.arrays) < len(jax.tree.leaves((params, batch_stats))):
