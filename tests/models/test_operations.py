@@ -140,13 +140,18 @@ class Took(Exception):
 
 
 @pytest.mark.parametrize(
-    ("shape", "patches"),
-    [((2, 9, 8, 1), True), ((2, 9, 8, 2), False), ((2, 2, 5, 4), True)],
-    ids=["grey", "channels", "small"],
+    ("shape", "features", "patches"),
+    [
+        ((2, 9, 8, 1), 4, True),
+        ((2, 9, 8, 1), 32, False),
+        ((2, 9, 8, 2), 4, False),
+        ((2, 2, 5, 4), 32, True),
+    ],
+    ids=["one to few", "one to many", "channels", "small"],
 )
 @pytest.mark.parametrize("form", ["plain", "cpu"])
-def test_patches_are_for_one_channel_and_small_images_on_a_cpu(
-    shape, patches, form, monkeypatch
+def test_patches_are_for_few_channels_and_small_images_on_a_cpu(
+    shape, features, patches, form, monkeypatch
 ):
     def took(*args):
         raise Took
@@ -155,7 +160,7 @@ def test_patches_are_for_one_channel_and_small_images_on_a_cpu(
     expected = patches and form == "cpu"
     other = pytest.raises(Took) if expected else contextlib.nullcontext()
     with other, operations.form(form):
-        layers.Conv(4, (3, 3)).init(jax.random.key(0), draw(0, shape))
+        layers.Conv(features, (3, 3)).init(jax.random.key(0), draw(0, shape))
 
 
 @pytest.mark.parametrize("form", ["plain", *FORMS])
