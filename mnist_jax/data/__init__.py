@@ -65,6 +65,6 @@ def load(config: Config) -> Dataset:
     train, val = hold_out(
         train_and_val, val_size=config.val_size, split_seed=config.split_seed
     )
-    if config.test_on == "val":
-        return Dataset(f"{config.source} validation images", train, val, test=val)
-    return Dataset(config.source, train, val, test)
+    return Dataset(
+        config.source, train, val, test=val if config.test_on == "val" else test
+    )

@@ -185,8 +185,7 @@ def test_recipes_can_be_chosen_without_the_test_images():
     assert choosing.test is choosing.val
     for first, second in ((usual.train, choosing.train), (usual.val, choosing.val)):
         np.testing.assert_array_equal(first.images, second.images)
-    # Its name tells it from results on the test set, wherever the name appears.
-    assert (usual.name, choosing.name) == ("digits", "digits validation images")
+    assert usual.name == choosing.name == "digits"
 
 
 def test_an_unknown_part_to_test_on():

@@ -171,8 +171,13 @@ def test_accuracies_on_test_and_on_validation_images_are_kept_apart(tmp_path):
     published = {"report_accuracy": 0.9897}
     write_run(tmp_path / "a", accuracy=0.95, config=published)
     chosen = published | {"data.test_on": "val"}
-    for seed, accuracy in enumerate([0.98, 0.96]):
-        write_run(tmp_path / f"v{seed}", seed=seed, accuracy=accuracy, config=chosen)
+    # The second names its data as earlier versions did.
+    for seed, accuracy, data in (
+        (0, 0.98, "mnist"),
+        (1, 0.96, "mnist validation images"),
+    ):
+        fields = {"seed": seed, "accuracy": accuracy, "data": data}
+        write_run(tmp_path / f"v{seed}", config=chosen, **fields)
     found = comparison.read([tmp_path])
     assert found.notes == []
     assert [group.accuracy.mean for group in found.groups] == [0.95, 0.97]
@@ -185,7 +190,7 @@ def test_accuracies_on_test_and_on_validation_images_are_kept_apart(tmp_path):
     assert [row["Mean"] for row in rows] == ["**0.9500**", "**0.9700**"]
     assert [row["The report (one run)"] for row in rows] == ["0.9897", "-"]
     assert [row["Test, last weights"] for row in every] == ["0.9500", "-", "-"]
-    assert "validation images of mnist" in shown(found, 1000)
+    assert re.search("MNIST and validation images of mnist, mean", shown(found, 1000))
     rows = list(csv.DictReader(io.StringIO(text.to_csv(found))))
     assert [row["tested_on"] for row in rows] == ["test", "val"]
 

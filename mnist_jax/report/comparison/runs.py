@@ -89,6 +89,7 @@ class Run:
     def data(self) -> str:
         """The data set, whichever source it was read from; "" if it is not known."""
         name = str(self.results.get("data", ""))
+        name = name.removesuffix(" validation images")  # in earlier versions
         return _IMAGES.get(name, name)
 
     @property
