@@ -7,18 +7,18 @@ OUT is written as safetensors. It is checked as in training; use it with
 --config.model.pretrained=OUT.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import NoReturn
 
 from absl import flags
-from ml_collections import config_dict
 
 from mnist_jax import models, pretrained
 from mnist_jax.commands import cli
+from mnist_jax.config import Model
 from mnist_jax.errors import UserError
 from mnist_jax.runs import weights
-from mnist_jax.runs.folder import RunFolder, flatten
-from mnist_jax.typing import Config
+from mnist_jax.runs.folder import RunFolder
 
 _NETWORK = flags.DEFINE_string(
     "network", "vgg16", "What network a file is of; a run folder says it itself."
@@ -42,8 +42,8 @@ def main(arguments: list[str]) -> None:
     if target.is_dir():
         raise UserError(f"{target} is a folder: give the name of a file.")
     config = _config(source)
-    model = models.create(config.model)
-    taken = pretrained.load(config.model, model)
+    model = models.create(config)
+    taken = pretrained.load(config, model)
     assert taken is not None, "the config names a source"
     weights.write(target, taken.arrays, {weights.NETWORK: model.name})
     count = sum(array.size for array in taken.arrays.values())
@@ -53,21 +53,14 @@ def main(arguments: list[str]) -> None:
     )
 
 
-def _config(source: Path) -> Config:
-    run = RunFolder(source)
-    network, layers = _NETWORK.value, list(_LAYERS.value) or ["block"]
+def _config(source: Path) -> Model:
+    """Return the network and its weights as the config of an experiment names them."""
+    run, layers = RunFolder(source), tuple(_LAYERS.value)
     if source.is_dir() and run.config.exists():
-        network = flatten(run.read_config()).get("model.name", network)
-        layers = list(_LAYERS.value) or [".*"]
-    return config_dict.ConfigDict(
-        {
-            "model": {
-                "name": network,
-                "pretrained": str(source),
-                "pretrained_layers": tuple(layers),
-            }
-        }
-    )
+        model, layers = run.read_config().model, layers or (".*",)
+    else:
+        model, layers = Model(_NETWORK.value), layers or ("block",)
+    return dataclasses.replace(model, pretrained=str(source), pretrained_layers=layers)
 
 
 def start() -> NoReturn:

@@ -29,9 +29,6 @@ try:
 except ImportError:
     onednn_jax = None
 
-CHOICES = ("auto", "xla", "onednn")
-"""What `config.convolutions` may be."""
-
 _form = contextvars.ContextVar("form", default="xla")
 
 
@@ -49,20 +46,13 @@ class Choice(NamedTuple):
     reason: str = ""
 
 
-def check(asked: str) -> None:
-    """Raise UserError unless `config.convolutions` is one of `CHOICES`."""
-    if asked not in CHOICES:
-        known = ", ".join(CHOICES)
-        raise UserError(f"--config.convolutions={asked}: unknown (known: {known}).")
-
-
 def choose(
     asked: str, *, dtype: str, divided: bool = False, begun_with: str | None = None
 ) -> Choice:
     """Find out what computes convolutions here.
 
     Args:
-        asked: one of `CHOICES`.
+        asked: "auto", "xla" or "onednn".
         dtype: what the network computes in.
         divided: whether XLA divides batches among devices, which it cannot do with
             operations that are not its own.

@@ -10,7 +10,7 @@ import numpy as np
 
 from mnist_jax.errors import UserError
 from mnist_jax.runs import checkpoint, weights
-from mnist_jax.runs.folder import RunFolder, flatten
+from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.weights import WeightsError
 
 LOGGER = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def _read_run(folder: Path) -> tuple[dict[str, np.ndarray], str]:
             )
         best = checkpoint.read_best(run.checkpoints)
         LOGGER.info("%s is not finished: its best epoch so far is taken.", folder)
-        network = flatten(run.read_config())["model.name"]
+        network = run.read_config().model.name
     except (UserError, KeyError) as error:
         raise WeightsError(f"{folder} cannot be begun from: {error}") from error
     return weights.named(*best), network

@@ -150,7 +150,7 @@ def _epochs(run: Run) -> str:
 
 
 def _tested_on(results: Fields) -> str:
-    """Say which images the run was tested on: see `data.test_on` in configs/base.py."""
+    """Say which images the run was tested on: see `data.test_on`."""
     return "Validation" if results.get("tested_on") == "val" else "Test"
 
 

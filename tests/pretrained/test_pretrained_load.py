@@ -8,10 +8,10 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
-from ml_collections import ConfigDict
 
 from configs import vgg16
 from mnist_jax import experiment, models, pretrained
+from mnist_jax.config import Model
 from mnist_jax.errors import UserError
 from mnist_jax.runs import checkpoint
 from mnist_jax.runs import weights as run_weights
@@ -19,13 +19,11 @@ from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.weights import WeightsError
 from tests.conftest import ROOT
 
-LENET = models.create(ConfigDict({"name": "lenet5"}))
+LENET = models.create(Model("lenet5"))
 
 
 def config(path, *, name="lenet5", layers=(".*",)):
-    return ConfigDict(
-        {"name": name, "pretrained": str(path), "pretrained_layers": layers}
-    )
+    return Model(name, pretrained=str(path), pretrained_layers=layers)
 
 
 def arrays():
@@ -171,7 +169,7 @@ def test_without_a_network_the_way_out_is_told(no_network, tmp_path, monkeypatch
     config = vgg16.get_config()
     config.data.update(source="digits", val_size=200)
     with pytest.raises(WeightsError) as caught:
-        experiment.run(config, tmp_path / "run")
+        experiment.run(experiment.parse(config), tmp_path / "run")
     message = str(caught.value)
     for part in (
         "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
@@ -192,11 +190,11 @@ def test_a_run_begins_where_the_best_epoch_of_another_was(
 ):
     """A new head on the frozen body of a run of our own, for any network."""
     small_config.model.name = name
-    experiment.run(small_config, tmp_path / "first")
+    experiment.run(experiment.parse(small_config), tmp_path / "first")
     small_config.model.pretrained = str(tmp_path / "first")
     small_config.model.pretrained_layers = body
     small_config.phases[0].update(freeze=body, epochs=1)
-    experiment.run(small_config, tmp_path / "second")
+    experiment.run(experiment.parse(small_config), tmp_path / "second")
     before, after = (
         checkpoint.read_best(RunFolder(tmp_path / folder).checkpoints)
         for folder in ("first", "second")
@@ -225,7 +223,7 @@ def test_the_command_converts_a_run_and_refuses_nonsense(
     small_config, tmp_path, without_pictures
 ):
     small_config.phases[0].epochs = 1
-    experiment.run(small_config, tmp_path / "run")
+    experiment.run(experiment.parse(small_config), tmp_path / "run")
     out = tmp_path / "out.safetensors"
     done = command("convert", tmp_path / "run", out)
     assert done.returncode == 0, done.stderr

@@ -9,18 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import base
 from mnist_jax.runs import checkpoint
 from mnist_jax.training import state
 from mnist_jax.training.monitors import Best
-from mnist_jax.training.phase import Phase
 from tests.conftest import assert_trees_equal
+from tests.support.training_parts import make_phase
 
 # With all that a state can hold.
-FIELDS = base.get_phase()
-FIELDS.ema_decay = 0.9
-FIELDS.early_stopping.update(monitor="val_loss", restore_best=True)
-PHASE = Phase.from_config(FIELDS)
+PHASE = make_phase(
+    ema_decay=0.9,
+    **{"early_stopping.monitor": "val_loss", "early_stopping.restore_best": True},
+)
 
 
 def make_state(epoch: int, best_epoch: int) -> state.TrainState:
