@@ -103,7 +103,7 @@ def load(path: Path | str) -> Run:
             "run. --config.model.pretrained takes it to begin another run with."
         )
     try:
-        config = from_stored(json.loads(metadata["config"]), name=f"{path}")
+        config = from_stored(json.loads(metadata["config"]), name="its metadata")
         accuracy, classes = float(metadata["accuracy"]), metadata["classes"].split()
         tested_on = metadata["tested_on"]
         network = dataclasses.replace(config.model, name=metadata[weights.NETWORK])

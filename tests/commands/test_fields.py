@@ -17,4 +17,3 @@ def test_every_field_is_listed_with_type_default_and_meaning():
             assert f"--config.model.{option}" in listed
     place = lines.index("--config.phases[0].batch_size: int = 86")
     assert lines[place + 1].startswith("    Images per step.")
-    assert max(map(len, lines)) < 140

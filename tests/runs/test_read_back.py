@@ -238,7 +238,7 @@ def other_numbers(tensors):
         ({"mnist_jax_network": "double_cnn"}, "missing: block1_conv1/bias"),
         ({"mnist_jax_network": "lenet6"}, "another version.*no such model"),
         ({"config": "{"}, "is damaged.*in its metadata"),
-        ({"config": "{}"}, "is damaged: it has no config.model"),
+        ({"config": "{}"}, "its metadata is damaged: it has no config.name"),
         ({"config": None}, "does not say which experiment"),
         ({"accuracy": "much"}, "is damaged.*in its metadata"),
         ({"sha256": None, "change": other_numbers}, "not hold the weights that"),
