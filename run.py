@@ -3,15 +3,17 @@
   python run.py --config=configs/lenet5.py [--config.FIELD=VALUE ...] [--workdir=FOLDER]
 
 The same command with the same --workdir goes on with a run that was stopped.
-configs/base.py explains every field, docs/scaling.md runs of several processes.
+`mnist-jax fields` lists every field, docs/scaling.md explains several processes.
 The configs:
 
 """
 
+from mnist_jax import commands
 from mnist_jax.devices import memory
 
-if __name__ == "__main__":
-    memory.keep()  # before imports that take time, since it may start the process anew
+if __name__ == "__main__":  # before imports that take time
+    commands.exit_on_interrupt()
+    memory.keep()  # may start the process anew
 
 import contextlib
 import datetime
@@ -19,13 +21,10 @@ from pathlib import Path
 
 import jax
 from absl import flags
-from ml_collections import config_flags
 
-from mnist_jax.commands import cli
+from mnist_jax.commands import cli, config_flag
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "The experiment: a file in configs/. Comes before its overrides."
-)
+_CONFIG = config_flag.define()
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run folder. Default: runs/<config>/<date-time>."
 )
@@ -57,12 +56,12 @@ def default_workdir(name: str) -> Path:
 
 def main() -> None:
     """Run the experiment of the flags."""
-    config = _CONFIG.value
-    flags.FLAGS.workdir = _WORKDIR.value or str(default_workdir(config.name))
-    # Late: bad flags need not wait for them.
+    # Imported late: bad flags need not wait for them.
     from mnist_jax import experiment
     from mnist_jax.devices import compiler, processes
 
+    config = experiment.parse(_CONFIG.value)
+    flags.FLAGS.workdir = _WORKDIR.value or str(default_workdir(config.name))
     compiler.keep_compiled()
     others = {
         "coordinator": _COORDINATOR.value,
@@ -87,6 +86,6 @@ if __name__ == "__main__":
     cli.run(
         main,
         usage=__doc__ or "",
-        configs=Path(__file__).resolve().parent / "configs",
+        takes_config=True,
         how_to_resume=how_to_resume,
     )

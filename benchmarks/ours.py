@@ -15,6 +15,8 @@ import jax.numpy as jnp
 
 from benchmarks.work import HEAD_EPOCHS, ROTATION, SHIFT, ZOOM, Work, make_images
 from mnist_jax import models
+from mnist_jax.config import Experiment, parse
+from mnist_jax.config import Phase as PhaseConfig
 from mnist_jax.data import augment
 from mnist_jax.devices import parallel
 from mnist_jax.models import operations
@@ -22,7 +24,6 @@ from mnist_jax.training import features, loop, state
 from mnist_jax.training.phase import Phase
 from mnist_jax.training.state import TrainState
 from mnist_jax.training.step import Batch
-from mnist_jax.typing import Config
 
 
 class _Silence:
@@ -45,17 +46,17 @@ def prepare(work: Work, way: str = ""):
             for that type, "xla" for float32 by XLA's convolutions.
     """
     config, fields = _find_recipe(work)
-    if way == "bfloat16":
-        config.dtype = way
-    config.augment.update(
-        dict.fromkeys(("rotation", "zoom", "shift"), 0.0)
-        if not work.augmented
-        else {"rotation": ROTATION, "zoom": ZOOM, "shift": SHIFT}
+    dtype = "bfloat16" if way == "bfloat16" else config.dtype
+    augmentation = dataclasses.replace(
+        config.augment,
+        rotation=ROTATION if work.augmented else 0.0,
+        zoom=ZOOM if work.augmented else 0.0,
+        shift=SHIFT if work.augmented else 0.0,
     )
-    choice = operations.choose(way if way == "xla" else "auto", dtype=config.dtype)
+    choice = operations.choose(way if way == "xla" else "auto", dtype=dtype)
     if choice.reason:
         print(f"Not oneDNN, since {choice.reason}.", file=sys.stderr)
-    model = models.create(config.model, dtype=config.dtype)
+    model = models.create(config.model, dtype=dtype)
     model = dataclasses.replace(model, convolutions=choice.form)
     phase = Phase.from_config(fields)
     keys = loop.make_keys(0)
@@ -68,7 +69,7 @@ def prepare(work: Work, way: str = ""):
         phase=phase,
         data=train,
         val=val,
-        augment_fn=augment.create(config.augment),
+        augment_fn=augment.create(augmentation),
         devices=parallel.choose(config.parallel, phase.batch_size),
         eval_batch_size=phase.batch_size,
         steps_per_call=loop.default_steps_per_call(
@@ -89,10 +90,10 @@ def prepare(work: Work, way: str = ""):
     return run
 
 
-def _find_recipe(work: Work) -> tuple[Config, Config]:
+def _find_recipe(work: Work) -> tuple[Experiment, PhaseConfig]:
     """Return the experiment and the phase of it that is measured."""
     name = work.network.removesuffix("_head")
-    config = importlib.import_module(f"configs.{name}").get_config()
+    config = parse(importlib.import_module(f"configs.{name}").get_config(), Experiment)
     phase = config.phases[0 if work.network.endswith("_head") else -1]
     assert phase.batch_size == work.recipe.batch_size
     assert phase.optimizer.name == work.recipe.optimizer

@@ -41,12 +41,14 @@ def parts(network: str, batch_size: int):
     import importlib
 
     from mnist_jax import models
+    from mnist_jax.config import Experiment, parse
     from mnist_jax.data import augment
     from mnist_jax.training import loop
     from mnist_jax.training.phase import Phase
 
-    config = importlib.import_module(f"configs.{network}").get_config("tuned")
-    config.phases[0].batch_size = batch_size
+    values = importlib.import_module(f"configs.{network}").get_config("tuned")
+    values.phases[0].batch_size = batch_size
+    config = parse(values, Experiment)
     model = models.create(config.model, dtype=config.dtype)
     phase = Phase.from_config(config.phases[0])
     return model, phase, augment.create(config.augment), loop.make_keys(0)

@@ -40,7 +40,7 @@ begin = time.time()
 compiler.keep_compiled()
 config = module.get_config()
 config.seed = int(seed)
-results = experiment.run(config, folder)
+results = experiment.run(experiment.parse(config), folder)
 end = os.stat(f"{folder}/results.json").st_mtime
 print(json.dumps([results["test_accuracy"], end - begin]))
 """

@@ -10,17 +10,20 @@ import importlib
 import sys
 from typing import NoReturn
 
+from mnist_jax import commands
 from mnist_jax.devices import memory
 
 VERBS = {
     "compare": "a table of finished runs, over their seeds",
     "convert": "weights from elsewhere in this project's own format",
+    "fields": "every field of an experiment, with its default and meaning",
     "sweep": "one experiment with several seeds",
 }
 
 
 def main() -> NoReturn:
     """Hand over to the verb that the first argument names."""
+    commands.exit_on_interrupt()
     verb = sys.argv[1] if sys.argv[1:] else ""
     if verb not in VERBS:
         asked_for_help = verb in ("", "help", "-h", "--help", "--helpshort")

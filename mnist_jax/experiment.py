@@ -17,42 +17,57 @@ import numpy as np
 from rich.console import Console
 
 from mnist_jax import console, data, evaluation, files, models, pretrained, report, tree
+from mnist_jax.config import ConfigError, Experiment, to_json, to_stored
+from mnist_jax.config import parse as parse_config
 from mnist_jax.data import augment
 from mnist_jax.devices import parallel, processes
 from mnist_jax.errors import UserError
 from mnist_jax.models import operations
 from mnist_jax.report import narration
 from mnist_jax.runs import weights as run_weights
-from mnist_jax.runs.folder import RunFolder, differences, to_json
+from mnist_jax.runs.folder import RunFolder, differences
 from mnist_jax.runs.journal import Journal, Record
-from mnist_jax.training import features, loop, monitors, state
+from mnist_jax.training import features, loop, state
 from mnist_jax.training.phase import Phase, check_batch_size
 from mnist_jax.training.state import TrainState
 from mnist_jax.training.step import Batch
-from mnist_jax.typing import Config
 
 LOGGER = logging.getLogger(__name__)
 
 
-def run(
-    config: Config, workdir: Path | str, *, terminal: Console | None = None
-) -> dict[str, Any]:
-    """Train and test what `config` describes, leaving all that came of it in `workdir`.
-
-    The same call again goes on where the run was stopped; once it is finished, nothing
-    is done again.
+def parse(values: Any) -> Experiment:
+    """Return the experiment that a config file and flags describe.
 
     Args:
-        config: every field of configs/base.py.
-        workdir: the run folder; made if it is not there.
-        terminal: where the progress goes; standard output if none is given.
-
-    Returns:
-        What results.json holds.
+        values: a ConfigDict, or nested dicts and lists; a missing field has its
+            default.
 
     Raises:
-        UserError: bad config, bad data, a folder that cannot be used, a loss that is
-            not finite.
+        ConfigError: a field is unknown, or has a value that it cannot have.
+    """
+    config = parse_config(values, Experiment)
+    return dataclasses.replace(config, model=models.complete(config.model))
+
+
+def run(
+    config: Experiment, workdir: Path | str, *, terminal: Console | None = None
+) -> dict[str, Any]:
+    """Train and test an experiment, and write everything to its run folder.
+
+    A second call with the same arguments resumes a run that was stopped, and does
+    nothing if the run is finished.
+
+    Args:
+        config: the experiment, from `parse`.
+        workdir: the run folder; created if missing.
+        terminal: shows the progress; standard output by default.
+
+    Returns:
+        The contents of results.json.
+
+    Raises:
+        UserError: the config, the data or the folder cannot be used, or the loss
+            became infinite or NaN.
     """
     terminal = terminal or console.start()
     model, phases = check(config)
@@ -89,16 +104,14 @@ def run(
                     terminal=terminal,
                 )
                 results = test(config, folder, model, dataset, trained, record)
-            # Late: experiments import this package, not the reverse.
-            from configs import base
-
-            defaults = to_json(base.get_config())
-            report.write(folder.path, dataset.test.images, defaults)
+            report.write(folder.path, dataset.test.images, to_stored(Experiment()))
             narration.say_result(folder, results)
     return results
 
 
-def _help(config: Config, model: models.Model, phases: list[Phase]) -> dict[str, Any]:
+def _help(
+    config: Experiment, model: models.Model, phases: list[Phase]
+) -> dict[str, Any]:
     """Train and test with the first process, which does all else; return nothing."""
     console.be_quiet()
     dataset = _load(config, phases)
@@ -122,7 +135,7 @@ def _help(config: Config, model: models.Model, phases: list[Phase]) -> dict[str,
     return test(config, None, model, dataset, trained, record)
 
 
-def _load(config: Config, phases: list[Phase]) -> data.Dataset:
+def _load(config: Experiment, phases: list[Phase]) -> data.Dataset:
     """Find a device and the images, and refuse batches that these cannot fill.
 
     Raises:
@@ -136,7 +149,7 @@ def _load(config: Config, phases: list[Phase]) -> data.Dataset:
 
 
 def _choose(
-    config: Config, *, asked: str | None = None, begun_with: str | None = None
+    config: Experiment, *, asked: str | None = None, begun_with: str | None = None
 ) -> operations.Choice:
     """Find out what computes convolutions; see `operations.choose`."""
     return operations.choose(
@@ -147,21 +160,15 @@ def _choose(
     )
 
 
-def check(
-    config: Config,
-) -> tuple[models.Model, list[Phase]]:
-    """Build what the config names, and refuse what can be refused before any work.
+def check(config: Experiment) -> tuple[models.Model, list[Phase]]:
+    """Build the network and the phases, and reject what can be rejected before work.
 
     Raises:
-        UserError: with the field and what it may be.
+        UserError: a field contradicts another one or the network; the message names it.
     """
     model = models.create(config.model, dtype=config.dtype)
-    parallel.check(config.parallel)
-    operations.check(config.convolutions)
-    if not 0 <= config.seed < 2**32:
-        raise UserError(f"--config.seed={config.seed}: must be 0..2**32-1.")
     if not config.phases:
-        raise UserError("--config.phases is empty: there is nothing to train.")
+        raise ConfigError("--config.phases is empty: there is nothing to train.")
     phases = [
         Phase.from_config(fields, flag=f"--config.phases[{index}]")
         for index, fields in enumerate(config.phases)
@@ -172,30 +179,11 @@ def check(
         for phase in phases:
             phase.check_names(params)
     augment.create(config.augment)
-    monitors.check_monitor(config.best.monitor, "--config.best.monitor")
-    if config.test_weights not in ("last", "best"):
-        raise UserError(
-            f'--config.test_weights={config.test_weights}: must be "last" or "best".'
-        )
-    if config.eval_batch_size < 1:
-        raise UserError(
-            f"--config.eval_batch_size={config.eval_batch_size}: must be at least 1."
-        )
-    if config.features_megabytes < 0:
-        raise UserError(
-            f"--config.features_megabytes={config.features_megabytes}: must be at "
-            "least 0."
-        )
-    if config.steps_per_call < 0:
-        raise UserError(
-            f"--config.steps_per_call={config.steps_per_call}: must be at least 1, or "
-            "0 to let the backend choose."
-        )
     return model, phases
 
 
 def train(
-    config: Config,
+    config: Experiment,
     journal: Journal,
     model: models.Model,
     phases: list[Phase],
@@ -207,8 +195,8 @@ def train(
     """Run the phases from wherever the journal says they stand.
 
     Args:
-        config: every field of configs/base.py.
-        journal: what is there, and where what comes is written.
+        config: the experiment.
+        journal: reads and writes checkpoints and metrics.
         model: the network.
         phases: of the training.
         dataset: its images.
@@ -293,7 +281,7 @@ def train(
 
 
 def take_apart(
-    config: Config,
+    config: Experiment,
     model: models.Model,
     phase: Phase,
     dataset: data.Dataset,
@@ -338,7 +326,7 @@ def take_apart(
 
 
 def test(
-    config: Config,
+    config: Experiment,
     folder: RunFolder | None,
     model: models.Model,
     dataset: data.Dataset,
@@ -390,7 +378,7 @@ def test(
     accuracy = scores["test"][config.test_weights]["accuracy"]
     metadata = {
         run_weights.NETWORK: model.name,
-        "config": json.dumps(to_json(config)),
+        "config": json.dumps(to_stored(config)),
         "classes": " ".join(map(str, range(evaluation.CLASSES))),
         "weights": config.test_weights,
         "tested_on": config.data.test_on,

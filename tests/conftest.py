@@ -11,10 +11,10 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from configs import quickstart
-from mnist_jax import data, report
-from mnist_jax.typing import Config
+from mnist_jax import data, experiment, report
 from tests.support.mirrors import list_files, no_network, start_mirror
 
 __all__ = ["list_files", "no_network", "start_mirror"]  # fixtures for all
@@ -29,7 +29,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 @pytest.fixture(scope="session")
 def small() -> data.Dataset:
     """64 images to train, 30 to validate, 50 to test, of the embedded digits."""
-    whole = data.load(quickstart.get_config().data)
+    whole = data.load(experiment.parse(quickstart.get_config()).data)
 
     def take(split: data.Split, count: int) -> data.Split:
         return data.Split(split.images[:count], split.labels[:count])
@@ -43,7 +43,7 @@ def small() -> data.Dataset:
 
 
 @pytest.fixture
-def small_config(small: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> Config:
+def small_config(small: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> ConfigDict:
     """A config of three epochs on `small`: 4 steps of 15 images, 4 images left over.
 
     Two calls an epoch, whatever computes the convolutions.

@@ -16,7 +16,7 @@ FLOORS = (
     ("report", "runs", "pretrained"),
     ("training", "evaluation"),
     ("data", "models"),
-    ("devices", "tree"),
+    ("devices", "tree", "config"),
     ("console", "files", "download", "errors", "typing"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -136,7 +136,7 @@ USAGE = [
         ["--config=configs/quickstart.py", "--config.phases[0].epoch=1"],
         'Did you mean "epochs"',
     ),
-    (["--config=configs/quickstart.py", "--config.phases[3].epochs=1"], "brackets"),
+    (["--config=configs/quickstart.py", "--config.phases[3].epochs=1"], "no entry 3"),
     (["--config=configs/quickstart.py", "--config.seed=x"], "invalid literal"),
     (["--config=configs/quickstart.py", "--config.seed"], "Missing value"),
     (["--config=configs/quickstart.py", "--config.data.dir"], "Missing value"),
@@ -144,6 +144,14 @@ USAGE = [
     (["--config=configs/quickstart.py:tuned"], r"no such variant .*\(it has none\)"),
     (["--config=configs/lenet5.py:tund"], r"no such variant .*\(known: tuned\)"),
     (["--config=configs/quickstart.py", "seed=1"], "Unexpected argument 'seed=1'"),
+    (
+        ["--config=configs/quickstart.py", "--epochs=3"],
+        r"flag 'epochs'. Did you mean --config.phases\[0\].epochs\?",
+    ),
+    (
+        ["--config=configs/quickstart.py", "--config.phases[0].epochs=0"],
+        r"--config.phases\[0\].epochs=0: must be at least 1.",
+    ),
 ]
 
 
@@ -165,6 +173,34 @@ def test_bad_flags_are_one_clear_line(usage, case):
     assert re.search(message, result.stderr), result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
     assert not workdir.exists()
+
+
+INTERRUPT = """
+import os, runpy, signal, sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "jax":
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupt())
+sys.path.insert(0, "")
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("command", [["run"], ["mnist_jax", "sweep"]])
+def test_ctrl_c_during_the_imports_is_one_line(command_env, command):
+    """Sent as the import of JAX begins."""
+    result = subprocess.run(
+        [sys.executable, "-c", INTERRUPT, *command, *QUICK],
+        cwd=ROOT,
+        env=command_env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 130
+    assert result.stderr == "\nStopped.\n"
 
 
 def test_a_bad_value_is_one_clear_line_and_leaves_nothing(run_command, tmp_path):

@@ -4,10 +4,8 @@ import importlib
 
 import pytest
 
-from configs import base
 from mnist_jax import experiment
 from mnist_jax.errors import UserError
-from mnist_jax.runs.folder import flatten, to_json
 from tests.conftest import ROOT
 
 MODULES = {
@@ -33,22 +31,9 @@ def test_the_three_networks_have_a_better_recipe():
 def test_it_is_accepted_and_named_after_its_file(name, variant):
     config = MODULES[name].get_config(variant)
     assert config.name == "-".join(filter(None, (name, variant)))
-    model, phases = experiment.check(config)
+    model, phases = experiment.check(experiment.parse(config))
     assert model.name == config.model.name
     assert len(phases) == len(config.phases)
-
-
-@every_experiment
-def test_it_has_the_fields_of_base_and_no_others(name, variant):
-    config = MODULES[name].get_config(variant)
-    known = set(flatten(to_json(base.get_config())))
-    fields = {field for field in flatten(to_json(config)) if "phases" not in field}
-    assert fields == {field for field in known if "phases" not in field}
-    for phase in config.phases:
-        assert phase.keys() == base.get_phase().keys()
-        for field, value in base.get_phase().items():
-            if hasattr(value, "keys"):
-                assert phase[field].keys() == value.keys()
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -11,6 +11,7 @@ from mnist_jax.errors import UserError
 from mnist_jax.models import operations
 from mnist_jax.runs import checkpoint
 from mnist_jax.runs.folder import RunFolder
+from mnist_jax.runs.journal import Journal
 from mnist_jax.training.loop import NonFiniteLossError
 from tests.support.runs import Killed, kill_at, metrics_without_times, outcome
 
@@ -32,12 +33,12 @@ FILES = {
 
 @pytest.fixture
 def uninterrupted(small_config, tmp_path, without_pictures):
-    experiment.run(small_config, tmp_path / "uninterrupted")
+    experiment.run(experiment.parse(small_config), tmp_path / "uninterrupted")
     return outcome(tmp_path / "uninterrupted")
 
 
 def test_a_run_leaves_a_complete_folder(small_config, tmp_path):
-    results = experiment.run(small_config, tmp_path)
+    results = experiment.run(experiment.parse(small_config), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == FILES
     assert results == json.loads((tmp_path / "results.json").read_text())
     assert results["parameters"] == 61_706
@@ -67,7 +68,7 @@ def test_nothing_is_called_a_test_that_was_none(
     small_config, tmp_path, tested_on, said, unsaid
 ):
     small_config.data.test_on = tested_on
-    results = experiment.run(small_config, tmp_path)
+    results = experiment.run(experiment.parse(small_config), tmp_path)
     assert results["tested_on"] == tested_on
     for name in ("log.txt", "report.md"):
         text = (tmp_path / name).read_text()
@@ -76,10 +77,10 @@ def test_nothing_is_called_a_test_that_was_none(
 
 
 def test_a_finished_run_does_nothing(small_config, tmp_path, monkeypatch):
-    first = experiment.run(small_config, tmp_path)
+    first = experiment.run(experiment.parse(small_config), tmp_path)
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
     monkeypatch.setattr(data, "load", lambda config: pytest.fail("data were loaded"))
-    assert experiment.run(small_config, tmp_path) == first
+    assert experiment.run(experiment.parse(small_config), tmp_path) == first
     after = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
     assert after == before
 
@@ -87,10 +88,10 @@ def test_a_finished_run_does_nothing(small_config, tmp_path, monkeypatch):
 def test_a_kill_before_the_report_costs_the_report_alone(
     small_config, tmp_path, monkeypatch
 ):
-    first = experiment.run(small_config, tmp_path)
+    first = experiment.run(experiment.parse(small_config), tmp_path)
     (tmp_path / "report.md").unlink()
     monkeypatch.setattr(experiment, "train", lambda *a, **k: pytest.fail("trained"))
-    assert experiment.run(small_config, tmp_path) == first
+    assert experiment.run(experiment.parse(small_config), tmp_path) == first
     assert (tmp_path / "report.md").exists()
 
 
@@ -117,9 +118,9 @@ def test_resumed_equals_uninterrupted(
         with monkeypatch.context() as patch:
             kill_at(patch, target, name, count)
             with pytest.raises(Killed):
-                experiment.run(small_config, folder)
+                experiment.run(experiment.parse(small_config), folder)
         assert not (folder / "results.json").exists()
-        experiment.run(small_config, folder)
+        experiment.run(experiment.parse(small_config), folder)
         assert outcome(folder) == uninterrupted
 
 
@@ -132,8 +133,8 @@ def test_a_run_stopped_after_each_epoch_equals_one_never_stopped(
         with monkeypatch.context() as patch:
             kill_at(patch, RunFolder, "append_metrics", 1)
             with pytest.raises(Killed):
-                experiment.run(small_config, folder)
-    experiment.run(small_config, folder)
+                experiment.run(experiment.parse(small_config), folder)
+    experiment.run(experiment.parse(small_config), folder)
     assert outcome(folder) == uninterrupted
 
 
@@ -152,7 +153,7 @@ def two_phases(config):
 @pytest.mark.usefixtures("without_pictures")
 def test_phases_follow_each_other_and_resume(small_config, tmp_path, monkeypatch):
     config = two_phases(small_config)
-    results = experiment.run(config, tmp_path / "whole")
+    results = experiment.run(experiment.parse(config), tmp_path / "whole")
     records = metrics_without_times(tmp_path / "whole")
     assert [(r["epoch"], r["phase"]) for r in records if r["split"] == "val"] == [
         (1, "first"),
@@ -166,8 +167,8 @@ def test_phases_follow_each_other_and_resume(small_config, tmp_path, monkeypatch
         with monkeypatch.context() as patch:
             kill_at(patch, RunFolder, "append_metrics", count)
             with pytest.raises(Killed):
-                experiment.run(config, folder)
-        experiment.run(config, folder)
+                experiment.run(experiment.parse(config), folder)
+        experiment.run(experiment.parse(config), folder)
         assert outcome(folder) == outcome(tmp_path / "whole")
 
 
@@ -183,7 +184,7 @@ def test_the_test_set_has_no_say_in_training(
         test=data.Split(small.test.images[::-1, ::-1], 9 - small.test.labels),
     )
     monkeypatch.setattr(data, "load", lambda config: other)
-    results = experiment.run(small_config, tmp_path / "other")
+    results = experiment.run(experiment.parse(small_config), tmp_path / "other")
     reference = uninterrupted[0]
     assert results["parameters_sha256"] == reference["parameters_sha256"]
     assert results["best_epoch"] == reference["best_epoch"]
@@ -194,10 +195,10 @@ def test_the_test_set_has_no_say_in_training(
 @pytest.mark.usefixtures("without_pictures")
 def test_the_result_is_of_the_weights_that_the_config_names(small_config, tmp_path):
     small_config.phases[0].optimizer.learning_rate = 0.5  # it gets worse
-    by_last = experiment.run(small_config, tmp_path / "last")
+    by_last = experiment.run(experiment.parse(small_config), tmp_path / "last")
     assert by_last["best_epoch"] < by_last["epochs"]
     small_config.test_weights = "best"
-    by_best = experiment.run(small_config, tmp_path / "best")
+    by_best = experiment.run(experiment.parse(small_config), tmp_path / "best")
     assert by_best["test"] == by_last["test"]
     for results, which in ((by_last, "last"), (by_best, "best")):
         assert results["test_accuracy"] == results["test"][which]["accuracy"]
@@ -207,10 +208,10 @@ def test_the_result_is_of_the_weights_that_the_config_names(small_config, tmp_pa
 
 @pytest.mark.usefixtures("without_pictures")
 def test_seeds_differ_and_repeat(small_config, tmp_path, uninterrupted):
-    again = experiment.run(small_config, tmp_path / "again")
+    again = experiment.run(experiment.parse(small_config), tmp_path / "again")
     assert again["parameters_sha256"] == uninterrupted[0]["parameters_sha256"]
     small_config.seed = 1
-    other = experiment.run(small_config, tmp_path / "other")
+    other = experiment.run(experiment.parse(small_config), tmp_path / "other")
     assert other["parameters_sha256"] != again["parameters_sha256"]
 
 
@@ -224,7 +225,7 @@ def test_what_is_only_for_speed_changes_no_result(
 ):
     """To rounding: XLA may sum in another order in another program."""
     small_config[field] = value
-    experiment.run(small_config, tmp_path / "other")
+    experiment.run(experiment.parse(small_config), tmp_path / "other")
     for ours, theirs in zip(
         metrics_without_times(tmp_path / "other"), uninterrupted[2], strict=True
     ):
@@ -239,7 +240,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(
     small_config.phases[0].optimizer.learning_rate = 1e38
     message = "loss became (nan|inf) in epoch 1, step [234] of 4"
     with pytest.raises(NonFiniteLossError, match=message) as caught:
-        experiment.run(small_config, tmp_path)
+        experiment.run(experiment.parse(small_config), tmp_path)
     assert isinstance(caught.value, UserError)  # which a command says in one line
     assert not (tmp_path / "results.json").exists()
     assert not list((tmp_path / "checkpoints" / "last").iterdir())
@@ -258,7 +259,7 @@ def test_a_validation_loss_that_is_not_finite_costs_its_epoch_alone(
     small_config.phases = (good, bad)
     for _ in range(2):  # the same when the run goes on
         with pytest.raises(NonFiniteLossError, match="validation loss .* in epoch 2"):
-            experiment.run(small_config, tmp_path)
+            experiment.run(experiment.parse(small_config), tmp_path)
         assert {path.name for path in (tmp_path / "checkpoints/last").iterdir()} == {
             "1"
         }
@@ -275,22 +276,22 @@ def test_lost_checkpoints_are_no_reason_to_start_again(
     with monkeypatch.context() as patch:
         kill_at(patch, RunFolder, "append_metrics", 2)
         with pytest.raises(Killed):
-            experiment.run(small_config, tmp_path)
+            experiment.run(experiment.parse(small_config), tmp_path)
     (tmp_path / "checkpoints").rename(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="tells of epochs, but there is no checkpoint"):
-        experiment.run(small_config, tmp_path)
+        experiment.run(experiment.parse(small_config), tmp_path)
 
 
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
         (("model", "name"), "lenet", "known: .*lenet5"),
-        (("seed",), -1, "seed=-1: must be 0"),
-        (("seed",), 2**32, "seed=4294967296: must be 0"),
+        (("seed",), -1, "seed=-1: must be at least 0"),
+        (("seed",), 2**32, "seed=4294967296: must be at least 0"),
         (("best", "monitor"), "test_accuracy", "known: .*val_loss"),
-        (("test_weights",), "worst", 'must be "last" or "best"'),
+        (("test_weights",), "worst", "known: last, best"),
         (("eval_batch_size",), 0, "must be at least 1"),
-        (("steps_per_call",), -1, "must be at least 1"),
+        (("steps_per_call",), -1, "must be at least 0"),
         (("features_megabytes",), -1.0, "features_megabytes=-1.0: must be at least 0"),
         (("convolutions",), "mkl", "convolutions=mkl: unknown .*auto, xla, onednn"),
         (("phases",), (), "nothing to train"),
@@ -301,7 +302,7 @@ def test_lost_checkpoints_are_no_reason_to_start_again(
             r"phases\[0\].batch_size=0: must be at least 1",
         ),
         (("phases", 0, "batch_size"), 65, "only 64 images to train on"),
-        (("phases", 0, "start_from"), "first", 'must be "last" or "best"'),
+        (("phases", 0, "start_from"), "first", "known: last, best"),
         (("phases", 0, "optimizer", "name"), "sdg", r"phases\[0\].*known: adam"),
         (("phases", 0, "optimizer", "eps"), 0.0, r"phases\[0\].optimizer.eps=0.0"),
     ],
@@ -314,7 +315,7 @@ def test_a_bad_config_is_refused_before_anything_is_written(
         part = part[name]
     part[path[-1]] = value
     with pytest.raises(UserError, match=message):
-        experiment.run(small_config, tmp_path / "run")
+        experiment.run(experiment.parse(small_config), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -324,7 +325,7 @@ def test_a_folder_of_other_files_is_refused_before_anything_is_written(
     monkeypatch.setattr(data, "load", lambda config: pytest.fail("data were loaded"))
     (tmp_path / "report.md").write_text("mine")
     with pytest.raises(UserError, match=r"holds other files \(report.md\)"):
-        experiment.run(small_config, tmp_path)
+        experiment.run(experiment.parse(small_config), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
 
 
@@ -334,7 +335,7 @@ def broken_off(small_config, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         kill_at(patch, RunFolder, "append_metrics", 2)
         with pytest.raises(Killed):
-            experiment.run(small_config, tmp_path)
+            experiment.run(experiment.parse(small_config), tmp_path)
     return tmp_path
 
 
@@ -350,9 +351,9 @@ def test_convolutions_are_not_changed_within_a_run_unless_one_says_so(
     change_environment(broken_off, convolutions="oneDNN 1.2.3")
     monkeypatch.setattr(operations, "onednn_jax", None)
     with pytest.raises(UserError, match=r"began with .*oneDNN 1\.2\.3.*not installed"):
-        experiment.run(small_config, broken_off)
+        experiment.run(experiment.parse(small_config), broken_off)
     small_config.convolutions = "xla"
-    experiment.run(small_config, broken_off)
+    experiment.run(experiment.parse(small_config), broken_off)
     assert "began with another convolutions" in RunFolder(broken_off).log.read_text()
 
 
@@ -365,4 +366,17 @@ def test_a_run_of_a_version_that_drew_otherwise_is_not_gone_on_with(
     del fields["convolutions"]
     path.write_text(json.dumps(fields))
     with pytest.raises(UserError, match="older version .*other random numbers"):
-        experiment.run(small_config, broken_off)
+        experiment.run(experiment.parse(small_config), broken_off)
+
+
+@pytest.mark.usefixtures("without_pictures")
+@pytest.mark.parametrize(("steps", "warned"), [(2, True), (1, False)])
+def test_loops_of_steps_that_are_slow_are_told(
+    small_config, tmp_path, monkeypatch, steps, warned
+):
+    small_config.convolutions, small_config.steps_per_call = "xla", steps
+    kill_at(monkeypatch, Journal, "begin", 1)
+    with pytest.raises(Killed):
+        experiment.run(experiment.parse(small_config), tmp_path)
+    log = RunFolder(tmp_path).log.read_text()
+    assert ("--config.steps_per_call=2: on a CPU" in log) == warned

@@ -49,7 +49,7 @@ def learning_rates(folder):
 def test_the_rate_falls_the_phase_stops_and_the_next_begins_afresh(
     watched_config, tmp_path
 ):
-    results = experiment.run(watched_config, tmp_path)
+    results = experiment.run(experiment.parse(watched_config), tmp_path)
     assert results["epochs"] == 5 + 3
     phases = [r["phase"] for r in metrics_without_times(tmp_path)[::2]]
     assert phases == ["first"] * 5 + ["second"] * 3
@@ -67,15 +67,15 @@ def test_the_rate_falls_the_phase_stops_and_the_next_begins_afresh(
 
 def test_resumed_equals_uninterrupted(watched_config, tmp_path, monkeypatch):
     """Across every reduction, the stop, the restored weights and the new phase."""
-    experiment.run(watched_config, tmp_path / "whole")
+    experiment.run(experiment.parse(watched_config), tmp_path / "whole")
     # At the first reduction, at the stop, at the end of the next phase's first epoch.
     for epoch in (2, 5, 6):
         folder = tmp_path / f"killed-{epoch}"
         with monkeypatch.context() as patch:
             kill_at(patch, RunFolder, "append_metrics", epoch)
             with pytest.raises(Killed):
-                experiment.run(watched_config, folder)
-        experiment.run(watched_config, folder)
+                experiment.run(experiment.parse(watched_config), folder)
+        experiment.run(experiment.parse(watched_config), folder)
         assert outcome(folder) == outcome(tmp_path / "whole")
 
 
@@ -87,24 +87,24 @@ def test_the_bar_ends_full_though_a_phase_ended_early(
         with monkeypatch.context() as patch:
             kill_at(patch, RunFolder, "append_metrics", killed_at)
             with pytest.raises(Killed):
-                experiment.run(watched_config, tmp_path)
+                experiment.run(experiment.parse(watched_config), tmp_path)
     screen = io.StringIO()
     terminal = Console(file=screen, force_terminal=True, width=120)
-    experiment.run(watched_config, tmp_path, terminal=terminal)
+    experiment.run(experiment.parse(watched_config), tmp_path, terminal=terminal)
     assert "epoch 8/8" in screen.getvalue()
 
 
 def test_restored_weights_are_those_of_the_best_epoch(watched_config, tmp_path):
     """A phase of one epoch ends as one that stops and goes back to its first."""
     watched_config.phases = watched_config.phases[:1]
-    stopped = experiment.run(watched_config, tmp_path / "stopped")
+    stopped = experiment.run(experiment.parse(watched_config), tmp_path / "stopped")
     watched_config.phases[0].epochs = 1
-    short = experiment.run(watched_config, tmp_path / "short")
+    short = experiment.run(experiment.parse(watched_config), tmp_path / "short")
     assert (stopped["epochs"], short["epochs"]) == (5, 1)
     assert stopped["parameters_sha256"] == short["parameters_sha256"]
     watched_config.phases[0].epochs = 9
     watched_config.phases[0].early_stopping.restore_best = False
-    kept = experiment.run(watched_config, tmp_path / "kept")
+    kept = experiment.run(experiment.parse(watched_config), tmp_path / "kept")
     assert kept["epochs"] == 5
     assert kept["parameters_sha256"] != short["parameters_sha256"]
 
@@ -114,7 +114,7 @@ def test_the_rate_stays_at_its_floor(watched_config, tmp_path):
     watched_config.phases = watched_config.phases[:1]
     watched_config.phases[0].early_stopping.monitor = "none"
     watched_config.phases[0].early_stopping.restore_best = False
-    experiment.run(watched_config, tmp_path)
+    experiment.run(experiment.parse(watched_config), tmp_path)
     rates = learning_rates(tmp_path)
     assert len(rates) == 9
     assert rates == sorted(rates, reverse=True)

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from mnist_jax import console
+from mnist_jax.commands import config_flag
+from mnist_jax.config import ConfigError
 from mnist_jax.errors import UserError
 
 _EXIT_USAGE = 2
+_NO_CONFIG = "--config is missing: it names the experiment. "
 
 
 class Terminated(KeyboardInterrupt):
@@ -28,7 +30,7 @@ def run(
     *,
     usage: str = "",
     verb: str = "",
-    configs: Path | None = None,
+    takes_config: bool = False,
     takes_arguments: bool = False,
     how_to_resume: Callable[[], str] | None = None,
 ) -> NoReturn:
@@ -43,7 +45,7 @@ def run(
             traceback.
         usage: what --helpshort prints above the flags.
         verb: the first argument, if it has already been taken as the name of a verb.
-        configs: the folder of experiments, for a command that has the flag --config.
+        takes_config: whether the command has the flag --config.
         takes_arguments: whether there may be arguments that are no flags, such as
             folders.
         how_to_resume: the command that goes on after an interruption, if there is one.
@@ -64,8 +66,12 @@ def run(
             # orbax tells every save and deletion at level INFO.
             logging.set_verbosity(logging.WARNING)
         signal.signal(signal.SIGTERM, _on_terminate)
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             main(*([rest] if takes_arguments else []))
+        except ConfigError as error:
+            _fail(str(error), _EXIT_USAGE)
         except UserError as error:
             _fail(str(error), 1)
         except OSError as error:
@@ -77,9 +83,9 @@ def run(
         return 0
 
     # Where absl looks for it.
-    known = describe_configs(configs) if configs else ""
+    known = describe_configs() if takes_config else ""
     sys.modules["__main__"].__doc__ = (usage + known).replace("%", "%%")
-    app.run(guarded, flags_parser=functools.partial(_parse, configs=configs))
+    app.run(guarded, flags_parser=functools.partial(_parse, takes_config=takes_config))
     raise AssertionError("app.run does not return")
 
 
@@ -92,12 +98,12 @@ def define_keep_memory() -> None:
     )
 
 
-def describe_configs(folder: Path) -> str:
-    """List the configs in `folder`, each with the first line of its docstring."""
+def describe_configs() -> str:
+    """List the project's experiments, each with the first line of its docstring."""
     lines = []
-    for path in _configs(folder):
+    for path in config_flag.files():
         docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
-        lines.append(f"  {folder.name}/{path.name:16s} {docstring.splitlines()[0]}")
+        lines.append(f"  configs/{path.name:16s} {docstring.splitlines()[0]}")
     return "\n".join(lines)
 
 
@@ -135,55 +141,27 @@ def _program() -> list[str]:
     return ["mnist-jax"] if path.stem == "mnist-jax" else ["python", sys.argv[0]]
 
 
-def _parse(arguments: list[str], *, configs: Path | None) -> list[str]:
-    """Parse the flags; what is wrong with them is said, and the process ends."""
+def _parse(arguments: list[str], *, takes_config: bool) -> list[str]:
+    """Parse the flags; on an error, print it and end the process."""
     try:
         rest = flags.FLAGS(arguments)
-        if configs:
-            _check_config_file(configs)
+        if takes_config and not flags.FLAGS["config"].present:
+            raise ConfigError(_NO_CONFIG + config_flag.known_files())
         return rest
-    except UserError as error:  # a variant that the config does not have
-        message = _one_line(error)
+    except UserError as error:
+        message = str(error)
+    except flags.UnrecognizedFlagError as error:
+        lacks_config = takes_config and not flags.FLAGS["config"].present
+        if lacks_config and error.flagname.startswith("config."):
+            message = _NO_CONFIG + config_flag.known_files()
+        else:
+            hint = config_flag.suggestion(error.flagname) if takes_config else ""
+            message = f"{_one_line(error)}{hint} (--helpshort lists the flags.)"
     except flags.Error as error:
         message = f"{_one_line(error)} (--helpshort lists the flags.)"
-    except (AttributeError, KeyError) as error:
-        # ml_collections: an override of a field that the config does not have.
-        message = f"No such field in the config: {_one_line(error)}"
-    except IndexError:
-        message = (
-            "A number in brackets is beyond the end of its list: "
-            "--config.phases[0] is the first phase."
-        )
     except (OSError, TypeError, ValueError) as error:
-        if configs:
-            _check_config_file(configs)
         message = _one_line(error)
     _fail(message, _EXIT_USAGE)
-
-
-def _check_config_file(configs: Path) -> None:
-    """End the process if --config names no file."""
-    flag = flags.FLAGS["config"]
-    known = "Known: " + ", ".join(_shortest(path) for path in _configs(configs))
-    if not flag.present:
-        _fail(f"--config is missing: it names the experiment. {known}.", _EXIT_USAGE)
-    name = config_flags.get_config_filename(flag)
-    # Without the variant that may stand after a colon.
-    if not any(Path(path).is_file() for path in (name, name.rpartition(":")[0])):
-        _fail(f"--config={name}: no such file. {known}.", _EXIT_USAGE)
-
-
-def _shortest(path: Path) -> str:
-    """Return a path as one would type it here: relative if it lies below."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-
-def _configs(folder: Path) -> list[Path]:
-    """Return the experiments in a folder: its Python files but for the defaults."""
-    return sorted(
-        path for path in folder.glob("*.py") if path.stem not in ("__init__", "base")
-    )
 
 
 def _one_line(error: BaseException) -> str:

@@ -13,10 +13,10 @@ from typing import NoReturn
 
 import jax
 from absl import flags
-from ml_collections import config_dict
 
 from mnist_jax import models, pretrained, tree
 from mnist_jax.commands import cli
+from mnist_jax.config import Model, parse
 from mnist_jax.errors import UserError
 from mnist_jax.pretrained import readers
 from mnist_jax.runs import weights
@@ -85,7 +85,7 @@ def _model(metadata: Mapping[str, str], source: Path) -> models.Model:
         )
     fields = weights.model_config(metadata, source) or {"name": _NETWORK.value}
     try:
-        return models.create(config_dict.ConfigDict(fields))
+        return models.create(parse(fields, Model))
     except UserError as error:
         raise WeightsError(f"{source} is of another version: {error}") from error
 

@@ -9,6 +9,7 @@ command again skips what is finished and goes on with what was stopped. The conf
 """
 
 import contextlib
+import dataclasses
 import re
 import shlex
 import sys
@@ -21,7 +22,7 @@ from absl import flags
 from ml_collections import config_flags
 from rich.console import Console
 
-from mnist_jax.commands import cli
+from mnist_jax.commands import cli, config_flag
 from mnist_jax.console import LOGGER
 from mnist_jax.errors import UserError
 
@@ -30,9 +31,7 @@ _LARGEST_SEED = 2**32 - 1
 # More than that is a slip of the finger.
 _MOST_SEEDS = 1000
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "The experiment: a file in configs/. Comes before its overrides."
-)
+_CONFIG = config_flag.define()
 _SEEDS = flags.DEFINE_string(
     "seeds", None, "The seeds: a range such as 0-4, or a list such as 0,3,7."
 )
@@ -88,27 +87,26 @@ def _check_seeds(text: str | None) -> bool:
 
 def main() -> None:
     """Run the experiment of the flags with each of the seeds."""
-    config, seeds = _CONFIG.value, parse_seeds(_SEEDS.value or "")
-    workdir = Path(_WORKDIR.value or Path("runs") / config.name / "seeds")
-    flags.FLAGS.workdir = str(workdir)
-    # Late: bad flags need not wait for them.
+    seeds = parse_seeds(_SEEDS.value or "")
+    # Imported late: bad flags need not wait for them.
     from mnist_jax import experiment
     from mnist_jax.devices import compiler
     from mnist_jax.report import comparison
     from mnist_jax.report.comparison import terminal
     from mnist_jax.runs.folder import RunFolder
 
+    config = experiment.parse(_CONFIG.value)
+    workdir = Path(_WORKDIR.value or Path("runs") / config.name / "seeds")
+    flags.FLAGS.workdir = str(workdir)
     compiler.keep_compiled()
     folders = {seed: workdir / f"seed{seed}" for seed in seeds}
     for seed, folder in folders.items():  # before hours go into the first
-        config.seed = seed
-        RunFolder(folder).check_config(config)
+        RunFolder(folder).check_config(dataclasses.replace(config, seed=seed))
     for place, (seed, folder) in enumerate(folders.items(), start=1):
-        config.seed = seed
         LOGGER.info("--- Seed %d (%d of %d)", seed, place, len(seeds))
         try:
             with as_typed_for_run(seed, folder):
-                experiment.run(config, folder)
+                experiment.run(dataclasses.replace(config, seed=seed), folder)
         except UserError as error:
             raise UserError(f"Seed {seed}: {error}") from error
     found = comparison.read(list(folders.values()))
@@ -145,6 +143,6 @@ def start() -> NoReturn:
         main,
         usage=__doc__ or "",
         verb="sweep",
-        configs=Path(__file__).resolve().parents[2] / "configs",
+        takes_config=True,
         how_to_resume=how_to_resume,
     )

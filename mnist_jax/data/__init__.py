@@ -7,25 +7,25 @@ for, so that this package itself costs no more than NumPy.
 
 from collections.abc import Callable
 
+from mnist_jax.config import Data
 from mnist_jax.data.dataset import DataError, Dataset, Split, hold_out
-from mnist_jax.typing import Config
 
 __all__ = ["SOURCES", "DataError", "Dataset", "Split", "load"]
 
 
-def _load_mnist(config: Config) -> tuple[Split, Split]:
+def _load_mnist(config: Data) -> tuple[Split, Split]:
     from mnist_jax.data import mnist
 
     return mnist.load(mnist.data_dir(config.dir), config.mirrors)
 
 
-def _load_tfds(config: Config) -> tuple[Split, Split]:
+def _load_tfds(config: Data) -> tuple[Split, Split]:
     from mnist_jax.data import mnist, tfds
 
     return tfds.load(mnist.data_dir(config.dir), config.mirrors)
 
 
-def _load_digits(config: Config) -> tuple[Split, Split]:
+def _load_digits(config: Data) -> tuple[Split, Split]:
     del config  # The set lies inside scikit-learn: no folder, no mirrors.
     from mnist_jax.data import digits
 
@@ -33,34 +33,23 @@ def _load_digits(config: Config) -> tuple[Split, Split]:
 
 
 # Each returns (training images, test images); the first are divided by `load`.
-SOURCES: dict[str, Callable[[Config], tuple[Split, Split]]] = {
+SOURCES: dict[str, Callable[[Data], tuple[Split, Split]]] = {
     "mnist": _load_mnist,
     "tfds": _load_tfds,
     "digits": _load_digits,
 }
 
 
-def load(config: Config) -> Dataset:
+def load(config: Data) -> Dataset:
     """Load a data set and hold out its validation images.
 
     Args:
-        config: `config.data` of configs/base.py: `source` (a key of `SOURCES`),
-            `dir`, `mirrors`, `val_size`, `split_seed`, `test_on`.
+        config: the source, and how its images are divided.
 
     Raises:
-        DataError: an unknown source or part to test on, a file that is damaged or
-            cannot be had, or a validation set that the training images do not allow.
-            The message says how to go on.
+        DataError: a file is damaged or cannot be downloaded, or the training images do
+            not allow a validation set of this size. The message says how to go on.
     """
-    if config.source not in SOURCES:
-        raise DataError(
-            f"--config.data.source={config.source}: no such source; the known ones are "
-            f"{', '.join(SOURCES)}."
-        )
-    if config.test_on not in ("test", "val"):
-        raise DataError(
-            f'--config.data.test_on={config.test_on}: must be "test" or "val".'
-        )
     train_and_val, test = SOURCES[config.source](config)
     train, val = hold_out(
         train_and_val, val_size=config.val_size, split_seed=config.split_seed

@@ -66,7 +66,7 @@ def hold_out(split: Split, *, val_size: int, split_seed: int) -> tuple[Split, Sp
         The N - val_size images that remain, and the val_size that are held out.
 
     Raises:
-        DataError: `val_size` or `split_seed` is out of its range.
+        DataError: `val_size` is out of its range.
     """
     count = len(split)
     if not 1 <= val_size < count:
@@ -74,8 +74,6 @@ def hold_out(split: Split, *, val_size: int, split_seed: int) -> tuple[Split, Sp
             f"--config.data.val_size={val_size}: must be 1..{count - 1}, for there are "
             f"{count} images to divide into training and validation."
         )
-    if not 0 <= split_seed < 2**32:
-        raise DataError(f"--config.data.split_seed={split_seed}: must be 0..2**32-1.")
     # RandomState and not the newer Generator: NumPy promises that RandomState's stream
     # never changes (NEP 19) and makes no such promise for Generator's.
     permutation = np.random.RandomState(split_seed).permutation(count)

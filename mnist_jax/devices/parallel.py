@@ -28,16 +28,6 @@ from mnist_jax.typing import Tree
 
 LOGGER = logging.getLogger(__name__)
 
-WAYS = ("jit", "pmap")
-"""What `config.parallel` may be."""
-
-
-def check(way: str) -> None:
-    """Raise UserError unless `config.parallel` is one of `WAYS`."""
-    if way not in WAYS:
-        known = ", ".join(WAYS)
-        raise UserError(f"--config.parallel={way}: unknown (known: {known}).")
-
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
@@ -45,7 +35,7 @@ class Devices:
 
     Attributes:
         devices: JAX's, in the order in which they take their shares.
-        way: one of `WAYS`.
+        way: "jit" or "pmap".
     """
 
     devices: tuple[Any, ...]

@@ -1,15 +1,15 @@
 """The networks, and the only place that knows what Flax is.
 
-`create(config.model)` gives a `Model`: a name and a handful of pure functions of plain
-pytrees. One call fits every network: images float32 [batch, 28, 28, 1] in 0..1 to
-logits float32 [batch, 10]. A network that wants another size or more channels sees to
-that in its own first lines.
+`create(config.model)` returns a `Model`: a name and a few pure functions of pytrees.
+Every network maps images, float32 [batch, 28, 28, 1] in 0..1, to logits, float32
+[batch, 10]. A network that needs another size or more channels converts the images in
+its first lines. The fields of its module are its options in `config.model`.
 """
 
 import contextlib
 import dataclasses
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -17,23 +17,44 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mnist_jax.errors import UserError
-from mnist_jax.models import layers, operations, vgg
+from mnist_jax import config
+from mnist_jax.config import ConfigError
+from mnist_jax.models import layers, operations
 from mnist_jax.models.double_cnn import DoubleCNN
 from mnist_jax.models.fast_cnn import FastCNN
 from mnist_jax.models.lenet5 import LeNet5
 from mnist_jax.models.triple_cnn import TripleCNN
-from mnist_jax.typing import Config, Tree
+from mnist_jax.models.vgg import VGG16, VGG19
+from mnist_jax.typing import Tree
 
-MODELS: dict[str, Callable[..., nn.Module]] = {
+IMAGE_SHAPE = (28, 28, 1)
+"""Height, width and channels of the images that every network is given."""
+
+MODELS: dict[str, type[nn.Module]] = {
     "double_cnn": DoubleCNN,
     "fast_cnn": FastCNN,
     "lenet5": LeNet5,
     "triple_cnn": TripleCNN,
-    "vgg16": vgg.VGG16,
-    "vgg19": vgg.VGG19,
+    "vgg16": VGG16,
+    "vgg19": VGG19,
 }
 DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+# Fields of every module, which are not options of its network.
+_OF_EVERY_MODULE = ("dtype", "parent", "name")
+
+
+@runtime_checkable
+class Cuttable(Protocol):
+    """A module that can compute a part of its network.
+
+    Its `__call__` takes `start` and `stop`, indices in `stages`: it computes the stages
+    from `start` up to, but not including, `stop`, from the output of the stage before.
+    """
+
+    @property
+    def stages(self) -> tuple[tuple[str, ...], ...]:
+        """The layers with parameters, stage by stage."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,30 +64,28 @@ class Model:
     Attributes:
         name: the key in `MODELS`.
         module: the Flax module behind the functions.
-        image_shape: height, width and channels of what it is given.
         convolutions: their form, see `mnist_jax.models.operations`; None: the default
             backend's.
     """
 
     name: str
     module: nn.Module
-    image_shape: tuple[int, int, int] = (28, 28, 1)
     convolutions: str | None = None
 
     @property
     def stages(self) -> tuple[tuple[str, ...], ...]:
-        """The layers that have parameters, in the parts that can be run by themselves.
+        """The layers with parameters, in the parts that can be computed separately.
 
-        A network that cannot be taken apart is a single one.
+        A network that cannot be cut is one stage.
         """
-        if isinstance(self.module, vgg.VGG):
+        if isinstance(self.module, Cuttable):
             return self.module.stages
         params, _ = jax.eval_shape(self.init, jax.random.key(0))
         return (tuple(params),)
 
     def init(self, key: PRNGKeyArray) -> tuple[Tree, Tree]:
         """Draw `(params, batch_stats)`; the latter is empty without BatchNorm."""
-        images = jnp.zeros((1, *self.image_shape), jnp.float32)
+        images = jnp.zeros((1, *IMAGE_SHAPE), jnp.float32)
         variables = self.module.init({"params": key}, images, train=False)
         return variables["params"], variables.get("batch_stats", {})
 
@@ -157,44 +176,60 @@ class Model:
             compute_flops=True,
             console_kwargs={"width": 120, "force_terminal": False, "no_color": True},
             column_kwargs={"overflow": "fold"},
-        )(jnp.zeros((1, *self.image_shape), jnp.float32), train=False)
+        )(jnp.zeros((1, *IMAGE_SHAPE), jnp.float32), train=False)
         return "\n".join(line.rstrip() for line in table.strip().splitlines()) + "\n"
 
 
-def create(config: Config, *, dtype: str = "float32") -> Model:
-    """Build the network that `config` (the experiment's `config.model`) names.
-
-    Args:
-        config: the experiment's `model`: `name`, and `input_size`, `preprocess` and
-            `kernel_init`, which only VGG has and which may be left out.
-        dtype: what is computed in, one of `DTYPES`; parameters, BatchNorm's statistics
-            and logits are float32 in any case.
+def options_of(name: str) -> dict[str, dataclasses.Field]:
+    """Return the options of a network, by name: the fields of its module.
 
     Raises:
-        UserError: there is no model or dtype of that name, or it has no such option.
+        ConfigError: there is no network of that name.
     """
-    if config.name not in MODELS:
-        known = ", ".join(sorted(MODELS))
-        raise UserError(
-            f"--config.model.name={config.name}: no such model (known: {known})."
+    if name not in MODELS:
+        raise ConfigError(
+            f"--config.model.name={name}: no such model (known: "
+            f"{', '.join(sorted(MODELS))})."
         )
-    if dtype not in DTYPES:
-        raise UserError(
-            f"--config.dtype={dtype}: unknown (known: {', '.join(DTYPES)})."
-        )
-    defaults = {"input_size": 0, "preprocess": "unit", "kernel_init": "glorot_uniform"}
-    fields = {name: config.get(name, value) for name, value in defaults.items()}
-    options: dict[str, Any] = {}
-    if config.name in ("vgg16", "vgg19"):
-        options = {"size": fields.pop("input_size") or vgg.SMALLEST, **fields}
-        vgg.check(**options)
-    elif other := [name for name in fields if fields[name] != defaults[name]]:
-        raise UserError(
-            f"--config.model.{other[0]}={fields[other[0]]}: only vgg16 and vgg19 have "
-            f"this choice, {config.name} has none."
-        )
-    module = MODELS[config.name](dtype=DTYPES[dtype], **options)
-    return Model(name=config.name, module=module)
+    fields = config.fields_of(MODELS[name])
+    return {n: field for n, field in fields.items() if n not in _OF_EVERY_MODULE}
+
+
+def complete(model: config.Model) -> config.Model:
+    """Return a config with every option of the network that it names, checked.
+
+    Raises:
+        ConfigError: there is no network of that name, it does not have one of the
+            options, or an option has a value that it cannot have.
+    """
+    known = options_of(model.name)
+    for option in model.options:
+        if option not in known:
+            hint = config.did_you_mean(option, known)
+            raise ConfigError(
+                f"--config.model.{option}: {model.name} has no such option.{hint} In a "
+                f"config file, config.model = base.get_model({model.name!r}) gives its "
+                "options."
+            )
+    given = config.parse_options(model.options, known.values(), flag="--config.model")
+    defaults = {name: field.default for name, field in known.items()}
+    return dataclasses.replace(model, options=defaults | given)
+
+
+def create(model: config.Model, *, dtype: str = "float32") -> Model:
+    """Build the network that `config.model` names.
+
+    Args:
+        model: its name and options; a missing option has its default.
+        dtype: a key of `DTYPES`: the type of the computation. Parameters, BatchNorm's
+            statistics and logits are float32 in any case.
+
+    Raises:
+        ConfigError: as in `complete`.
+    """
+    options = complete(model).options
+    module = MODELS[model.name](**options, dtype=DTYPES[dtype])  # type: ignore[call-arg]
+    return Model(name=model.name, module=module)
 
 
 @contextlib.contextmanager

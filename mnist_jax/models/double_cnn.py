@@ -14,11 +14,9 @@ class DoubleCNN(nn.Module):
     """Two blocks of two ReLU convolutions, one dense layer; 887,530 parameters.
 
     Attributes:
-        num_classes: the number of logits.
         dtype: what is computed in; parameters and statistics are float32.
     """
 
-    num_classes: int = 10
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -48,4 +46,4 @@ class DoubleCNN(nn.Module):
         x = nn.relu(dense(256, name="dense1")(x))
         self.sow("intermediates", "features", x)
         x = Dropout(0.5)(x, train=train)
-        return dense(self.num_classes, name="logits")(x)
+        return dense(10, name="logits")(x)

@@ -18,11 +18,9 @@ class FastCNN(nn.Module):
     order of numbers (as long as BatchNorm's scale is positive).
 
     Attributes:
-        num_classes: the number of logits.
         dtype: what is computed in; parameters and statistics are float32.
     """
 
-    num_classes: int = 10
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -49,4 +47,4 @@ class FastCNN(nn.Module):
             x = nn.relu(x)
         x = x.reshape(x.shape[0], -1)
         self.sow("intermediates", "features", x)
-        return Dense(self.num_classes, dtype=self.dtype, name="logits")(x)
+        return Dense(10, dtype=self.dtype, name="logits")(x)

@@ -21,11 +21,9 @@ class LeNet5(nn.Module):
     """Two tanh convolutions, two average pools, three dense layers; 61,706 parameters.
 
     Attributes:
-        num_classes: the number of logits.
         dtype: what is computed in; parameters are float32.
     """
 
-    num_classes: int = 10
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -54,4 +52,4 @@ class LeNet5(nn.Module):
         x = nn.tanh(dense(120, name="dense1")(x))
         x = nn.tanh(dense(84, name="dense2")(x))
         self.sow("intermediates", "features", x)
-        return dense(self.num_classes, name="logits")(x)
+        return dense(10, name="logits")(x)

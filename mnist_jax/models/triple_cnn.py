@@ -17,11 +17,9 @@ class TripleCNN(nn.Module):
     once a block, after the second ReLU, and after every dense layer's.
 
     Attributes:
-        num_classes: the number of logits.
         dtype: what is computed in; parameters and statistics are float32.
     """
 
-    num_classes: int = 10
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -57,4 +55,4 @@ class TripleCNN(nn.Module):
             if units == 64:
                 self.sow("intermediates", "features", x)
             x = Dropout(rate)(x, train=train)
-        return dense(self.num_classes, name="logits")(x)
+        return dense(10, name="logits")(x)

@@ -1,6 +1,7 @@
 """VGG16 and VGG19: the large network of the report, whose body may come pretrained."""
 
 import functools
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from mnist_jax.errors import UserError
+from mnist_jax.config import option
 from mnist_jax.models.layers import KERNEL_INITS, Conv, Dense, Dropout, max_pool
 
 # Of ImageNet's images, 0..255, in the order blue, green, red: what Keras's weights
@@ -18,39 +19,44 @@ _CAFFE_MEAN = (103.939, 116.779, 123.68)
 _TORCH_MEAN = (0.485, 0.456, 0.406)
 _TORCH_STD = (0.229, 0.224, 0.225)
 
-# What the three channels that the first convolution sees hold.
-PREPROCESS = ("unit", "imagenet", "torch")
 _BORDER = 2
-SMALLEST = 32  # which five pools halve to 1
 
 
 class VGG(nn.Module):
     """Five blocks of 3x3 convolutions, each pooled, and the report's head.
 
-    With the `blocks` of VGG16, at 32x32, 14,982,474 parameters, of which 14,714,688 in
-    the convolutions. These have the names, the shapes and the order of Keras's, so that
-    its ImageNet weights fit.
+    The convolutions have the names, shapes and order of Keras's, so that its ImageNet
+    weights fit.
 
     Simonyan and Zisserman, 2015: https://arxiv.org/abs/1409.1556
 
     Attributes:
-        blocks: convolutions in each block: 2, 2, 3, 3, 3 for VGG16.
-        size: height and width that images are brought to: a border of 2 pixels makes
-            32, larger ones are scaled up from that, bilinearly.
-        preprocess: "unit" for grey values in 0..1, as in the report; "imagenet" for
-            what Keras's weights were trained on, 0..255 less the mean of ImageNet, blue
-            first; "torch" for what torchvision's were, 0..1 less the mean, divided by
-            the standard deviation.
-        kernel_init: where kernels start: a key of `layers.KERNEL_INITS`.
-        num_classes: the number of logits.
-        dtype: what is computed in; parameters are float32.
+        blocks: the number of convolutions in each block.
+        input_size: height and width of the images that the first convolution sees.
+        preprocess: what its three channels hold.
+        kernel_init: the initializer of the kernels: a key of `layers.KERNEL_INITS`.
+        dtype: the type of the computation; parameters are float32.
     """
 
-    blocks: tuple[int, ...]
-    size: int = SMALLEST
-    preprocess: str = "unit"
-    kernel_init: str = "glorot_uniform"
-    num_classes: int = 10
+    blocks: ClassVar[tuple[int, ...]]
+    input_size: int = option(
+        32,
+        "Height and width of the input. A border of 2 pixels makes 32; larger images "
+        "are scaled up from that, bilinearly. Five pools halve 32 to 1.",
+        at_least=32,
+    )
+    preprocess: Literal["unit", "imagenet", "torch"] = option(
+        "unit",
+        'What the three channels hold. "unit": grey values in 0..1, as in the report. '
+        '"imagenet": what Keras\'s ImageNet weights were trained on, 0..255 minus the '
+        'mean, blue first. "torch": what torchvision\'s were, 0..1 minus the mean, '
+        "divided by the standard deviation.",
+    )
+    kernel_init: Literal["glorot_uniform", "he_normal"] = option(
+        "glorot_uniform",
+        'Initializer of the kernels: "glorot_uniform", as in Keras, or "he_normal", '
+        "from which deep networks without BatchNorm learn sooner.",
+    )
     dtype: DTypeLike = jnp.float32
 
     @property
@@ -100,7 +106,7 @@ class VGG(nn.Module):
         x = nn.relu(dense(512, name=hidden)(x))
         self.sow("intermediates", "features", x)
         x = Dropout(0.5)(x, train=train)
-        return dense(self.num_classes, name=logits)(x)
+        return dense(10, name=logits)(x)
 
     def _prepare(
         self, images: Float[Array, "batch 28 28 1"]
@@ -108,10 +114,9 @@ class VGG(nn.Module):
         """Bring images to the size and the three channels that the weights expect."""
         border = (_BORDER, _BORDER)
         x = jnp.pad(images, ((0, 0), border, border, (0, 0)))
-        if x.shape[1] != self.size:
-            x = jax.image.resize(
-                x, (x.shape[0], self.size, self.size, x.shape[3]), "bilinear"
-            )
+        size = self.input_size
+        if x.shape[1] != size:
+            x = jax.image.resize(x, (x.shape[0], size, size, x.shape[3]), "bilinear")
         x = jnp.repeat(x, 3, axis=-1)
         if self.preprocess == "imagenet":
             x = 255 * x - _per_channel(_CAFFE_MEAN)
@@ -124,28 +129,13 @@ def _per_channel(values: tuple[float, ...]) -> Float[Array, "1 1 1 channels"]:
     return jnp.array(values)[None, None, None]
 
 
-def check(size: int, preprocess: str, kernel_init: str) -> None:
-    """Refuse a size, an input or a start that there is not.
+class VGG16(VGG):
+    """14,982,474 parameters at 32x32, of which 14,714,688 in the convolutions."""
 
-    Raises:
-        UserError: with the flag and what it may be.
-    """
-    if size < SMALLEST:
-        raise UserError(
-            f"--config.model.input_size={size}: must be at least {SMALLEST}, which is "
-            "what five pools can halve."
-        )
-    if preprocess not in PREPROCESS:
-        raise UserError(
-            f"--config.model.preprocess={preprocess}: unknown "
-            f"(known: {', '.join(PREPROCESS)})."
-        )
-    if kernel_init not in KERNEL_INITS:
-        raise UserError(
-            f"--config.model.kernel_init={kernel_init}: unknown "
-            f"(known: {', '.join(KERNEL_INITS)})."
-        )
+    blocks = (2, 2, 3, 3, 3)
 
 
-VGG16 = functools.partial(VGG, blocks=(2, 2, 3, 3, 3))
-VGG19 = functools.partial(VGG, blocks=(2, 2, 4, 4, 4))
+class VGG19(VGG):
+    """20,292,170 parameters at 32x32."""
+
+    blocks = (2, 2, 4, 4, 4)

@@ -17,10 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mnist_jax import models, tree
+from mnist_jax.config import Model
 from mnist_jax.pretrained import imagenet, names, readers
 from mnist_jax.runs import weights
 from mnist_jax.runs.weights import WeightsError
-from mnist_jax.typing import Config, Tree
+from mnist_jax.typing import Tree
 
 __all__ = ["Weights", "WeightsError", "load", "select"]
 
@@ -62,12 +63,12 @@ class Weights:
         return tree.digest(dict(self.arrays))
 
 
-def load(config: Config, model: models.Model) -> Weights | None:
-    """Read the weights that `config` (the experiment's `config.model`) begins with.
+def load(config: Model, model: models.Model) -> Weights | None:
+    """Read the weights that a run starts from.
 
     Args:
-        config: `pretrained` and `pretrained_layers`.
-        model: the network to begin with them.
+        config: says which, by `pretrained` and `pretrained_layers`.
+        model: the network that they are for.
 
     Returns:
         The weights, or None if all are to be drawn.

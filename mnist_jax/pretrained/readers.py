@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mnist_jax.config import to_stored
 from mnist_jax.errors import UserError
 from mnist_jax.runs import checkpoint, weights
 from mnist_jax.runs.folder import RunFolder
@@ -95,8 +96,8 @@ def _read_run(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         )
         config = run.read_config()
         metadata = {
-            weights.NETWORK: config["model"]["name"],
-            weights.CONFIG: json.dumps(config),
+            weights.NETWORK: config.model.name,
+            weights.CONFIG: json.dumps(to_stored(config)),
         }
     except (UserError, KeyError) as error:
         raise WeightsError(

@@ -8,22 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from mnist_jax import data, files, models, report, tree
+from mnist_jax.config import Experiment, to_stored
 from mnist_jax.data import augment
 from mnist_jax.models import operations
 from mnist_jax.report import page
 from mnist_jax.runs import environment
-from mnist_jax.runs.folder import RunFolder, to_json
+from mnist_jax.runs.folder import RunFolder
 from mnist_jax.training import loop
 from mnist_jax.training.phase import Phase
 from mnist_jax.training.state import TrainState
 from mnist_jax.training.step import to_input
-from mnist_jax.typing import Config, Tree
+from mnist_jax.typing import Tree
 
 LOGGER = logging.getLogger(__name__)
 
 
 def describe(
-    config: Config,
+    config: Experiment,
     folder: RunFolder,
     model: models.Model,
     dataset: data.Dataset,
@@ -41,7 +42,7 @@ def describe(
         report.write_samples(folder.path, train.images, train.labels, **about)
         _draw_augmented(config, folder, train, about)
         # Last: where there is a config, the other descriptions are there too.
-        files.write_json(folder.config, to_json(config))
+        files.write_json(folder.config, to_stored(config))
     parameters = tree.count_parameters(*jax.eval_shape(model.init, jax.random.key(0)))
     parts = {"train": dataset.train, "validate": dataset.val, "test": dataset.test}
     if config.data.test_on == "val":
@@ -59,11 +60,19 @@ def describe(
     )
     if convolutions.reason:
         LOGGER.info("Convolutions: not by oneDNN, since %s.", convolutions.reason)
+    slow = here["device"] == "cpu" and convolutions.form != "onednn"
+    if slow and config.steps_per_call > 1:
+        LOGGER.warning(
+            "--config.steps_per_call=%d: on a CPU, XLA's convolutions are several "
+            "times slower in a loop of steps. Leave it at 0, or use oneDNN (make "
+            "native).",
+            config.steps_per_call,
+        )
     LOGGER.info("Run folder: %s", folder.path)
 
 
 def _draw_augmented(
-    config: Config, folder: RunFolder, train: data.Split, about: dict[str, str]
+    config: Experiment, folder: RunFolder, train: data.Split, about: dict[str, str]
 ) -> None:
     """Draw what augmentation makes of the first image of each digit."""
     augment_fn = augment.create(config.augment)

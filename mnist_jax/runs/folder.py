@@ -10,8 +10,8 @@ from typing import Any
 import filelock
 
 from mnist_jax import files
+from mnist_jax.config import Experiment, from_stored, to_json
 from mnist_jax.errors import UserError
-from mnist_jax.typing import Config
 
 LOGGER = logging.getLogger(__name__)
 
@@ -44,17 +44,18 @@ class RunFolder:
         self.report = self.path / "report.md"
         self._lock = self.path / ".lock"
 
-    def check_config(self, config: Config) -> None:
-        """Check that a run with this config may start or resume here.
+    def check_config(self, config: Experiment) -> None:
+        """Check that a run of this experiment may start or resume here.
 
         Raises:
-            UserError: the folder holds files that are not a run's, or a run with
-                another config, of which the message lists the differences.
+            UserError: the folder holds files that are not a run's, or a run of another
+                experiment, of which the message lists the differences.
         """
         self._check_is_ours()
         if not self.config.exists():
             return
-        if different := differences(self.read_config(), to_json(config)):
+        there = to_json(self.read_config())
+        if different := differences(there, to_json(config)):
             raise UserError(
                 f"{self.path} holds a run with another config:\n{different}\n"
                 "Give the config that it was started with, or another --workdir."
@@ -75,14 +76,14 @@ class RunFolder:
                 "overwrite. Give a new or an empty folder as --workdir."
             )
 
-    def read_config(self) -> dict[str, Any]:
-        """Return config.json.
+    def read_config(self) -> Experiment:
+        """Return the experiment of config.json.
 
         Raises:
-            UserError: it is damaged.
+            UserError: it is damaged, or a newer version wrote it.
             OSError: it is not there.
         """
-        return self._read(self.config)
+        return from_stored(self._read(self.config), name=f"{self.config}")
 
     def read_convolutions(self) -> str | None:
         """Return what computed the convolutions of the run that lies here.
@@ -177,11 +178,6 @@ class RunFolder:
             raise UserError(
                 f"{path} is damaged ({error}). Restore it, or give another --workdir."
             ) from error
-
-
-def to_json(config: Config) -> dict[str, Any]:
-    """Return the config as what JSON makes of it: nested dicts and lists."""
-    return json.loads(json.dumps(config.to_dict(), default=lambda x: x.to_dict()))
 
 
 def differences(there: dict[str, Any], now: dict[str, Any]) -> str:

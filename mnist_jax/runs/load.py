@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Float32
-from ml_collections import ConfigDict
 
 from mnist_jax import models, tree
+from mnist_jax.config import Experiment, from_stored
 from mnist_jax.devices import parallel
 from mnist_jax.errors import UserError
 from mnist_jax.models import operations
@@ -28,7 +28,7 @@ class Run:
 
     Attributes:
         path: the file of weights.
-        config: the experiment's config, nested dicts.
+        config: the experiment.
         classes: the class of each logit.
         model: the network.
         params: its parameters.
@@ -39,7 +39,7 @@ class Run:
     """
 
     path: Path
-    config: dict[str, Any]
+    config: Experiment
     classes: tuple[str, ...]
     model: models.Model
     params: Tree
@@ -62,7 +62,7 @@ class Run:
 
     def logits(self, images: Any) -> Float32[np.ndarray, "n classes"]:
         """Return unnormalised log-probabilities; arguments as in `predict`."""
-        images = _checked(images, self.model.image_shape)
+        images = _checked(images, models.IMAGE_SHAPE)
         if not len(images):
             return np.zeros((0, len(self.classes)), np.float32)
         return np.asarray(self._predict(self.params, self.batch_stats, images))
@@ -71,8 +71,8 @@ class Run:
     def _predict(self) -> Any:
         return loop.make_predict(
             apply_fn=self.model.apply,
-            batch_size=self.config["eval_batch_size"],
-            devices=parallel.every(self.config["parallel"]),
+            batch_size=self.config.eval_batch_size,
+            devices=parallel.every(self.config.parallel),
         )
 
 
@@ -104,11 +104,11 @@ def load(path: Path | str) -> Run:
             "another run with."
         )
     try:
-        config = json.loads(metadata["config"])
-        fields = ConfigDict(config["model"] | {"name": metadata[weights.NETWORK]})
+        config = from_stored(json.loads(metadata["config"]), name="its metadata")
         accuracy, classes = float(metadata["accuracy"]), metadata["classes"].split()
         tested_on = metadata["tested_on"]
-        model = models.create(fields, dtype=config["dtype"])
+        network = dataclasses.replace(config.model, name=metadata[weights.NETWORK])
+        model = models.create(network, dtype=config.dtype)
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} is damaged: {error!r} in its metadata.") from error
     except UserError as error:
@@ -164,13 +164,13 @@ def _as_trees(
     return params, batch_stats
 
 
-def _form(config: dict[str, Any], environment: dict[str, Any]) -> str:
+def _form(config: Experiment, environment: dict[str, Any]) -> str:
     """Return what computes convolutions: as in the run, if that is to be had here."""
     began_with = environment.get("convolutions", "oneDNN")
     choice = operations.choose(
         "auto" if began_with.startswith("oneDNN") else "xla",
-        dtype=config["dtype"],
-        divided=config["parallel"] == "jit" and jax.device_count() > 1,
+        dtype=config.dtype,
+        divided=config.parallel == "jit" and jax.device_count() > 1,
     )
     return choice.form
 

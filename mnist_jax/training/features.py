@@ -57,7 +57,7 @@ def count_bytes(model: models.Model, stop: int, images: int) -> int:
 
     def run_one() -> jax.Array:
         params, batch_stats = model.init(jax.random.key(0))
-        image = jnp.zeros((1, *model.image_shape), jnp.float32)
+        image = jnp.zeros((1, *models.IMAGE_SHAPE), jnp.float32)
         return model.run_until(stop, params, batch_stats, image)
 
     return images * jax.eval_shape(run_one).size * jnp.float32.dtype.itemsize
@@ -93,7 +93,7 @@ class Features:
                 str(stop),
                 tree.digest({layer: params[layer] for layer in layers}),
                 tree.digest({k: v for k, v in batch_stats.items() if k in layers}),
-                model.convolutions,
+                str(model.convolutions),
                 jax.default_backend(),
                 jax.__version__,
             ]

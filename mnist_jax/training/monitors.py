@@ -17,9 +17,10 @@ import optax
 import optax.contrib
 from jaxtyping import Array, Bool, Float32, Int32
 
-from mnist_jax.errors import UserError
-from mnist_jax.training.ranges import check_range
-from mnist_jax.typing import Config, Tree
+from mnist_jax.config import OFF, ConfigError
+from mnist_jax.config import EarlyStopping as EarlyStoppingConfig
+from mnist_jax.config import Plateau as PlateauConfig
+from mnist_jax.typing import Tree
 
 # The figures of an epoch that can be watched, and whether lower or higher is better.
 MONITORS: dict[str, Callable[[Any, Any], Any]] = {
@@ -27,21 +28,8 @@ MONITORS: dict[str, Callable[[Any, Any], Any]] = {
     "val_loss": operator.lt,
     "val_accuracy": operator.gt,
 }
-# In place of a monitor, where nothing is to be watched.
-OFF = "none"
 
 Figures = Mapping[str, Float32[Array, ""]]
-
-
-def check_monitor(name: str, flag: str, *, may_be_off: bool = False) -> None:
-    """Refuse a monitor that there is not.
-
-    Raises:
-        UserError: with the known names.
-    """
-    known = [OFF, *MONITORS] if may_be_off else list(MONITORS)
-    if name not in known:
-        raise UserError(f"{flag}={name}: unknown (known: {', '.join(known)}).")
 
 
 def is_better(
@@ -134,23 +122,19 @@ class PlateauMachine:
     """Keras's ReduceLROnPlateau, by `optax.contrib.reduce_on_plateau`.
 
     Args:
-        config: a phase's `plateau`.
-        learning_rate: what the floor `min_learning_rate` is measured against.
-        flag: what messages call the config.
+        config: the fields of a phase's `plateau`.
+        learning_rate: the phase's largest learning rate.
+        flag: the name of the config on the command line, for messages.
 
     Raises:
-        UserError: an unknown monitor, or a number out of its range.
+        ConfigError: `min_learning_rate` is above the learning rate.
     """
 
-    def __init__(self, config: Config, *, learning_rate: float, flag: str = "plateau"):
-        check_monitor(config.monitor, f"{flag}.monitor", may_be_off=True)
-        check_range(flag, config, "patience", at_least=0)
-        check_range(flag, config, "factor", above=0, below=1)
-        check_range(flag, config, "min_delta", at_least=0)
-        check_range(flag, config, "cooldown", at_least=0)
-        check_range(flag, config, "min_learning_rate", at_least=0)
+    def __init__(
+        self, config: PlateauConfig, *, learning_rate: float, flag: str = "plateau"
+    ):
         if config.monitor != OFF and config.min_learning_rate > learning_rate:
-            raise UserError(
+            raise ConfigError(
                 f"{flag}.min_learning_rate={config.min_learning_rate}: above the "
                 f"learning rate, {learning_rate}."
             )
@@ -213,23 +197,20 @@ class EarlyStoppingMachine:
     """Keras's EarlyStopping.
 
     Args:
-        config: a phase's `early_stopping`.
-        flag: what messages call the config.
+        config: the fields of a phase's `early_stopping`.
+        flag: the name of the config on the command line, for messages.
 
     Raises:
-        UserError: an unknown monitor, or a number out of its range.
+        ConfigError: the best weights are to be restored, but nothing is monitored.
     """
 
-    def __init__(self, config: Config, *, flag: str = "early_stopping"):
-        check_monitor(config.monitor, f"{flag}.monitor", may_be_off=True)
-        check_range(flag, config, "patience", at_least=0)
-        check_range(flag, config, "min_delta", at_least=0)
+    def __init__(self, config: EarlyStoppingConfig, *, flag: str = "early_stopping"):
         if config.restore_best and config.monitor == OFF:
-            raise UserError(
+            raise ConfigError(
                 f"{flag}.restore_best: {flag}.monitor must say what the best is by."
             )
         self._monitor, self._patience = config.monitor, config.patience
-        self.restore_best = bool(config.restore_best)
+        self.restore_best = config.restore_best
         if config.monitor != OFF:
             self._update_best = make_update_best(
                 monitor=config.monitor, min_delta=config.min_delta

@@ -4,13 +4,13 @@ import dataclasses
 
 import optax
 
+from mnist_jax.config import Phase as PhaseConfig
 from mnist_jax.errors import UserError
 from mnist_jax.training import optimizer, schedules
 from mnist_jax.training.freezing import Freeze
 from mnist_jax.training.layer_rates import LayerRates
 from mnist_jax.training.monitors import EarlyStoppingMachine, PlateauMachine
-from mnist_jax.training.ranges import check_range
-from mnist_jax.typing import Config, Tree
+from mnist_jax.typing import Tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Phase:
         optimizer: from gradients to directions; knows nothing of the frozen ones.
         plateau: lowers the learning rate.
         early_stopping: ends the phase.
-        config: the fields of `configs.base.get_phase`.
+        config: what it was built from.
     """
 
     name: str
@@ -45,32 +45,20 @@ class Phase:
     optimizer: optax.GradientTransformation
     plateau: PlateauMachine
     early_stopping: EarlyStoppingMachine
-    config: Config
+    config: PhaseConfig
 
     @classmethod
-    def from_config(cls, config: Config, *, flag: str = "phase") -> "Phase":
-        """Build the phase that `config`, one of the experiment's `phases`, describes.
+    def from_config(cls, config: PhaseConfig, *, flag: str = "phase") -> "Phase":
+        """Build the phase that a config describes.
 
         Args:
-            config: the fields of `configs.base.get_phase`.
-            flag: what messages call it, e.g. "--config.phases[0]".
+            config: one of the phases of an experiment.
+            flag: its name on the command line, for messages: "--config.phases[0]".
 
         Raises:
-            UserError: whatever can be refused before the data are there.
+            UserError: the fields of the phase contradict each other, or an expression
+                in `freeze` or `layer_rates` is not valid.
         """
-        for name in ("epochs", "batch_size"):
-            check_range(flag, config, name, at_least=1)
-        if config.start_from not in ("last", "best"):
-            raise UserError(
-                f'{flag}.start_from={config.start_from}: must be "last" or "best".'
-            )
-        if config.reuse_features not in ("auto", "never"):
-            raise UserError(
-                f'{flag}.reuse_features={config.reuse_features}: must be "auto" or '
-                '"never".'
-            )
-        check_range(flag, config, "label_smoothing", at_least=0, below=1)
-        check_range(flag, config, "ema_decay", at_least=0, below=1)
         schedules.check(config.schedule, epochs=config.epochs, flag=f"{flag}.schedule")
         freeze = Freeze(config.freeze, flag=f"{flag}.freeze")
         layer_rates = LayerRates(config.layer_rates, flag=f"{flag}.layer_rates")
@@ -84,11 +72,7 @@ class Phase:
             freeze=freeze,
             layer_rates=layer_rates,
             reuse_features=config.reuse_features == "auto",
-            optimizer=freeze.wrap(
-                layer_rates.wrap(
-                    optimizer.create(config.optimizer, flag=f"{flag}.optimizer")
-                )
-            ),
+            optimizer=freeze.wrap(layer_rates.wrap(optimizer.create(config.optimizer))),
             plateau=PlateauMachine(
                 config.plateau,
                 learning_rate=config.optimizer.learning_rate,

@@ -5,29 +5,27 @@ from collections.abc import Callable
 
 import optax
 
-from mnist_jax.errors import UserError
-from mnist_jax.training.ranges import check_range
-from mnist_jax.typing import Config
+from mnist_jax.config import ConfigError, Schedule
 
 # What a schedule is built from: its config, the largest rate, steps, steps an epoch.
-_Build = Callable[[Config, float, int, int], optax.Schedule]
+_Build = Callable[[Schedule, float, int, int], optax.Schedule]
 
 
 def _constant(
-    config: Config, peak: float, steps: int, steps_per_epoch: int
+    config: Schedule, peak: float, steps: int, steps_per_epoch: int
 ) -> optax.Schedule:
     return optax.constant_schedule(peak)
 
 
 def _cosine(
-    config: Config, peak: float, steps: int, steps_per_epoch: int
+    config: Schedule, peak: float, steps: int, steps_per_epoch: int
 ) -> optax.Schedule:
     # Loshchilov and Hutter, 2017, without restarts: https://arxiv.org/abs/1608.03983
     return optax.cosine_decay_schedule(peak, steps, alpha=config.final_factor)
 
 
 def _one_cycle(
-    config: Config, peak: float, steps: int, steps_per_epoch: int
+    config: Schedule, peak: float, steps: int, steps_per_epoch: int
 ) -> optax.Schedule:
     # Smith and Topin, 2018: https://arxiv.org/abs/1708.07120
     rising = min(round(config.rising * steps), steps - 1)
@@ -39,7 +37,7 @@ def _one_cycle(
 
 
 def _exponential(
-    config: Config, peak: float, steps: int, steps_per_epoch: int
+    config: Schedule, peak: float, steps: int, steps_per_epoch: int
 ) -> optax.Schedule:
     return optax.exponential_decay(peak, steps_per_epoch, config.decay_rate)
 
@@ -52,44 +50,36 @@ SCHEDULES: dict[str, _Build] = {
 }
 
 
-def check(config: Config, *, epochs: int, flag: str = "schedule") -> None:
-    """Refuse a schedule (a phase's `schedule`) that cannot be built.
+def check(config: Schedule, *, epochs: int, flag: str = "schedule") -> None:
+    """Reject a warm-up that does not fit the schedule or the phase.
 
     Args:
-        config: its name and its numbers.
-        epochs: of the phase.
-        flag: what messages call it.
+        config: the schedule.
+        epochs: the number of epochs of its phase.
+        flag: the name of the schedule on the command line, for messages.
 
     Raises:
-        UserError: an unknown name, or a number out of its range.
+        ConfigError: the warm-up is as long as the phase, or one_cycle has one.
     """
-    if config.name not in SCHEDULES:
-        known = ", ".join(SCHEDULES)
-        raise UserError(f"{flag}.name={config.name}: unknown (known: {known}).")
-    check_range(flag, config, "final_factor", at_least=0, at_most=1)
-    check_range(flag, config, "rising", at_least=0, below=1)
-    check_range(flag, config, "first_factor", at_least=0, at_most=1)
-    check_range(flag, config, "decay_rate", above=0, at_most=1)
-    check_range(flag, config, "warmup_epochs", at_least=0)
     if config.warmup_epochs and config.name == "one_cycle":
-        raise UserError(
+        raise ConfigError(
             f"{flag}.warmup_epochs={config.warmup_epochs}: must be 0 for one_cycle, "
             f"which warms up by itself, for {flag}.rising of the phase."
         )
     if config.warmup_epochs >= epochs:
-        raise UserError(
+        raise ConfigError(
             f"{flag}.warmup_epochs={config.warmup_epochs}: must be below the phase's "
             f"{epochs} epochs, of which the warm-up is a part."
         )
 
 
 def create(
-    config: Config, *, peak: float, epochs: int, steps_per_epoch: int
+    config: Schedule, *, peak: float, epochs: int, steps_per_epoch: int
 ) -> optax.Schedule:
     """Build the function from a step of the phase, counted from 0, to a learning rate.
 
     Args:
-        config: a phase's `schedule`, which `check` accepts.
+        config: a schedule that `check` accepts.
         peak: the largest learning rate.
         epochs: of the phase.
         steps_per_epoch: of the phase.

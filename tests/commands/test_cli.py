@@ -6,7 +6,6 @@ import sys
 import pytest
 
 from mnist_jax.commands import cli
-from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(
@@ -43,6 +42,6 @@ def test_errors_of_the_system_name_the_file_and_a_way_out(number, advice):
 
 
 def test_every_config_says_in_its_first_line_what_it_is():
-    for line in cli.describe_configs(ROOT / "configs").splitlines():
+    for line in cli.describe_configs().splitlines():
         path, _, text = line.strip().partition(" ")
         assert path.startswith("configs/") and text.strip().endswith(".")

@@ -3,7 +3,6 @@
 import functools
 import itertools
 import math
-import types
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from mnist_jax.config import Augment
 from mnist_jax.data import augment
 from tests.support.augmenting import (
     ALL,
@@ -31,7 +31,7 @@ def erase_blank(shape, channels):
     blank = jnp.full((*shape, channels), -1.0)
 
     def erase(key, erasing, area):
-        config = types.SimpleNamespace(erasing=erasing, erasing_area=area)
+        config = Augment(erasing=erasing, erasing_area=area)
         return augment.erase(key, config, blank)
 
     return jax.jit(jax.vmap(erase, in_axes=(0, None, None)))

@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs import base, quickstart
-from mnist_jax import data
+from configs import quickstart
+from mnist_jax import data, experiment
+from mnist_jax.config import Augment
 from mnist_jax.data import augment
 from mnist_jax.devices import parallel
 from mnist_jax.models import operations
@@ -42,11 +43,10 @@ def train(devices, *, steps_per_call=1, model=TINY):
     Returns:
         The state, and what was said of the epochs, without times.
     """
-    whole = data.load(quickstart.get_config().data)
+    whole = data.load(experiment.parse(quickstart.get_config()).data)
     train_split = data.Split(whole.train.images[:64], whole.train.labels[:64])
     val_split = data.Split(whole.val.images[:30], whole.val.labels[:30])
-    augmentation = base.get_config().augment
-    augmentation.update(rotation=10.0, shift=0.1, erasing=0.5)
+    augmentation = Augment(rotation=10.0, shift=0.1, erasing=0.5)
     phase = make_phase(**EVERYTHING)
     trainer = loop.Trainer(
         apply_fn=model.apply,

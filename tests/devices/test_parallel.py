@@ -152,10 +152,3 @@ def test_one_device_need_not_wait():
         jax.tree.map(jax.random.key_data, one.replicate(tree)["key"]),
         jax.random.key_data(tree["key"]),
     )
-
-
-def test_an_unknown_way_is_refused():
-    for way in parallel.WAYS:
-        parallel.check(way)
-    with pytest.raises(UserError, match=r"--config.parallel=xmap: .*jit, pmap"):
-        parallel.check("xmap")

@@ -134,7 +134,7 @@ from mnist_jax.models.vgg import VGG
 
 
 class Small(VGG):
-    blocks: tuple[int, ...] = (1, 1)
+    blocks = (1, 1)
 
 
 models.MODELS["vgg16"] = Small
@@ -142,7 +142,8 @@ models.MODELS["vgg16"] = Small
 
 def get_config():
     config = quickstart.get_config()
-    config.update(name="small", model=vgg16.get_config("scratch").model)
+    config.name = "small"
+    config.model = vgg16.get_config("scratch").model
     config.phases = vgg16.get_config("head_only").phases
     config.augment.update(base.get_config().augment)
     config.phases[0].update(epochs=2, batch_size=100)

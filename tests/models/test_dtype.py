@@ -4,16 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import config_dict
 
 from mnist_jax import models
+from mnist_jax.config import Model
 from mnist_jax.training import step
 
 KEY = jax.random.key(0)
 
 
 def create(name, dtype):
-    return models.create(config_dict.ConfigDict({"name": name}), dtype=dtype)
+    return models.create(Model(name), dtype=dtype)
 
 
 def products(jaxpr):

@@ -27,9 +27,9 @@ import numpy as np
 import optax
 import pytest
 from jax import lax
-from ml_collections import ConfigDict
 
 from mnist_jax import models
+from mnist_jax.config import Model
 from mnist_jax.devices.compiler import compiler_options
 from mnist_jax.models import operations
 
@@ -65,7 +65,7 @@ def to_float64(tree):
 @functools.cache
 def start(name):
     """A network and its parameters, as drawn at the start."""
-    model = models.create(ConfigDict({"name": name}))
+    model = models.create(Model(name))
     params, batch_stats = model.init(jax.random.key(0))
     assert not batch_stats
     return model, jax.tree.map(np.asarray, params)

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from ml_collections import ConfigDict
 
 from mnist_jax import models, tree
+from mnist_jax.config import Model
 from mnist_jax.models.layers import Dropout
 from tests.models.keras_models import KERAS_MODELS, as_trees, like_keras, set_weights
 
@@ -84,7 +84,7 @@ def draw_batch():
 @functools.cache
 def pair(name):
     """Our model, its weights, and the Keras model with the same."""
-    model = models.create(ConfigDict({"name": name}))
+    model = models.create(Model(name))
     keras_model = KERAS_MODELS[name]()
     weights = draw_weights(model)
     set_weights(keras_model, *weights)

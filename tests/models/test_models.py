@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from mnist_jax import models, tree
+from mnist_jax.config import Model
 from mnist_jax.errors import UserError
 from mnist_jax.models.layers import Dropout
 from tests.conftest import assert_trees_equal
@@ -103,7 +103,7 @@ every_model = pytest.mark.parametrize("name", sorted(models.MODELS))
 
 
 def create(name: str) -> models.Model:
-    return models.create(ConfigDict({"name": name}))
+    return models.create(Model(name))
 
 
 @functools.cache
@@ -193,8 +193,7 @@ def test_vgg_s_kernels_may_start_he_normal_and_then_signals_do_not_shrink():
     images = jax.random.uniform(jax.random.key(1), (4, 28, 28, 1))
     sizes = {}
     for start in ("glorot_uniform", "he_normal"):
-        config = ConfigDict({"name": "vgg16", "kernel_init": start})
-        model = models.create(config)
+        model = models.create(Model("vgg16", options={"kernel_init": start}))
         params, _ = jax.jit(model.init)(jax.random.key(3, impl="rbg"))
         features = model.run_until(5, params, {}, images)
         sizes[start] = float(jnp.sqrt(jnp.mean(features**2)))

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from mnist_jax import models
+from mnist_jax.config import Model
 from mnist_jax.devices.compiler import compiler_options
 from mnist_jax.errors import UserError
 from mnist_jax.models import layers, operations
@@ -382,13 +382,13 @@ POOLS = {"lenet5": 2, "triple_cnn": 3, "vgg16": 5}
 @pytest.mark.parametrize("name", POOLS)
 def test_the_plain_form_is_the_same_program_wherever_it_is_traced(name, monkeypatch):
     """Exported for accelerators on a CPU, it has their operations and no remedies."""
-    model = models.create(ConfigDict({"name": name}))
+    model = models.create(Model(name))
     model = dataclasses.replace(model, convolutions="plain")
 
     def lowered(backend):
         monkeypatch.setattr(jax, "default_backend", lambda: backend)
         variables = jax.eval_shape(model.init, jax.random.key(0))
-        images = jax.ShapeDtypeStruct((32, *model.image_shape), jnp.float32)
+        images = jax.ShapeDtypeStruct((32, *models.IMAGE_SHAPE), jnp.float32)
         predict = jax.jit(lambda *args: model.apply(*args, train=False)[0])
         exported = jax.export.export(predict, platforms=("cuda", "tpu"))
         return exported(*variables, images).mlir_module()

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
-from ml_collections import ConfigDict
 
 from configs import vgg16
 from mnist_jax import experiment, models, pretrained, tree
+from mnist_jax.config import Model
 from mnist_jax.errors import UserError
 from mnist_jax.pretrained import readers
 from mnist_jax.runs import checkpoint
@@ -24,13 +24,11 @@ from mnist_jax.training.monitors import Best
 from tests.support.small_vgg import VGG_METADATA, Small, write_vgg
 from tests.support.training_parts import make_phase
 
-LENET = models.create(ConfigDict({"name": "lenet5"}))
+LENET = models.create(Model("lenet5"))
 
 
 def config(path, *, name="lenet5", layers=(".*",)):
-    return ConfigDict(
-        {"name": name, "pretrained": str(path), "pretrained_layers": layers}
-    )
+    return Model(name, pretrained=str(path), pretrained_layers=layers)
 
 
 def arrays():
@@ -191,7 +189,7 @@ def test_without_a_network_the_way_out_is_told(no_network, tmp_path, monkeypatch
     config = vgg16.get_config()
     config.data.update(source="digits", val_size=200)
     with pytest.raises(WeightsError) as caught:
-        experiment.run(config, tmp_path / "run")
+        experiment.run(experiment.parse(config), tmp_path / "run")
     message = str(caught.value)
     for part in (
         "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
@@ -212,11 +210,11 @@ def test_a_run_begins_where_the_best_epoch_of_another_was(
 ):
     """A new head on the frozen body of a run of our own, for any network."""
     small_config.model.name = name
-    experiment.run(small_config, tmp_path / "first")
+    experiment.run(experiment.parse(small_config), tmp_path / "first")
     small_config.model.pretrained = str(tmp_path / "first")
     small_config.model.pretrained_layers = body
     small_config.phases[0].update(freeze=body, epochs=1)
-    experiment.run(small_config, tmp_path / "second")
+    experiment.run(experiment.parse(small_config), tmp_path / "second")
     before, after = (
         checkpoint.read_best(RunFolder(tmp_path / folder).checkpoints)
         for folder in ("first", "second")
@@ -246,14 +244,14 @@ def test_a_warning_of_the_input_if_and_only_if_it_is_another(
     metadata, preprocess, warned, tmp_path, caplog
 ):
     write_vgg(tmp_path / "x", metadata)
-    model = models.Model("vgg16", Small(size=64, preprocess=preprocess))
+    model = models.Model("vgg16", Small(input_size=64, preprocess=preprocess))
     pretrained.load(config(tmp_path / "x", name="vgg16"), model)
     assert ("were trained with" in caplog.text) == warned
 
 
 def test_metadata_that_is_damaged_is_named(tmp_path):
     write_vgg(tmp_path / "x", VGG_METADATA | {"config": "{"})
-    model = models.Model("vgg16", Small(size=64))
+    model = models.Model("vgg16", Small(input_size=64))
     with pytest.raises(WeightsError, match="x is damaged: .*in its metadata"):
         pretrained.load(config(tmp_path / "x", name="vgg16"), model)
 

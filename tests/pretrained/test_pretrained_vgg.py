@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from mnist_jax import models, pretrained
+from mnist_jax.config import Model
 from mnist_jax.pretrained import imagenet
 from mnist_jax.runs import weights as run_weights
 from mnist_jax.runs.weights import WeightsError
@@ -18,9 +18,8 @@ IMAGES = np.random.default_rng(3).uniform(0, 1, (3, 28, 28, 1)).astype(np.float3
 
 
 def config(path, **fields):
-    return ConfigDict(
-        {"name": "vgg16", "pretrained": str(path), "pretrained_layers": ("block",)}
-        | fields
+    return Model(
+        "vgg16", pretrained=str(path), pretrained_layers=("block",), options=fields
     )
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 import statistics
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from mnist_jax.report import comparison
 from mnist_jax.report.comparison import groups, text
+from tests.conftest import ROOT
 from tests.support.made_runs import shown, tables_of, write_run
 
 
@@ -59,17 +61,6 @@ def test_rows_do_not_depend_on_the_order_but_their_order_does(tmp_path_factory, 
         ("steps_per_call", 5),
         ("convolutions", "xla"),
         ("parallel", "pmap"),
-        # Of runs from before there was a choice.
-        ("dtype", ...),
-        ("data.test_on", ...),
-        ("model.input_size", ...),
-        ("model.preprocess", ...),
-        ("model.kernel_init", ...),
-        ("model.pretrained", ...),
-        ("model.pretrained_layers", ...),
-        ("phases[0].freeze", ...),
-        ("phases[0].layer_rates", ...),
-        ("phases[0].reuse_features", ...),
         ("eval_batch_size", 5),
         ("features_megabytes", 5),
         ("report_accuracy", 0.5),
@@ -80,6 +71,17 @@ def test_what_changes_no_result_does_not_part_runs(tmp_path, field, value):
     write_run(tmp_path / "b", seed=1, config={field: value})
     [group] = comparison.read([tmp_path]).groups
     assert group.accuracy.n == 2
+    assert group.differences == ()
+
+
+def test_runs_of_every_earlier_version_are_one_experiment(tmp_path):
+    earlier = json.loads((ROOT / "tests/config/earlier_configs.json").read_text())
+    for seed, stored in enumerate(earlier.values()):
+        folder = write_run(tmp_path / str(seed), seed=seed)
+        (folder / "config.json").write_text(json.dumps(stored | {"seed": seed}))
+    write_run(tmp_path / "now", seed=len(earlier))
+    [group] = comparison.read([tmp_path]).groups
+    assert group.accuracy.n == len(earlier) + 1
     assert group.differences == ()
 
 

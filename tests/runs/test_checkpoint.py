@@ -11,19 +11,18 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from configs import base
 from mnist_jax import tree
 from mnist_jax.runs import checkpoint
 from mnist_jax.training import state
 from mnist_jax.training.monitors import Best
-from mnist_jax.training.phase import Phase
 from tests.conftest import assert_trees_equal
+from tests.support.training_parts import make_phase
 
 # With all that a state can hold.
-FIELDS = base.get_phase()
-FIELDS.ema_decay = 0.9
-FIELDS.early_stopping.update(monitor="val_loss", restore_best=True)
-PHASE = Phase.from_config(FIELDS)
+PHASE = make_phase(
+    ema_decay=0.9,
+    **{"early_stopping.monitor": "val_loss", "early_stopping.restore_best": True},
+)
 
 
 def make_state(epoch: int, best_epoch: int) -> state.TrainState:
@@ -100,15 +99,17 @@ def test_what_older_versions_saved_is_restored(open_checkpoints, monkeypatch):
 
 def frozen_state(epoch):
     """A megabyte that is frozen, in four copies, and a little that is trained."""
-    fields = base.get_phase()
-    fields.update(ema_decay=0.9, freeze=("body",))
-    fields.early_stopping.update(monitor="val_loss", restore_best=True)
+    stopping = {
+        "early_stopping.monitor": "val_loss",
+        "early_stopping.restore_best": True,
+    }
+    phase = make_phase(ema_decay=0.9, freeze=("body",), **stopping)
     body = jax.random.normal(jax.random.key(0), (2**18,))
     head = jax.random.normal(jax.random.key(epoch), (10,))
     made = state.create(
         {"body": {"kernel": body}, "head": {"bias": head}},
         {},
-        Phase.from_config(fields),
+        phase,
     )
     return made.replace(best=made.best.replace(epoch=jnp.int32(epoch)))
 

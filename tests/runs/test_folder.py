@@ -3,25 +3,27 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 from configs import base, lenet5
 from mnist_jax import files
+from mnist_jax.config import Experiment, to_stored
 from mnist_jax.errors import UserError
-from mnist_jax.runs import folder as run_folder
+from mnist_jax.experiment import parse
 from mnist_jax.runs.folder import RunFolder
 
 
 @pytest.fixture
 def folder(tmp_path):
     made = RunFolder(tmp_path)
-    files.write_json(made.config, run_folder.to_json(lenet5.get_config()))
+    files.write_json(made.config, to_stored(parse(lenet5.get_config())))
     return made
 
 
 def test_the_same_config_may_go_on(folder):
-    folder.check_config(lenet5.get_config())
+    folder.check_config(parse(lenet5.get_config()))
 
 
 @pytest.mark.parametrize(
@@ -35,12 +37,12 @@ def test_the_same_config_may_go_on(folder):
 )
 def test_another_config_is_refused_with_the_difference(folder, path, value, message):
     config = lenet5.get_config()
-    part = config
+    part: Any = config
     for name in path[:-1]:
         part = part[name]
     part[path[-1]] = value
     with pytest.raises(UserError, match=message) as error:
-        folder.check_config(config)
+        folder.check_config(parse(config))
     assert str(error.value).count(" there, ") == 1
 
 
@@ -48,14 +50,14 @@ def test_another_number_of_phases_is_refused(folder):
     config = lenet5.get_config()
     config.phases = (base.get_phase(), base.get_phase())
     with pytest.raises(UserError, match=r"phases\[1\].epochs: nothing there, 50 now"):
-        folder.check_config(config)
+        folder.check_config(parse(config))
 
 
 def test_where_the_data_lie_may_change(folder):
     config = lenet5.get_config()
     config.data.dir = "/elsewhere"
     config.data.mirrors = ()
-    folder.check_config(config)
+    folder.check_config(parse(config))
 
 
 @pytest.mark.parametrize("name", ["config", "results"])
@@ -63,7 +65,7 @@ def test_a_damaged_file_is_named(folder, name):
     path = getattr(folder, name)
     path.write_text('{"seed": 0')
     with pytest.raises(UserError, match=f"{name}.json is damaged"):
-        folder.check_config(lenet5.get_config())
+        folder.check_config(parse(lenet5.get_config()))
         folder.read_results()
 
 
@@ -84,7 +86,7 @@ def test_a_folder_of_other_files_is_refused_and_left_alone(tmp_path, files_there
     for name, text in files_there.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=f"{tmp_path} holds other files .*--workdir"):
-        RunFolder(tmp_path).check_config(lenet5.get_config())
+        RunFolder(tmp_path).check_config(Experiment())
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == files_there
 
 
@@ -92,8 +94,8 @@ def test_a_folder_of_other_files_is_refused_and_left_alone(tmp_path, files_there
 def test_an_empty_folder_and_one_of_a_run_killed_early_are_taken(tmp_path, there):
     for name in there:
         (tmp_path / name).write_text("")
-    RunFolder(tmp_path).check_config(lenet5.get_config())
-    RunFolder(tmp_path / "new").check_config(lenet5.get_config())
+    RunFolder(tmp_path).check_config(Experiment())
+    RunFolder(tmp_path / "new").check_config(Experiment())
 
 
 def test_a_run_folder_copied_without_hidden_files_is_still_one(folder):

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("without_pictures")
 class Small(VGG):
     """VGG with two blocks, and a hundredth of the work."""
 
-    blocks: tuple[int, ...] = (1, 1)
+    blocks = (1, 1)
 
 
 def last(config):
@@ -66,7 +66,8 @@ def bfloat16(config):
 
 
 def larger_vgg(config):
-    config.model.update(name="vgg16", input_size=40, preprocess="imagenet")
+    config.model = base.get_model("vgg16")
+    config.model.update(input_size=40, preprocess="imagenet")
     config.phases[0].epochs = 1
 
 
@@ -86,7 +87,7 @@ def test_a_loaded_run_says_what_the_run_reported(
 ):
     monkeypatch.setitem(models.MODELS, "vgg16", Small)
     way(small_config)
-    results = experiment.run(small_config, tmp_path / "run")
+    results = experiment.run(experiment.parse(small_config), tmp_path / "run")
     moved = shutil.move(tmp_path / "run", tmp_path / "moved")
     run = load(moved)
     counting = small_config.test_weights
@@ -113,7 +114,7 @@ def finished(small, tmp_path_factory):
         config = quickstart.get_config()
         config.phases[0].update(epochs=1, batch_size=20)
         folder = tmp_path_factory.mktemp("finished") / "run"
-        experiment.run(config, folder)
+        experiment.run(experiment.parse(config), folder)
     return folder
 
 
@@ -237,7 +238,7 @@ def other_numbers(tensors):
         ({"mnist_jax_network": "double_cnn"}, "missing: block1_conv1/bias"),
         ({"mnist_jax_network": "lenet6"}, "another version.*no such model"),
         ({"config": "{"}, "is damaged.*in its metadata"),
-        ({"config": "{}"}, "is damaged.*'model'"),
+        ({"config": "{}"}, "its metadata is damaged: it has no config.name"),
         ({"config": None}, "does not say which experiment"),
         ({"accuracy": "much"}, "is damaged.*in its metadata"),
         ({"sha256": None, "change": other_numbers}, "not hold the weights that"),

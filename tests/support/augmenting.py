@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
-from configs import base
+from mnist_jax import config
 from mnist_jax.data import augment
 from mnist_jax.data.augment import WarpParameters
 
@@ -18,10 +18,7 @@ ALL = AFFINE | {"elastic": 1.5, "erasing": 0.5}
 
 
 def make_config(**fields):
-    config = base.get_config().augment
-    for name, value in fields.items():
-        config[name] = value
-    return config
+    return config.parse(fields, config.Augment, flag="--config.augment")
 
 
 def create(**fields):

@@ -7,9 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from configs import base
+from mnist_jax import config as configs
 from mnist_jax.report.comparison import terminal
-from mnist_jax.runs import folder as run_folder
 
 AUGMENT = {
     "rotation": 10.0,
@@ -28,7 +27,7 @@ def write_run(
     folder, *, accuracy=0.98, seed=0, config=None, environment=None, **fields
 ):
     """Write the three files of a finished run; `config` as on the command line."""
-    whole = run_folder.to_json(base.get_config())
+    whole = configs.to_stored(configs.Experiment())
     whole |= {"name": "lenet5", "seed": seed}
     for name, value in (config or {}).items():
         part: Any = whole

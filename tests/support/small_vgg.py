@@ -12,18 +12,20 @@ from mnist_jax.runs import weights
 class Small(VGG):
     """VGG with two blocks, and a hundredth of the work."""
 
-    blocks: tuple[int, ...] = (1, 1)
+    blocks = (1, 1)
 
 
 VGG_METADATA = {
     "mnist_jax_network": "vgg16",
-    "config": json.dumps({"model": {"input_size": 64, "preprocess": "torch"}}),
+    "config": json.dumps(
+        {"model": {"name": "vgg16", "input_size": 64, "preprocess": "torch"}}
+    ),
     "accuracy": "0.5",
 }
 
 
 def write_vgg(path, metadata=VGG_METADATA, *, size=64):
-    shapes = weights.shapes(models.Model("vgg16", Small(size=size)))
+    shapes = weights.shapes(models.Model("vgg16", Small(input_size=size)))
     tensors = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
     weights.write(path, tensors, metadata)
     return tensors

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import base
-from mnist_jax import models
+from mnist_jax import config, models
 from mnist_jax.models import layers
 from mnist_jax.training import monitors, state, step
 from mnist_jax.training.phase import Phase
@@ -59,9 +59,9 @@ EVERYTHING = {
 
 
 def make_phase(**fields):
-    config = base.get_phase()
-    config.update_from_flattened_dict(fields)
-    return Phase.from_config(config)
+    values = base.get_phase()
+    values.update_from_flattened_dict(fields)
+    return Phase.from_config(config.parse(values, config.Phase))
 
 
 def make_step(apply_fn, phase, *, steps_per_epoch=5, **fields):

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from configs import vgg16
 from mnist_jax import experiment, models
+from mnist_jax.config import Model
 from mnist_jax.devices import parallel
 from mnist_jax.models.vgg import VGG
 from mnist_jax.runs import checkpoint
@@ -28,7 +28,7 @@ from tests.support.training_parts import make_phase
 class Small(VGG):
     """VGG with two blocks, and a hundredth of the work."""
 
-    blocks: tuple[int, ...] = (1, 1)
+    blocks = (1, 1)
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +45,7 @@ def config(small_config, monkeypatch, without_pictures):
     for phase, epochs in zip(report.phases, (3, 1), strict=True):
         phase.update(epochs=epochs, batch_size=16)
         phase.optimizer.learning_rate = 1e-3
-    with small_config.unlocked():
-        small_config.phases = report.phases
+    small_config.phases = report.phases
     small_config.model.name = "vgg16"
     return small_config
 
@@ -56,10 +55,10 @@ def params_of(folder):
 
 
 def test_the_same_training_comes_out(config, tmp_path, cache):
-    reused = experiment.run(config, tmp_path / "reused")
+    reused = experiment.run(experiment.parse(config), tmp_path / "reused")
     assert len(list(cache.iterdir())) == 2  # to train on, to validate on
     config.phases[0].reuse_features = "never"
-    anew = experiment.run(config, tmp_path / "anew")
+    anew = experiment.run(experiment.parse(config), tmp_path / "anew")
     assert reused["test"]["last"]["confusion"] == anew["test"]["last"]["confusion"]
     assert reused["best_epoch"] == anew["best_epoch"]
     jax.tree.map(
@@ -77,7 +76,7 @@ def test_the_time_of_computing_them_is_time_of_training(config, tmp_path, monkey
         return compute(self, split)
 
     monkeypatch.setattr(features.Features, "of", compute_slowly)
-    results = experiment.run(config, tmp_path / "run")
+    results = experiment.run(experiment.parse(config), tmp_path / "run")
     lines = RunFolder(tmp_path / "run").metrics.read_text().splitlines()
     metrics = [json.loads(line) for line in lines]
     epochs = sum(entry["seconds"] for entry in metrics if entry["split"] == "train")
@@ -87,9 +86,10 @@ def test_the_time_of_computing_them_is_time_of_training(config, tmp_path, monkey
 @pytest.mark.parametrize("reuse", ["auto", "never"])
 def test_a_step_of_the_phase_has_no_convolution(reuse, config, small):
     config.phases[0].reuse_features = reuse
-    model, (phase, _) = experiment.check(config)
+    parsed = experiment.parse(config)
+    model, (phase, _) = experiment.check(parsed)
     current = state.create(*model.init(jax.random.key(0)), phase)
-    apply_fn, train, val = experiment.take_apart(config, model, phase, small, current)
+    apply_fn, train, val = experiment.take_apart(parsed, model, phase, small, current)
     program = jax.make_jaxpr(
         lambda params: apply_fn(
             params, {}, step.to_input(train.images), train=True, key=jax.random.key(0)
@@ -102,13 +102,13 @@ def test_a_step_of_the_phase_has_no_convolution(reuse, config, small):
 
 
 def test_a_run_that_goes_on_finds_them_again(config, tmp_path, monkeypatch):
-    experiment.run(config, tmp_path / "whole")
+    experiment.run(experiment.parse(config), tmp_path / "whole")
     with monkeypatch.context() as patch:
         kill_at(patch, resume.Journal, "write", 2)
         with pytest.raises(Killed):
-            experiment.run(config, tmp_path / "killed")
+            experiment.run(experiment.parse(config), tmp_path / "killed")
     monkeypatch.setattr(features, "_run_until", lambda *_, **__: pytest.fail("again"))
-    experiment.run(config, tmp_path / "killed")
+    experiment.run(experiment.parse(config), tmp_path / "killed")
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
 
 
@@ -116,7 +116,7 @@ def test_where_images_are_augmented_nothing_is_reused(config, tmp_path, cache):
     config.augment.rotation = 10.0
     config.phases = config.phases[:1]
     config.phases[0].epochs = 1
-    experiment.run(config, tmp_path / "run")
+    experiment.run(experiment.parse(config), tmp_path / "run")
     assert not cache.exists()
 
 
@@ -126,6 +126,7 @@ def test_features_beyond_the_budget_are_not_computed(
 ):
     """64 and 30 images of 8x8x128 numbers take 3.08 MB."""
     config.features_megabytes = megabytes
+    config = experiment.parse(config)
     model, (phase, _) = experiment.check(config)
     current = state.create(*model.init(jax.random.key(0)), phase)
     caplog.set_level(logging.INFO)
@@ -137,7 +138,7 @@ def test_features_beyond_the_budget_are_not_computed(
 
 
 def test_the_budget_holds_the_report_s_recipe_and_not_a_single_block():
-    model = models.create(ConfigDict({"name": "vgg16"}))
+    model = models.create(Model("vgg16"))
     budget = vgg16.get_config().features_megabytes * 10**6
     assert features.count_bytes(model, 5, 60_000) == 60_000 * 512 * 4 < budget
     assert features.count_bytes(model, 1, 60_000) > budget
@@ -157,14 +158,14 @@ def test_the_budget_holds_the_report_s_recipe_and_not_a_single_block():
     ],
 )
 def test_only_whole_stages_from_the_first_on_count(freeze, expected):
-    model = models.create(ConfigDict({"name": "vgg16"}))
+    model = models.create(Model("vgg16"))
     params, _ = jax.eval_shape(model.init, jax.random.key(0))
     phase = dataclasses.replace(make_phase(), freeze=Freeze(freeze))
     assert features.frozen_stages(model, phase, params) == expected
 
 
 def test_a_network_that_cannot_be_taken_apart_is_left_whole():
-    model = models.create(ConfigDict({"name": "lenet5"}))
+    model = models.create(Model("lenet5"))
     params, _ = jax.eval_shape(model.init, jax.random.key(0))
     phase = dataclasses.replace(make_phase(), freeze=Freeze(("conv",)))
     assert features.frozen_stages(model, phase, params) == 0
@@ -199,7 +200,7 @@ def test_each_thing_that_they_depend_on_has_a_file_of_its_own(cache):
         {"stop": 2},
         {"images": changed},
         {"images": IMAGES[:5]},
-        {"model": models.Model("small", Small(size=64))},
+        {"model": models.Model("small", Small(input_size=64))},
         {"model": models.Model("small", Small(preprocess="imagenet"))},
     ]
     for number, fields in enumerate(variations, start=1):

@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from mnist_jax import models, tree
+from mnist_jax.config import Model
 from mnist_jax.errors import UserError
 from mnist_jax.training import state, step
 from mnist_jax.training.freezing import Freeze
@@ -206,7 +206,7 @@ def test_a_frozen_batchnorm_equals_the_network_s_own_in_evaluation():
 
 def flops(freeze):
     """Of a compiled step of VGG16 on two images."""
-    model = models.create(ConfigDict({"name": "vgg16"}))
+    model = models.create(Model("vgg16"))
     phase = make_phase(freeze=freeze, batch_size=2)
     images = jnp.zeros((2, 28, 28, 1), jnp.uint8)
     batch = step.Batch(images, jnp.zeros(2, jnp.uint8))

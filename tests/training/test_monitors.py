@@ -1,4 +1,4 @@
-"""What may be monitored, and the best so far against min and max."""
+"""The best so far against min and max."""
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnist_jax.errors import UserError
-from mnist_jax.training import monitors
 from mnist_jax.training.monitors import MONITORS, Best, make_update_best
 
 # Few distinct values, so that ties are common; exact in float32.
@@ -59,17 +57,3 @@ def test_several_replicas_keep_their_own_best():
         )
     np.testing.assert_array_equal(bests.epoch, [2, 1, 1])
     np.testing.assert_array_equal(bests.params["w"], [2.0, 1.0, 1.0])
-
-
-@pytest.mark.parametrize("may_be_off", [False, True])
-def test_an_unknown_monitor_is_answered_with_the_known_ones(may_be_off):
-    known = "train_loss, val_loss, val_accuracy"
-    known = f"none, {known}" if may_be_off else known
-    with pytest.raises(UserError, match=rf"f\.g=test_loss: .*\(known: {known}\)"):
-        monitors.check_monitor("test_loss", "f.g", may_be_off=may_be_off)
-
-
-def test_only_what_may_be_off_may_be_none():
-    monitors.check_monitor("none", "f.g", may_be_off=True)
-    with pytest.raises(UserError, match="f.g=none"):
-        monitors.check_monitor("none", "f.g")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from configs import base
+from mnist_jax.config import EarlyStopping, parse
 from mnist_jax.errors import UserError
 from mnist_jax.training import monitors
 from tests.conftest import assert_trees_equal
@@ -30,8 +30,7 @@ import keras  # reads the variable
 
 
 def make_early_stopping(**fields):
-    config = base.get_phase().early_stopping
-    config.update(fields)
+    config = parse(fields, EarlyStopping, flag="early")
     return monitors.EarlyStoppingMachine(config, flag="early")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 
-from configs import base
+from mnist_jax.config import Plateau, parse
 from mnist_jax.errors import UserError
 from mnist_jax.training import monitors
 from tests.conftest import assert_trees_equal
@@ -32,8 +32,7 @@ RATE = 1e-3
 
 
 def make_plateau(**fields):
-    config = base.get_phase().plateau
-    config.update(fields)
+    config = parse(fields, Plateau, flag="plateau")
     return monitors.PlateauMachine(config, learning_rate=RATE, flag="plateau")
 
 

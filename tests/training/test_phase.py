@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from configs import base
+from mnist_jax.config import Phase as PhaseConfig
+from mnist_jax.config import parse
 from mnist_jax.errors import UserError
 from mnist_jax.training.phase import Phase, check_batch_size
 
@@ -11,9 +13,9 @@ FLAG = "--config.phases[1]"
 
 
 def make_phase(**fields):
-    config = base.get_phase()
-    config.update_from_flattened_dict(fields)
-    return Phase.from_config(config, flag=FLAG)
+    values = base.get_phase()
+    values.update_from_flattened_dict(fields)
+    return Phase.from_config(parse(values, PhaseConfig, flag=FLAG), flag=FLAG)
 
 
 @pytest.mark.parametrize(
@@ -22,7 +24,7 @@ def make_phase(**fields):
         ("epochs", 0, "must be at least 1"),
         ("epochs", -3, "must be at least 1"),
         ("batch_size", 0, "must be at least 1"),
-        ("start_from", "first", 'must be "last" or "best"'),
+        ("start_from", "first", "unknown (known: last, best)"),
         ("label_smoothing", 1.0, "must be at least 0 and below 1"),
         ("label_smoothing", -0.1, "must be at least 0 and below 1"),
         ("label_smoothing", float("nan"), "must be at least 0 and below 1"),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configs import base
+from mnist_jax.config import Schedule, parse
 from mnist_jax.errors import UserError
 from mnist_jax.training import schedules
 
@@ -33,9 +33,7 @@ lengths = given(
 
 
 def make_config(**fields):
-    config = base.get_phase().schedule
-    config.update(fields)
-    return config
+    return parse(fields, Schedule, flag="a.flag")
 
 
 def rates(config, *, epochs, steps_per_epoch, more=0):

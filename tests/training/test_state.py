@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import base
+from mnist_jax.config import Augment
 from mnist_jax.data import augment
 from mnist_jax.training import loop, state, step
 from tests.conftest import assert_trees_equal
@@ -28,9 +28,7 @@ from tests.support.training_parts import (
 @functools.cache
 def everything(length):
     """A call of `length` steps with all that a config can turn on."""
-    config = base.get_config().augment
-    config.update(rotation=10.0, shift=0.1)
-    augment_fn = augment.create(config)
+    augment_fn = augment.create(Augment(rotation=10.0, shift=0.1))
     train_step = make_step(TINY.apply, make_phase(**EVERYTHING), augment_fn=augment_fn)
     return jax.jit(step.make_train_steps(train_step=train_step, steps=length))
 

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from mnist_jax import models
+from mnist_jax.config import Model
 from mnist_jax.training import step
 from tests.models.keras_models import as_trees, lenet5, like_keras, set_weights
 from tests.support.training_parts import (
@@ -25,7 +25,7 @@ from tests.support.training_parts import (
 os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras  # reads the variable
 
-LENET5 = models.create(ConfigDict({"name": "lenet5"}))
+LENET5 = models.create(Model("lenet5"))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5, 0.99])

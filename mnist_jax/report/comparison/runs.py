@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from mnist_jax.config import upgrade
 from mnist_jax.errors import UserError
 from mnist_jax.runs.folder import LOCATION_FIELDS, RunFolder, flatten
 
@@ -26,17 +27,6 @@ _NOT_THE_EXPERIMENT = (
 )
 # Of a phase, likewise.
 _NOT_THE_PHASE = ("reuse_features",)
-# What runs did before there was a field to say it, and what their phases did.
-_ONCE = {
-    "dtype": "float32",
-    "model.input_size": 0,
-    "model.preprocess": "unit",
-    "model.kernel_init": "glorot_uniform",
-    "model.pretrained": "none",
-    "model.pretrained_layers[0]": ".*",
-    "data.test_on": "test",
-}
-_ONCE_A_PHASE = {"freeze": [], "layer_rates": []}
 # Data sources by the images that they hold, in the same order.
 _IMAGES = {"tfds": "mnist"}
 # Of a run folder, but with no run folders in them.
@@ -67,22 +57,15 @@ class Run:
     @functools.cached_property
     def experiment(self) -> Fields:
         """The config's fields that tell one experiment from another, flat."""
-        flat = flatten(self.config)
+        flat = flatten(upgrade(self.config))
         phases = {name.split(".")[0] for name in flat if name.startswith("phases[")}
-        once = _ONCE | {
-            f"{phase}.{name}": value
-            for phase in phases
-            for name, value in _ONCE_A_PHASE.items()
-        }
         ignored = _NOT_THE_EXPERIMENT + tuple(
             f"{phase}.{name}" for phase in phases for name in _NOT_THE_PHASE
         )
         if flat.get("data.source") in list(_IMAGES):
             flat["data.source"] = _IMAGES[flat["data.source"]]
         return {
-            name: value
-            for name, value in (once | flat).items()
-            if not is_below(name, ignored)
+            name: value for name, value in flat.items() if not is_below(name, ignored)
         }
 
     @property

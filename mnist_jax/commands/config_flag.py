@@ -1,0 +1,229 @@
+"""The flag --config: a file of an experiment, and overrides of its fields."""
+
+import importlib.util
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from mnist_jax.config import ConfigError, Experiment, did_you_mean
+from mnist_jax.config.border import to_config_dict
+from mnist_jax.errors import UserError
+
+flags.disclaim_key_flags()  # --config is a flag of the command that calls `define`
+
+FOLDER = Path(__file__).resolve().parents[2] / "configs"
+"""The experiments of this project."""
+
+_OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
+
+
+class _ConfigFile(Protocol):
+    def get_config(self, variant: str = "") -> ConfigDict: ...
+
+
+class _Parser(flags.ArgumentParser):
+    """Loads the file with errors that name it, and checks the names of overrides."""
+
+    def parse(self, argument: str) -> ConfigDict:
+        config = load(argument)
+        for each in flags.FLAGS.read_flags_from_files(sys.argv, force_gnu=False):
+            if match := _OVERRIDE.match(each):
+                check_override(config, match[1])
+        return config
+
+
+def define() -> flags.FlagHolder:
+    """Define --config."""
+    holder = config_flags.DEFINE_config_file(
+        "config", None, "The experiment: a file in configs/. Precedes its overrides."
+    )
+    flags.FLAGS["config"].parser = _Parser()
+    return holder
+
+
+def files() -> list[Path]:
+    """Return the project's experiments: the files in configs/ but for the defaults."""
+    return sorted(
+        path for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "base")
+    )
+
+
+def known_files() -> str:
+    """Return the project's experiments for a message, as one would type them here."""
+    here = Path.cwd()
+    shortest = [
+        str(path.relative_to(here) if path.is_relative_to(here) else path)
+        for path in files()
+    ]
+    return f"Known: {', '.join(shortest)}."
+
+
+def load(argument: str) -> ConfigDict:
+    """Return the config that a file makes, locked.
+
+    Args:
+        argument: FILE, or FILE:VARIANT.
+
+    Raises:
+        UserError: there is no such file or variant, or the file is not one of an
+            experiment; the message names it, with the line of an error in it.
+    """
+    name, colon, variant = argument.partition(":")
+    path = Path(name)
+    if not path.is_file():
+        raise ConfigError(f"--config={name}: no such file. {known_files()}")
+    if path.suffix != ".py":
+        raise ConfigError(
+            f"--config={name}: not an experiment, which is a Python file with a "
+            f"function get_config(). {known_files()}"
+        )
+    if importlib.util.find_spec("configs") is None:  # not run from the checkout
+        sys.path.append(str(FOLDER.parent))
+    spec = importlib.util.spec_from_file_location("config_file", path)
+    assert spec and spec.loader, "a file that ends in .py has a loader"
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise ConfigError(f"{name}: has no function get_config().")
+        file = cast(_ConfigFile, module)
+        config = file.get_config(variant) if colon else file.get_config()
+    except UserError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{name}{_line_of(error, path)}: {_reason(error)}") from error
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(
+            f"{name}: get_config() returned {type(config).__name__}, not the config "
+            "that base.get_config() makes."
+        )
+    return config.lock()
+
+
+def check_override(config: ConfigDict, name: str) -> None:
+    """Reject an override of a field that the config does not have.
+
+    Args:
+        config: the experiment.
+        name: the field, such as "phases[0].epochs".
+
+    Raises:
+        ConfigError: there is no such field, or it is a section.
+    """
+    value: Any = config
+    at = "--config"
+    for part in re.findall(r"[^.\[\]]+", name):
+        if isinstance(value, ConfigDict):
+            if part not in value:
+                raise ConfigError(_unknown(config, value, at, part))
+            value, at = value[part], f"{at}.{part}"
+        elif isinstance(value, tuple) and part.isdecimal():
+            if int(part) >= len(value):
+                raise ConfigError(
+                    f"--config.{name}: {at} has no entry {part}. The first is {at}[0]."
+                )
+            value, at = value[int(part)], f"{at}[{part}]"
+        elif isinstance(value, tuple):
+            raise ConfigError(
+                f"--config.{name}: {at} is a list. The first entry's field is "
+                f"{at}[0].{part}."
+            )
+        else:
+            raise ConfigError(f"--config.{name}: {at} is a value without fields.")
+    for field in _leaves(value, at):
+        if field != at:
+            raise ConfigError(
+                f"--config.{name}: a section cannot be set as a whole. Set its fields, "
+                f"such as {field}."
+            )
+
+
+def suggestion(name: str) -> str:
+    """Return a hint for an unknown flag that is the name of a field of the config.
+
+    Args:
+        name: of the flag, without dashes.
+    """
+    config = flags.FLAGS["config"].value or to_config_dict(Experiment())
+    same = _same_name(config, name)
+    return f". Did you mean {same}?" if same else ""
+
+
+def _unknown(config: ConfigDict, section: ConfigDict, at: str, name: str) -> str:
+    """Return the message about a field that a section of a config does not have."""
+    if at == "--config.model" and (networks := _networks_with(name)):
+        return (
+            f"{at}.{name}: an option of {' and '.join(networks)}, not of "
+            f"{section.name}. Flags set the options of the network that the config "
+            f"file chooses, with config.model = base.get_model({networks[0]!r})."
+        )
+    same = _same_name(config, name)
+    hint = f" Did you mean {same}?" if same else did_you_mean(name, section.keys())
+    listed = "" if hint else " mnist-jax fields lists the fields."
+    return f"{at}.{name}: no such field.{hint}{listed}"
+
+
+def _same_name(config: ConfigDict, name: str) -> str:
+    """Return the field or section of that name, wherever it is; "" if there is none."""
+    fields = (
+        f"{field}.".partition(f".{name}.") for field in _leaves(config, "--config")
+    )
+    found = [above + f".{name}" for above, match, _ in fields if match]
+    return min(found, key=len, default="")
+
+
+def _leaves(value: Any, name: str) -> Iterator[str]:
+    """Yield the names of all fields in a section that hold values."""
+    if isinstance(value, ConfigDict):
+        for key in value.keys():
+            yield from _leaves(value.get_ref(key).get(), f"{name}.{key}")
+    elif isinstance(value, tuple) and value and isinstance(value[0], ConfigDict):
+        for index, item in enumerate(value):
+            yield from _leaves(item, f"{name}[{index}]")
+    else:
+        yield name
+
+
+def _networks_with(option: str) -> list[str]:
+    """Return the names of the networks that have an option."""
+    from mnist_jax import models  # imported late: Flax takes a second
+
+    return [name for name in models.MODELS if option in models.options_of(name)]
+
+
+def _line_of(error: BaseException, path: Path) -> str:
+    """Return ", line 7": where in a file an error arose."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f", line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    return f", line {lines[-1]}" if lines else ""
+
+
+def _reason(error: BaseException) -> str:
+    """Return an error of a config file for a message, on one line."""
+    if isinstance(error, SyntaxError):
+        return f"{error.msg}."
+    kind = type(error).__name__
+    while error.args and isinstance(error.args[0], BaseException):
+        error = error.args[0]
+    text = str(error.args[0]) if error.args else ""
+    # As ml_collections says that a section does not have a field.
+    match = re.match(r"Key \"(\w+)\" does not exist|'(\w+)'(?:\n|$)", text)
+    if not match:
+        return f"{kind}: {' '.join(text.split())}"
+    name = match[1] or match[2]
+    if similar := re.search(r'Did you mean "\w+"', text):
+        return f'there is no field "{name}". {similar[0]}?'
+    if networks := _networks_with(name):
+        return (
+            f'"{name}" is an option of {" and ".join(networks)}. Choose one of them '
+            f"first: config.model = base.get_model({networks[0]!r})."
+        )
+    return f'there is no field "{name}". mnist-jax fields lists the fields.'

@@ -1,0 +1,384 @@
+"""The sections of a config and their fields."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mnist_jax.config.fields import option, other_options
+
+Monitor = Literal["train_loss", "val_loss", "val_accuracy"]
+MonitorOrNone = Literal["none", "train_loss", "val_loss", "val_accuracy"]
+
+OFF = "none"
+"""The monitor of a plateau or of early stopping that is off."""
+
+_SEEDS = 2**32  # JAX and NumPy take no larger seed
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How gradients become updates of the parameters."""
+
+    name: Literal["adam", "adamw", "rmsprop", "sgd"] = option(
+        "adam",
+        "The first three compute what Keras's do, the place of epsilon included.",
+    )
+    learning_rate: float = option(
+        1e-3, "The largest learning rate of the schedule.", above=0
+    )
+    b1: float = option(
+        0.9, "Adam, AdamW: decay rate of the first moment.", at_least=0, below=1
+    )
+    b2: float = option(
+        0.999, "Adam, AdamW: decay rate of the second moment.", at_least=0, below=1
+    )
+    eps: float = option(
+        1e-7,
+        "Adam, AdamW, RMSprop: added to the root of the second moment. The default is "
+        "Keras's.",
+        above=0,
+    )
+    decay: float = option(
+        0.9,
+        "RMSprop: decay rate of the mean squared gradient, Keras's `rho`.",
+        at_least=0,
+        below=1,
+    )
+    eps_in_sqrt: bool = option(
+        False,
+        "RMSprop: whether epsilon is added inside the root, as in Keras since 2022, or "
+        "outside, as before.",
+    )
+    momentum: float = option(0.0, "SGD: decay rate of the trace.", at_least=0, below=1)
+    nesterov: bool = option(False, "SGD: whether momentum is Nesterov's.")
+    weight_decay: float = option(
+        0.0,
+        "AdamW: decay of the kernels per step, multiplied by the learning rate. Biases "
+        "and BatchNorm's parameters do not decay.",
+        at_least=0,
+    )
+    clip_norm: float = option(
+        0.0,
+        "Gradients with a larger global norm are scaled down to it. 0: no clipping.",
+        at_least=0,
+    )
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the learning rate changes from step to step of a phase."""
+
+    name: Literal["constant", "cosine", "one_cycle", "exponential"] = option(
+        "constant", "The form of the schedule."
+    )
+    warmup_epochs: float = option(
+        0.0,
+        "Epochs of linear warm-up from nearly 0, counted within the phase's epochs. "
+        "Must be 0 for one_cycle, which warms up by itself.",
+        at_least=0,
+    )
+    final_factor: float = option(
+        0.0,
+        "cosine, one_cycle: the final learning rate, as a share of the largest.",
+        at_least=0,
+        at_most=1,
+    )
+    rising: float = option(
+        0.3,
+        "one_cycle: share of the phase in which the learning rate rises.",
+        at_least=0,
+        below=1,
+    )
+    first_factor: float = option(
+        0.04,
+        "one_cycle: the first learning rate, as a share of the largest.",
+        at_least=0,
+        at_most=1,
+    )
+    decay_rate: float = option(
+        0.95,
+        "exponential: the factor by which an epoch multiplies the learning rate.",
+        above=0,
+        at_most=1,
+    )
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """Lowers the learning rate when a figure stops improving (ReduceLROnPlateau)."""
+
+    monitor: MonitorOrNone = option("none", "The figure to watch.")
+    patience: int = option(
+        3, "Epochs without improvement before a reduction.", at_least=0
+    )
+    factor: float = option(
+        0.5,
+        "The factor by which a reduction multiplies the learning rate.",
+        above=0,
+        below=1,
+    )
+    min_delta: float = option(
+        1e-4, "An improvement is a change by more than this.", at_least=0
+    )
+    cooldown: int = option(0, "Epochs after a reduction that do not count.", at_least=0)
+    min_learning_rate: float = option(
+        0.0, "The learning rate is not reduced below this.", at_least=0
+    )
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Ends a phase when a figure stops improving (Keras's EarlyStopping)."""
+
+    monitor: MonitorOrNone = option("none", "The figure to watch.")
+    patience: int = option(
+        6, "Epochs without improvement before the phase ends.", at_least=0
+    )
+    min_delta: float = option(
+        0.0, "An improvement is a change by more than this.", at_least=0
+    )
+    restore_best: bool = option(
+        False,
+        "Whether the phase ends with the weights of its best epoch by this monitor, "
+        "even if it is not stopped early. Otherwise it ends with those of its last.",
+    )
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one optimizer."""
+
+    name: str = option("train", "A name for messages and results.")
+    epochs: int = option(50, "Passes over the training images.", at_least=1)
+    batch_size: int = option(
+        86,
+        "Images per step. An epoch drops the images left over, as Keras does when it "
+        "is given the steps per epoch; each epoch draws a new permutation.",
+        at_least=1,
+    )
+    start_from: Literal["last", "best"] = option(
+        "last",
+        "Which epoch's weights a phase after the first starts from.",
+    )
+    freeze: tuple[str, ...] = option(
+        (),
+        "Parameters that are not trained: regular expressions, matched at the start of "
+        'names such as "block1_conv1/kernel".',
+    )
+    layer_rates: tuple[str, ...] = option(
+        (),
+        'Parameters with a learning rate of their own: "REGEX=FACTOR", for example '
+        '"block[12]_=0.1". The first expression that matches a name applies.',
+    )
+    reuse_features: Literal["auto", "never"] = option(
+        "auto",
+        "Whether the output of frozen first layers is computed once instead of in "
+        'every epoch. "auto": where the network can be cut and images are not '
+        "augmented.",
+    )
+    optimizer: Optimizer = option(Optimizer(), "From gradients to updates.")
+    schedule: Schedule = option(Schedule(), "The learning rate, step by step.")
+    plateau: Plateau = option(
+        Plateau(), "Lower learning rate when a figure stops improving."
+    )
+    early_stopping: EarlyStopping = option(
+        EarlyStopping(), "End of the phase when a figure stops improving."
+    )
+    label_smoothing: float = option(
+        0.0,
+        "Share of each training label that is spread evenly over all ten digits.",
+        at_least=0,
+        below=1,
+    )
+    ema_decay: float = option(
+        0.0,
+        "Decay rate of an exponential moving average of the weights and of BatchNorm's "
+        "statistics, which validation and the test then use. It is "
+        "min(ema_decay, (1 + step) / (10 + step)). 0: no average.",
+        at_least=0,
+        below=1,
+    )
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network, what it starts from, and the options that only it has."""
+
+    name: str = option("lenet5", "A key of mnist_jax.models.MODELS.")
+    pretrained: str = option(
+        "none",
+        'Initial weights: "none", "imagenet" (those of Keras, downloaded once), a file '
+        "(.h5, .weights.h5, .pth, .safetensors), or the folder of a run of the same "
+        "network.",
+    )
+    pretrained_layers: tuple[str, ...] = option(
+        (".*",),
+        "Parameters to take from there, by regular expressions as in `freeze`. The "
+        "others are drawn.",
+    )
+    options: Mapping[str, Any] = other_options()
+    """The fields of the network's own module; `models.create` checks them."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The images: where they come from and how they are divided."""
+
+    source: Literal["mnist", "tfds", "digits"] = option(
+        "mnist",
+        '"mnist": the four official files. "tfds": the same through TensorFlow '
+        'Datasets. "digits": 1,797 digits that ship with scikit-learn, with no '
+        "download.",
+    )
+    dir: str | None = option(
+        None,
+        "Folder of the data files; missing files are downloaded to it. Default: "
+        "$MNIST_DIR if set, otherwise ~/.cache/mnist_jax.",
+    )
+    mirrors: tuple[str, ...] = option(
+        (
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        ),
+        "Where to download from, tried in turn.",
+    )
+    val_size: int = option(6000, "Images of the training set held out for validation.")
+    split_seed: int = option(
+        0,
+        "Seed of the permutation that says which. Separate from `seed`, so that runs "
+        "with different seeds share a split.",
+        at_least=0,
+        below=_SEEDS,
+    )
+    test_on: Literal["test", "val"] = option(
+        "test",
+        'Images of the final test. "val" while recipes are being chosen, so that the '
+        "test images play no part in the choice.",
+    )
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random changes of the training images, drawn anew in each step. 0: off."""
+
+    rotation: float = option(
+        0.0, "Largest angle, in degrees, to either side.", at_least=0, at_most=180
+    )
+    zoom: float = option(
+        0.0,
+        "Rows and columns are scaled independently, by 1 - zoom to 1 + zoom.",
+        at_least=0,
+        below=1,
+    )
+    shift: float = option(
+        0.0,
+        "Largest shift, as a share of the height and of the width, to either side; not "
+        "limited to whole pixels.",
+        at_least=0,
+        below=1,
+    )
+    shear: float = option(
+        0.0, "Largest angle, in degrees, to either side.", at_least=0, below=90
+    )
+    centre: Literal["image", "report"] = option(
+        "image",
+        'Fixed point of the warp: the middle of the image, or "report", one pixel '
+        "further down and right, as in the report's version of Keras.",
+    )
+    elastic: float = option(
+        0.0,
+        "Elastic deformation: standard deviation of the displacements, in pixels.",
+        at_least=0,
+    )
+    elastic_smoothness: float = option(
+        4.0, "Width of the Gaussian that smooths the displacements, in pixels."
+    )
+    erasing: float = option(
+        0.0,
+        "Probability that a rectangle of an image is filled with noise.",
+        at_least=0,
+        at_most=1,
+    )
+    erasing_area: tuple[float, float] = option(
+        (0.02, 0.2),
+        "Smallest and largest area of the rectangle, as shares of the image's.",
+    )
+
+
+@dataclass(frozen=True)
+class Best:
+    """Which epoch is the best."""
+
+    monitor: Monitor = option(
+        "val_loss",
+        "checkpoints/best keeps the weights of the epoch with the lowest loss or the "
+        "highest accuracy.",
+    )
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A network, its data, and how it is trained and tested."""
+
+    name: str = option(
+        "base", "Names the run folder, runs/NAME/..., and the row in tables of results."
+    )
+    seed: int = option(
+        0,
+        "Seed of the initial parameters, the order of the images, dropout and "
+        "augmentation.",
+        at_least=0,
+        below=_SEEDS,
+    )
+    model: Model = option(Model(), "The network.")
+    data: Data = option(Data(), "The images.")
+    augment: Augment = option(Augment(), "Random changes of the training images.")
+    phases: tuple[Phase, ...] = option(
+        (Phase(),), "The phases of training, one after another."
+    )
+    best: Best = option(Best(), "Which epoch is the best.")
+    test_weights: Literal["last", "best"] = option(
+        "last",
+        "Whose test accuracy is the result: the last epoch's weights or the best "
+        "epoch's. Both are tested; which one counts is said before.",
+    )
+    report_accuracy: float = option(
+        0.0,
+        "Test accuracy that the report gives for this network, for the table of "
+        "results. 0: none.",
+    )
+    dtype: Literal["float32", "bfloat16"] = option(
+        "float32",
+        "Type that the network computes in. Parameters, BatchNorm's statistics, the "
+        "loss and the optimizer are float32 in any case. bfloat16 is faster on GPUs "
+        "and TPUs, and with oneDNN on CPUs with AVX512_BF16 or AMX.",
+    )
+    convolutions: Literal["auto", "xla", "onednn"] = option(
+        "auto",
+        "What computes convolutions and max pools on a CPU: oneDNN (`make native`), "
+        'about twice as fast, or XLA. "auto": oneDNN where it can be used; a resumed '
+        "run keeps what it began with.",
+    )
+    parallel: Literal["jit", "pmap"] = option(
+        "jit",
+        "How several devices share a batch: jit over a mesh, or pmap. The results are "
+        "the same up to rounding.",
+    )
+    eval_batch_size: int = option(
+        1000,
+        "Images per call in evaluation; affects speed and memory alone.",
+        at_least=1,
+    )
+    features_megabytes: float = option(
+        1000.0,
+        "Most memory, in MB, for the features of frozen layers that a phase reuses. "
+        "Where they need more, they are computed anew in each epoch.",
+        at_least=0,
+    )
+    steps_per_call: int = option(
+        0,
+        "Training steps per call to the device, as one `lax.scan`. 0: a whole epoch on "
+        "an accelerator; on a CPU a few dozen with oneDNN's convolutions, and 1 with "
+        "XLA's, whose gradients are 25 to 100 times slower inside a loop.",
+        at_least=0,
+    )

@@ -1,0 +1,216 @@
+"""Fields declared with their meaning and range, and values checked against them."""
+
+import dataclasses
+import difflib
+import math
+import types
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+from mnist_jax.errors import UserError
+
+T = TypeVar("T")
+
+_DOC, _RANGE, _REST = "doc", "range", "rest"
+
+
+class ConfigError(UserError):
+    """A config has an unknown field, or a field has a value that it cannot have."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Range:
+    at_least: float
+    above: float
+    at_most: float
+    below: float
+
+    def __contains__(self, value: float) -> bool:
+        return (
+            math.isfinite(value)
+            and self.at_least <= value <= self.at_most
+            and self.above < value < self.below
+        )
+
+    def __str__(self) -> str:
+        limits = [
+            f"{name.replace('_', ' ')} {limit}"
+            for name, limit in dataclasses.asdict(self).items()
+            if math.isfinite(limit)
+        ]
+        return " and ".join(limits) or "a finite number"
+
+
+def option(
+    default: T,
+    doc: str,
+    *,
+    at_least: float = -math.inf,
+    above: float = -math.inf,
+    at_most: float = math.inf,
+    below: float = math.inf,
+) -> T:
+    """Declare a field of a dataclass: its default, what it means, and its range.
+
+    Args:
+        default: the default; a dataclass instance makes the field a section.
+        doc: what the field means, for whoever sets it.
+        at_least: the lower end of the range, included.
+        above: the lower end of the range, excluded.
+        at_most: the upper end of the range, included.
+        below: the upper end of the range, excluded.
+    """
+    allowed = _Range(at_least, above, at_most, below)
+    return dataclasses.field(default=default, metadata={_DOC: doc, _RANGE: allowed})
+
+
+def other_options() -> Mapping[str, Any]:
+    """Declare the field that collects the values of all fields not declared."""
+    return dataclasses.field(default_factory=dict, metadata={_REST: True})
+
+
+def fields_of(section: Any) -> dict[str, dataclasses.Field]:
+    """Return the fields of a dataclass that can be set, by name."""
+    return {f.name: f for f in dataclasses.fields(section) if not _is_rest(f)}
+
+
+def doc_of(field: dataclasses.Field) -> str:
+    """Return what a field means, with its range if it has one."""
+    doc, allowed = field.metadata.get(_DOC, ""), field.metadata.get(_RANGE)
+    limited = allowed and allowed != _Range(-math.inf, -math.inf, math.inf, math.inf)
+    return f"{doc} Range: {allowed}." if limited else doc
+
+
+def parse(values: Any, section: type[T], *, flag: str = "--config") -> T:
+    """Return a section of a config, checked.
+
+    Args:
+        values: the fields by name: a ConfigDict, or nested dicts and lists as read from
+            JSON. A missing field has its default.
+        section: the dataclass to make: `Experiment` or one below it.
+        flag: the name of the section on the command line, for messages.
+
+    Raises:
+        ConfigError: a field is unknown, or a value has the wrong type or is out of its
+            range. The message names the field.
+    """
+    if not hasattr(values, "items"):
+        raise ConfigError(
+            f"{flag}={_shown(values)}: must be a section with the fields "
+            f"{', '.join(fields_of(section))}."
+        )
+    known, given = fields_of(section), dict(values.items())
+    others = {}
+    for field in dataclasses.fields(section):  # type: ignore[arg-type]
+        if _is_rest(field):
+            names = [name for name in given if name not in known]
+            others[field.name] = {name: given.pop(name) for name in names}
+    return section(**parse_options(given, known.values(), flag=flag), **others)
+
+
+def parse_options(
+    values: Mapping[str, Any], known: Iterable[dataclasses.Field], *, flag: str
+) -> dict[str, Any]:
+    """Return the values of some fields, checked.
+
+    Args:
+        values: by the names of the fields; there may be fewer than fields.
+        known: the fields that there are.
+        flag: the name of their section on the command line, for messages.
+
+    Raises:
+        ConfigError: as in `parse`.
+    """
+    fields = {field.name: field for field in known}
+    for name in values:
+        if name not in fields:
+            raise ConfigError(_unknown(name, fields, flag))
+    return {
+        name: _checked(value, fields[name], f"{flag}.{name}")
+        for name, value in values.items()
+    }
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ' Did you mean "seed"?', or nothing if no known name is similar."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f' Did you mean "{close[0]}"?' if close else ""
+
+
+def to_json(section: Any) -> Any:
+    """Return a section as JSON has it: nested dicts and lists."""
+    if dataclasses.is_dataclass(section):
+        own = {f.name: getattr(section, f.name) for f in dataclasses.fields(section)}
+        for field in dataclasses.fields(section):
+            if _is_rest(field):
+                own |= own.pop(field.name)
+        return {name: to_json(value) for name, value in own.items()}
+    if isinstance(section, tuple | list):
+        return [to_json(value) for value in section]
+    return section
+
+
+def type_name(kind: Any) -> str:
+    """Return the type of a field as its user writes values of it."""
+    if get_origin(kind) is Literal:
+        return " | ".join(get_args(kind))
+    return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)
+
+
+def _unknown(name: str, known: Iterable[str], flag: str) -> str:
+    hint = did_you_mean(name, known) or f" It has {', '.join(known)}."
+    return f"{flag}.{name}: no such field.{hint}"
+
+
+def _is_rest(field: dataclasses.Field) -> bool:
+    return _REST in field.metadata
+
+
+def _checked(value: Any, field: dataclasses.Field, flag: str) -> Any:
+    value = _convert(value, field.type, flag)
+    allowed = field.metadata.get(_RANGE)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and allowed and value not in allowed:
+        raise ConfigError(f"{flag}={_shown(value)}: must be {allowed}.")
+    return value
+
+
+def _convert(value: Any, kind: Any, flag: str) -> Any:
+    """Return a value as the type of its field, or raise ConfigError."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return parse(value, kind, flag=flag)  # type: ignore[arg-type]
+    if origin is Literal:
+        if value in arguments:
+            return value
+        known = ", ".join(arguments)
+        raise ConfigError(f"{flag}={_shown(value)}: unknown (known: {known}).")
+    if origin is types.UnionType:
+        return None if value is None else _convert(value, arguments[0], flag)
+    if origin is tuple:
+        return _convert_tuple(value, arguments, flag)
+    accepted = int | float if kind is float else kind
+    if isinstance(value, bool) != (kind is bool) or not isinstance(value, accepted):
+        names = {int: "a whole number", float: "a number", str: "a string"}
+        wanted = names.get(kind, "True or False")
+        raise ConfigError(f"{flag}={_shown(value)}: must be {wanted}.")
+    return kind(value)
+
+
+def _convert_tuple(value: Any, kinds: tuple[Any, ...], flag: str) -> tuple[Any, ...]:
+    if not isinstance(value, tuple | list):
+        raise ConfigError(f"{flag}={_shown(value)}: must be a list.")
+    if kinds[-1] is Ellipsis:
+        kinds = (kinds[0],) * len(value)
+    if len(kinds) != len(value):
+        raise ConfigError(f"{flag}={_shown(value)}: must be a list of {len(kinds)}.")
+    return tuple(
+        _convert(item, kind, f"{flag}[{index}]")
+        for index, (item, kind) in enumerate(zip(value, kinds, strict=True))
+    )
+
+
+def _shown(value: Any) -> str:
+    """Return a value for a message, on one line and not too long."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
