@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check native cannot-build test-oldest results vgg16 bench lock clean
+.PHONY: help run test test-all check native cannot-build test-oldest results vgg16 bench lock clean
 # Where the native part can be built: oneDNN's packages are for Linux on x86-64.
 CAN_BUILD := $(and $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),$(shell command -v $(CXX)))
 CANNOT_BUILD := native/ needs Linux on x86-64 and a C++ compiler (CXX=$(CXX) is not one)
@@ -18,6 +18,9 @@ run: $(VENV)/installed  ## set up, then train LeNet-5 on the embedded digits (a 
 test: $(VENV)/installed $(if $(CAN_BUILD),$(VENV)/native) check  ## set up, then every check
 	$(if $(CAN_BUILD),,@echo "Not tested: $(CANNOT_BUILD).")
 	$(BIN)/python -m pytest -n 2
+
+test-all: test  ## likewise, with more runs that are killed at random moments
+	KILLS=20 $(BIN)/python -m pytest tests/test_commands.py -k random_moments
 
 native: $(if $(CAN_BUILD),$(VENV)/native,cannot-build)  ## build oneDNN's convolutions: twice as fast on a CPU (needs a C++ compiler)
 

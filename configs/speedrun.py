@@ -2,8 +2,9 @@
 
 python run.py --config=configs/speedrun.py
 
-Test accuracy: mean 0.9922, sd 0.0007, n = 10 (seeds 0 to 9).
-Time: 18 seconds on two x86 cores, from the end of imports, compilation included.
+Test accuracy: mean 0.9920, sd 0.0004, n = 10 (seeds 0 to 9).
+Time: 9.4 seconds on two x86 cores, from the end of imports, compilation included, with
+oneDNN's convolutions (`make native`).
 """
 
 from ml_collections import ConfigDict
