@@ -1,6 +1,7 @@
 """What may be loaded, and what is refused, by name; our own runs; the command."""
 
 import io
+import json
 import zipfile
 
 import h5py
@@ -12,7 +13,7 @@ import safetensors.numpy
 
 from configs import vgg16
 from mnist_jax import experiment, models, pretrained, tree
-from mnist_jax.config import Model
+from mnist_jax.config import Experiment, Model, to_stored
 from mnist_jax.errors import UserError
 from mnist_jax.pretrained import readers
 from mnist_jax.runs import checkpoint
@@ -155,13 +156,13 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
         WeightsError, match="is not a run folder: it has no config.json"
     ):
         load(tmp_path)
-    (tmp_path / "config.json").write_text('{"model": {"name": "lenet5"}}')
+    (tmp_path / "config.json").write_text(json.dumps(to_stored(Experiment())))
     with pytest.raises(WeightsError, match="cannot be read: .*no checkpoint"):
         load(tmp_path)
 
 
 def test_a_run_that_is_not_finished_gives_its_best_epoch_so_far(tmp_path):
-    (tmp_path / "config.json").write_text('{"model": {"name": "lenet5"}}')
+    (tmp_path / "config.json").write_text(json.dumps(to_stored(Experiment())))
     best = LENET.init(jax.random.key(0))
     made = state.create(*LENET.init(jax.random.key(1)), make_phase())
     made = made.replace(

@@ -17,9 +17,10 @@ pytestmark = pytest.mark.slow  # Keras, and files of 59 MB
 IMAGES = np.random.default_rng(3).uniform(0, 1, (3, 28, 28, 1)).astype(np.float32)
 
 
-def config(path, **fields):
+def config(path, *, pretrained_layers=("block",), **options):
+    layers = tuple(pretrained_layers)
     return Model(
-        "vgg16", pretrained=str(path), pretrained_layers=("block",), options=fields
+        "vgg16", pretrained=str(path), pretrained_layers=layers, options=options
     )
 
 

@@ -100,7 +100,7 @@ def test_an_empty_folder_and_one_of_a_run_killed_early_are_taken(tmp_path, there
 
 def test_a_run_folder_copied_without_hidden_files_is_still_one(folder):
     (folder.path / "report.md").write_text("")
-    folder.check_config(lenet5.get_config())
+    folder.check_config(parse(lenet5.get_config()))
 
 
 HOLD = """
