@@ -1,7 +1,11 @@
 """The published tables say what the published runs say."""
 
+import os
+
 import pytest
 
+import mnist_jax
+from mnist_jax import data
 from mnist_jax.commands.compare import ordered
 from mnist_jax.report import comparison
 from mnist_jax.report.comparison import publish
@@ -30,3 +34,28 @@ def test_published_runs_are_clean_and_lie_where_their_config_and_seed_say():
             # Made from a commit, not from what lay around at the time.
             assert not run.environment["git_commit"].endswith("-dirty")
     assert not found.notes
+
+
+PUBLISHED_WEIGHTS = sorted((ROOT / "results").glob("*/seed*/weights.safetensors"))
+
+
+@pytest.mark.parametrize("path", PUBLISHED_WEIGHTS, ids=lambda p: p.parent.parent.name)
+def test_published_weights_are_those_of_the_published_results(path):
+    run = mnist_jax.load_run(path.parent)
+    assert run.results is not None
+    assert run.accuracy == run.results["test_accuracy"]
+
+
+def test_the_network_that_comes_with_the_package_is_a_published_one():
+    packaged = mnist_jax.load_run()
+    published = mnist_jax.load_run(ROOT / "results" / "lenet5-tuned" / "seed0")
+    assert packaged.path.read_bytes() == published.path.read_bytes()
+
+
+@pytest.mark.skipif("MNIST_DIR" not in os.environ, reason="MNIST_DIR names no folder")
+def test_it_has_the_accuracy_that_it_says():
+    run = mnist_jax.load_run()
+    test = data.load(run.config.data).test
+    right = (run.predict(test.images).argmax(axis=1) == test.labels).mean()
+    # To an image, on another processor or without oneDNN.
+    assert right == pytest.approx(run.accuracy, abs=1.5e-4)
