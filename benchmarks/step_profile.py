@@ -29,7 +29,7 @@ _KINDS = {
     "BatchNorm": r"_norm/",
     "pools": r"max_pool|onednn_jax_pool|avg_pool|reduce_window|/max",
     "dropout": r"[Dd]ropout|threefry|shift_right|random_bits",
-    "sums for biases": r"reduce-window|reduce_sum",
+    "sums over places": r"reduce-window|reduce_sum",
 }
 _REST = "optimizer and the rest"
 _COLOURS = ("#4878a8", "#8fb0d0", "#e0a050", "#70a070", "#b07aa1", "#d0b060", "#c8c8c8")
