@@ -68,7 +68,8 @@ def load(argument: str) -> ConfigDict:
     """Return the config that a file makes, locked.
 
     Args:
-        argument: FILE, or FILE:VARIANT.
+        argument: FILE, or FILE:VARIANT. FILE may be the name of one of the project's
+            experiments, such as lenet5.
 
     Raises:
         UserError: there is no such file or variant, or the file is not one of an
@@ -76,6 +77,8 @@ def load(argument: str) -> ConfigDict:
     """
     name, colon, variant = argument.partition(":")
     path = Path(name)
+    if not path.exists() and (FOLDER / f"{name}.py") in files():
+        path = FOLDER / f"{name}.py"
     if not path.is_file():
         raise ConfigError(f"--config={name}: no such file. {known_files()}")
     if path.suffix != ".py":

@@ -96,6 +96,14 @@ def test_an_override_of_a_field_is_taken(lenet5, name):
     config_flag.check_override(lenet5, name)
 
 
+def test_an_experiment_is_found_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert config_flag.load("lenet5:tuned").name == "lenet5-tuned"
+    (tmp_path / "lenet5").mkdir()  # what is there comes first
+    with pytest.raises(UserError, match="--config=lenet5: no such file"):
+        config_flag.load("lenet5")
+
+
 def test_the_options_of_vgg_are_known_for_vgg():
     vgg16 = config_flag.load(str(ROOT / "configs" / "vgg16.py"))
     config_flag.check_override(vgg16, "model.input_size")
