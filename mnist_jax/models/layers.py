@@ -81,9 +81,8 @@ Dense = functools.partial(nn.Dense, kernel_init=_KERNEL_INIT)
 class BatchNorm(nn.Module):
     """Normalise each channel over the batch of all devices, with Keras's numbers.
 
-    Parameters and statistics are `nn.BatchNorm`'s, whose sums take half as long again
-    on a CPU (see `operations.sum_places`). They are float32, whatever the `dtype` of
-    what comes out.
+    Parameters and statistics are those of `nn.BatchNorm`, whose sums are slower on a
+    CPU (see `operations.sum_places`). They are float32, whatever the output's `dtype`.
 
     Ioffe and Szegedy, 2015: https://arxiv.org/abs/1502.03167
 
@@ -138,8 +137,8 @@ class BatchNorm(nn.Module):
 class Dropout(nn.Module):
     """Zero a share of the inputs in training and scale up the others.
 
-    As `nn.Dropout`, but a rate in whole 256ths takes a random byte for each input, not
-    a word, which costs a quarter.
+    As `nn.Dropout`, but a rate that is a multiple of 1/256 takes a random byte for each
+    input and not a 32-bit word.
 
     Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov: "Dropout: a simple way to
     prevent neural networks from overfitting", JMLR 15, 2014.
@@ -166,7 +165,7 @@ def draw_mask(key: PRNGKeyArray, share: float, shape: tuple[int, ...]) -> Array:
     if not (share * 256).is_integer():
         return jax.random.bernoulli(key, share, shape)
     # A byte each. `jax.random.bits` would draw a word for every byte, and on a CPU its
-    # rounds are a loop, which uses one core: 6 % of the double CNN's step.
+    # rounds are a loop, which uses one core: 8 % of the double CNN's step.
     *outer, last = shape
     words = _draw_words(key, (*outer, -(-last // 4)))
     drawn = lax.bitcast_convert_type(words, jnp.uint8).reshape(*outer, -1)
