@@ -72,3 +72,36 @@ def test_scaling_counts_the_bytes_of_all_gradients(command_env):
     env = command_env | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     counted = int(run(env, "benchmarks.scaling", "--bytes_of=lenet5"))
     assert 4 * 61_706 <= counted < 1.1 * 4 * 61_706
+
+
+def test_a_target_counts_as_reached_in_the_first_epoch_that_is_written(tmp_path):
+    from benchmarks import time_to_accuracy
+
+    metrics = tmp_path / "metrics.jsonl"
+    assert time_to_accuracy.first_epoch(tmp_path, 0.9) is None
+    entries = [
+        {"epoch": epoch, "split": split, "accuracy": accuracy}
+        for epoch, split, accuracy in (
+            (1, "train", 0.95),
+            (1, "val", 0.8),
+            (2, "val", 0.9),
+            (3, "val", 0.99),
+        )
+    ]
+    whole = "".join(json.dumps(entry) + "\n" for entry in entries)
+    metrics.write_text(whole)
+    assert time_to_accuracy.first_epoch(tmp_path, 0.9) == 2
+    metrics.write_text(whole[:-10])  # the last line is being written
+    assert time_to_accuracy.first_epoch(tmp_path, 0.95) is None
+
+
+@pytest.mark.slow
+def test_a_run_is_stopped_when_it_reaches_its_target(command_env):
+    output = run(
+        command_env,
+        "benchmarks.time_to_accuracy",
+        "--config=configs/quickstart.py",
+        "--target=0.3",
+        "--seeds=1",
+    )
+    assert "seed 0: epoch 1, " in output and "1 of 1 runs reached 0.3" in output
