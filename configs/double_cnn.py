@@ -1,6 +1,7 @@
-"""The double CNN on MNIST, with the report's recipe; `:tuned` trains it better.
+"""The double CNN on MNIST, with the report's recipe; `:tuned` trains it better, `:fast` sooner.
 
 python run.py --config=configs/double_cnn.py
+python run.py --config=configs/double_cnn.py:fast
 python run.py --config=configs/double_cnn.py:tuned
 
 Test accuracy: 0.9962, n = 1; `:tuned` 0.9969, n = 1.
@@ -24,7 +25,7 @@ def get_config(variant: str = "") -> ConfigDict:
     phase.plateau.update(
         monitor="val_loss", patience=3, factor=0.5, min_learning_rate=1e-5
     )
-    return base.with_variants(config, variant, VARIANTS)
+    return base.with_variants(config, variant, VARIANTS, alternatives=[VARIANTS.keys()])
 
 
 def _tuned(config: ConfigDict) -> None:
@@ -35,4 +36,8 @@ def _tuned(config: ConfigDict) -> None:
     phase.optimizer.weight_decay = 0.05
 
 
-VARIANTS = {"tuned": _tuned}
+def _fast(config: ConfigDict) -> None:
+    base.train_better(config, learning_rate=2e-3, epochs=12)
+
+
+VARIANTS = {"tuned": _tuned, "fast": _fast}

@@ -1,6 +1,7 @@
-"""The triple CNN on MNIST, with the report's recipe; `:tuned` trains it better.
+"""The triple CNN on MNIST, with the report's recipe; `:tuned` trains it better, `:fast` sooner.
 
 python run.py --config=configs/triple_cnn.py
+python run.py --config=configs/triple_cnn.py:fast
 python run.py --config=configs/triple_cnn.py:tuned
 
 Test accuracy: 0.9960, n = 1; `:tuned` 0.9968, n = 1.
@@ -28,11 +29,15 @@ def get_config(variant: str = "") -> ConfigDict:
     phase.plateau.update(monitor="train_loss", patience=3, factor=0.1)
     phase.early_stopping.update(monitor="train_loss", patience=6)
     config.test_weights = "best"
-    return base.with_variants(config, variant, VARIANTS)
+    return base.with_variants(config, variant, VARIANTS, alternatives=[VARIANTS.keys()])
 
 
 def _tuned(config: ConfigDict) -> None:
     base.train_better(config, learning_rate=2e-3, epochs=30)
 
 
-VARIANTS = {"tuned": _tuned}
+def _fast(config: ConfigDict) -> None:
+    base.train_better(config, learning_rate=2e-3, epochs=12)
+
+
+VARIANTS = {"tuned": _tuned, "fast": _fast}
