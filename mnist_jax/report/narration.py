@@ -1,4 +1,4 @@
-"""What a run says of itself as it goes, to the log and into its folder."""
+"""Describe a run as it proceeds, in its log and its folder."""
 
 import logging
 from typing import Any
@@ -30,7 +30,7 @@ def describe(
     dataset: data.Dataset,
     convolutions: operations.Choice,
 ) -> None:
-    """Write what is known before training, and say what is about to happen."""
+    """Write the files known before training, and log what is about to be trained."""
     here = environment.describe(convolutions.name)
     if folder.config.exists():
         environment.warn_if_changed(folder.environment, here)
@@ -41,7 +41,7 @@ def describe(
         train = dataset.train
         report.write_samples(folder.path, train.images, train.labels, **about)
         _draw_augmented(config, folder, train, about)
-        # Last: where there is a config, the other descriptions are there too.
+        # Last, since the config marks the other files as complete.
         files.write_json(folder.config, to_stored(config))
     parameters = tree.count_parameters(*jax.eval_shape(model.init, jax.random.key(0)))
     parts = {"train": dataset.train, "validate": dataset.val, "test": dataset.test}
@@ -74,7 +74,7 @@ def describe(
 def _draw_augmented(
     config: Experiment, folder: RunFolder, train: data.Split, about: dict[str, str]
 ) -> None:
-    """Draw what augmentation makes of the first image of each digit."""
+    """Draw augmented versions of the first image of each digit."""
     augment_fn = augment.create(config.augment)
     if augment_fn is None:
         return
@@ -88,7 +88,7 @@ def _draw_augmented(
 
 
 def describe_phase(phase: Phase, params: Tree) -> None:
-    """Say what a phase trains, and how fast, where that is not all in the same way."""
+    """Log what a phase freezes, and the learning rates of its layers."""
     if phase.freeze:
         table = phase.freeze.table(params)
         LOGGER.info("Parameters of phase %s:\n%s", phase.name, table)
@@ -120,7 +120,7 @@ def stop_line(phase: Phase, current: TrainState) -> str:
 
 
 def say_result(folder: RunFolder, results: dict[str, Any]) -> None:
-    """Log how the run came out, and where more is to be seen."""
+    """Log the accuracy, and the paths of figures and report."""
     scores = results["test"][results["test_weights"]]
     low, high = scores["accuracy_interval"]
     LOGGER.info(

@@ -1,4 +1,4 @@
-"""A comparison in a terminal: as much of the table as fits, the rest in words."""
+"""A comparison in a terminal: the columns that fit, and what the rest would say."""
 
 import textwrap
 from collections.abc import Sequence
@@ -19,15 +19,14 @@ from mnist_jax.report.comparison.columns import (
 )
 from mnist_jax.report.comparison.groups import Comparison, Group
 
-# Of a terminal's first column: longer labels may be broken.
-_LABEL_WIDTH = 26
-# What a terminal makes of longer cells, by whether it is a wide one: lines of that.
-_CELL_WIDTHS = {False: 14, True: 24}
+_LABEL_WIDTH = 26  # of the first column; longer labels may be wrapped
+# Longer cells are wrapped: in terminals of at least _WIDE_TERMINAL to the second width.
+_CELL_WIDTHS = (14, 24)
 _WIDE_TERMINAL = 100
 
 
 def show(comparison: Comparison, console: Console) -> None:
-    """Print the table, as many of its columns as fit, and what its figures are."""
+    """Print the columns of the table that fit, its explanation and notes."""
     groups = comparison.groups
     row_labels, footnotes = labels(groups)
     columns = columns_for(groups)
@@ -59,17 +58,14 @@ def _fitting(
     row_labels: Sequence[Label],
     console: Console,
 ) -> list[Column]:
-    """Return as many of the columns as the console is wide enough for."""
+    """Return as many of the columns as fit into the console."""
     kept = list(columns)
     unlimited = console.options.update(width=10_000)
     while True:
         table = _table(kept, groups, row_labels, console)
         least = max(kept, key=lambda column: column.rank)
-        # What has no rank stays, even if rich then has to break it.
-        if (
-            console.measure(table, options=unlimited).minimum <= console.width
-            or not least.rank
-        ):
+        fits = console.measure(table, options=unlimited).minimum <= console.width
+        if fits or not least.rank:  # columns without a rank stay, wrapped by rich
             return kept
         kept.remove(least)
 
@@ -80,7 +76,7 @@ def _table(
     row_labels: Sequence[Label],
     console: Console,
 ) -> Table:
-    """Return a table whose least width is the one at which it still reads well."""
+    """Return a table whose minimum width is the least that reads well."""
     table = Table(
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -120,8 +116,8 @@ def _widest(*texts: str) -> int:
 
 
 def _wrapped(text: str, width: int) -> str:
-    """Return a text broken into lines, after its commas if it has any."""
-    if ", " in text:  # textwrap takes no-break spaces for parts of a word
+    """Wrap a text, after its commas if it has any."""
+    if ", " in text:  # textwrap does not break at no-break spaces
         text = text.replace(" ", "\N{NO-BREAK SPACE}")
         text = text.replace(",\N{NO-BREAK SPACE}", ", ")
     lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
