@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import UInt8
 
 from mnist_jax.errors import UserError
 from mnist_jax.files import write_text
@@ -78,36 +78,23 @@ def write(
     write_text(run_folder / "report.md", page.render(run, existing, defaults))
 
 
-def write_samples(
-    run_folder: Path,
-    images: UInt8[np.ndarray, "n h w 1"],
-    labels: Integer[np.ndarray, " n"],
-    *,
-    run: str,
-    data: str,
-) -> None:
-    """Write figures/samples.png: the first training images of every class."""
-    figures = _load_figures()
-    subject = f"training images of {data}"
-    figure = figures.samples(images, labels, run=run, subject=subject)
-    figures.save(figure, _figure_path(run_folder, "samples"))
+def write_samples(folder: Path, *arrays: np.ndarray, run: str, data: str) -> None:
+    """Write figures/samples.png; see `figures.samples`."""
+    _write_training_images(folder, "samples", *arrays, run=run, data=data)
 
 
-def write_augmented(
-    run_folder: Path,
-    images: UInt8[np.ndarray, "rows h w c"],
-    augmented: UInt8[np.ndarray, "rows columns h w c"]
-    | Float[np.ndarray, "rows columns h w c"],
-    labels: Integer[np.ndarray, " rows"] | None = None,
-    *,
-    run: str,
-    data: str,
-) -> None:
+def write_augmented(folder: Path, *arrays: np.ndarray, run: str, data: str) -> None:
     """Write figures/augmented.png; see `figures.augmented`."""
+    _write_training_images(folder, "augmented", *arrays, run=run, data=data)
+
+
+def _write_training_images(
+    folder: Path, name: str, *arrays: np.ndarray, run: str, data: str
+) -> None:
     figures = _load_figures()
-    subject = f"training images of {data}"
-    figure = figures.augmented(images, augmented, labels, run=run, subject=subject)
-    figures.save(figure, _figure_path(run_folder, "augmented"))
+    draw = getattr(figures, name)
+    figure = draw(*arrays, run=run, subject=f"training images of {data}")
+    figures.save(figure, _figure_path(folder, name))
 
 
 def _figure_path(run_folder: Path, name: str) -> Path:

@@ -56,7 +56,7 @@ _RING: dict[str, Any] = {
 
 
 class _Flag(NamedTuple):
-    """Where a phase begins, and where its name is written above the axes."""
+    """The name of a phase above the axes, at a pole where the phase begins."""
 
     name: str
     edge: float  # epoch
@@ -86,9 +86,8 @@ def curves(
     for number, (title, value_of) in enumerate(_PANELS.items()):
         left = 0.6 + number * (_PANEL_WIDTH + 0.8)
         place_text(figure, left=left, top=0.5, text=title, size=9, color=MUTED)
-        axes = place_axes(
-            figure, left=left, top=top, width=_PANEL_WIDTH, height=_PANEL_HEIGHT
-        )
+        size = {"width": _PANEL_WIDTH, "height": _PANEL_HEIGHT}
+        axes = place_axes(figure, left=left, top=top, **size)
         floor = _scale_y(axes, np.array([value_of(row) for row in rows]))
         _scale_x(axes, last)
         for split in _SPLITS:
@@ -198,8 +197,7 @@ def _scale_x(axes: Axes, last: int) -> None:
 def _draw_split(axes: Axes, values: dict[int, float], split: str) -> None:
     name, color = _SPLITS[split]
     axes.plot(
-        list(values.keys()),
-        list(values.values()),
+        *zip(*values.items(), strict=True),
         label=name,
         color=color,
         linewidth=1.4 if len(values) <= 100 else 1.0,
@@ -220,11 +218,8 @@ def _phase_flags(rows: Sequence[Row], x_limits: tuple[float, float]) -> list[_Fl
     names = [shorten(name, 24) for name, _ in found]
     edges = [low, *(first - 0.5 for _, first in found[1:])]
     starts = [(edge - low) / (high - low) * _PANEL_WIDTH for edge in edges]
-    stacked = stack_labels(
-        starts,
-        [text_width(name, _FLAG_FONT) + 0.14 for name in names],
-        _PANEL_WIDTH,
-    )
+    widths = [text_width(name, _FLAG_FONT) + 0.14 for name in names]
+    stacked = stack_labels(starts, widths, _PANEL_WIDTH)
     return [
         # A name that the right edge pushed over its pole is written on top of it.
         _Flag(name, edge, left, row, pole=row + (0.9 if left == start else 0.05))
@@ -264,6 +259,5 @@ def _draw_legend(figure: Figure, best_epoch: int, monitor: str) -> None:
     chosen_by = monitor.replace("val_", "validation ").replace("train_", "training ")
     label = f"best epoch by {chosen_by}: {best_epoch}"
     handles.append(Line2D([], [], label=label, **_RING))
-    figure.legend(
-        handles=handles, loc="lower center", ncols=len(handles), frameon=False
-    )
+    where: dict[str, Any] = {"loc": "lower center", "ncols": len(handles)}
+    figure.legend(handles=handles, frameon=False, **where)

@@ -1,16 +1,18 @@
 """Read and check the files of a finished run that its report is made from."""
 
-import zipfile
 import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float32, Integer
 
 from mnist_jax.errors import UserError
 from mnist_jax.runs.folder import (
+    NUMBER,
     RunFolder,
+    Schema,
     check_fields,
     damaged,
     parse_json,
@@ -20,47 +22,23 @@ from mnist_jax.runs.folder import (
 
 Fields = dict[str, Any]
 
-NUMBER = (int, float)
-# The fields that the report quotes. A file may have more.
+# The fields that the report quotes, by their types. A file may have more.
 _RESULTS = {
-    "config": str,
-    "model": str,
-    "data": str,
-    "seed": int,
-    "parameters": int,
-    "epochs": int,
-    "best_epoch": int,
-    "best_monitor": str,
-    "test_weights": str,
-    "test": dict,
-    "val": dict,
-    "test_accuracy": NUMBER,
-    "train_seconds": NUMBER,
-    "wall_seconds": NUMBER,
-    "images_per_second": NUMBER,
-    "parameters_sha256": str,
+    str: "config model data best_monitor test_weights parameters_sha256",
+    int: "seed parameters epochs best_epoch",
+    NUMBER: "test_accuracy train_seconds wall_seconds images_per_second",
+    dict: "test val",
 }
 _EVALUATION = {
-    "examples": int,
-    "accuracy": NUMBER,
-    "accuracy_interval": list,
-    "accuracy_first_half": (*NUMBER, type(None)),
-    "accuracy_second_half": NUMBER,
-    "loss": NUMBER,
-    "confusion": list,
-    "per_class": list,
+    int: "examples",
+    NUMBER: "accuracy accuracy_second_half loss",
+    (*NUMBER, type(None)): "accuracy_first_half",
+    list: "accuracy_interval confusion per_class",
 }
-_ENVIRONMENT = {"versions": dict, "command": str}
-_EPOCH = {"epoch": int, "phase": str, "split": str, "loss": NUMBER, "accuracy": NUMBER}
+_ENVIRONMENT = {dict: "versions", str: "command"}
+_EPOCH = {int: "epoch", str: "phase split", NUMBER: "loss accuracy"}
 # What NumPy raises if a file is no archive, or bytes in it are missing or wrong.
-_BAD_ARCHIVE = (
-    EOFError,
-    KeyError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+_BAD_ARCHIVE = (EOFError, KeyError, TypeError, ValueError, BadZipFile, zlib.error)
 
 
 class Run(NamedTuple):
@@ -99,10 +77,10 @@ def read_run(run_folder: Path) -> Run:
     )
 
 
-def read_object(path: Path, types: Fields | None = None) -> Fields:
-    """Read a JSON object that has fields of these types, or raise UserError."""
+def read_object(path: Path, schema: Schema | None = None) -> Fields:
+    """Read a JSON object with the fields of a schema, or raise UserError."""
     value = read_json(path)
-    check_fields(value, types or {}, path)
+    check_fields(value, schema or {}, path)
     return value
 
 

@@ -17,6 +17,10 @@ from mnist_jax.errors import UserError
 # may change when a run is resumed.
 LOCATION_FIELDS = ("data.dir", "data.mirrors", "convolutions", "features_megabytes")
 
+NUMBER = (int, float)
+Schema = Mapping[Any, str]
+"""Names of fields, separated by spaces, by their type or types."""
+
 # Every config.json of ours has these fields; few others do.
 _OUR_FIELDS = {"name", "seed", "data", "phases"}
 _FILE_MANAGER_FILES = {".DS_Store", ".directory", "Thumbs.db", "desktop.ini"}
@@ -176,19 +180,18 @@ def parse_json(text: str, path: Path, where: str = "") -> Any:
         raise damaged(path, f"{where}{error}") from error
 
 
-def check_fields(
-    value: Any, types: Mapping[str, Any], path: Path, where: str = ""
-) -> None:
-    """Raise UserError unless `value` is an object with fields of these types."""
+def check_fields(value: Any, schema: Schema, path: Path, where: str = "") -> None:
+    """Raise UserError unless `value` is an object with the fields of a schema."""
     if not isinstance(value, dict):
         raise damaged(path, f"{where}expected an object, got {type(value).__name__}")
-    for name, kind in types.items():
-        if name not in value:
-            raise damaged(path, f"{where}{name} is missing")
-        found = value[name]
-        finite = not isinstance(found, float) or math.isfinite(found)
-        if not isinstance(found, kind) or isinstance(found, bool) or not finite:
-            raise damaged(path, f"{where}{name} is {found!r}")
+    for kind, names in schema.items():
+        for name in names.split():
+            if name not in value:
+                raise damaged(path, f"{where}{name} is missing")
+            found = value[name]
+            finite = not isinstance(found, float) or math.isfinite(found)
+            if not isinstance(found, kind) or isinstance(found, bool) or not finite:
+                raise damaged(path, f"{where}{name} is {found!r}")
 
 
 def damaged(path: Path, reason: object) -> UserError:

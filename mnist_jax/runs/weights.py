@@ -131,25 +131,24 @@ def check(
     Raises:
         WeightsError: lists by name everything that is wrong.
     """
-    complaints = {
+    complaints: dict[str, list[str]] = {
         "missing": [name for name in wanted if name not in tensors],
         "unexpected": [name for name in tensors if name not in known],
-        "of another shape": [
-            f"{name} {list(tensor.shape)} where {list(known[name])} is needed"
-            for name, tensor in tensors.items()
-            if name in known and tensor.shape != known[name]
-        ],
-        "not finite numbers": [
-            name
-            for name, tensor in tensors.items()
-            if name in known
-            and not (
-                np.issubdtype(tensor.dtype, np.number) and np.isfinite(tensor).all()
-            )
-        ],
+        "of another shape": [],
+        "not finite numbers": [],
     }
+    for name in tensors.keys() & known.keys():
+        tensor, shape = tensors[name], known[name]
+        if tensor.shape != shape:
+            complaints["of another shape"].append(
+                f"{name} {list(tensor.shape)} where {list(shape)} is needed"
+            )
+        if not np.issubdtype(tensor.dtype, np.number) or not np.isfinite(tensor).all():
+            complaints["not finite numbers"].append(name)
     lines = [
-        f"  {what}: {', '.join(names)}" for what, names in complaints.items() if names
+        f"  {what}: {', '.join(sorted(names))}"
+        for what, names in complaints.items()
+        if names
     ]
     if lines:
         raise WeightsError(

@@ -96,11 +96,10 @@ def _other_weights(group: Group) -> str:
 
 
 def _epochs(group: Group) -> str:
-    numbers = group.numbers("epochs")
-    if not numbers:
-        return "-"
-    low, high = min(numbers), max(numbers)
-    return f"{low}" if low == high else f"{low}-{high}"
+    numbers = sorted(set(group.numbers("epochs")))
+    if len(numbers) > 1:
+        return f"{numbers[0]}-{numbers[-1]}"
+    return f"{numbers[0]}" if numbers else "-"
 
 
 COLUMNS = (

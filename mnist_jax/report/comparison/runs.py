@@ -11,8 +11,14 @@ from typing import Any, TypeGuard
 
 from mnist_jax.config import upgrade
 from mnist_jax.errors import UserError
-from mnist_jax.report.inputs import NUMBER, Fields, read_object
-from mnist_jax.runs.folder import LOCATION_FIELDS, RunFolder, damaged, flatten
+from mnist_jax.report.inputs import Fields, read_object
+from mnist_jax.runs.folder import (
+    LOCATION_FIELDS,
+    NUMBER,
+    RunFolder,
+    damaged,
+    flatten,
+)
 
 # Fields in which runs of one experiment may differ: the seed, where files are, how
 # things are computed, and what is only shown beside the result.
@@ -145,7 +151,7 @@ def read(folder: Path) -> Run:
         UserError: one is missing or damaged; the message names it.
     """
     paths = RunFolder(folder)
-    results = read_object(paths.results, {"seed": int, "test_accuracy": NUMBER})
+    results = read_object(paths.results, {int: "seed", NUMBER: "test_accuracy"})
     accuracy, weights = results["test_accuracy"], results.get("test_weights")
     if not 0 <= accuracy <= 1:
         raise damaged(paths.results, f"test_accuracy is {accuracy}, not in 0..1")

@@ -6,14 +6,7 @@ import statistics
 from typing import Any
 
 from mnist_jax.report import tables
-from mnist_jax.report.comparison.columns import (
-    augmentation,
-    best,
-    columns_for,
-    explanation,
-    hardware,
-    labels,
-)
+from mnist_jax.report.comparison import columns
 from mnist_jax.report.comparison.groups import Comparison, Group
 from mnist_jax.report.comparison.runs import Run
 
@@ -26,21 +19,21 @@ def to_markdown(comparison: Comparison) -> str:
 def results(comparison: Comparison) -> str:
     """Return the table as Markdown, with its explanation below."""
     groups = comparison.groups
-    row_labels, footnotes = labels(groups)
-    winners = best(groups)
-    columns = columns_for(groups)
+    labels, footnotes = columns.labels(groups)
+    best, shown = columns.best(groups), columns.columns_for(groups)
     rows = []
-    for place, group in enumerate(groups):
-        cells = {column.title: column.cell(group) for column in columns}
-        if place in winners:
+    for index, group in enumerate(groups):
+        cells = {column.title: column.cell(group) for column in shown}
+        if index in best:
             cells["Mean"] = f"**{cells['Mean']}**"
-        rows.append([str(row_labels[place]), *cells.values()])
+        rows.append([str(labels[index]), *cells.values()])
     table = tables.markdown_table(
-        ["Network", *(column.long_title or column.title for column in columns)],
+        ["Network", *(column.long_title or column.title for column in shown)],
         rows,
-        ["left", *(column.align for column in columns)],
+        ["left", *(column.align for column in shown)],
     )
-    return "\n\n".join([table, explanation(groups), *footnotes, *comparison.notes])
+    below = [columns.explanation(groups), *footnotes, *comparison.notes]
+    return "\n\n".join([table, *below])
 
 
 def to_csv(comparison: Comparison) -> str:
@@ -63,7 +56,7 @@ def _csv_row(group: Group) -> dict[str, Any]:
         "model": group.model,
         "data": " ".join(group.data),
         "tested_on": group.tested_on,
-        "augmentation": augmentation(group),
+        "augmentation": columns.augmentation(group),
         "parameters": " ".join(map(str, dict.fromkeys(group.numbers("parameters")))),
         **group.accuracy._asdict(),
         "weights": group.weights,
@@ -75,7 +68,7 @@ def _csv_row(group: Group) -> dict[str, Any]:
         "epochs_least": min(epochs, default=None),
         "epochs_most": max(epochs, default=None),
         "train_seconds_mean": group.mean_seconds,
-        "hardware": hardware(group),
+        "hardware": columns.hardware(group),
         "seeds": " ".join(str(run.seed) for run in group.runs),
         "accuracies": " ".join(
             repr(run.results["test_accuracy"]) for run in group.runs
@@ -85,10 +78,9 @@ def _csv_row(group: Group) -> dict[str, Any]:
 
 def every_run(comparison: Comparison) -> str:
     """Return a Markdown table with one row per run."""
-    groups = comparison.groups
-    row_labels, _ = labels(groups)
+    labels, _ = columns.labels(comparison.groups)
     rows = []
-    for group, label in zip(groups, row_labels, strict=True):
+    for group, label in zip(comparison.groups, labels, strict=True):
         for run in group.runs:
             seconds, epochs = run.number("train_seconds"), run.number("epochs")
             command = run.environment.get("command")
