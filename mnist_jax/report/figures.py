@@ -7,6 +7,7 @@ Import this module only to draw something: matplotlib takes a while to load.
 """
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -217,7 +218,11 @@ def mistakes(
         )
         caption = _caption(found, int(labels[index]), place)
         axes.set_title(caption, pad=16, fontsize=9.5)
-        number = {"size": 8, "color": MUTED, "transform": axes.transAxes}
+        number: dict[str, Any] = {
+            "size": 8,
+            "color": MUTED,
+            "transform": axes.transAxes,
+        }
         axes.text(0.5, 1.04, f"#{index}", ha="center", **number)
     return figure
 
@@ -303,7 +308,7 @@ def _caption(found: Mistakes, label: int, place: int) -> str:
 
 def _no_mistakes(run: str, images: str) -> Figure:
     figure = new_figure(2.0)
-    centred = {"ha": "center", "va": "center"}
+    centred: dict[str, Any] = {"ha": "center", "va": "center"}
     figure.text(0.5, 0.6, "No mistakes", size=22, **centred)
     where = f"{shorten(run, RUN_LENGTH)} on {images}"
     figure.text(0.5, 0.34, where, size=10, color=MUTED, **centred)

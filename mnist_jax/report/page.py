@@ -15,7 +15,7 @@ FIGURES = {
     "confusion_matrix_normalized": "Confusion matrix, row by row in per cent",
     "mistakes": "Most confident mistakes",
     "samples": "Samples of the data",
-    "augmented": "What augmentation makes of them",
+    "augmented": "Augmented training images",
 }
 """Titles of the figures, in the order of the page."""
 
@@ -195,7 +195,8 @@ def _chosen(results: Fields, weights: str) -> str:
 
 
 def _monitor(results: Fields) -> str:
-    return _MONITORS.get(results["best_monitor"], results["best_monitor"])
+    monitor: str = results["best_monitor"]
+    return _MONITORS.get(monitor, monitor)
 
 
 def _count(number: int, noun: str) -> str:

@@ -7,7 +7,6 @@ figures and no backend to choose. Drawing functions are decorated with
 
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -66,8 +65,8 @@ def place_axes(
     """Add axes at these inches from the figure's left and upper edges."""
     total_width, total_height = figure.get_size_inches()
     bottom = total_height - top - height
-    box = np.array([left, bottom, width, height])
-    return figure.add_axes(box / np.tile([total_width, total_height], 2))
+    x, y = left / total_width, bottom / total_height
+    return figure.add_axes((x, y, width / total_width, height / total_height))
 
 
 def place_text(

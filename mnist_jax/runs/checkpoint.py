@@ -74,13 +74,7 @@ class Checkpoints:
         record = {**record, "sha256": tree.digest(state), _PLACES: places}
         with self._naming_errors(epoch):
             self._check_room(arrays, state.best)
-            self._last.save(
-                epoch,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(arrays),
-                    record=ocp.args.JsonSave(record),
-                ),
-            )
+            _save(self._last, epoch, arrays, record)
             self._sync_best(state)
 
     def restore(
@@ -180,13 +174,7 @@ class Checkpoints:
                 "params": state.best.params,
                 "batch_stats": state.best.batch_stats,
             }
-            self._best.save(
-                epoch,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(weights),
-                    record=ocp.args.JsonSave({"sha256": tree.digest(weights)}),
-                ),
-            )
+            _save(self._best, epoch, weights, {"sha256": tree.digest(weights)})
 
     def _move_aside(self, epoch: int) -> Path:
         folder = self._folder / "damaged"
@@ -247,6 +235,15 @@ def _manager(folder: Path, *, keep: int) -> ocp.CheckpointManager:
             ),
         ),
     )
+
+
+def _save(
+    manager: ocp.CheckpointManager, epoch: int, state: Tree, record: dict[str, Any]
+) -> None:
+    args = ocp.args.Composite(
+        state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)
+    )
+    manager.save(epoch, args=args)
 
 
 @contextlib.contextmanager

@@ -21,16 +21,18 @@ def read(folders: Sequence[Path]) -> Comparison:
         UserError: a folder is missing or holds no run, no run is finished, or a file is
             damaged; the message names it.
     """
-    found = [runs.find(folder) for folder in folders]
-    # A folder that is reached by several paths is named by the first.
-    finished, unfinished = (
-        list({path.resolve(): path for path in reversed(sum(paths, []))}.values())[::-1]
-        for paths in zip(*found, strict=True)
-    )
-    names = ", ".join(map(str, unfinished))
+    finished: dict[Path, Path] = {}  # resolved: as first named
+    unfinished: dict[Path, Path] = {}
+    for folder in folders:
+        for known, paths in zip((finished, unfinished), runs.find(folder), strict=True):
+            for path in paths:
+                known.setdefault(path.resolve(), path)
+    names = ", ".join(map(str, unfinished.values()))
     if not finished:
         raise UserError(
             f"No run is finished: {names}. Repeat the command of a run to resume it."
         )
-    groups, notes = group([runs.read(path) for path in finished])
-    return Comparison(groups, notes + [f"Not finished: {names}."] * bool(names))
+    groups, notes = group([runs.read(path) for path in finished.values()])
+    if unfinished:
+        notes.append(f"Not finished: {names}.")
+    return Comparison(groups, notes)
