@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from mnist_jax.evaluation import Mistakes, most_confident_mistakes
+from mnist_jax.evaluation import most_confident_mistakes
 from mnist_jax.files import atomic_writer
 from mnist_jax.report.curves import curves
 from mnist_jax.report.style import (
@@ -194,18 +194,21 @@ def mistakes(
 ) -> Figure:
     """Draw the most confident wrong predictions."""
     found = most_confident_mistakes(logits, labels)
-    shown = min(len(found.indices), MISTAKES_SHOWN)
-    if not shown:
+    total = len(found.indices)
+    count = min(total, MISTAKES_SHOWN)
+    if not total:
         return _no_mistakes(run, f"{len(labels):,} {subject}")
-    rows = -(-shown // MISTAKES_PER_ROW)
+    rows = -(-count // MISTAKES_PER_ROW)
     margin, top, image_size, row_height = 0.2, 0.78, 1.1, 1.62
     pitch = (WIDTH - 2 * margin) / MISTAKES_PER_ROW
     figure = new_figure(top + rows * row_height + 0.1)
-    title = f": {_headline(shown, len(found.indices))}"
+    title = f": the {count} most confident of {total:,} mistakes"
+    if count == total:
+        title = f": all {total} mistakes" if total > 1 else ": its only mistake"
     note = f"{len(labels):,} {subject}: true → predicted, probability of the prediction"
     note += "; # index of the image"
     place_title(figure, left=margin + 0.23, run=run, title=title, note=note)
-    for place in range(shown):
+    for place in range(count):
         row, column = divmod(place, MISTAKES_PER_ROW)
         index = found.indices[place]
         axes = _show(
@@ -216,14 +219,12 @@ def mistakes(
             width=image_size,
             height=image_size,
         )
-        caption = _caption(found, int(labels[index]), place)
+        confidence = found.confidence[place]
+        shown = ">99.9" if confidence > 0.999 else f"{100 * confidence:.1f}"
+        caption = f"{labels[index]} → {found.predicted[place]}, {shown} %"
         axes.set_title(caption, pad=16, fontsize=9.5)
-        number: dict[str, Any] = {
-            "size": 8,
-            "color": MUTED,
-            "transform": axes.transAxes,
-        }
-        axes.text(0.5, 1.04, f"#{index}", ha="center", **number)
+        style: dict[str, Any] = {"size": 8, "color": MUTED, "ha": "center"}
+        axes.text(0.5, 1.04, f"#{index}", transform=axes.transAxes, **style)
     return figure
 
 
@@ -292,18 +293,6 @@ def _percent(value: float) -> str:
     if np.isnan(value):
         return "-"
     return f"{value:.0f}" if value in (0, 100) else f"{value:.2f}"
-
-
-def _headline(shown: int, total: int) -> str:
-    if shown < total:
-        return f"the {shown} most confident of {total:,} mistakes"
-    return "its only mistake" if total == 1 else f"all {total} mistakes"
-
-
-def _caption(found: Mistakes, label: int, place: int) -> str:
-    confidence = found.confidence[place]
-    shown = ">99.9" if confidence > 0.999 else f"{100 * confidence:.1f}"
-    return f"{label} → {found.predicted[place]}, {shown} %"
 
 
 def _no_mistakes(run: str, images: str) -> Figure:

@@ -39,7 +39,6 @@ from mnist_jax.typing import Tree
 LOGGER = logging.getLogger(__name__)
 # The entry of the record that maps each leaf of the state to a saved array.
 _PLACES = "arrays"
-_BAD_SUM = "its numbers do not match their SHA-256"
 
 
 class CheckpointError(UserError):
@@ -155,8 +154,7 @@ class Checkpoints:
             # The training step donates its buffers: no two leaves may share one.
             leaves = [jnp.copy(restored[str(place)]) for place in places]
             restored = jax.tree.unflatten(structure, leaves)
-        if tree.digest(restored) != record.pop("sha256"):
-            raise ValueError(_BAD_SUM)
+        _check_digest(restored, record.pop("sha256"))
         return restored, record
 
     def _sync_best(self, state: TrainState) -> None:
@@ -199,11 +197,15 @@ def read_best(folder: Path) -> tuple[Tree, Tree]:
         with _quiet(), ocp.StandardCheckpointer() as checkpointer:
             saved = checkpointer.restore(newest / "state")
         record = json.loads((newest / "record" / "metadata").read_text())
-        if tree.digest(saved) != record["sha256"]:
-            raise ValueError(_BAD_SUM)
+        _check_digest(saved, record["sha256"])
     except Exception as error:
         raise CheckpointError(f"{best} is damaged: {_reason(error)}.") from error
     return saved["params"], saved["batch_stats"]
+
+
+def _check_digest(state: Tree, sha256: str) -> None:
+    if tree.digest(state) != sha256:
+        raise ValueError("its numbers do not match their SHA-256")
 
 
 def _deduplicate(leaves: list[np.ndarray]) -> tuple[dict[str, np.ndarray], list[int]]:
