@@ -36,7 +36,7 @@ _INSERT = flags.DEFINE_multi_string(
     "insert",
     [],
     "A Markdown document to write the tables into, between the lines <!-- results --> "
-    "and <!-- end of results -->. May be given several times.",
+    "and <!-- end of results -->.",
 )
 _PUBLISH = flags.DEFINE_string(
     "publish",

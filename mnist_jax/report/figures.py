@@ -95,12 +95,8 @@ def augmented(
 ) -> Figure:
     """Draw each image on the left, and augmented versions of it on the right.
 
-    Args:
-        images: as stored. Only the first channel is shown.
-        versions: uint8 in 0..255 or floating-point in 0..1.
-        labels: of the rows, written beside them if given.
-        run: see above.
-        subject: see above.
+    Only the first channel is shown. Floating-point versions are in 0..1. Labels, if
+    given, are written beside the rows.
     """
     if versions.dtype != np.uint8:
         versions = np.round(versions * 255)
@@ -135,13 +131,9 @@ def confusion_matrix(
     subject: str,
     normalized: bool = False,
 ) -> Figure:
-    """Draw a confusion matrix, errors in red and right predictions in blue.
+    """Draw a confusion matrix [true, predicted] of counts.
 
-    Args:
-        confusion: counts, [true, predicted].
-        run: see above.
-        subject: see above.
-        normalized: show each row in per cent of its sum instead of counts.
+    If it is normalized, each row is shown in per cent of its sum.
     """
     classes, examples = len(confusion), confusion.sum()
     values = row_percentages(confusion) if normalized else confusion.astype(float)
