@@ -59,13 +59,13 @@ def describe(
         convolutions.name,
     )
     if convolutions.reason:
-        LOGGER.info("Convolutions: not by oneDNN, since %s.", convolutions.reason)
+        LOGGER.info("Not using oneDNN's convolutions: %s.", convolutions.reason)
     slow = here["device"] == "cpu" and convolutions.form != "onednn"
     if slow and config.steps_per_call > 1:
         LOGGER.warning(
             "--config.steps_per_call=%d: on a CPU, XLA's convolutions are several "
-            "times slower in a loop of steps. Leave it at 0, or use oneDNN (make "
-            "native).",
+            "times slower inside a loop of steps. Leave it at 0, or install oneDNN's "
+            "(make native).",
             config.steps_per_call,
         )
     LOGGER.info("Run folder: %s", folder.path)
@@ -94,7 +94,7 @@ def describe_phase(phase: Phase, params: Tree) -> None:
         LOGGER.info("Parameters of phase %s:\n%s", phase.name, table)
     if phase.layer_rates:
         table = phase.layer_rates.table(params)
-        LOGGER.info("Learning rates of phase %s, times:\n%s", phase.name, table)
+        LOGGER.info("Factors of the learning rate in phase %s:\n%s", phase.name, table)
 
 
 def epoch_line(records: list[dict[str, Any]], current: TrainState) -> str:
