@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import runpy
 import sys
 import traceback
 from collections.abc import Iterator
@@ -85,12 +86,8 @@ def load(argument: str) -> ConfigDict:
         )
     if importlib.util.find_spec("configs") is None:  # not run from the checkout
         sys.path.append(str(FOLDER.parent))
-    spec = importlib.util.spec_from_file_location("config_file", path)
-    assert spec and spec.loader, "a file that ends in .py has a loader"
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-        get_config = getattr(module, "get_config", None)
+        get_config = runpy.run_path(str(path)).get("get_config")
         if get_config is None:
             raise ConfigError(f"{name}: has no function get_config().")
         config = get_config(variant) if colon else get_config()
