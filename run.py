@@ -2,7 +2,7 @@
 
   python run.py --config=configs/lenet5.py [--config.FIELD=VALUE ...] [--workdir=FOLDER]
 
-The same command with the same --workdir goes on with a run that was stopped.
+Repeat the command with the same --workdir to resume a run that was stopped.
 `mnist-jax fields` lists every field, docs/scaling.md explains several processes.
 The configs:
 
@@ -11,9 +11,9 @@ The configs:
 from mnist_jax import commands
 from mnist_jax.devices import memory
 
-if __name__ == "__main__":  # before imports that take time
+if __name__ == "__main__":  # before slow imports
     commands.exit_on_interrupt()
-    memory.keep()  # may start the process anew
+    memory.keep()  # may restart the process
 
 import contextlib
 import datetime
@@ -32,10 +32,10 @@ _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "One of several processes that train together."
 )
 _COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "HOST:PORT of process 0, if the environment does not say it."
+    "coordinator", None, "HOST:PORT of process 0, if the environment does not name it."
 )
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which process this is, from 0.")
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many there are.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Index of this process, from 0.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes.")
 _MEETING = flags.DEFINE_integer(
     "meeting_timeout", 300, "Seconds to wait for the other processes at the start."
 )
@@ -44,19 +44,18 @@ jax.config.config_with_absl()
 
 
 def default_workdir(name: str) -> Path:
-    """Return a folder for a new run of the config of this name."""
+    """Return a folder for a new run of the config with this name."""
     now = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    folder = Path("runs") / name / now
-    attempt = 1
-    while folder.exists():  # two runs started in the same second
+    folder, attempt = Path("runs") / name / now, 1
+    while folder.exists():  # another run started in the same second
         attempt += 1
         folder = folder.with_name(f"{now}-{attempt}")
     return folder
 
 
 def main() -> None:
-    """Run the experiment of the flags."""
-    # Imported late: bad flags need not wait for them.
+    """Run the experiment that the flags describe."""
+    # Imported late, so that errors in flags are reported at once.
     from mnist_jax import experiment
     from mnist_jax.devices import compiler, processes
 
@@ -78,7 +77,7 @@ def main() -> None:
 
 
 def how_to_resume() -> str:
-    """Return the command that goes on with this run."""
+    """Return the command that resumes this run."""
     return cli.command_with(workdir=flags.FLAGS.workdir)
 
 

@@ -13,7 +13,7 @@ __all__ = ["load_run"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import late: JAX takes a second."""
+    """Import lazily, since importing JAX takes a second."""
     if name == "load_run":
         from mnist_jax.runs.load import load
 

@@ -22,21 +22,20 @@ VERBS = {
 
 
 def main() -> NoReturn:
-    """Hand over to the verb that the first argument names."""
+    """Run the verb that the first argument names."""
     commands.exit_on_interrupt()
     verb = sys.argv[1] if sys.argv[1:] else ""
     if verb not in VERBS:
-        asked_for_help = verb in ("", "help", "-h", "--help", "--helpshort")
-        lines = [f"  {name:10} {what}" for name, what in VERBS.items()]
-        text = "\n".join([(__doc__ or "").rstrip(), "", *lines])
-        text += "\n\nmnist-jax VERB --helpshort describes a verb and its flags."
-        if asked_for_help:
-            print(text)
+        verbs = "\n".join(f"  {name:10} {what}" for name, what in VERBS.items())
+        usage = f"{(__doc__ or '').rstrip()}\n\n{verbs}\n\n"
+        usage += "mnist-jax VERB --helpshort describes a verb and its flags."
+        if verb in ("", "help", "-h", "--help", "--helpshort"):
+            print(usage)
             sys.exit()
-        print(f"Error: there is no verb {verb!r}.\n{text}", file=sys.stderr)
+        print(f"Error: there is no verb {verb!r}.\n{usage}", file=sys.stderr)
         sys.exit(2)
     if verb == "sweep":
-        memory.keep()  # before imports that take time: it may restart the process
+        memory.keep()  # before slow imports, since it may restart the process
     from absl import flags
 
     module = importlib.import_module(f"mnist_jax.commands.{verb}")

@@ -1,8 +1,8 @@
-"""What a person sees while a command runs, and what log.txt keeps of it.
+"""Output to the terminal and to log.txt, and the progress bar.
 
-Every line goes through the logger `mnist_jax`: to the terminal as it is, to log.txt
-with the time before it. On a terminal a bar below the lines shows the epoch, the loss
-and the time left; elsewhere there are only the lines, one an epoch.
+Every line goes through the logger `mnist_jax`: unchanged to the terminal, with the time
+to log.txt. On a terminal, a bar below the lines shows the epoch, the loss and the time
+left.
 """
 
 import contextlib
@@ -18,37 +18,32 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 LOGGER = logging.getLogger("mnist_jax")
 
 
 class _ConsoleHandler(logging.Handler):
-    """Prints through rich, so that lines appear above a bar instead of through it."""
+    """Prints through rich, which puts lines above the bar."""
 
     def __init__(self, console: Console):
         super().__init__()
         self.console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        style = "yellow" if record.levelno >= logging.WARNING else None
-        self.console.print(
-            self.format(record),
-            style=style,
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        style = "yellow" if record.levelno >= logging.WARNING else ""
+        self.console.print(Text(self.format(record), style), soft_wrap=True)
 
 
 class _FileHandler(logging.FileHandler):
-    """Raises what keeps it from writing, a full disk for example."""
+    """Raises errors in writing, for example on a full disk."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        raise  # the exception that `emit` is handling
+        raise  # the exception that `emit` caught
 
 
 def start(console: Console | None = None) -> Console:
-    """Send the lines of this package to `console` (standard output)."""
+    """Print the log lines of this package on `console`, or on standard output."""
     console = console or Console()
     for handler in list(LOGGER.handlers):
         LOGGER.removeHandler(handler)
@@ -59,18 +54,16 @@ def start(console: Console | None = None) -> Console:
 
 
 def be_quiet() -> None:
-    """Send warnings alone: another process says the rest."""
+    """Print only warnings, in all processes but the first."""
     LOGGER.setLevel(logging.WARNING)
 
 
 @contextlib.contextmanager
 def log_to(path: Path) -> Iterator[None]:
-    """Append the lines of this package to a file too, each with its time.
+    """Also append the log lines of this package to a file, with their times.
 
-    If the block ends with an exception, the file says so.
-
-    Raises:
-        OSError: the file cannot be written.
+    An exception that ends the block is logged to the file. Raises OSError if the file
+    cannot be written.
     """
     handler = _FileHandler(path, encoding="utf-8")
     handler.setFormatter(
@@ -80,19 +73,10 @@ def log_to(path: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        # To the file alone: the terminal is told by whoever catches it.
+        # Only to the file; whoever catches the error prints it.
+        fields = {"levelname": "ERROR", "msg": f"Ended by {error!r}"}
         with contextlib.suppress(OSError):
-            handler.handle(
-                logging.LogRecord(
-                    LOGGER.name,
-                    logging.ERROR,
-                    __file__,
-                    0,
-                    "Ended by %r",
-                    (error,),
-                    None,
-                )
-            )
+            handler.handle(logging.makeLogRecord(fields))
         raise
     finally:
         LOGGER.removeHandler(handler)
@@ -100,12 +84,12 @@ def log_to(path: Path) -> Iterator[None]:
 
 
 class TrainingProgress:
-    """The bar below the lines: a `training.loop.Listener`.
+    """The progress bar, a `training.loop.Listener`.
 
     Args:
-        console: where to; a bar appears only if it is a terminal.
-        epochs: of the whole run, through all phases.
-        done: epochs that a run which is resumed has behind it.
+        console: shows the bar only if it is a terminal.
+        epochs: of the whole run, over all phases.
+        done: epochs before the run was resumed.
     """
 
     def __init__(self, console: Console, *, epochs: int, done: int = 0):
@@ -116,12 +100,11 @@ class TrainingProgress:
             MofNCompleteColumn(),
             TextColumn("loss {task.fields[loss]}"),
             TextColumn("left"),
-            # The pace of the last minute: an epoch may be slower than its steps.
             TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
             disable=not console.is_terminal,
             transient=True,
-            speed_estimate_period=60,
+            speed_estimate_period=60,  # seconds; includes validation
         )
         self._task = self._bar.add_task("starting", total=None, loss="-")
 
@@ -133,20 +116,20 @@ class TrainingProgress:
         self._bar.stop()
 
     def compiling(self) -> None:
-        """Say that compilation begins."""
+        """Show that compilation begins."""
         LOGGER.info("Compiling the training step ...")
         self._bar.update(self._task, description="compiling", refresh=True)
 
     def compiled(self, seconds: float) -> None:
-        """Say that compilation is over."""
+        """Log the compilation time."""
         LOGGER.info("Compiled in %.1f s.", seconds)
 
     def skip(self, epochs: int) -> None:
-        """Expect so many epochs less: a phase ended early."""
+        """Expect fewer epochs, since a phase ended early."""
         self._epochs -= epochs
 
     def steps_done(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        """Move the bar: `step` of the `steps` of `epoch` (from 1) are done."""
+        """Move the bar to `step` of the `steps` in `epoch` (from 1)."""
         self._bar.update(
             self._task,
             description=f"epoch {epoch}/{self._epochs}",

@@ -258,7 +258,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(
         output, _ = process.communicate()
     assert process.returncode == code, output
     assert "Traceback" not in output
-    match = re.search(r"To go on: python (.*)", output)
+    match = re.search(r"To resume: python (.*)", output)
     assert match, output
     with start(command_env, *shlex.split(match[1])[1:]) as process:
         output, _ = process.communicate()

@@ -354,7 +354,9 @@ def test_convolutions_are_not_changed_within_a_run_unless_one_says_so(
         experiment.run(experiment.parse(small_config), broken_off)
     small_config.convolutions = "xla"
     experiment.run(experiment.parse(small_config), broken_off)
-    assert "began with another convolutions" in RunFolder(broken_off).log.read_text()
+    assert (
+        "started with different convolutions" in RunFolder(broken_off).log.read_text()
+    )
 
 
 @pytest.mark.usefixtures("without_pictures")

@@ -1,4 +1,4 @@
-"""What every command shares: flags, and errors said in one line."""
+"""What all commands share: parsing flags, and errors without tracebacks."""
 
 import ast
 import errno
@@ -36,34 +36,30 @@ def run(
 ) -> NoReturn:
     """Parse the flags, call `main`, and end the process.
 
-    Its exit status is 0, 1 for an error, 2 for bad flags, and what shells give to a
-    process that a signal ended, 128 and the signal's number, after ctrl-C and SIGTERM.
+    The exit status is 0, 1 for an error, 2 for bad flags, or 128 plus the signal's
+    number after ctrl-C and SIGTERM, as in shells.
 
     Args:
-        main: called with nothing, or with the list of arguments that are no flags if
-            `takes_arguments`; may raise UserError, whose message is printed without a
-            traceback.
-        usage: what --helpshort prints above the flags.
-        verb: the first argument, if it has already been taken as the name of a verb.
+        main: the command; gets the list of positional arguments if `takes_arguments`.
+            The message of a UserError is printed without a traceback.
+        usage: printed by --helpshort, above the flags.
+        verb: the verb, if the first argument names one.
         takes_config: whether the command has the flag --config.
-        takes_arguments: whether there may be arguments that are no flags, such as
-            folders.
-        how_to_resume: the command that goes on after an interruption, if there is one.
+        takes_arguments: whether there may be positional arguments, such as folders.
+        how_to_resume: returns the command that resumes after an interruption.
     """
 
     def resume() -> str:
-        return f" To go on: {how_to_resume()}" if how_to_resume else ""
+        return f" To resume: {how_to_resume()}" if how_to_resume else ""
 
     def guarded(arguments: Sequence[str]) -> int:
         rest = list(arguments[2 if verb else 1 :])
         if rest and not takes_arguments:
-            _fail(
-                f"Unexpected argument {rest[0]!r}: flags are --name=value.",
-                _EXIT_USAGE,
-            )
+            message = f"Unexpected argument {rest[0]!r}: flags are --name=value."
+            _fail(message, _EXIT_USAGE)
         console.start()
         if not flags.FLAGS["verbosity"].present:
-            # orbax tells every save and deletion at level INFO.
+            # orbax logs every save and deletion at level INFO.
             logging.set_verbosity(logging.WARNING)
         signal.signal(signal.SIGTERM, _on_terminate)
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
@@ -82,7 +78,7 @@ def run(
             _fail(f"\nStopped.{resume()}", 128 + signal.SIGINT, label="")
         return 0
 
-    # Where absl looks for it.
+    # absl takes the text of --helpshort from the main module.
     known = describe_configs() if takes_config else ""
     sys.modules["__main__"].__doc__ = (usage + known).replace("%", "%%")
     app.run(guarded, flags_parser=functools.partial(_parse, takes_config=takes_config))
@@ -90,7 +86,7 @@ def run(
 
 
 def define_keep_memory() -> None:
-    """Define --keep_memory, which `devices.memory` reads before all others."""
+    """Define --keep_memory, which `devices.memory` reads before flags are parsed."""
     flags.DEFINE_bool(
         "keep_memory",
         True,
@@ -99,7 +95,7 @@ def define_keep_memory() -> None:
 
 
 def describe_configs() -> str:
-    """List the project's experiments, each with the first line of its docstring."""
+    """List the project's experiments with the first lines of their docstrings."""
     lines = []
     for path in config_flag.files():
         docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
@@ -108,16 +104,16 @@ def describe_configs() -> str:
 
 
 def command_with(**overrides: str | None) -> str:
-    """Return this process's command line with some flags set: `--name=value`.
+    """Return this process's command line with other values of some flags.
 
     Args:
-        overrides: the flags by name; one that is None is left out.
+        **overrides: the flags by name; None leaves a flag out.
     """
     return shlex.join([*_program(), *arguments_with(**overrides)])
 
 
 def arguments_with(**overrides: str | None) -> list[str]:
-    """Return this process's arguments with some flags set: see `command_with`."""
+    """Return this process's arguments, changed as in `command_with`."""
     arguments = []
     skip = False
     for argument in sys.argv[1:]:
@@ -134,7 +130,7 @@ def arguments_with(**overrides: str | None) -> list[str]:
 
 
 def _program() -> list[str]:
-    """Return what a user types before the arguments."""
+    """Return what the user typed before the arguments."""
     path = Path(sys.argv[0])
     if path.name == "__main__.py":
         return ["python", "-m", path.parent.name]
@@ -142,7 +138,7 @@ def _program() -> list[str]:
 
 
 def _parse(arguments: list[str], *, takes_config: bool) -> list[str]:
-    """Parse the flags; on an error, print it and end the process."""
+    """Parse the flags, or print the error and end the process."""
     try:
         rest = flags.FLAGS(arguments)
         if takes_config and not flags.FLAGS["config"].present:
@@ -165,7 +161,7 @@ def _parse(arguments: list[str], *, takes_config: bool) -> list[str]:
 
 
 def _one_line(error: BaseException) -> str:
-    """Return an error's message with its line breaks and tracebacks taken out."""
+    """Return an error's message without line breaks and tracebacks."""
     while error.args and isinstance(error.args[0], BaseException):
         error = error.args[0]
     text = str(error.args[0]) if error.args else type(error).__name__
@@ -179,7 +175,7 @@ def _describe_os_error(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
     message = f"{where}{error.strerror or error}."
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        message += " Make room, then give the same command again."
+        message += " Make room, then repeat the command."
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         message += " Choose a place that you may write to."
     return message
@@ -191,8 +187,7 @@ def _on_terminate(signal_number: int, frame: object) -> NoReturn:
 
 def _fail(message: str, code: int, *, label: str = "Error: ") -> NoReturn:
     print(f"{label}{message}", file=sys.stderr, flush=True)
-    # After a failed save, threads of orbax end with tracebacks of their own, which
-    # would bury the message.
+    # After a failed save, orbax's threads would bury the message in tracebacks.
     sys.excepthook = sys.unraisablehook = lambda *_: None
     logging.set_verbosity(logging.FATAL)
     sys.exit(code)

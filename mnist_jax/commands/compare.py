@@ -3,9 +3,9 @@
   mnist-jax compare [FOLDER ...] [--format=markdown] [--output=FILE]
       [--publish=FOLDER] [--insert=DOCUMENT]
 
-FOLDER is a run folder or any folder above some; runs/ if none is given. Runs of one
-experiment make one row: configs that differ only in the seed, or in how the same is
-computed. Only config.json, environment.json and results.json of each run are read.
+FOLDER is a run folder or any folder above some; default: runs/. Runs of one experiment
+make one row: their configs differ only in the seed, or in how things are computed. Only
+config.json, environment.json and results.json of each run are read.
 """
 
 import io
@@ -26,8 +26,8 @@ _FORMAT = flags.DEFINE_enum(
     "format",
     None,
     ["terminal", "markdown", "csv"],
-    "How the table is written. CSV has every number unrounded. Default: by the ending "
-    "of --output (.md, .csv, .txt for a terminal's), else for a terminal.",
+    "Format of the table. CSV has unrounded numbers. Default: by the ending of "
+    "--output (.md, .csv, or .txt for a terminal's), otherwise for a terminal.",
 )
 _OUTPUT = flags.DEFINE_string(
     "output", None, "The file to write the table to, instead of printing it."
@@ -36,7 +36,7 @@ _INSERT = flags.DEFINE_multi_string(
     "insert",
     [],
     "A Markdown document to write the tables into, between the lines <!-- results --> "
-    "and <!-- end of results -->. May be given several times.",
+    "and <!-- end of results -->.",
 )
 _PUBLISH = flags.DEFINE_string(
     "publish",
@@ -48,41 +48,36 @@ _SORT = flags.DEFINE_enum(
     "sort",
     "given",
     ["given", "accuracy", "time", "name"],
-    "The order of the rows: as the folders are given, the best mean first, the "
-    "shortest training first, or by name.",
+    "The order of the rows: as the folders are given, best mean first, shortest "
+    "training first, or by name.",
 )
 
-_DEFAULT_FOLDER = Path("runs")
 _FORMAT_BY_ENDING = {".md": "markdown", ".csv": "csv", ".txt": "terminal"}
-# Of a terminal's table that goes to a file.
-_WIDTH_IN_FILES = 120
+_WIDTH_IN_FILES = 120  # of a terminal's table
 
 
 def main(arguments: list[str]) -> None:
     """Print or write the table of the runs in some folders."""
     output = Path(_OUTPUT.value).expanduser() if _OUTPUT.value else None
-    folders = [Path(argument).expanduser() for argument in arguments]
-    if not folders:
-        if not _DEFAULT_FOLDER.is_dir():
-            raise UserError(
-                "There is no folder runs/ here: say which runs to compare, as in "
-                "mnist-jax compare FOLDER ..."
-            )
-        folders = [_DEFAULT_FOLDER]
+    if not arguments and not Path("runs").is_dir():
+        raise UserError(
+            "There is no folder runs/ here: name the runs to compare, as in "
+            "mnist-jax compare FOLDER ..."
+        )
+    folders = [Path(folder).expanduser() for folder in arguments or ["runs"]]
     if output and not output.parent.is_dir():
         raise UserError(f"--output={output}: there is no folder {output.parent}.")
     kind = _FORMAT.value or _format_of(output)
     found = ordered(comparison.read(folders), _SORT.value)
     if _PUBLISH.value:
         target = Path(_PUBLISH.value).expanduser()
-        new = publish.collect(found, target)
-        print(f"{len(new)} new in {target}.")
+        print(f"{len(publish.collect(found, target))} new in {target}.")
     for document in map(Path, _INSERT.value):
         publish.insert(found, document.expanduser())
         print(f"Wrote the tables into {document}.")
     if (_PUBLISH.value or _INSERT.value) and not (output or _FORMAT.value):
         return
-    if kind == "csv":  # which has no place for them
+    if kind == "csv":  # has no place for notes
         for note in found.notes:
             print(note, file=sys.stderr)
     if output:
@@ -95,11 +90,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _format_of(output: Path | None) -> str:
-    """Return the format that the ending of a file stands for.
-
-    Raises:
-        UserError: no format has this ending.
-    """
+    """Return the format for the ending of a file, or raise UserError."""
     ending = output.suffix.lower() if output else ""
     if ending and ending not in _FORMAT_BY_ENDING:
         raise UserError(
@@ -110,12 +101,7 @@ def _format_of(output: Path | None) -> str:
 
 
 def ordered(found: Comparison, order: str) -> Comparison:
-    """Return the comparison with its rows in another order.
-
-    Args:
-        found: what is to be ordered.
-        order: "given", "accuracy", "time" or "name".
-    """
+    """Return the comparison with its rows in the order that --sort names."""
     keys = {
         "given": lambda group: 0,
         "accuracy": lambda group: -group.accuracy.mean,
@@ -126,7 +112,7 @@ def ordered(found: Comparison, order: str) -> Comparison:
 
 
 def rendered(found: Comparison, kind: str) -> str:
-    """Return the table as "terminal", "markdown" or "csv" has it."""
+    """Return the table as text in one of the formats of --format."""
     if kind == "csv":
         return text.to_csv(found)
     if kind == "markdown":

@@ -1,12 +1,13 @@
-"""The flag --config: a file of an experiment, and overrides of its fields."""
+"""The flag --config: the file of an experiment, and overrides of its fields."""
 
 import importlib.util
 import re
+import runpy
 import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -15,16 +16,13 @@ from mnist_jax.config import ConfigError, Experiment, did_you_mean
 from mnist_jax.config.border import to_config_dict
 from mnist_jax.errors import UserError
 
-flags.disclaim_key_flags()  # --config is a flag of the command that calls `define`
+flags.disclaim_key_flags()  # --config belongs to the command that calls `define`
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs"
 """The experiments of this project."""
 
+_LISTED = " mnist-jax fields lists the fields."
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
-
-
-class _ConfigFile(Protocol):
-    def get_config(self, variant: str = "") -> ConfigDict: ...
 
 
 class _Parser(flags.ArgumentParser):
@@ -48,14 +46,14 @@ def define() -> flags.FlagHolder:
 
 
 def files() -> list[Path]:
-    """Return the project's experiments: the files in configs/ but for the defaults."""
+    """Return the files of the project's experiments."""
     return sorted(
         path for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "base")
     )
 
 
 def known_files() -> str:
-    """Return the project's experiments for a message, as one would type them here."""
+    """List the project's experiments for a message, relative to this folder."""
     here = Path.cwd()
     shortest = [
         str(path.relative_to(here) if path.is_relative_to(here) else path)
@@ -65,15 +63,15 @@ def known_files() -> str:
 
 
 def load(argument: str) -> ConfigDict:
-    """Return the config that a file makes, locked.
+    """Return the locked config that a file defines.
 
     Args:
-        argument: FILE, or FILE:VARIANT. FILE may be the name of one of the project's
+        argument: FILE or FILE:VARIANT. FILE may be the name of one of the project's
             experiments, such as lenet5.
 
     Raises:
-        UserError: there is no such file or variant, or the file is not one of an
-            experiment; the message names it, with the line of an error in it.
+        UserError: there is no such file or variant, or the file defines no experiment;
+            the message names the file and the line of the error.
     """
     name, colon, variant = argument.partition(":")
     path = Path(name)
@@ -88,15 +86,11 @@ def load(argument: str) -> ConfigDict:
         )
     if importlib.util.find_spec("configs") is None:  # not run from the checkout
         sys.path.append(str(FOLDER.parent))
-    spec = importlib.util.spec_from_file_location("config_file", path)
-    assert spec and spec.loader, "a file that ends in .py has a loader"
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-        if not hasattr(module, "get_config"):
+        get_config = runpy.run_path(str(path)).get("get_config")
+        if get_config is None:
             raise ConfigError(f"{name}: has no function get_config().")
-        file = cast(_ConfigFile, module)
-        config = file.get_config(variant) if colon else file.get_config()
+        config = get_config(variant) if colon else get_config()
     except UserError:
         raise
     except Exception as error:
@@ -110,85 +104,72 @@ def load(argument: str) -> ConfigDict:
 
 
 def check_override(config: ConfigDict, name: str) -> None:
-    """Reject an override of a field that the config does not have.
-
-    Args:
-        config: the experiment.
-        name: the field, such as "phases[0].epochs".
-
-    Raises:
-        ConfigError: there is no such field, or it is a section.
-    """
+    """Raise ConfigError unless `name`, such as "phases[0].epochs", is a field."""
     value: Any = config
     at = "--config"
     for part in re.findall(r"[^.\[\]]+", name):
         if isinstance(value, ConfigDict):
             if part not in value:
-                raise ConfigError(_unknown(config, value, at, part))
+                raise ConfigError(_describe_unknown(config, value, at, part))
             value, at = value[part], f"{at}.{part}"
-        elif isinstance(value, tuple) and part.isdecimal():
-            if int(part) >= len(value):
-                raise ConfigError(
-                    f"--config.{name}: {at} has no entry {part}. The first is {at}[0]."
-                )
-            value, at = value[int(part)], f"{at}[{part}]"
-        elif isinstance(value, tuple):
+        elif not isinstance(value, tuple):
+            raise ConfigError(f"--config.{name}: {at} is a value without fields.")
+        elif not part.isdecimal():
             raise ConfigError(
                 f"--config.{name}: {at} is a list. The first entry's field is "
                 f"{at}[0].{part}."
             )
-        else:
-            raise ConfigError(f"--config.{name}: {at} is a value without fields.")
-    for field in _leaves(value, at):
-        if field != at:
+        elif int(part) >= len(value):
             raise ConfigError(
-                f"--config.{name}: a section cannot be set as a whole. Set its fields, "
-                f"such as {field}."
+                f"--config.{name}: {at} has no entry {part}. The first is {at}[0]."
             )
+        else:
+            value, at = value[int(part)], f"{at}[{part}]"
+    field = next(_fields_in(value, at), at)
+    if field != at:
+        raise ConfigError(
+            f"--config.{name}: a section cannot be set as a whole. Set its fields, "
+            f"such as {field}."
+        )
 
 
 def suggestion(name: str) -> str:
-    """Return a hint for an unknown flag that is the name of a field of the config.
-
-    Args:
-        name: of the flag, without dashes.
-    """
+    """Return a hint for an unknown flag that has the name of a config field."""
     config = flags.FLAGS["config"].value or to_config_dict(Experiment())
-    same = _same_name(config, name)
+    same = _find(config, name)
     return f". Did you mean {same}?" if same else ""
 
 
-def _unknown(config: ConfigDict, section: ConfigDict, at: str, name: str) -> str:
-    """Return the message about a field that a section of a config does not have."""
+def _describe_unknown(
+    config: ConfigDict, section: ConfigDict, at: str, name: str
+) -> str:
+    """Return the message about an unknown field of a section."""
     if at == "--config.model" and (networks := _networks_with(name)):
         return (
             f"{at}.{name}: an option of {' and '.join(networks)}, not of "
             f"{section.name}. Flags set the options of the network that the config "
             f"file chooses, with config.model = base.get_model({networks[0]!r})."
         )
-    same = _same_name(config, name)
+    same = _find(config, name)
     hint = f" Did you mean {same}?" if same else did_you_mean(name, section.keys())
-    listed = "" if hint else " mnist-jax fields lists the fields."
-    return f"{at}.{name}: no such field.{hint}{listed}"
+    return f"{at}.{name}: no such field.{hint or _LISTED}"
 
 
-def _same_name(config: ConfigDict, name: str) -> str:
-    """Return the field or section of that name, wherever it is; "" if there is none."""
-    fields = (
-        f"{field}.".partition(f".{name}.") for field in _leaves(config, "--config")
-    )
-    found = [above + f".{name}" for above, match, _ in fields if match]
+def _find(config: ConfigDict, name: str) -> str:
+    """Find a field or section by its last name; return "" if there is none."""
+    parts = (f"{field}.".partition(f".{name}.") for field in _fields_in(config))
+    found = [above + f".{name}" for above, match, _ in parts if match]
     return min(found, key=len, default="")
 
 
-def _leaves(value: Any, name: str) -> Iterator[str]:
-    """Yield the names of all fields in a section that hold values."""
+def _fields_in(value: Any, name: str = "--config") -> Iterator[str]:
+    """Yield the names of all fields in a section, at any depth."""
     if isinstance(value, ConfigDict):
         for key in value.keys():
-            yield from _leaves(value.get_ref(key).get(), f"{name}.{key}")
+            yield from _fields_in(value.get_ref(key).get(), f"{name}.{key}")
     elif isinstance(value, tuple) and value and isinstance(value[0], ConfigDict):
         for index, item in enumerate(value):
-            yield from _leaves(item, f"{name}[{index}]")
+            yield from _fields_in(item, f"{name}[{index}]")
     else:
         yield name
 
@@ -201,7 +182,7 @@ def _networks_with(option: str) -> list[str]:
 
 
 def _line_of(error: BaseException, path: Path) -> str:
-    """Return ", line 7": where in a file an error arose."""
+    """Return where in a file an error was raised, as ", line 7"."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return f", line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
@@ -210,14 +191,14 @@ def _line_of(error: BaseException, path: Path) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Return an error of a config file for a message, on one line."""
+    """Describe an error in a config file on one line."""
     if isinstance(error, SyntaxError):
         return f"{error.msg}."
     kind = type(error).__name__
     while error.args and isinstance(error.args[0], BaseException):
         error = error.args[0]
     text = str(error.args[0]) if error.args else ""
-    # As ml_collections says that a section does not have a field.
+    # The messages of ml_collections about an unknown field.
     match = re.match(r"Key \"(\w+)\" does not exist|'(\w+)'(?:\n|$)", text)
     if not match:
         return f"{kind}: {' '.join(text.split())}"
@@ -229,4 +210,4 @@ def _reason(error: BaseException) -> str:
             f'"{name}" is an option of {" and ".join(networks)}. Choose one of them '
             f"first: config.model = base.get_model({networks[0]!r})."
         )
-    return f'there is no field "{name}". mnist-jax fields lists the fields.'
+    return f'there is no field "{name}".{_LISTED}'

@@ -1,10 +1,10 @@
-"""Convert weights from elsewhere into this project's own format, once.
+"""Convert weights from elsewhere into this project's own format.
 
   mnist-jax convert IN OUT [--network=vgg19] [--layers=block[12]_]
 
-IN is a file of Keras (.h5, .weights.h5, .keras) or PyTorch (.pth, .safetensors), a file
-of our own, or a run folder; OUT is written as safetensors. The weights are checked as
-in training. Use OUT with --config.model.pretrained=OUT.
+IN is a file from Keras (.h5, .weights.h5, .keras) or PyTorch (.pth, .safetensors), a
+file in our own format, or a run folder; OUT is a safetensors file. The weights are
+checked as in training. Use OUT with --config.model.pretrained=OUT.
 """
 
 from collections.abc import Mapping
@@ -25,14 +25,14 @@ from mnist_jax.runs.weights import WeightsError
 _NETWORK = flags.DEFINE_string(
     "network",
     "vgg16",
-    "The network whose weights IN has, if IN is neither a run nor a file of our own.",
+    "The network of IN, if IN is neither a run nor in our own format.",
 )
 _LAYERS = flags.DEFINE_multi_string(
     "layers",
     [],
-    "Regular expression for the parameters that IN must have, matched from the "
-    "beginning of their names; may be given several times. Default: everything of a "
-    "run, the convolutions of another file.",
+    "Regular expression for the parameters that IN must have, matched at the start of "
+    "their names; may be given several times. Default: all of a run, the convolutions "
+    "of other files.",
 )
 
 
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> None:
         ) from None
     metadata = dict(found.metadata)
     if len(found.arrays) < len(jax.tree.leaves((params, batch_stats))):
-        # A part has no accuracy: what it is a part of is all that it can say.
+        # The accuracy is that of the whole network.
         metadata = {key: metadata[key] for key in weights.ORIGIN if key in metadata}
     weights.write(target, found.arrays, metadata)
     count = sum(array.size for array in found.arrays.values())
@@ -73,11 +73,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _model(metadata: Mapping[str, str], source: Path) -> models.Model:
-    """Build the network whose weights IN has, with the options it was trained with.
-
-    Raises:
-        UserError: there is no such network, or the metadata is damaged.
-    """
+    """Build the network of IN, with the options it was trained with."""
     if not metadata and _NETWORK.value not in models.MODELS:
         raise UserError(
             f"--network={_NETWORK.value}: no such network (known: "
@@ -87,7 +83,9 @@ def _model(metadata: Mapping[str, str], source: Path) -> models.Model:
     try:
         return models.create(parse(fields, Model))
     except UserError as error:
-        raise WeightsError(f"{source} is of another version: {error}") from error
+        raise WeightsError(
+            f"{source} was written by another version: {error}"
+        ) from error
 
 
 def start() -> NoReturn:

@@ -7,7 +7,7 @@ Each can be set in a file of configs/ and on the command line, as --config.FIELD
 
 import dataclasses
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from mnist_jax import models
@@ -23,12 +23,7 @@ def main() -> None:
 
 
 def lines_of(section: Any, flag: str) -> Iterator[str]:
-    """Yield lines about the fields of a section and of the sections below it.
-
-    Args:
-        section: the dataclass.
-        flag: its name on the command line.
-    """
+    """Yield lines about the fields of a dataclass and of the sections inside it."""
     sections = []
     for name, field in fields_of(section).items():
         default = field.default
@@ -50,14 +45,11 @@ def lines_of(section: Any, flag: str) -> Iterator[str]:
 
 def _network_options(flag: str) -> Iterator[str]:
     """Yield lines about the options that only some networks have."""
-    having: dict[str, list[str]] = {}
-    known: dict[str, Mapping[str, dataclasses.Field]] = {}
+    found: dict[str, tuple[dataclasses.Field, list[str]]] = {}
     for network in models.MODELS:
-        known[network] = models.options_of(network)
-        for name in known[network]:
-            having.setdefault(name, []).append(network)
-    for name, networks in having.items():
-        field = known[networks[0]][name]
+        for name, field in models.options_of(network).items():
+            found.setdefault(name, (field, []))[1].append(network)
+    for name, (field, networks) in found.items():
         yield from _describe(field, f"{flag}.{name}", f" ({', '.join(networks)})")
 
 

@@ -1,9 +1,10 @@
-"""Every field of an experiment: its name, type, default, meaning and range, once.
+"""The fields of an experiment: names, types, defaults, meanings and ranges.
 
-`Experiment` and the dataclasses below it are the source. Config files and flags give an
-`ml_collections.ConfigDict` with the same fields (`to_config_dict`); `parse` turns that,
-or the contents of a config.json, into an `Experiment`, and no other module sees either.
+`Experiment` and the dataclasses in it define them. Config files and flags build an
+`ml_collections.ConfigDict` with the same fields (`to_config_dict`), which `parse` turns
+into an `Experiment`; no other module sees a ConfigDict.
 """
+# ruff: noqa: F401 - the names are imported for other modules
 
 from mnist_jax.config.experiment import (
     OFF,
@@ -30,29 +31,3 @@ from mnist_jax.config.fields import (
     type_name,
 )
 from mnist_jax.config.upgrade import from_stored, to_stored, upgrade
-
-__all__ = [
-    "OFF",
-    "Augment",
-    "Best",
-    "ConfigError",
-    "Data",
-    "EarlyStopping",
-    "Experiment",
-    "Model",
-    "Optimizer",
-    "Phase",
-    "Plateau",
-    "Schedule",
-    "did_you_mean",
-    "doc_of",
-    "fields_of",
-    "from_stored",
-    "option",
-    "parse",
-    "parse_options",
-    "to_json",
-    "to_stored",
-    "type_name",
-    "upgrade",
-]

@@ -1,4 +1,4 @@
-"""Configs as `ml_collections` has them, for config files and the command line."""
+"""Configs as `ml_collections.ConfigDict`, for config files and the command line."""
 
 from typing import Any
 
@@ -8,10 +8,9 @@ from mnist_jax.config.fields import fields_of
 
 
 def to_config_dict(section: Any) -> config_dict.ConfigDict:
-    """Return a section as a locked ConfigDict: a field cannot be added by mistake.
+    """Return an `Experiment`, or a section of one, as a ConfigDict.
 
-    Args:
-        section: an instance of `Experiment` or of a dataclass below it.
+    It is locked, so that a misspelt field raises an error.
     """
     values = {name: _as_value(getattr(section, name)) for name in fields_of(section)}
     values |= getattr(section, "options", {})

@@ -10,9 +10,11 @@ Monitor = Literal["train_loss", "val_loss", "val_accuracy"]
 MonitorOrNone = Literal["none", "train_loss", "val_loss", "val_accuracy"]
 
 OFF = "none"
-"""The monitor of a plateau or of early stopping that is off."""
+"""The monitor that turns a plateau or early stopping off."""
 
-_SEEDS = 2**32  # JAX and NumPy take no larger seed
+_SHARE = {"at_least": 0, "at_most": 1}
+_BELOW_ONE = {"at_least": 0, "below": 1}
+_SEED = {"at_least": 0, "below": 2**32}  # the seeds that JAX and NumPy accept
 
 
 @dataclass(frozen=True)
@@ -21,16 +23,16 @@ class Optimizer:
 
     name: Literal["adam", "adamw", "rmsprop", "sgd"] = option(
         "adam",
-        "The first three compute what Keras's do, the place of epsilon included.",
+        "The first three compute the same as Keras's, the place of epsilon included.",
     )
     learning_rate: float = option(
         1e-3, "The largest learning rate of the schedule.", above=0
     )
     b1: float = option(
-        0.9, "Adam, AdamW: decay rate of the first moment.", at_least=0, below=1
+        0.9, "Adam, AdamW: decay rate of the first moment.", **_BELOW_ONE
     )
     b2: float = option(
-        0.999, "Adam, AdamW: decay rate of the second moment.", at_least=0, below=1
+        0.999, "Adam, AdamW: decay rate of the second moment.", **_BELOW_ONE
     )
     eps: float = option(
         1e-7,
@@ -41,15 +43,14 @@ class Optimizer:
     decay: float = option(
         0.9,
         "RMSprop: decay rate of the mean squared gradient, Keras's `rho`.",
-        at_least=0,
-        below=1,
+        **_BELOW_ONE,
     )
     eps_in_sqrt: bool = option(
         False,
         "RMSprop: whether epsilon is added inside the root, as in Keras since 2022, or "
         "outside, as before.",
     )
-    momentum: float = option(0.0, "SGD: decay rate of the trace.", at_least=0, below=1)
+    momentum: float = option(0.0, "SGD: decay rate of the trace.", **_BELOW_ONE)
     nesterov: bool = option(False, "SGD: whether momentum is Nesterov's.")
     weight_decay: float = option(
         0.0,
@@ -59,7 +60,7 @@ class Optimizer:
     )
     clip_norm: float = option(
         0.0,
-        "Gradients with a larger global norm are scaled down to it. 0: no clipping.",
+        "Gradients with a larger global norm are scaled down to this. 0: no clipping.",
         at_least=0,
     )
 
@@ -69,7 +70,7 @@ class Schedule:
     """How the learning rate changes from step to step of a phase."""
 
     name: Literal["constant", "cosine", "one_cycle", "exponential"] = option(
-        "constant", "The form of the schedule."
+        "constant", "The shape of the schedule."
     )
     warmup_epochs: float = option(
         0.0,
@@ -80,20 +81,15 @@ class Schedule:
     final_factor: float = option(
         0.0,
         "cosine, one_cycle: the final learning rate, as a share of the largest.",
-        at_least=0,
-        at_most=1,
+        **_SHARE,
     )
     rising: float = option(
         0.3,
         "one_cycle: share of the phase in which the learning rate rises.",
-        at_least=0,
-        below=1,
+        **_BELOW_ONE,
     )
     first_factor: float = option(
-        0.04,
-        "one_cycle: the first learning rate, as a share of the largest.",
-        at_least=0,
-        at_most=1,
+        0.04, "one_cycle: the first learning rate, as a share of the largest.", **_SHARE
     )
     decay_rate: float = option(
         0.95,
@@ -157,8 +153,7 @@ class Phase:
         at_least=1,
     )
     start_from: Literal["last", "best"] = option(
-        "last",
-        "Which epoch's weights a phase after the first starts from.",
+        "last", "Which epoch's weights a phase after the first starts from."
     )
     freeze: tuple[str, ...] = option(
         (),
@@ -173,7 +168,7 @@ class Phase:
     reuse_features: Literal["auto", "never"] = option(
         "auto",
         "Whether the output of frozen first layers is computed once instead of in "
-        'every epoch. "auto": where the network can be cut and images are not '
+        'every epoch. "auto": if the network can be cut there and images are not '
         "augmented.",
     )
     optimizer: Optimizer = option(Optimizer(), "From gradients to updates.")
@@ -187,22 +182,20 @@ class Phase:
     label_smoothing: float = option(
         0.0,
         "Share of each training label that is spread evenly over all ten digits.",
-        at_least=0,
-        below=1,
+        **_BELOW_ONE,
     )
     ema_decay: float = option(
         0.0,
         "Decay rate of an exponential moving average of the weights and of BatchNorm's "
         "statistics, which validation and the test then use. It is "
         "min(ema_decay, (1 + step) / (10 + step)). 0: no average.",
-        at_least=0,
-        below=1,
+        **_BELOW_ONE,
     )
 
 
 @dataclass(frozen=True)
 class Model:
-    """The network, what it starts from, and the options that only it has."""
+    """The network, its initial weights, and its own options."""
 
     name: str = option("lenet5", "A key of mnist_jax.models.MODELS.")
     pretrained: str = option(
@@ -213,16 +206,16 @@ class Model:
     )
     pretrained_layers: tuple[str, ...] = option(
         (".*",),
-        "Parameters to take from there, by regular expressions as in `freeze`. The "
-        "others are drawn.",
+        "Parameters to load from there, by regular expressions as in `freeze`. The "
+        "others are initialized randomly.",
     )
     options: Mapping[str, Any] = other_options()
-    """The fields of the network's own module; `models.create` checks them."""
+    """The fields of the network's module; `models.create` checks them."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """The images: where they come from and how they are divided."""
+    """The images: their source and how they are split."""
 
     source: Literal["mnist", "tfds", "digits"] = option(
         "mnist",
@@ -245,21 +238,20 @@ class Data:
     val_size: int = option(6000, "Images of the training set held out for validation.")
     split_seed: int = option(
         0,
-        "Seed of the permutation that says which. Separate from `seed`, so that runs "
+        "Seed of the permutation that selects them. Separate from `seed`, so that runs "
         "with different seeds share a split.",
-        at_least=0,
-        below=_SEEDS,
+        **_SEED,
     )
     test_on: Literal["test", "val"] = option(
         "test",
-        'Images of the final test. "val" while recipes are being chosen, so that the '
-        "test images play no part in the choice.",
+        'Images of the final test. Use "val" while choosing recipes, so that the test '
+        "images play no part in the choice.",
     )
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Random changes of the training images, drawn anew in each step. 0: off."""
+    """Random changes of the training images, new in each step. 0: off."""
 
     rotation: float = option(
         0.0, "Largest angle, in degrees, to either side.", at_least=0, at_most=180
@@ -267,15 +259,13 @@ class Augment:
     zoom: float = option(
         0.0,
         "Rows and columns are scaled independently, by 1 - zoom to 1 + zoom.",
-        at_least=0,
-        below=1,
+        **_BELOW_ONE,
     )
     shift: float = option(
         0.0,
         "Largest shift, as a share of the height and of the width, to either side; not "
         "limited to whole pixels.",
-        at_least=0,
-        below=1,
+        **_BELOW_ONE,
     )
     shear: float = option(
         0.0, "Largest angle, in degrees, to either side.", at_least=0, below=90
@@ -294,10 +284,7 @@ class Augment:
         4.0, "Width of the Gaussian that smooths the displacements, in pixels."
     )
     erasing: float = option(
-        0.0,
-        "Probability that a rectangle of an image is filled with noise.",
-        at_least=0,
-        at_most=1,
+        0.0, "Probability that a rectangle of an image is filled with noise.", **_SHARE
     )
     erasing_area: tuple[float, float] = option(
         (0.02, 0.2),
@@ -327,8 +314,7 @@ class Experiment:
         0,
         "Seed of the initial parameters, the order of the images, dropout and "
         "augmentation.",
-        at_least=0,
-        below=_SEEDS,
+        **_SEED,
     )
     model: Model = option(Model(), "The network.")
     data: Data = option(Data(), "The images.")
@@ -339,25 +325,25 @@ class Experiment:
     best: Best = option(Best(), "Which epoch is the best.")
     test_weights: Literal["last", "best"] = option(
         "last",
-        "Whose test accuracy is the result: the last epoch's weights or the best "
-        "epoch's. Both are tested; which one counts is said before.",
+        "Whether the result is the test accuracy of the last epoch's weights or of the "
+        "best epoch's. Both are tested; this decides beforehand which counts.",
     )
     report_accuracy: float = option(
         0.0,
-        "Test accuracy that the report gives for this network, for the table of "
-        "results. 0: none.",
+        "Test accuracy of this network in the report, for the table of results. 0: "
+        "none.",
     )
     dtype: Literal["float32", "bfloat16"] = option(
         "float32",
         "Type that the network computes in. Parameters, BatchNorm's statistics, the "
-        "loss and the optimizer are float32 in any case. bfloat16 is faster on GPUs "
-        "and TPUs, and with oneDNN on CPUs with AVX512_BF16 or AMX.",
+        "loss and the optimizer are always float32. bfloat16 is faster on GPUs and "
+        "TPUs, and with oneDNN on CPUs with AVX512_BF16 or AMX.",
     )
     convolutions: Literal["auto", "xla", "onednn"] = option(
         "auto",
         "What computes convolutions and max pools on a CPU: oneDNN (`make native`), "
-        'about twice as fast, or XLA. "auto": oneDNN where it can be used; a resumed '
-        "run keeps what it began with.",
+        'about twice as fast, or XLA. "auto": oneDNN if available; a resumed run '
+        "keeps what it started with.",
     )
     parallel: Literal["jit", "pmap"] = option(
         "jit",
@@ -366,18 +352,18 @@ class Experiment:
     )
     eval_batch_size: int = option(
         1000,
-        "Images per call in evaluation; affects speed and memory alone.",
+        "Images per call in evaluation; affects only speed and memory.",
         at_least=1,
     )
     features_megabytes: float = option(
         1000.0,
-        "Most memory, in MB, for the features of frozen layers that a phase reuses. "
-        "Where they need more, they are computed anew in each epoch.",
+        "Memory limit, in MB, for the features of frozen layers that a phase reuses. "
+        "If they need more, they are recomputed in each epoch.",
         at_least=0,
     )
     steps_per_call: int = option(
         0,
-        "Training steps per call to the device, as one `lax.scan`. 0: a whole epoch on "
+        "Training steps per call to the device, in one `lax.scan`. 0: a whole epoch on "
         "an accelerator; on a CPU a few dozen with oneDNN's convolutions, and 1 with "
         "XLA's, whose gradients are 25 to 100 times slower inside a loop.",
         at_least=0,

@@ -1,4 +1,4 @@
-"""Fields declared with their meaning and range, and values checked against them."""
+"""Declare fields with their meaning and range, and check values against them."""
 
 import dataclasses
 import difflib
@@ -11,19 +11,19 @@ from mnist_jax.errors import UserError
 
 T = TypeVar("T")
 
-_DOC, _RANGE, _REST = "doc", "range", "rest"
+_DOC, _RANGE, _OTHERS = "doc", "range", "others"
 
 
 class ConfigError(UserError):
-    """A config has an unknown field, or a field has a value that it cannot have."""
+    """A config has an unknown field, or a field has an invalid value."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Range:
-    at_least: float
-    above: float
-    at_most: float
-    below: float
+    at_least: float = -math.inf
+    above: float = -math.inf
+    at_most: float = math.inf
+    below: float = math.inf
 
     def __contains__(self, value: float) -> bool:
         return (
@@ -41,53 +41,43 @@ class _Range:
         return " and ".join(limits) or "a finite number"
 
 
-def option(
-    default: T,
-    doc: str,
-    *,
-    at_least: float = -math.inf,
-    above: float = -math.inf,
-    at_most: float = math.inf,
-    below: float = math.inf,
-) -> T:
-    """Declare a field of a dataclass: its default, what it means, and its range.
+def option(default: T, doc: str, **limits: float) -> T:
+    """Declare a field of a dataclass.
 
     Args:
         default: the default; a dataclass instance makes the field a section.
-        doc: what the field means, for whoever sets it.
-        at_least: the lower end of the range, included.
-        above: the lower end of the range, excluded.
-        at_most: the upper end of the range, included.
-        below: the upper end of the range, excluded.
+        doc: the meaning of the field, for its users.
+        **limits: the ends of its range, `at_least` and `at_most` included, `above` and
+            `below` excluded.
     """
-    allowed = _Range(at_least, above, at_most, below)
-    return dataclasses.field(default=default, metadata={_DOC: doc, _RANGE: allowed})
+    metadata = {_DOC: doc, _RANGE: _Range(**limits)}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def other_options() -> Mapping[str, Any]:
-    """Declare the field that collects the values of all fields not declared."""
-    return dataclasses.field(default_factory=dict, metadata={_REST: True})
+    """Declare the field that collects the values of all undeclared fields."""
+    return dataclasses.field(default_factory=dict, metadata={_OTHERS: True})
 
 
 def fields_of(section: Any) -> dict[str, dataclasses.Field]:
     """Return the fields of a dataclass that can be set, by name."""
-    return {f.name: f for f in dataclasses.fields(section) if not _is_rest(f)}
+    fields = dataclasses.fields(section)
+    return {field.name: field for field in fields if _OTHERS not in field.metadata}
 
 
 def doc_of(field: dataclasses.Field) -> str:
-    """Return what a field means, with its range if it has one."""
+    """Return the meaning of a field, with its range if it has one."""
     doc, allowed = field.metadata.get(_DOC, ""), field.metadata.get(_RANGE)
-    limited = allowed and allowed != _Range(-math.inf, -math.inf, math.inf, math.inf)
-    return f"{doc} Range: {allowed}." if limited else doc
+    return f"{doc} Range: {allowed}." if allowed not in (None, _Range()) else doc
 
 
 def parse(values: Any, section: type[T], *, flag: str = "--config") -> T:
-    """Return a section of a config, checked.
+    """Make a section of a config from checked values.
 
     Args:
         values: the fields by name: a ConfigDict, or nested dicts and lists as read from
-            JSON. A missing field has its default.
-        section: the dataclass to make: `Experiment` or one below it.
+            JSON. Missing fields have their defaults.
+        section: the dataclass to make, `Experiment` or one inside it.
         flag: the name of the section on the command line, for messages.
 
     Raises:
@@ -101,22 +91,16 @@ def parse(values: Any, section: type[T], *, flag: str = "--config") -> T:
         )
     known, given = fields_of(section), dict(values.items())
     others = {}
-    for field in dataclasses.fields(section):  # type: ignore[arg-type]
-        if _is_rest(field):
-            names = [name for name in given if name not in known]
-            others[field.name] = {name: given.pop(name) for name in names}
+    if collector := _collector(section):
+        names = [name for name in given if name not in known]
+        others[collector] = {name: given.pop(name) for name in names}
     return section(**parse_options(given, known.values(), flag=flag), **others)
 
 
 def parse_options(
     values: Mapping[str, Any], known: Iterable[dataclasses.Field], *, flag: str
 ) -> dict[str, Any]:
-    """Return the values of some fields, checked.
-
-    Args:
-        values: by the names of the fields; there may be fewer than fields.
-        known: the fields that there are.
-        flag: the name of their section on the command line, for messages.
+    """Check the values of some of the known fields, and convert their types.
 
     Raises:
         ConfigError: as in `parse`.
@@ -124,49 +108,46 @@ def parse_options(
     fields = {field.name: field for field in known}
     for name in values:
         if name not in fields:
-            raise ConfigError(_unknown(name, fields, flag))
+            hint = did_you_mean(name, fields) or f" It has {', '.join(fields)}."
+            raise ConfigError(f"{flag}.{name}: no such field.{hint}")
     return {
-        name: _checked(value, fields[name], f"{flag}.{name}")
+        name: _check(value, fields[name], f"{flag}.{name}")
         for name, value in values.items()
     }
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ' Did you mean "seed"?', or nothing if no known name is similar."""
+    """Return ' Did you mean "seed"?', or "" if no known name is similar."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f' Did you mean "{close[0]}"?' if close else ""
 
 
 def to_json(section: Any) -> Any:
-    """Return a section as JSON has it: nested dicts and lists."""
+    """Return a section as nested dicts and lists."""
     if dataclasses.is_dataclass(section):
-        own = {f.name: getattr(section, f.name) for f in dataclasses.fields(section)}
-        for field in dataclasses.fields(section):
-            if _is_rest(field):
-                own |= own.pop(field.name)
-        return {name: to_json(value) for name, value in own.items()}
+        values = {name: getattr(section, name) for name in fields_of(section)}
+        if collector := _collector(section):
+            values |= getattr(section, collector)
+        return {name: to_json(value) for name, value in values.items()}
     if isinstance(section, tuple | list):
         return [to_json(value) for value in section]
     return section
 
 
 def type_name(kind: Any) -> str:
-    """Return the type of a field as its user writes values of it."""
+    """Return the name of a field's type, or its choices, for users."""
     if get_origin(kind) is Literal:
         return " | ".join(get_args(kind))
     return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)
 
 
-def _unknown(name: str, known: Iterable[str], flag: str) -> str:
-    hint = did_you_mean(name, known) or f" It has {', '.join(known)}."
-    return f"{flag}.{name}: no such field.{hint}"
+def _collector(section: Any) -> str | None:
+    """Return the name of the field that collects undeclared ones, if any."""
+    fields = dataclasses.fields(section)
+    return next((field.name for field in fields if _OTHERS in field.metadata), None)
 
 
-def _is_rest(field: dataclasses.Field) -> bool:
-    return _REST in field.metadata
-
-
-def _checked(value: Any, field: dataclasses.Field, flag: str) -> Any:
+def _check(value: Any, field: dataclasses.Field, flag: str) -> Any:
     value = _convert(value, field.type, flag)
     allowed = field.metadata.get(_RANGE)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -176,7 +157,7 @@ def _checked(value: Any, field: dataclasses.Field, flag: str) -> Any:
 
 
 def _convert(value: Any, kind: Any, flag: str) -> Any:
-    """Return a value as the type of its field, or raise ConfigError."""
+    """Convert a value to the type of its field, or raise ConfigError."""
     origin, arguments = get_origin(kind), get_args(kind)
     if dataclasses.is_dataclass(kind):
         return parse(value, kind, flag=flag)  # type: ignore[arg-type]
@@ -211,6 +192,6 @@ def _convert_tuple(value: Any, kinds: tuple[Any, ...], flag: str) -> tuple[Any, 
 
 
 def _shown(value: Any) -> str:
-    """Return a value for a message, on one line and not too long."""
+    """Return a value for a message, on one line and shortened."""
     text = " ".join(str(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,77 +1,32 @@
-"""The contents of config.json, in this version's layout and in every earlier one."""
+"""The contents of config.json, in the layout of this version and of earlier ones."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from mnist_jax.config.experiment import Experiment
+from mnist_jax.config.experiment import Data, Experiment, Model, Optimizer, Phase
 from mnist_jax.config.fields import ConfigError, parse, to_json
 
 FORMAT = 2
 """Version of the layout, in the field "format" of config.json; 1 had no such field."""
 
-# What runs did before there was a field to say so.
-_LATER = {
-    "augment": {
-        "rotation": 0.0,
-        "zoom": 0.0,
-        "shift": 0.0,
-        "shear": 0.0,
-        "centre": "image",
-        "elastic": 0.0,
-        "elastic_smoothness": 4.0,
-        "erasing": 0.0,
-        "erasing_area": [0.02, 0.2],
-    },
-    "report_accuracy": 0.0,
-    "dtype": "float32",
-    "parallel": "jit",
-    "convolutions": "auto",
-    "features_megabytes": 1000.0,
+# Fields that the first config.json files lacked. Their defaults mean what runs did
+# before they existed; if such a default ever changes, its old value belongs here.
+_NEW_IN_EXPERIMENT = (
+    "augment report_accuracy dtype parallel convolutions features_megabytes"
+)
+_NEW_IN_MODEL = "pretrained pretrained_layers"
+_NEW_IN_PHASE = (
+    "start_from schedule plateau early_stopping label_smoothing ema_decay freeze "
+    "layer_rates reuse_features"
+)
+_NEW_IN_OPTIMIZER = "decay eps_in_sqrt momentum nesterov weight_decay clip_norm"
+
+# In format 1 every config had these, but only the two networks used them.
+_VGG_OPTIONS = {
+    "input_size": 32,
+    "preprocess": "unit",
+    "kernel_init": "glorot_uniform",
 }
-_LATER_IN = {
-    "data": {"test_on": "test"},
-    "model": {"pretrained": "none", "pretrained_layers": [".*"]},
-}
-_LATER_IN_PHASES = {
-    "start_from": "last",
-    "schedule": {
-        "name": "constant",
-        "warmup_epochs": 0.0,
-        "final_factor": 0.0,
-        "rising": 0.3,
-        "first_factor": 0.04,
-        "decay_rate": 0.95,
-    },
-    "plateau": {
-        "monitor": "none",
-        "patience": 3,
-        "factor": 0.5,
-        "min_delta": 1e-4,
-        "cooldown": 0,
-        "min_learning_rate": 0.0,
-    },
-    "early_stopping": {
-        "monitor": "none",
-        "patience": 6,
-        "min_delta": 0.0,
-        "restore_best": False,
-    },
-    "label_smoothing": 0.0,
-    "ema_decay": 0.0,
-    "freeze": [],
-    "layer_rates": [],
-    "reuse_features": "auto",
-}
-_LATER_IN_OPTIMIZERS = {
-    "decay": 0.9,
-    "eps_in_sqrt": False,
-    "momentum": 0.0,
-    "nesterov": False,
-    "weight_decay": 0.0,
-    "clip_norm": 0.0,
-}
-# In format 1 every config had these, and only the two networks used them.
-_OF_VGG = {"input_size": 32, "preprocess": "unit", "kernel_init": "glorot_uniform"}
 _VGGS = ("vgg16", "vgg19")
 
 
@@ -81,15 +36,15 @@ def to_stored(experiment: Experiment) -> dict[str, Any]:
 
 
 def from_stored(stored: dict[str, Any], *, name: str = "config.json") -> Experiment:
-    """Return the experiment of a config.json, written by this or an earlier version.
+    """Return the experiment of a config.json that this or an earlier version wrote.
 
     Args:
-        stored: the contents: nested dicts and lists.
+        stored: its contents.
         name: the name of the file, for messages.
 
     Raises:
-        ConfigError: a newer version wrote it, or a field is missing, is unknown or has
-            a value that it cannot have.
+        ConfigError: a newer version wrote it, or a field is missing, unknown or has an
+            invalid value.
     """
     version = stored.get("format", 1)
     if version not in (1, FORMAT):
@@ -105,20 +60,16 @@ def from_stored(stored: dict[str, Any], *, name: str = "config.json") -> Experim
 
 
 def upgrade(old: dict[str, Any]) -> dict[str, Any]:
-    """Return a stored config with the fields of this version, and without "format".
+    """Return a stored config in this version's layout, without "format".
 
-    Only what earlier versions wrote differently is changed; nothing is checked.
-
-    Args:
-        old: the contents of config.json: nested dicts and lists.
+    Changes only what earlier versions wrote differently, and checks nothing.
     """
     new = {name: value for name, value in old.items() if name != "format"}
     if "format" in old:
         return new
-    new = _LATER | new
-    for section, later in _LATER_IN.items():
-        if isinstance(new.get(section), dict):
-            new[section] = later | new[section]
+    new = _add(new, _NEW_IN_EXPERIMENT, Experiment())
+    if isinstance(new.get("data"), dict):
+        new["data"] = _add(new["data"], "test_on", Data())
     if isinstance(new.get("model"), dict):
         new["model"] = _upgrade_model(new["model"])
     if isinstance(new.get("phases"), list):
@@ -126,19 +77,25 @@ def upgrade(old: dict[str, Any]) -> dict[str, Any]:
     return new
 
 
+def _add(stored: dict[str, Any], names: str, section: Any) -> dict[str, Any]:
+    """Add the fields of these names that are missing, with their defaults."""
+    defaults = to_json(section)
+    return {name: defaults[name] for name in names.split()} | stored
+
+
 def _upgrade_model(old: dict[str, Any]) -> dict[str, Any]:
-    new = {name: value for name, value in old.items() if name not in _OF_VGG}
+    new = {name: value for name, value in old.items() if name not in _VGG_OPTIONS}
     if old.get("name") in _VGGS:
-        new |= {name: old.get(name) or value for name, value in _OF_VGG.items()}
-    return new
+        new |= {name: old.get(name) or value for name, value in _VGG_OPTIONS.items()}
+    return _add(new, _NEW_IN_MODEL, Model())
 
 
 def _upgrade_phase(old: Any) -> Any:
     if not isinstance(old, dict):
         return old
-    new = _LATER_IN_PHASES | old
+    new = _add(old, _NEW_IN_PHASE, Phase())
     if isinstance(new.get("optimizer"), dict):
-        new["optimizer"] = _LATER_IN_OPTIMIZERS | new["optimizer"]
+        new["optimizer"] = _add(new["optimizer"], _NEW_IN_OPTIMIZER, Optimizer())
     return new
 
 

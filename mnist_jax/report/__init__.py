@@ -1,6 +1,10 @@
-"""A run folder's pictures and its page: reads what training left, never trains.
+"""The figures and the page of a run, made from its folder; nothing here trains.
 
 Importing this package is cheap: matplotlib is loaded when the first figure is drawn.
+
+Run folders and figures/ are created if they do not exist. `run` and `data` are the
+names of the run and of the data set, for titles. Images are uint8 in 0..255; 255 is
+ink.
 """
 
 import logging
@@ -9,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import UInt8
 
 from mnist_jax.errors import UserError
 from mnist_jax.files import write_text
@@ -27,47 +31,43 @@ def write(
     """Write the figures of a finished run and report.md into its folder.
 
     Args:
-        run_folder: Holds config.json, environment.json, metrics.jsonl, predictions.npz,
+        run_folder: holds config.json, environment.json, metrics.jsonl, predictions.npz,
             results.json and summary.txt.
-        test_images: uint8 [N, H, W, 1] in 0..255: the images that predictions.npz is
-            about, in the same order.
-        defaults: The config that has every field's default, as config.json has it.
+        test_images: the images of predictions.npz, in the same order.
+        defaults: the default config, in the layout of config.json.
 
     Raises:
-        UserError: A file is missing or damaged, or the images are not those of
+        UserError: a file is missing or damaged, or the images are not those of
             predictions.npz; the message names the file.
-        OSError: A file cannot be written.
+        OSError: a file cannot be written.
     """
     run, predictions = read_run(run_folder), read_predictions(run_folder)
     if len(test_images) != len(predictions.labels):
         raise UserError(
             f"{run_folder / 'predictions.npz'} is about {len(predictions.labels)} "
-            f"images, but the data has {len(test_images)}: it is of another data set"
+            f"images, but the data has {len(test_images)}: it is of another data set."
         )
-    counting = run.results["test_weights"]
-    confusion = np.array(run.results["test"][counting]["confusion"])
-    name = page.run_name(run.results["config"], run.results["seed"])
-    data = run.results["data"]
-    kind = "validation" if page.tested_on(run.results) == "val" else "test"
-    about: dict[str, str] = {"run": name, "subject": f"{kind} images of {data}"}
+    results = run.results
+    weights, data = results["test_weights"], results["data"]
+    confusion = np.array(results["test"][weights]["confusion"])
+    kind = "validation" if page.tested_on(results) == "val" else "test"
+    name = page.run_name(results["config"], results["seed"])
+    named: dict[str, str] = {"run": name, "subject": f"{kind} images of {data}"}
     figures = _load_figures()
     drawn = {
         "curves": figures.curves(
             run.epochs,
-            best_epoch=run.results["best_epoch"],
-            monitor=run.results["best_monitor"],
+            best_epoch=results["best_epoch"],
+            monitor=results["best_monitor"],
             run=name,
             subject=data,
         ),
-        "confusion_matrix": figures.confusion_matrix(confusion, **about),
+        "confusion_matrix": figures.confusion_matrix(confusion, **named),
         "confusion_matrix_normalized": figures.confusion_matrix(
-            confusion, **about, normalized=True
+            confusion, **named, normalized=True
         ),
         "mistakes": figures.mistakes(
-            test_images,
-            predictions.labels,
-            predictions.logits[counting],
-            **about,
+            test_images, predictions.labels, predictions.logits[weights], **named
         ),
     }
     for name, figure in drawn.items():
@@ -78,61 +78,23 @@ def write(
     write_text(run_folder / "report.md", page.render(run, existing, defaults))
 
 
-def write_samples(
-    run_folder: Path,
-    images: UInt8[np.ndarray, "n h w 1"],
-    labels: Integer[np.ndarray, " n"],
-    *,
-    run: str,
-    data: str,
+def write_samples(folder: Path, *arrays: np.ndarray, run: str, data: str) -> None:
+    """Write figures/samples.png; see `figures.samples`."""
+    _write_training_images(folder, "samples", *arrays, run=run, data=data)
+
+
+def write_augmented(folder: Path, *arrays: np.ndarray, run: str, data: str) -> None:
+    """Write figures/augmented.png; see `figures.augmented`."""
+    _write_training_images(folder, "augmented", *arrays, run=run, data=data)
+
+
+def _write_training_images(
+    folder: Path, name: str, *arrays: np.ndarray, run: str, data: str
 ) -> None:
-    """Write figures/samples.png: the first training images of every class.
-
-    Args:
-        run_folder: Created if it does not exist.
-        images: uint8 [N, H, W, 1] in 0..255.
-        labels: integers [N].
-        run: The run's name, for the title.
-        data: The data set's.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
     figures = _load_figures()
-    subject = f"training images of {data}"
-    figure = figures.samples(images, labels, run=run, subject=subject)
-    figures.save(figure, _figure_path(run_folder, "samples"))
-
-
-def write_augmented(
-    run_folder: Path,
-    images: UInt8[np.ndarray, "rows h w c"],
-    augmented: UInt8[np.ndarray, "rows columns h w c"]
-    | Float[np.ndarray, "rows columns h w c"],
-    labels: Integer[np.ndarray, " rows"] | None = None,
-    *,
-    run: str,
-    data: str,
-) -> None:
-    """Write figures/augmented.png: training images, and each of them augmented.
-
-    Args:
-        run_folder: Created if it does not exist.
-        images: uint8 [rows, H, W, C] in 0..255, as they are stored. Only the first
-            channel is shown.
-        augmented: Several versions of each image: [rows, columns, H, W, C], uint8 in
-            0..255 or floating-point in 0..1.
-        labels: integers [rows], shown on the left if they are given.
-        run: The run's name, for the title.
-        data: The data set's.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    figures = _load_figures()
-    subject = f"training images of {data}"
-    figure = figures.augmented(images, augmented, labels, run=run, subject=subject)
-    figures.save(figure, _figure_path(run_folder, "augmented"))
+    draw = getattr(figures, name)
+    figure = draw(*arrays, run=run, subject=f"training images of {data}")
+    figures.save(figure, _figure_path(folder, name))
 
 
 def _figure_path(run_folder: Path, name: str) -> Path:
@@ -140,7 +102,7 @@ def _figure_path(run_folder: Path, name: str) -> Path:
 
 
 def _load_figures() -> ModuleType:
-    """Import the drawing code, without matplotlib's remarks on its font cache."""
+    """Import the drawing code, silencing matplotlib's messages on its font cache."""
     logger = logging.getLogger("matplotlib")
     level = logger.level
     logger.setLevel(logging.ERROR)

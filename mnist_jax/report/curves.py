@@ -1,7 +1,7 @@
-"""The learning curves: loss and error rate of every epoch, side by side.
+"""Learning curves: loss and error rate of every epoch, side by side.
 
-The right half shows the error rate, not the accuracy: on a logarithmic axis the way
-from 97 % to 98 % and the way from 99.4 % to 99.6 % are both in plain sight.
+The error rate is shown instead of the accuracy because on a logarithmic axis both the
+step from 97 % to 98 % and the one from 99.4 % to 99.6 % are easy to see.
 """
 
 import itertools
@@ -21,12 +21,12 @@ from mnist_jax.report.style import (
     INK,
     MUTED,
     POLE,
-    RUN_LENGTH,
     STYLE,
     VERMILION,
     new_figure,
     place_axes,
     place_text,
+    place_title,
     shorten,
     text_width,
 )
@@ -40,9 +40,9 @@ _PANELS = {
     "Error rate (%)": lambda row: round(100 * (1 - row["accuracy"]), 9),
 }
 _PANEL_WIDTH, _PANEL_HEIGHT = 3.2, 2.5
-_FLAG_FONT, _FLAG_HEIGHT = 8, 0.2  # Points, inches.
-_DOTS_UP_TO = 30  # Epochs; with more of them dots would run together.
-# The mark of the best epoch: it leaves the curve visible.
+_FLAG_FONT, _FLAG_HEIGHT = 8, 0.2  # points, inches
+_DOTS_UP_TO = 30  # epochs; with more of them dots would run together
+# The mark of the best epoch leaves the curve visible.
 _RING: dict[str, Any] = {
     "linestyle": "",
     "marker": "o",
@@ -56,13 +56,13 @@ _RING: dict[str, Any] = {
 
 
 class _Flag(NamedTuple):
-    """Where a phase begins, and where its name stands above the axes."""
+    """The name of a phase above the axes, at a pole where the phase begins."""
 
     name: str
-    edge: float  # Epoch.
-    left: float  # Inches from the left end of the axes.
-    row: int  # From the axes upward.
-    pole: float  # Rows that the pole rises above the axes.
+    edge: float  # epoch
+    left: float  # inches from the left end of the axes
+    row: int  # from the axes upward
+    pole: float  # height of the pole above the axes, in rows
 
 
 @matplotlib.rc_context(STYLE)
@@ -72,24 +72,22 @@ def curves(
     """Draw loss and error rate over the epochs, of training and validation.
 
     Args:
-        rows: Lines of metrics.jsonl, at least one. A split without lines is left out.
-        best_epoch: Which epoch to mark; marked on the split that the monitor is of.
-        monitor: What the best epoch was chosen by, such as "val_loss".
-        run: The run's name, for the title.
-        subject: The data set.
+        rows: lines of metrics.jsonl, at least one. A split without lines is left out.
+        best_epoch: marked on the curve of the monitor's split.
+        monitor: chose the best epoch, for example "val_loss".
+        run: the run's name, for the title.
+        subject: the data set.
     """
     last = max(row["epoch"] for row in rows)
     flags = _phase_flags(rows, _x_limits(last))
     top = 0.8 + _FLAG_HEIGHT * (1 + max((flag.row for flag in flags), default=-1))
     figure = new_figure(top + _PANEL_HEIGHT + 0.9)
-    heading = f"{shorten(run, RUN_LENGTH)} on {subject}"
-    place_text(figure, left=0.6, top=0.16, text=heading, size=10)
+    place_title(figure, left=0.6, run=run, title=f" on {subject}")
     for number, (title, value_of) in enumerate(_PANELS.items()):
         left = 0.6 + number * (_PANEL_WIDTH + 0.8)
         place_text(figure, left=left, top=0.5, text=title, size=9, color=MUTED)
-        axes = place_axes(
-            figure, left=left, top=top, width=_PANEL_WIDTH, height=_PANEL_HEIGHT
-        )
+        size = {"width": _PANEL_WIDTH, "height": _PANEL_HEIGHT}
+        axes = place_axes(figure, left=left, top=top, **size)
         floor = _scale_y(axes, np.array([value_of(row) for row in rows]))
         _scale_x(axes, last)
         for split in _SPLITS:
@@ -109,7 +107,7 @@ def curves(
 
 
 def phases(rows: Sequence[Row]) -> list[tuple[str, int]]:
-    """Return the name and the first epoch of each phase, in order of time."""
+    """Return the name and the first epoch of each phase, in order."""
     ordered = sorted(rows, key=lambda row: row["epoch"])
     groups = itertools.groupby(ordered, key=lambda row: row["phase"])
     return [(name, next(group)["epoch"]) for name, group in groups]
@@ -118,16 +116,15 @@ def phases(rows: Sequence[Row]) -> list[tuple[str, int]]:
 def stack_labels(
     starts: Sequence[float], widths: Sequence[float], right_edge: float
 ) -> list[tuple[float, int]]:
-    """Return (left, row) for labels in a line, raised to a free row where they collide.
+    """Return (left, row) of labels in a line, raised to a free row if they collide.
 
-    A label begins at its start, or as far left of it as `right_edge` demands. Placed
-    from the right, so that the earlier of two labels is the higher one and a pole from
-    it down to the line's level passes the later one on its left.
+    A label begins at its start, or further left to end at `right_edge`. Of two labels
+    that collide the earlier is higher, so that its pole passes left of the later one.
 
     Args:
-        starts: Wanted left ends, ascending, 0 or more.
-        widths: Widths in the same unit.
-        right_edge: Where a label has to end, if it is not wider than that.
+        starts: desired left ends, ascending, 0 or more.
+        widths: in the same unit.
+        right_edge: where labels must end, unless they are wider than that.
     """
     placed: list[tuple[float, float, int]] = []
     for start, width in reversed(list(zip(starts, widths, strict=True))):
@@ -145,11 +142,11 @@ def log_ticks(low: float, high: float) -> list[float]:
     """Return round numbers in low..high (0 < low < high) for a logarithmic axis."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     decades = math.log10(high / low)
-    # Fewer numbers a decade, then fewer decades, the further the axis reaches.
+    # On longer axes, fewer ticks per decade and then fewer decades.
     steps = (1, 2, 5) if decades <= 3 else (1,)
     stride = max(1, math.ceil(decades / 8))
     ticks = [
-        # From the text, as 2 * 10.0**-4 would not be the nearest number to 0.0002.
+        # Parsed, since 2 * 10.0**-4 is not the number nearest to 0.0002.
         float(f"{step}e{exponent}")
         for exponent in range(first, last + 1, stride)
         for step in steps
@@ -160,8 +157,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 def _scale_y(axes: Axes, values: np.ndarray) -> float:
     """Set the y axis, logarithmic if the values span a decade; return its lowest value.
 
-    A logarithmic axis has no zero. Where there are zeros (no more errors), they are
-    drawn at the bottom, and the tick there says 0.
+    A logarithmic axis has no zero: zeros are drawn at the bottom, at a tick labelled 0.
     """
     positive = values[values > 0]
     axes.grid(axis="y")
@@ -201,12 +197,11 @@ def _scale_x(axes: Axes, last: int) -> None:
 def _draw_split(axes: Axes, values: dict[int, float], split: str) -> None:
     name, color = _SPLITS[split]
     axes.plot(
-        list(values.keys()),
-        list(values.values()),
+        *zip(*values.items(), strict=True),
         label=name,
         color=color,
         linewidth=1.4 if len(values) <= 100 else 1.0,
-        # A single epoch has no line: only its marker shows where it is.
+        # A single epoch has no line, only a marker.
         linestyle="-" if len(values) > 1 else "",
         marker="o" if len(values) <= _DOTS_UP_TO else "",
         markersize=3.5 if len(values) > 1 else 7,
@@ -215,7 +210,7 @@ def _draw_split(axes: Axes, values: dict[int, float], split: str) -> None:
 
 
 def _phase_flags(rows: Sequence[Row], x_limits: tuple[float, float]) -> list[_Flag]:
-    """Return a flag for the beginning of each phase; none if there is only one."""
+    """Return a flag for each phase; none if there is only one."""
     found = phases(rows)
     if len(found) == 1:
         return []
@@ -223,13 +218,10 @@ def _phase_flags(rows: Sequence[Row], x_limits: tuple[float, float]) -> list[_Fl
     names = [shorten(name, 24) for name, _ in found]
     edges = [low, *(first - 0.5 for _, first in found[1:])]
     starts = [(edge - low) / (high - low) * _PANEL_WIDTH for edge in edges]
-    stacked = stack_labels(
-        starts,
-        [text_width(name, _FLAG_FONT) + 0.14 for name in names],
-        _PANEL_WIDTH,
-    )
+    widths = [text_width(name, _FLAG_FONT) + 0.14 for name in names]
+    stacked = stack_labels(starts, widths, _PANEL_WIDTH)
     return [
-        # A name that the right edge pushed over its pole stands on top of it.
+        # A name that the right edge pushed over its pole is written on top of it.
         _Flag(name, edge, left, row, pole=row + (0.9 if left == start else 0.05))
         for name, edge, start, (left, row) in zip(
             names, edges, starts, stacked, strict=True
@@ -238,7 +230,7 @@ def _phase_flags(rows: Sequence[Row], x_limits: tuple[float, float]) -> list[_Fl
 
 
 def _draw_flag(axes: Axes, flag: _Flag) -> None:
-    """Draw a thin pole where the phase begins, with its name above the axes."""
+    """Draw a thin pole at the start of the phase, and its name above the axes."""
     base, line = 1.0, _FLAG_HEIGHT / _PANEL_HEIGHT
     axes.plot(
         [flag.edge, flag.edge],
@@ -257,7 +249,7 @@ def _draw_flag(axes: Axes, flag: _Flag) -> None:
         color=MUTED,
         va="center_baseline",
         transform=axes.transAxes,
-        # Hides the pole of an earlier phase, where the right edge pushed this one left.
+        # Hides the pole of an earlier phase if this name was pushed left over it.
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
     )
 
@@ -267,6 +259,5 @@ def _draw_legend(figure: Figure, best_epoch: int, monitor: str) -> None:
     chosen_by = monitor.replace("val_", "validation ").replace("train_", "training ")
     label = f"best epoch by {chosen_by}: {best_epoch}"
     handles.append(Line2D([], [], label=label, **_RING))
-    figure.legend(
-        handles=handles, loc="lower center", ncols=len(handles), frameon=False
-    )
+    where: dict[str, Any] = {"loc": "lower center", "ncols": len(handles)}
+    figure.legend(handles=handles, frameon=False, **where)

@@ -1,4 +1,4 @@
-"""What a run says of itself as it goes, to the log and into its folder."""
+"""Describe a run as it proceeds, in its log and its folder."""
 
 import logging
 from typing import Any
@@ -30,7 +30,7 @@ def describe(
     dataset: data.Dataset,
     convolutions: operations.Choice,
 ) -> None:
-    """Write what is known before training, and say what is about to happen."""
+    """Write the files known before training, and log what is about to be trained."""
     here = environment.describe(convolutions.name)
     if folder.config.exists():
         environment.warn_if_changed(folder.environment, here)
@@ -41,7 +41,7 @@ def describe(
         train = dataset.train
         report.write_samples(folder.path, train.images, train.labels, **about)
         _draw_augmented(config, folder, train, about)
-        # Last: where there is a config, the other descriptions are there too.
+        # Last, since the config marks the other files as complete.
         files.write_json(folder.config, to_stored(config))
     parameters = tree.count_parameters(*jax.eval_shape(model.init, jax.random.key(0)))
     parts = {"train": dataset.train, "validate": dataset.val, "test": dataset.test}
@@ -59,13 +59,13 @@ def describe(
         convolutions.name,
     )
     if convolutions.reason:
-        LOGGER.info("Convolutions: not by oneDNN, since %s.", convolutions.reason)
+        LOGGER.info("Not using oneDNN's convolutions: %s.", convolutions.reason)
     slow = here["device"] == "cpu" and convolutions.form != "onednn"
     if slow and config.steps_per_call > 1:
         LOGGER.warning(
             "--config.steps_per_call=%d: on a CPU, XLA's convolutions are several "
-            "times slower in a loop of steps. Leave it at 0, or use oneDNN (make "
-            "native).",
+            "times slower inside a loop of steps. Leave it at 0, or install oneDNN's "
+            "(make native).",
             config.steps_per_call,
         )
     LOGGER.info("Run folder: %s", folder.path)
@@ -74,7 +74,7 @@ def describe(
 def _draw_augmented(
     config: Experiment, folder: RunFolder, train: data.Split, about: dict[str, str]
 ) -> None:
-    """Draw what augmentation makes of the first image of each digit."""
+    """Draw augmented versions of the first image of each digit."""
     augment_fn = augment.create(config.augment)
     if augment_fn is None:
         return
@@ -88,13 +88,13 @@ def _draw_augmented(
 
 
 def describe_phase(phase: Phase, params: Tree) -> None:
-    """Say what a phase trains, and how fast, where that is not all in the same way."""
+    """Log what a phase freezes, and the learning rates of its layers."""
     if phase.freeze:
         table = phase.freeze.table(params)
         LOGGER.info("Parameters of phase %s:\n%s", phase.name, table)
     if phase.layer_rates:
         table = phase.layer_rates.table(params)
-        LOGGER.info("Learning rates of phase %s, times:\n%s", phase.name, table)
+        LOGGER.info("Factors of the learning rate in phase %s:\n%s", phase.name, table)
 
 
 def epoch_line(records: list[dict[str, Any]], current: TrainState) -> str:
@@ -120,7 +120,7 @@ def stop_line(phase: Phase, current: TrainState) -> str:
 
 
 def say_result(folder: RunFolder, results: dict[str, Any]) -> None:
-    """Log how the run came out, and where more is to be seen."""
+    """Log the accuracy, and the paths of figures and report."""
     scores = results["test"][results["test_weights"]]
     low, high = scores["accuracy_interval"]
     LOGGER.info(

@@ -1,4 +1,4 @@
-"""report.md: a run on one page, from what the run folder holds."""
+"""report.md: a run on one page."""
 
 import json
 import re
@@ -15,12 +15,12 @@ FIGURES = {
     "confusion_matrix_normalized": "Confusion matrix, row by row in per cent",
     "mistakes": "Most confident mistakes",
     "samples": "Samples of the data",
-    "augmented": "What augmentation makes of them",
+    "augmented": "Augmented training images",
 }
-"""Titles of the files in figures/, in the order of the page."""
+"""Titles of the figures, in the order of the page."""
 
 _TESTED_ON = {"test": "Test", "val": "Validation"}
-# Their first 5,000 test images come from other writers than their last 5,000.
+# Their first and last 5,000 test images are by different groups of writers.
 _TWO_POPULATIONS = ("mnist", "tfds")
 _MONITORS = {
     "val_loss": "lowest validation loss",
@@ -33,9 +33,9 @@ def render(run: Run, figures: Sequence[str], defaults: Fields) -> str:
     """Return the page as Markdown.
 
     Args:
-        run: What the run folder's text files hold.
-        figures: Names, without folder and ending, of the figures that exist.
-        defaults: The config that has every field's default, as config.json has it.
+        run: the contents of the run folder's text files.
+        figures: names of the existing figures, such as "curves".
+        defaults: the default config, in the layout of config.json.
     """
     results = run.results
     scores = results["test"][results["test_weights"]]["per_class"]
@@ -69,7 +69,7 @@ def render(run: Run, figures: Sequence[str], defaults: Fields) -> str:
 
 
 def summary(results: Fields) -> str:
-    """Return the page's first paragraph: what was trained and how good it is."""
+    """Return the first paragraph: what was trained, and its accuracy."""
     counting = results["test_weights"]
     evaluation = results["test"][counting]
     sentences = [
@@ -81,7 +81,7 @@ def summary(results: Fields) -> str:
         f"(95 % interval {tables.interval(evaluation['accuracy_interval'])}, "
         f"{_count(evaluation['examples'], 'image')}), with the "
         f"{_weights(counting)}{_chosen(results, counting)}. "
-        "The config said beforehand which weights count.",
+        "The config chose beforehand which weights count.",
     ]
     for weights, other in results["test"].items():
         if weights != counting:
@@ -100,8 +100,8 @@ def summary(results: Fields) -> str:
 
 
 def _accuracies(results: Fields) -> str:
-    """Return the table of both sets of weights on validation and test images."""
-    # Where a run was tested on the validation images, these are "test" and "val".
+    """Return the table of last and best weights on validation and test images."""
+    # A run that was tested on validation images has the same ones as "test".
     splits = ("test", "val") if tested_on(results) == "test" else ("val",)
     rows = [
         [
@@ -123,7 +123,7 @@ def _accuracies(results: Fields) -> str:
 
 
 def _circumstances(run: Run) -> str:
-    """Return the table of time, hardware and versions; unknown items are left out."""
+    """Return the table of times, hardware and versions; unknown ones are left out."""
     results, environment = run.results, run.environment
     device = environment.get("device_kind") or environment.get("device")
     hardware = [
@@ -147,15 +147,15 @@ def _circumstances(run: Run) -> str:
 
 
 def _epochs(run: Run) -> str:
-    """Return a line about the best epoch, and the table of the epochs."""
+    """Return a paragraph about the best epoch, and the table of epochs."""
     best_epoch = run.results["best_epoch"]
     total = len({line["epoch"] for line in run.epochs})
     selection = "A selection. " if total > tables.EPOCHS_SHOWN else ""
     return (
         f"Best epoch, in bold: {best_epoch}, by the {_monitor(run.results)}. "
-        f"{selection}All of it, unrounded, is in [metrics.jsonl](metrics.jsonl). "
-        "Training figures are means over the steps of the epoch, with whatever the "
-        "recipe has of augmentation and dropout; validation follows the epoch."
+        f"{selection}All epochs, unrounded, are in [metrics.jsonl](metrics.jsonl). "
+        "Training figures are means over the steps of the epoch, under the recipe's "
+        "augmentation and dropout; validation follows the epoch."
         f"\n\n{tables.epochs_table(run.epochs, best_epoch)}"
     )
 
@@ -174,12 +174,12 @@ def _changed_fields(config: Fields, defaults: Fields) -> str:
 
 
 def tested_on(results: Fields) -> Literal["test", "val"]:
-    """Return which images the run was tested on: the config's `data.test_on`."""
+    """Return which images the run was tested on."""
     return "val" if results.get("tested_on") == "val" else "test"
 
 
 def run_name(config: str, seed: int) -> str:
-    """Return what the titles of pictures call a run."""
+    """Return the name of a run in the titles of figures."""
     return f"{config} (seed {seed})"
 
 
@@ -188,15 +188,15 @@ def _weights(weights: str) -> str:
 
 
 def _chosen(results: Fields, weights: str) -> str:
-    """Say how the best epoch's weights were chosen; nothing for the last epoch's."""
+    """Describe the choice of the best epoch's weights; "" for the last epoch's."""
     if weights != "best":
         return ""
     return f" (epoch {results['best_epoch']}, chosen by the {_monitor(results)})"
 
 
 def _monitor(results: Fields) -> str:
-    monitor = results["best_monitor"]
-    return _MONITORS[monitor] if monitor in _MONITORS else monitor
+    monitor: str = results["best_monitor"]
+    return _MONITORS.get(monitor, monitor)
 
 
 def _count(number: int, noun: str) -> str:

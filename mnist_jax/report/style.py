@@ -1,7 +1,8 @@
-"""What all figures share: size, fonts, colours, and layout in inches.
+"""Size, fonts and colours of all figures, and layout in inches.
 
-Matplotlib's object-oriented side only: no pyplot, hence no global figures and no choice
-of a backend. Decorate a drawing function with `@matplotlib.rc_context(STYLE)`.
+Only matplotlib's object-oriented interface is used: without pyplot there are no global
+figures and no backend to choose. Drawing functions are decorated with
+`@matplotlib.rc_context(STYLE)`.
 """
 
 from typing import Any
@@ -12,12 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
 WIDTH = 8.0
-"""Inches: fills the column of a README page."""
+"""Inches; fills the column of a README page."""
 DPI = 120
 RUN_LENGTH = 36
 """Characters of a run's name in a title; longer ones are cut."""
 
-# Okabe and Ito's palette: told apart with any kind of colour vision, and in grey.
+# Okabe and Ito's palette: distinguishable with any colour vision, and in grey.
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
 INK = "#1f2328"
@@ -26,7 +27,7 @@ POLE = "#a0a8b0"
 HAIRLINE = "#d8dee4"
 
 STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # Comes with matplotlib: the same on every machine.
+    "font.family": "DejaVu Sans",  # ships with matplotlib, so the same everywhere
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.labelsize": 9,
@@ -61,30 +62,33 @@ def new_figure(height: float) -> Figure:
 def place_axes(
     figure: Figure, *, left: float, top: float, width: float, height: float
 ) -> Axes:
-    """Add axes at a distance from the figure's left and upper edge, all in inches."""
+    """Add axes at these inches from the figure's left and upper edges."""
     total_width, total_height = figure.get_size_inches()
     bottom = total_height - top - height
-    return figure.add_axes(
-        (
-            left / total_width,
-            bottom / total_height,
-            width / total_width,
-            height / total_height,
-        )
-    )
+    x, y = left / total_width, bottom / total_height
+    return figure.add_axes((x, y, width / total_width, height / total_height))
 
 
 def place_text(
     figure: Figure, *, left: float, top: float, text: str, **style: Any
 ) -> None:
-    """Write text whose upper left corner lies at these inches from the upper left."""
+    """Write text, its upper left corner at these inches from the figure's."""
     total_width, total_height = figure.get_size_inches()
     x, y = left / total_width, 1 - top / total_height
     figure.text(x, y, text, ha="left", va="top", **style)
 
 
+def place_title(
+    figure: Figure, *, left: float, run: str, title: str, note: str = ""
+) -> None:
+    """Write "run: title" at the top of a figure, and a smaller note below it."""
+    text = f"{shorten(run, RUN_LENGTH)}{title}"
+    place_text(figure, left=left, top=0.18, text=text, size=10)
+    place_text(figure, left=left, top=0.45, text=note, size=8.5, color=MUTED)
+
+
 def text_width(text: str, size: float) -> float:
-    """Return the width in inches of a line of text set at `size` points."""
+    """Return the width in inches of a line of text at `size` points."""
     return TextPath((0, 0), text, size=size).get_extents().width / 72 if text else 0.0
 
 

@@ -8,38 +8,39 @@ import numpy as np
 
 _RULES = {"left": ":--", "right": "--:", "center": ":-:"}
 EPOCHS_SHOWN = 12
-"""Rows of an epoch table, more or less: longer trainings are thinned to this."""
+"""Approximate number of rows of an epoch table; longer trainings are thinned."""
 
 
 def markdown_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[str]
 ) -> str:
-    """Return a table, its columns padded so that the source reads as a table too.
+    """Return a table, padded so that its source is readable too.
 
     Args:
-        header: Titles of the columns.
-        rows: Cells, as many in each row as in the header.
-        align: "left", "right" or "center" for each column.
+        header: titles of the columns.
+        rows: cells, one per column.
+        align: "left", "right" or "center", one per column.
 
     Raises:
-        ValueError: A row or `align` is of another length than the header.
+        ValueError: a row or `align` is not as long as the header.
     """
-    if len(align) != len(header):
-        raise ValueError(f"{len(header)} columns but {len(align)} alignments")
-    for row in rows:
-        if len(row) != len(header):
-            raise ValueError(f"{len(header)} columns but {len(row)} cells: {row}")
-    lines = [[_cell(text) for text in line] for line in (header, *rows)]
-    widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
+    for line, what in [(align, "alignments"), *((row, "cells") for row in rows)]:
+        if len(line) != len(header):
+            raise ValueError(f"{len(header)} columns but {len(line)} {what}: {line}")
+    cells = [
+        [text.replace("|", r"\|").replace("\n", " ") for text in line]
+        for line in (header, *rows)
+    ]
+    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
     padded = [
         [
             text.rjust(width) if side == "right" else text.ljust(width)
             for text, width, side in zip(line, widths, align, strict=True)
         ]
-        for line in lines
+        for line in cells
     ]
     rules = [
-        _RULES[side].replace("-", "-" * (width - len(_RULES[side]) + 1), 1)
+        _RULES[side].replace("-", "-" * (width - 2), 1)
         for width, side in zip(widths, align, strict=True)
     ]
     return "\n".join(
@@ -48,7 +49,7 @@ def markdown_table(
 
 
 def per_class_table(scores: Sequence[dict[str, Any]]) -> str:
-    """Return precision, recall, F1 and support of each digit."""
+    """Return precision, recall, F1 and number of images of each digit."""
     rows = [
         [
             str(score["digit"]),
@@ -62,24 +63,24 @@ def per_class_table(scores: Sequence[dict[str, Any]]) -> str:
 
 
 def epochs_table(epochs: Sequence[dict[str, Any]], best_epoch: int) -> str:
-    """Return loss and accuracy by epoch, the best one bold, long trainings thinned.
+    """Return loss and accuracy by epoch, thinned if long, with the best epoch bold.
 
     Args:
-        epochs: Lines of metrics.jsonl, ascending in epoch.
-        best_epoch: Always among the rows.
+        epochs: lines of metrics.jsonl, ascending in epoch.
+        best_epoch: always among the rows.
     """
     by_epoch: dict[int, dict[str, dict[str, Any]]] = {}
     for line in epochs:
         by_epoch.setdefault(line["epoch"], {})[line["split"]] = line
-    names = {epoch: _phase(splits) for epoch, splits in by_epoch.items()}
-    with_phase = len(set(names.values())) > 1
+    phases = {line["epoch"]: line["phase"] for line in epochs}
+    with_phase = len(set(phases.values())) > 1
     header = ["Epoch"] + ["Phase"] * with_phase
     header += ["Learning rate", "Train loss", "Train accuracy"]
     header += ["Val loss", "Val accuracy", "Time"]
     rows = []
-    for epoch in thinned(list(names.values()), list(names), best_epoch):
+    for epoch in thinned(list(phases.values()), list(phases), best_epoch):
         train, val = (by_epoch[epoch].get(split, {}) for split in ("train", "val"))
-        cells = [str(epoch)] + [names[epoch]] * with_phase
+        cells = [str(epoch)] + [phases[epoch]] * with_phase
         cells += [number(train.get("learning_rate"))]
         for split in (train, val):
             cells += [loss(split.get("loss")), accuracy(split.get("accuracy"))]
@@ -92,34 +93,29 @@ def epochs_table(epochs: Sequence[dict[str, Any]], best_epoch: int) -> str:
 def thinned(phases: Sequence[str], epochs: Sequence[int], best_epoch: int) -> list[int]:
     """Return which epochs to list: all if they are few, else an even selection.
 
-    The first, the last, the best and the last one of each phase are always in it.
+    The first, the last, the best and the last one of each phase are always among them.
 
     Args:
-        phases: The phase of each epoch.
-        epochs: Ascending.
-        best_epoch: One of them.
+        phases: the phase of each epoch.
+        epochs: ascending.
+        best_epoch: one of them.
     """
     if len(epochs) <= EPOCHS_SHOWN:
         return list(epochs)
     even = np.linspace(0, len(epochs) - 1, EPOCHS_SHOWN - 2).round().astype(int)
-    kept = {epochs[place] for place in even} | {best_epoch} & set(epochs)
-    kept |= {
-        epochs[place]
-        for place in range(len(epochs) - 1)
-        if phases[place] != phases[place + 1]
-    }
-    return sorted(kept)
+    ends = [n for n in range(len(epochs) - 1) if phases[n] != phases[n + 1]]
+    return sorted({epochs[n] for n in [*even, *ends]} | {best_epoch} & set(epochs))
 
 
 def fenced(text: str, language: str = "") -> str:
-    """Return a code block, its fence longer than any run of backticks in the text."""
+    """Return a code block whose fence is longer than any backticks in the text."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
 def accuracy(value: float | None) -> str:
-    """Return four decimals, or a dash where a figure is undefined."""
+    """Return four decimals, or a dash for an undefined value."""
     return "-" if value is None else f"{value:.4f}"
 
 
@@ -130,14 +126,14 @@ def interval(bounds: Sequence[float]) -> str:
 
 
 def loss(value: float | None) -> str:
-    """Return four decimals, or two digits that count where those would be zeros."""
+    """Return four decimals, or two significant digits of a very small value."""
     if value is None:
         return "-"
     return f"{value:.4f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.1e}"
 
 
 def number(value: float | None) -> str:
-    """Return a number to three digits that count, or a dash for none."""
+    """Return three significant digits, or a dash for None."""
     return "-" if value is None else f"{value:.3g}"
 
 
@@ -145,18 +141,8 @@ def duration(seconds: float) -> str:
     """Return a time in the units that a person would use."""
     if seconds < 9.95:
         return f"{seconds:.1f} s" if seconds >= 0.0995 else f"{1000 * seconds:.0f} ms"
-    whole = round(seconds)
-    minutes, hours = whole // 60, whole // 3600
-    if not minutes:
-        return f"{whole} s"
-    if not hours:
-        return f"{minutes} min {whole % 60:02d} s"
-    return f"{hours} h {minutes % 60:02d} min"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", r"\|").replace("\n", " ")
-
-
-def _phase(splits: dict[str, dict[str, Any]]) -> str:
-    return next(iter(splits.values()))["phase"]
+    minutes, whole = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {whole:02d} s" if minutes else f"{whole} s"

@@ -1,1 +1,1 @@
-"""The run folder: what lies where, one process at a time, and how a run goes on."""
+"""The run folder: its files, its lock, checkpoints, and how a run is loaded."""

@@ -1,22 +1,21 @@
-"""Checkpoints: the last two epochs and the best one. The only file that knows orbax.
+"""Checkpoints of the last two epochs and of the best one. Only this file uses orbax.
 
-    checkpoints/last/<epoch>/   the whole training state, and a record: a JSON object of
-                                what the loop must know to go on (the history, for one)
+    checkpoints/last/<epoch>/   the whole training state, and a record: a JSON object
+                                with what the loop needs to resume, such as the history
     checkpoints/best/<epoch>/   params and batch_stats of the best epoch so far
 
-A state holds several copies of the weights: the last ones, the best ones, those that
-early stopping would restore, their moving average. Frozen parameters are the same in
-all, so arrays that are equal to the bit are saved once, and the record says which leaf
-has which array.
+A state holds several copies of the weights: last, best, those that early stopping would
+restore, their moving average. Frozen parameters are the same in all of them, so
+identical arrays are saved once, and the record maps leaves to arrays.
 
-Two managers, since orbax's `max_to_keep` with `best_fn` would drop the newest. A save
-is written beside and renamed, so a kill leaves the ones before. Each carries a SHA-256
-of its numbers, since a flipped bit in an array would otherwise be trained on without a
-word.
+There are two managers since orbax's `max_to_keep` with `best_fn` would drop the newest
+checkpoint. A save is written to a temporary folder and renamed, so a kill leaves the
+earlier ones intact. A SHA-256 of the numbers detects flipped bits.
 """
 
 import contextlib
 import errno
+import itertools
 import json
 import logging
 import shutil
@@ -38,23 +37,16 @@ from mnist_jax.training.state import TrainState
 from mnist_jax.typing import Tree
 
 LOGGER = logging.getLogger(__name__)
-# The record's entry that names the saved array of each leaf of the state.
+# The entry of the record that maps each leaf of the state to a saved array.
 _PLACES = "arrays"
 
 
 class CheckpointError(UserError):
-    """A checkpoint cannot be written, or none of those there can be read."""
+    """A checkpoint cannot be written, or none can be read."""
 
 
 class Checkpoints:
-    """The checkpoints of one run.
-
-    Args:
-        folder: the run's `checkpoints/`; made if it is not there.
-
-    Raises:
-        CheckpointError: the folder cannot be made or read.
-    """
+    """The checkpoints of one run, in its folder `checkpoints/`."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -67,40 +59,32 @@ class Checkpoints:
             ) from error
 
     def close(self) -> None:
-        """Release what orbax holds."""
+        """Release orbax's resources."""
         self._last.close()
         self._best.close()
 
     def save(self, epoch: int, state: TrainState, record: dict[str, Any]) -> None:
-        """Save the end of `epoch` (from 1), and its weights if they are the best.
+        """Save the state after `epoch` (from 1), and its weights if they are the best.
 
-        Raises:
-            CheckpointError: it cannot be written, on a full disk for example. The
-                checkpoints before it are untouched.
+        If this raises CheckpointError, earlier checkpoints are untouched.
         """
         state = jax.device_get(state)
         arrays, places = _deduplicate(jax.tree.leaves(state))
         record = {**record, "sha256": tree.digest(state), _PLACES: places}
         with self._naming_errors(epoch):
             self._check_room(arrays, state.best)
-            self._last.save(
-                epoch,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(arrays),
-                    record=ocp.args.JsonSave(record),
-                ),
-            )
+            _save(self._last, epoch, arrays, record)
             self._sync_best(state)
 
     def restore(
         self, abstract_state: Callable[[dict[str, Any]], TrainState]
     ) -> tuple[TrainState, dict[str, Any]] | None:
-        """Load the newest checkpoint that is whole; None if none was ever saved.
+        """Load the newest intact checkpoint; None if none was ever saved.
 
-        One that is damaged is moved aside, to `checkpoints/damaged/`, with a warning.
+        Damaged ones are moved to `checkpoints/damaged/`, with a warning.
 
         Args:
-            abstract_state: gives the shapes of the state for a record.
+            abstract_state: returns the shapes of the state for a record.
 
         Raises:
             CheckpointError: there are checkpoints, but none can be read, or the best
@@ -112,8 +96,8 @@ class Checkpoints:
                 state, record = self._read(epoch, abstract_state)
             except Exception as error:
                 LOGGER.warning(
-                    "The checkpoint of epoch %d is damaged (%s). It is moved to %s; "
-                    "the one before it is tried.",
+                    "The checkpoint of epoch %d is damaged (%s). Moved it to %s; "
+                    "trying the one before.",
                     epoch,
                     _reason(error),
                     self._move_aside(epoch),
@@ -125,26 +109,25 @@ class Checkpoints:
         if found or (self._folder / "damaged").exists():
             raise CheckpointError(
                 f"None of the checkpoints in {self._folder} can be read. Restore them "
-                "from a copy, or start again from scratch with another --workdir."
+                "from a copy, or start over with another --workdir."
             )
         return None
 
     @contextlib.contextmanager
     def _naming_errors(self, epoch: int) -> Iterator[None]:
-        """Turn any error while `epoch` is written into a CheckpointError."""
+        """Turn errors in writing the checkpoint of `epoch` into CheckpointError."""
         try:
             with _quiet():
                 yield
         except Exception as error:
             raise CheckpointError(
                 f"Cannot write the checkpoint of epoch {epoch} to {self._folder}: "
-                f"{_reason(error)}. What was saved before is untouched: make room "
-                "and give the same command again to go on from there."
+                f"{_reason(error)}. Earlier checkpoints are untouched: make room, then "
+                "repeat the command to resume from them."
             ) from error
 
     def _check_room(self, *saved: Tree) -> None:
-        """Raise OSError if the disk is too full for what is to be saved."""
-        # With something for the files around the numbers.
+        """Raise OSError if the disk has no room for these arrays and some metadata."""
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(saved)) + 2**18
         free = shutil.disk_usage(self._folder).free
         if free < needed:
@@ -162,26 +145,23 @@ class Checkpoints:
         )["record"]
         layout, places = abstract_state(record), record.pop(_PLACES, None)
         leaves, structure = jax.tree.flatten(layout)
-        if places is not None:  # older versions saved the state as it is
+        if places is not None:  # older versions saved the state unchanged
             layout = dict(zip(map(str, places), leaves, strict=True))
         restored = self._last.restore(
             epoch, args=ocp.args.Composite(state=ocp.args.StandardRestore(layout))
         )["state"]
         if places is not None:
-            # A training step overwrites buffers: no two leaves may share one.
+            # The training step donates its buffers: no two leaves may share one.
             leaves = [jnp.copy(restored[str(place)]) for place in places]
             restored = jax.tree.unflatten(structure, leaves)
-        if tree.digest(restored) != record.pop("sha256"):
-            raise ValueError(
-                "its numbers do not have the SHA-256 that was saved with them"
-            )
+        _check_digest(restored, record.pop("sha256"))
         return restored, record
 
     def _sync_best(self, state: TrainState) -> None:
         """Make checkpoints/best hold the state's best epoch.
 
-        They can differ after a kill between the two saves, or when a damaged last
-        checkpoint sends the run back an epoch.
+        They differ after a kill between the two saves, or if a damaged checkpoint
+        sends the run back an epoch.
         """
         epoch = int(state.best.epoch)
         for newer in self._best.all_steps():
@@ -192,37 +172,23 @@ class Checkpoints:
                 "params": state.best.params,
                 "batch_stats": state.best.batch_stats,
             }
-            self._best.save(
-                epoch,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(weights),
-                    record=ocp.args.JsonSave({"sha256": tree.digest(weights)}),
-                ),
-            )
+            _save(self._best, epoch, weights, {"sha256": tree.digest(weights)})
 
     def _move_aside(self, epoch: int) -> Path:
         folder = self._folder / "damaged"
         folder.mkdir(exist_ok=True)
-        target = folder / str(epoch)
-        for attempt in range(1, 1000):
-            if not target.exists():
-                break
-            target = folder / f"{epoch}-{attempt}"
+        names = itertools.chain(
+            [str(epoch)], (f"{epoch}-{n}" for n in itertools.count(1))
+        )
+        target = next(folder / name for name in names if not (folder / name).exists())
         (self._folder / "last" / str(epoch)).rename(target)
         self._last.reload()
         return target
 
 
 def read_best(folder: Path) -> tuple[Tree, Tree]:
-    """Return `(params, batch_stats)` of the best epoch of a run, changing nothing.
-
-    Args:
-        folder: the run's `checkpoints/`.
-
-    Raises:
-        CheckpointError: there is none, or it is damaged.
-    """
-    best = folder.absolute() / "best"  # orbax wants no relative path
+    """Read `(params, batch_stats)` of the best epoch from a run's `checkpoints/`."""
+    best = folder.absolute() / "best"  # orbax accepts no relative path
     epochs = _numbered(best) if best.is_dir() else []
     if not epochs:
         raise CheckpointError(f"{best} has no checkpoint.")
@@ -231,29 +197,26 @@ def read_best(folder: Path) -> tuple[Tree, Tree]:
         with _quiet(), ocp.StandardCheckpointer() as checkpointer:
             saved = checkpointer.restore(newest / "state")
         record = json.loads((newest / "record" / "metadata").read_text())
-        if tree.digest(saved) != record["sha256"]:
-            raise ValueError(
-                "its numbers do not have the SHA-256 that was saved with them"
-            )
+        _check_digest(saved, record["sha256"])
     except Exception as error:
         raise CheckpointError(f"{best} is damaged: {_reason(error)}.") from error
     return saved["params"], saved["batch_stats"]
 
 
+def _check_digest(state: Tree, sha256: str) -> None:
+    if tree.digest(state) != sha256:
+        raise ValueError("its numbers do not match their SHA-256")
+
+
 def _deduplicate(leaves: list[np.ndarray]) -> tuple[dict[str, np.ndarray], list[int]]:
     """Return each distinct array once, and for each leaf the number of its array.
 
-    Arrays are distinct if they differ in dtype, shape or any bit. The number of one, as
-    text its name, is the position of the first leaf that has it.
+    Arrays are distinct if they differ in dtype, shape or any bit. An array is numbered,
+    and named, by the position of the first leaf that has it.
     """
-    arrays: dict[str, np.ndarray] = {}
-    known: dict[str, int] = {}
-    places = []
-    for position, leaf in enumerate(leaves):
-        place = known.setdefault(tree.digest(leaf), position)
-        arrays.setdefault(str(place), leaf)
-        places.append(place)
-    return arrays, places
+    first: dict[str, int] = {}
+    places = [first.setdefault(tree.digest(leaf), n) for n, leaf in enumerate(leaves)]
+    return {str(place): leaves[place] for place in first.values()}, places
 
 
 def _manager(folder: Path, *, keep: int) -> ocp.CheckpointManager:
@@ -262,12 +225,11 @@ def _manager(folder: Path, *, keep: int) -> ocp.CheckpointManager:
         folder,
         options=ocp.CheckpointManagerOptions(
             max_to_keep=keep,
-            create=False,  # which would wait for other processes
-            # What a kill in the middle of a save leaves behind.
-            cleanup_tmp_directories=True,
+            create=False,  # creating would wait for other processes
+            cleanup_tmp_directories=True,  # left by a kill during a save
             # Epochs take seconds and these saves milliseconds: not worth a thread.
             enable_async_checkpointing=False,
-            # The others do not wait for the one that writes.
+            # Other processes do not wait for the one that writes.
             multiprocessing_options=ocp.options.MultiprocessingOptions(
                 primary_host=0,
                 active_processes={0},
@@ -277,9 +239,18 @@ def _manager(folder: Path, *, keep: int) -> ocp.CheckpointManager:
     )
 
 
+def _save(
+    manager: ocp.CheckpointManager, epoch: int, state: Tree, record: dict[str, Any]
+) -> None:
+    args = ocp.args.Composite(
+        state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)
+    )
+    manager.save(epoch, args=args)
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep orbax from printing, with tracebacks of its threads, what it also raises."""
+    """Keep orbax's threads from printing tracebacks of what it raises anyway."""
     verbosity = absl_logging.get_verbosity()
     hooks = sys.excepthook, sys.unraisablehook
     absl_logging.set_verbosity(absl_logging.FATAL)
@@ -295,15 +266,12 @@ def _quiet() -> Iterator[None]:
 
 
 def _numbered(folder: Path) -> list[int]:
-    """Return the epochs that have a folder here, whether orbax likes it or not."""
+    """Return the epochs that have a folder here, even one that orbax rejects."""
     return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
 
 
 def _reason(error: Exception) -> str:
-    """Return the first line of an error's message, without the middle of a long one.
-
-    TensorStore names the array at the beginning and the reason at the end.
-    """
+    """Return the first line of a message; TensorStore has its reason at the end."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,7 +1,6 @@
 """What a run was made with: versions, device, commit, command."""
 
 import importlib.metadata
-import json
 import logging
 import os
 import platform
@@ -13,34 +12,18 @@ from typing import Any
 
 import jax
 
+from mnist_jax.errors import UserError
+from mnist_jax.runs import folder
+
 LOGGER = logging.getLogger(__name__)
 
-_PACKAGES = (
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "numpy",
-    "ml-collections",
-)
+_PACKAGES = "jax jaxlib flax optax orbax-checkpoint numpy ml-collections".split()
 # A difference in these can change the last bits of a result.
-_MATTERS = (
-    "versions",
-    "device",
-    "device_kind",
-    "device_count",
-    "cores",
-    "convolutions",
-)
+_AFFECTS_RESULTS = "versions device device_kind device_count cores convolutions".split()
 
 
 def describe(convolutions: str = "XLA") -> dict[str, Any]:
-    """Return what environment.json holds; asks JAX for its devices.
-
-    Args:
-        convolutions: the name of what computes them.
-    """
+    """Return the contents of environment.json, given what computes convolutions."""
     device = jax.devices()[0]
     versions = {"python": platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
@@ -53,19 +36,14 @@ def describe(convolutions: str = "XLA") -> dict[str, Any]:
         "convolutions": convolutions,
         "platform": platform.platform(),
         "git_commit": git_commit(),
-        "command": command(),
+        "command": shlex.join(["python", *sys.argv]),
     }
 
 
-def command() -> str:
-    """Return the command line that started this process, as one would type it."""
-    return shlex.join(["python", *sys.argv])
-
-
 def git_commit() -> str | None:
-    """Return the commit of this code, with `-dirty` if it was changed since.
+    """Return the commit of this code, with `-dirty` if it has uncommitted changes.
 
-    None where it does not lie in a git checkout, or git is not there.
+    None outside a git checkout, or without git.
     """
     try:
         result = subprocess.run(
@@ -81,17 +59,17 @@ def git_commit() -> str | None:
 
 
 def warn_if_changed(path: Path, here: dict[str, Any]) -> None:
-    """Warn if a run goes on elsewhere than it began (`path`: environment.json)."""
+    """Warn if a run is resumed in another environment than that of `path`."""
     try:
-        there = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        LOGGER.warning("%s cannot be read (%s); going on without it.", path, error)
+        there = folder.read_json(path)
+    except UserError as error:
+        LOGGER.warning("%s The run is resumed without comparing environments.", error)
         return
-    changed = [name for name in _MATTERS if there.get(name) != here[name]]
+    changed = [name for name in _AFFECTS_RESULTS if there.get(name) != here[name]]
     if changed:
         LOGGER.warning(
-            "This run began with another %s (see %s): it goes on, but may differ in "
-            "the last bits from one that stayed where it was.",
+            "This run was started with different %s (see %s). It is resumed, but may "
+            "differ in the last bits from a run that was never moved.",
             ", ".join(changed),
             path,
         )

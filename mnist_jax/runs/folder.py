@@ -1,9 +1,9 @@
-"""A run folder: where things lie in it, whose it is, and one process at a time."""
+"""The run folder: its files, its lock, and how its JSON files are read."""
 
 import contextlib
 import json
-import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,24 @@ from mnist_jax import files
 from mnist_jax.config import Experiment, from_stored, to_json
 from mnist_jax.errors import UserError
 
-LOGGER = logging.getLogger(__name__)
-
-# Fields that say where things lie or what computes them, not what the experiment is:
-# they may change between the start of a run and its resumption.
+# Fields that say where files are or what computes, not what the experiment is: they
+# may change when a run is resumed.
 LOCATION_FIELDS = ("data.dir", "data.mirrors", "convolutions", "features_megabytes")
 
-# Fields of every config.json of ours, and of few that are not.
-_FIELDS_OF_OURS = {"name", "seed", "data", "phases"}
-# Files that file managers leave in any folder that they show.
-_LEFT_BY_FILE_MANAGERS = {".DS_Store", ".directory", "Thumbs.db", "desktop.ini"}
+NUMBER = (int, float)
+Schema = Mapping[Any, str]
+"""Names of fields, separated by spaces, by their type or types."""
+
+# Every config.json of ours has these fields; few others do.
+_OUR_FIELDS = {"name", "seed", "data", "phases"}
+_FILE_MANAGER_FILES = {".DS_Store", ".directory", "Thumbs.db", "desktop.ini"}
 
 
 class RunFolder:
-    """The paths of one run."""
+    """The paths of one run, and the files that hold JSON."""
 
     def __init__(self, path: Path | str):
-        # orbax wants absolute paths, and a later chdir must not move the run.
+        # Orbax wants absolute paths, and a later chdir must not move the run.
         self.path = Path(path).expanduser().absolute()
         self.config = self.path / "config.json"
         self.environment = self.path / "environment.json"
@@ -48,8 +49,8 @@ class RunFolder:
         """Check that a run of this experiment may start or resume here.
 
         Raises:
-            UserError: the folder holds files that are not a run's, or a run of another
-                experiment, of which the message lists the differences.
+            UserError: the folder holds files that do not belong to a run, or a run of
+                another experiment; the message lists the differences.
         """
         self._check_is_ours()
         if not self.config.exists():
@@ -58,84 +59,69 @@ class RunFolder:
         if different := differences(there, to_json(config)):
             raise UserError(
                 f"{self.path} holds a run with another config:\n{different}\n"
-                "Give the config that it was started with, or another --workdir."
+                "Use the config that the run was started with, or another --workdir."
             )
 
     def _check_is_ours(self) -> None:
-        """Reject a folder that holds files but no run."""
+        """Reject a folder with files in it that holds no run."""
         if not self.path.is_dir() or self._lock.exists():
             return
-        config = self._read(self.config) if self.config.exists() else None
-        if isinstance(config, dict) and _FIELDS_OF_OURS <= config.keys():
+        config = read_json(self.config) if self.config.exists() else None
+        if isinstance(config, dict) and _OUR_FIELDS <= config.keys():
             return
-        names = {path.name for path in self.path.iterdir()} - _LEFT_BY_FILE_MANAGERS
+        names = {path.name for path in self.path.iterdir()} - _FILE_MANAGER_FILES
         if names:
             shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
             raise UserError(
                 f"{self.path} holds other files ({shown}), which a run might "
-                "overwrite. Give a new or an empty folder as --workdir."
+                "overwrite. Use a new or empty folder as --workdir."
             )
 
     def read_config(self) -> Experiment:
-        """Return the experiment of config.json.
+        """Return the experiment in config.json; UserError if it cannot be read."""
+        return from_stored(read_json(self.config), name=f"{self.config}")
 
-        Raises:
-            UserError: it is damaged, or a newer version wrote it.
-            OSError: it is not there.
-        """
-        return from_stored(self._read(self.config), name=f"{self.config}")
+    def read_environment(self) -> dict[str, Any]:
+        """Return environment.json; UserError if it cannot be read."""
+        return read_json(self.environment)
+
+    def read_results(self) -> dict[str, Any] | None:
+        """Return results.json, or None if the run is not finished."""
+        return read_json(self.results) if self.results.exists() else None
 
     def read_convolutions(self) -> str | None:
-        """Return what computed the convolutions of the run that lies here.
+        """Return what computed the convolutions of the run in this folder, if any.
 
-        None if there is no run, or environment.json cannot be read (which is told where
-        it is compared).
+        An unreadable environment.json counts as none; a resumed run warns about it.
 
         Raises:
-            UserError: the run is of a version that did not say it.
+            UserError: the run was made by a version that did not record this.
         """
         try:
-            environment = json.loads(self.environment.read_text())
-        except (OSError, ValueError):
+            environment = self.read_environment()
+        except UserError:
             return None
         if "convolutions" not in environment:
             commit = environment.get("git_commit") or "see environment.json"
             raise UserError(
                 f"{self.path} holds a run of an older version ({commit}), which drew "
-                "other random numbers. Finish it with that version, or give another "
+                "other random numbers. Finish it with that version, or use another "
                 "--workdir."
             )
         return environment["convolutions"]
 
-    def read_environment(self) -> dict[str, Any]:
-        """Return environment.json.
-
-        Raises:
-            UserError: it is damaged.
-            OSError: it is not there.
-        """
-        return self._read(self.environment)
-
     def has_checkpoint(self) -> bool:
-        """Say whether there is an epoch to go on from."""
+        """Return whether there is an epoch to resume from."""
         return any((self.checkpoints / "last").glob("[0-9]*"))
-
-    def read_results(self) -> dict[str, Any] | None:
-        """Return results.json, or None if the run is not finished.
-
-        Raises:
-            UserError: it is damaged.
-        """
-        return self._read(self.results) if self.results.exists() else None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Make the folder and keep other processes out of it.
+        """Create the folder and keep other processes out of it.
 
-        The lock is the operating system's: it goes with the process, however that ends.
+        The operating system releases the lock when the process ends, even by a kill.
 
         Raises:
-            UserError: the folder cannot be made or written, or a process works in it.
+            UserError: the folder cannot be written, or another process is using it.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -143,13 +129,13 @@ class RunFolder:
             lock.acquire()
         except filelock.Timeout:
             raise UserError(
-                f"Another process is working in {self.path}. Wait for it, or give "
+                f"Another process is working in {self.path}. Wait for it, or use "
                 "another --workdir."
             ) from None
         except (OSError, NotImplementedError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UserError(
-                f"Cannot write to the run folder {self.path}: {reason}. Give another "
+                f"Cannot write to the run folder {self.path}: {reason}. Use another "
                 "--workdir."
             ) from error
         try:
@@ -160,46 +146,77 @@ class RunFolder:
             lock.release()
 
     def write_metrics(self, history: list[dict[str, Any]]) -> None:
-        """Make metrics.jsonl hold exactly `history`, an object a line."""
-        lines = (json.dumps(record, allow_nan=False) + "\n" for record in history)
-        files.write_text(self.metrics, "".join(lines))
+        """Replace the contents of metrics.jsonl, one object per line."""
+        files.write_text(self.metrics, _to_lines(history))
 
     def append_metrics(self, records: list[dict[str, Any]]) -> None:
-        """Add an object a line to metrics.jsonl."""
+        """Append to metrics.jsonl, one object per line."""
         with self.metrics.open("a", encoding="utf-8") as file:
-            file.writelines(
-                json.dumps(record, allow_nan=False) + "\n" for record in records
-            )
+            file.write(_to_lines(records))
 
-    def _read(self, path: Path) -> dict[str, Any]:
-        try:
-            return json.loads(path.read_text())
-        except ValueError as error:
-            raise UserError(
-                f"{path} is damaged ({error}). Restore it, or give another --workdir."
-            ) from error
+
+def read_text(path: Path) -> str:
+    """Return the text of a file of a run, or raise UserError naming the file."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        reason = "no such file" if missing else error.strerror or error
+        raise UserError(f"Cannot read {path}: {reason}.") from error
+    except UnicodeDecodeError as error:
+        raise damaged(path, error) from error
+
+
+def read_json(path: Path) -> Any:
+    """Return the contents of a JSON file, or raise UserError naming the file."""
+    return parse_json(read_text(path), path)
+
+
+def parse_json(text: str, path: Path, where: str = "") -> Any:
+    """Parse text from a file; UserError names the file and `where` in it."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise damaged(path, f"{where}{error}") from error
+
+
+def check_fields(value: Any, schema: Schema, path: Path, where: str = "") -> None:
+    """Raise UserError unless `value` is an object with the fields of a schema."""
+    if not isinstance(value, dict):
+        raise damaged(path, f"{where}expected an object, got {type(value).__name__}")
+    for kind, names in schema.items():
+        for name in names.split():
+            if name not in value:
+                raise damaged(path, f"{where}{name} is missing")
+            found = value[name]
+            finite = not isinstance(found, float) or math.isfinite(found)
+            if not isinstance(found, kind) or isinstance(found, bool) or not finite:
+                raise damaged(path, f"{where}{name} is {found!r}")
+
+
+def damaged(path: Path, reason: object) -> UserError:
+    """Return the error for a file of a run with unusable contents."""
+    return UserError(f"{path} is damaged: {reason}. Restore it from a copy.")
 
 
 def differences(there: dict[str, Any], now: dict[str, Any]) -> str:
-    """Say what differs between two configs, a line a field, locations aside.
+    """Describe how two configs from `to_json` differ, one field per line.
 
-    Args:
-        there: of `to_json`, what lines call "there".
-        now: likewise, what they call "now".
-
-    Returns:
-        The lines; empty if the configs are the same.
+    `LOCATION_FIELDS` are ignored; the text is empty if nothing else differs.
     """
-    old, new = flatten(there), flatten(now)
+    old, new = (
+        {name: json.dumps(value) for name, value in flatten(config).items()}
+        for config in (there, now)
+    )
     return "\n".join(
-        f"  {name}: {_show(old, name)} there, {_show(new, name)} now"
+        f"  {name}: {old.get(name, 'nothing')} there, {new.get(name, 'nothing')} now"
         for name in sorted(old.keys() | new.keys())
-        if _show(old, name) != _show(new, name) and not name.startswith(LOCATION_FIELDS)
+        if old.get(name) != new.get(name) and not name.startswith(LOCATION_FIELDS)
     )
 
 
 def flatten(value: Any, name: str = "") -> dict[str, Any]:
-    """Name every leaf of nested dicts and lists as the command line does: a.b[0].c."""
+    """Name every leaf of nested dicts and lists as flags do: a.b[0].c."""
     if isinstance(value, dict) and value:
         items = [(f"{name}.{key}" if name else key, value[key]) for key in value]
     elif isinstance(value, list) and value:
@@ -209,5 +226,5 @@ def flatten(value: Any, name: str = "") -> dict[str, Any]:
     return {k: v for key, item in items for k, v in flatten(item, key).items()}
 
 
-def _show(flat: dict[str, Any], name: str) -> str:
-    return json.dumps(flat[name]) if name in flat else "nothing"
+def _to_lines(records: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)

@@ -1,4 +1,4 @@
-"""A finished run, read back: the network that results.json reports."""
+"""Load the trained network that results.json reports."""
 
 import dataclasses
 import functools
@@ -21,51 +21,45 @@ from mnist_jax.runs.weights import WeightsError
 from mnist_jax.training import loop
 from mnist_jax.typing import Tree
 
-# Seed 0 of configs/lenet5.py:tuned, as it lies in results/.
+# Seed 0 of configs/lenet5.py:tuned, a copy of the one in results/.
 _PACKAGED = Path(__file__).with_name("lenet5.safetensors")
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A trained network, and what is known about it.
-
-    Attributes:
-        path: the file of weights.
-        config: the experiment.
-        classes: the class of each logit.
-        model: the network.
-        params: its parameters.
-        batch_stats: BatchNorm's statistics; empty without BatchNorm.
-        accuracy: on the images that `tested_on` names, in 0..1.
-        tested_on: "test" or "val".
-        results: what results.json holds; None for a file of weights alone.
-    """
+    """A trained network, and what is known about it."""
 
     path: Path
+    """The file of weights."""
     config: Experiment
     classes: tuple[str, ...]
+    """The class of each logit."""
     model: models.Model
     params: Tree
     batch_stats: Tree
+    """BatchNorm's statistics; empty without BatchNorm."""
     accuracy: float
+    """On the images that `tested_on` names, in 0..1."""
     tested_on: str
+    """ "test" or "val"."""
     results: dict[str, Any] | None
+    """The contents of results.json; None if only a file of weights was loaded."""
 
     def predict(self, images: Any) -> Float32[np.ndarray, "n classes"]:
         """Return the probability of each class for each image.
 
         Args:
-            images: [n, 28, 28] or [n, 28, 28, 1] of any n, uint8 in 0..255 or
+            images: [n, 28, 28] or [n, 28, 28, 1], uint8 in 0..255 or
                 floating-point in 0..1, bright digits on a dark background.
 
         Raises:
-            ValueError: images of another shape, type or range, or with NaNs.
+            ValueError: the images have another shape, type or range, or NaNs.
         """
         return np.asarray(jax.nn.softmax(self.logits(images), axis=-1))
 
     def logits(self, images: Any) -> Float32[np.ndarray, "n classes"]:
         """Return unnormalised log-probabilities; arguments as in `predict`."""
-        images = _checked(images, models.IMAGE_SHAPE)
+        images = _check_images(images, models.IMAGE_SHAPE)
         if not len(images):
             return np.zeros((0, len(self.classes)), np.float32)
         return np.asarray(self._predict(self.params, self.batch_stats, images))
@@ -80,18 +74,17 @@ class Run:
 
 
 def load(path: Path | str | None = None) -> Run:
-    """Load a trained network from a run folder, or from its weights.safetensors alone.
+    """Load a trained network from a run folder or a file of weights.
 
-    Its logits for the images of the run are those of predictions.npz, bit for bit on
-    the same machine, with the weights that results.json reports.
+    On the machine of the run, its logits equal those in predictions.npz bit for bit.
 
     Args:
-        path: a run folder, a published one, or a file of weights that a run wrote. If
-            none is given, a LeNet-5 that comes with this package.
+        path: a run folder, published or not, or a weights.safetensors that a run wrote.
+            Default: a LeNet-5 that comes with this package.
 
     Raises:
-        UserError: there is no finished run, or its weights are missing, damaged or of
-            another network; the message names the file.
+        UserError: the run is not finished, or its weights are missing, damaged or those
+            of another network.
     """
     path = _PACKAGED if path is None else Path(path).expanduser().absolute()
     folder = RunFolder(path)
@@ -103,9 +96,8 @@ def load(path: Path | str | None = None) -> Run:
     tensors, metadata = weights.read(path)
     if not metadata.keys() >= {weights.CONFIG, "accuracy"}:
         raise WeightsError(
-            f"{path} does not say which experiment it is from and how that ended: no "
-            "finished run wrote it. --config.model.pretrained takes it to begin "
-            "another run with."
+            f"{path} does not say which experiment it is from: no finished run wrote "
+            "it. To start a run from it, use --config.model.pretrained."
         )
     try:
         config = from_stored(json.loads(metadata["config"]), name="its metadata")
@@ -116,7 +108,7 @@ def load(path: Path | str | None = None) -> Run:
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} is damaged: {error!r} in its metadata.") from error
     except UserError as error:
-        raise WeightsError(f"{path} is of another version: {error}") from error
+        raise WeightsError(f"{path} was written by another version: {error}") from error
     params, batch_stats = _as_trees(tensors, model, path)
     if results and results["parameters_sha256"] != tree.digest((params, batch_stats)):
         raise WeightsError(
@@ -126,7 +118,9 @@ def load(path: Path | str | None = None) -> Run:
         path=path,
         config=config,
         classes=tuple(classes),
-        model=dataclasses.replace(model, convolutions=_form(config, environment)),
+        model=dataclasses.replace(
+            model, convolutions=_choose_convolutions(config, environment)
+        ),
         params=params,
         batch_stats=batch_stats,
         accuracy=accuracy,
@@ -136,7 +130,7 @@ def load(path: Path | str | None = None) -> Run:
 
 
 def _check_finished(folder: RunFolder) -> dict[str, Any]:
-    """Return results.json, or raise WeightsError with what the folder lacks."""
+    """Return results.json, or raise WeightsError saying what the folder lacks."""
     if not folder.config.exists():
         raise WeightsError(
             f"{folder.path} is not a run folder: it has no {folder.config.name}."
@@ -144,13 +138,13 @@ def _check_finished(folder: RunFolder) -> dict[str, Any]:
     results = folder.read_results()
     if results is None:
         raise WeightsError(
-            f"{folder.path} is not finished. The command that began it goes on with it."
+            f"{folder.path} is not finished. Repeat its command to resume it."
         )
     if not folder.weights.exists():
         raise WeightsError(
-            f"{folder.path} has no {folder.weights.name}: it was made by an older "
-            "version, or published without. The command in "
-            f"{folder.environment.name} trains the network again."
+            f"{folder.path} has no {folder.weights.name}: an older version made it, or "
+            "it was published without. To train the network again, run the command in "
+            f"{folder.environment.name}."
         )
     return results
 
@@ -158,7 +152,7 @@ def _check_finished(folder: RunFolder) -> dict[str, Any]:
 def _as_trees(
     tensors: dict[str, np.ndarray], model: models.Model, path: Path
 ) -> tuple[Tree, Tree]:
-    """Arrange named tensors as the model does, or raise WeightsError."""
+    """Arrange named tensors as the model's trees, or raise WeightsError."""
     known = weights.shapes(model)
     weights.check(tensors, wanted=known, known=known, path=path)
     params, batch_stats = (
@@ -168,18 +162,18 @@ def _as_trees(
     return params, batch_stats
 
 
-def _form(config: Experiment, environment: dict[str, Any]) -> str:
-    """Return what computes convolutions: as in the run, if that is to be had here."""
-    began_with = environment.get("convolutions", "oneDNN")
+def _choose_convolutions(config: Experiment, environment: dict[str, Any]) -> str:
+    """Return the form of convolutions that the run used, if it is available here."""
+    used_onednn = environment.get("convolutions", "oneDNN").startswith("oneDNN")
     choice = operations.choose(
-        "auto" if began_with.startswith("oneDNN") else "xla",
+        "auto" if used_onednn else "xla",
         dtype=config.dtype,
         divided=config.parallel == "jit" and jax.device_count() > 1,
     )
     return choice.form
 
 
-def _checked(images: Any, shape: tuple[int, int, int]) -> np.ndarray:
+def _check_images(images: Any, shape: tuple[int, int, int]) -> np.ndarray:
     """Return images as [n, height, width, channels], uint8 or float32 in 0..1."""
     images = np.asarray(images)
     if images.shape[1:] == shape[:2] and shape[2] == 1:
@@ -196,9 +190,9 @@ def _checked(images: Any, shape: tuple[int, int, int]) -> np.ndarray:
             f"images must be uint8 in 0..255 or floating-point, got {images.dtype}"
         )
     low, high = images.min(initial=0), images.max(initial=0)
-    if not (low >= 0 and high <= 1):  # also where they are NaN
+    if not (low >= 0 and high <= 1):  # false for NaN too
         raise ValueError(
             f"floating-point images must be in 0..1, got {low:g}..{high:g}; divide by "
-            "255, or give uint8"
+            "255, or pass uint8"
         )
     return images.astype(np.float32)

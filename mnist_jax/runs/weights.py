@@ -1,4 +1,4 @@
-"""weights.safetensors: the parameters of a trained network, and what they belong to.
+"""weights.safetensors: the parameters of a trained network.
 
 A safetensors file whose tensors have the names of parameters (`block1_conv1/kernel`,
 `block1_norm/mean`) and whose metadata, all text, has:
@@ -11,8 +11,8 @@ A safetensors file whose tensors have the names of parameters (`block1_conv1/ker
     accuracy           of these weights on those images, in 0..1
     sha256             checksum of the tensors, by `mnist_jax.tree.digest`
 
-A file to begin another run with needs only the first. `mnist-jax convert` keeps what
-its input says; for a file from elsewhere it adds:
+Only the first is needed to start another run from the file. `mnist-jax convert` keeps
+the metadata of its input; for a file from elsewhere it adds:
 
     preprocess         the `config.model.preprocess` that the weights were trained with
 """
@@ -33,24 +33,18 @@ from mnist_jax.errors import UserError
 from mnist_jax.typing import Tree
 
 NETWORK, CONFIG, PREPROCESS = "mnist_jax_network", "config", "preprocess"
-# Entries that are true of a part of the tensors too.
+# Entries that also hold for a part of the tensors.
 ORIGIN = (NETWORK, CONFIG, PREPROCESS)
 
 
 class WeightsError(UserError):
-    """A file of weights cannot be read, or is not of this network."""
+    """A file of weights cannot be read, or belongs to another network."""
 
 
 def write(
     path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
-    """Write tensors by our names, whole or not at all.
-
-    Args:
-        path: of the file.
-        tensors: by name.
-        metadata: as above; the checksum is added.
-    """
+    """Write named tensors and metadata atomically; the checksum is added."""
     contiguous = {name: np.ascontiguousarray(x) for name, x in tensors.items()}
     content = safetensors.numpy.save(
         contiguous, metadata={**metadata, "sha256": tree.digest(contiguous)}
@@ -60,11 +54,7 @@ def write(
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Read the tensors of a safetensors file, and its metadata.
-
-    Raises:
-        WeightsError: the file cannot be read or is damaged.
-    """
+    """Read `(tensors, metadata)` of a safetensors file, or raise WeightsError."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -82,21 +72,17 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         ) from error
     if "sha256" in metadata and metadata["sha256"] != tree.digest(tensors):
         raise WeightsError(
-            f"{path} is damaged: its numbers do not have the checksum that was saved "
-            "with them. Restore it from a copy."
+            f"{path} is damaged: its numbers do not match their checksum. Restore it "
+            "from a copy."
         )
     return tensors, metadata
 
 
 def model_config(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
-    """Return the fields of `config.model` that metadata gives; none if it is empty.
-
-    Args:
-        metadata: as above.
-        path: of the file that it is from.
+    """Return the fields of `config.model` that the metadata of a file give, if any.
 
     Raises:
-        WeightsError: the metadata is damaged.
+        WeightsError: the metadata are damaged.
     """
     try:
         stored = json.loads(metadata[CONFIG]) if CONFIG in metadata else None
@@ -110,7 +96,7 @@ def model_config(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
 
 
 def named(params: Tree, batch_stats: Tree) -> dict[str, np.ndarray]:
-    """Return every parameter and statistic by its name."""
+    """Return all parameters and statistics by name."""
     return {
         tree.name_of(path): np.asarray(leaf)
         for part in (params, batch_stats)
@@ -119,7 +105,7 @@ def named(params: Tree, batch_stats: Tree) -> dict[str, np.ndarray]:
 
 
 def shapes(model: models.Model) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every parameter and statistic by its name."""
+    """Return the shapes of all parameters and statistics by name."""
     return {
         tree.name_of(path): leaf.shape
         for part in jax.eval_shape(model.init, jax.random.key(0))
@@ -134,36 +120,35 @@ def check(
     known: Mapping[str, tuple[int, ...]],
     path: Path,
 ) -> None:
-    """Refuse tensors that are not those of the network.
+    """Check that named tensors belong to a network.
 
     Args:
         tensors: by our names.
-        wanted: shapes of those that must be there.
-        known: shapes of all that may be.
-        path: where they come from.
+        wanted: shapes of the required tensors.
+        known: shapes of the allowed tensors.
+        path: their file.
 
     Raises:
-        WeightsError: with everything that is wrong, by name.
+        WeightsError: lists by name everything that is wrong.
     """
-    complaints = {
+    complaints: dict[str, list[str]] = {
         "missing": [name for name in wanted if name not in tensors],
         "unexpected": [name for name in tensors if name not in known],
-        "of another shape": [
-            f"{name} {list(tensor.shape)} where {list(known[name])} is needed"
-            for name, tensor in tensors.items()
-            if name in known and tensor.shape != known[name]
-        ],
-        "not finite numbers": [
-            name
-            for name, tensor in tensors.items()
-            if name in known
-            and not (
-                np.issubdtype(tensor.dtype, np.number) and np.isfinite(tensor).all()
-            )
-        ],
+        "of another shape": [],
+        "not finite numbers": [],
     }
+    for name in tensors.keys() & known.keys():
+        tensor, shape = tensors[name], known[name]
+        if tensor.shape != shape:
+            complaints["of another shape"].append(
+                f"{name} {list(tensor.shape)} where {list(shape)} is needed"
+            )
+        if not np.issubdtype(tensor.dtype, np.number) or not np.isfinite(tensor).all():
+            complaints["not finite numbers"].append(name)
     lines = [
-        f"  {what}: {', '.join(names)}" for what, names in complaints.items() if names
+        f"  {what}: {', '.join(sorted(names))}"
+        for what, names in complaints.items()
+        if names
     ]
     if lines:
         raise WeightsError(

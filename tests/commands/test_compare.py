@@ -73,7 +73,7 @@ def test_what_cannot_be_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
     run, here = str(tmp_path / "run"), re.escape(str(tmp_path))
     expected = [
-        ([f"{tmp_path}/none"], 1, f"{here}/none is not there"),
+        ([f"{tmp_path}/none"], 1, f"{here}/none does not exist"),
         ([f"{tmp_path}/file"], 1, f"{here}/file is not a folder"),
         ([run, f"{tmp_path}/empty"], 1, f"No run in {here}/empty: .*results.json"),
         ([run, f"--output={tmp_path}/none/t.md"], 1, f"no folder {here}/none"),

@@ -110,7 +110,7 @@ def test_the_command_refuses_nonsense(tmp_path):
         (("convert", tmp_path / "nothing", out), "cannot be read"),
         (("convert", out, tmp_path / "no" / "x"), "there is no folder"),
         (("convert", out, tmp_path), "is a folder"),
-        (("convert", out, out), "of another version: .*lenet6"),
+        (("convert", out, out), "by another version: .*lenet6"),
     ):
         failed = command(*arguments)
         assert failed.returncode == 1

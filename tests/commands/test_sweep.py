@@ -225,7 +225,7 @@ def test_a_killed_sweep_goes_on_to_the_same_results(finished, command_env, tmp_p
         output, _ = process.communicate()
     assert process.returncode == 130
     assert "Going on after epoch 1" in before
-    match = re.search(r"To go on: python -m mnist_jax sweep (.*)", output)
+    match = re.search(r"To resume: python -m mnist_jax sweep (.*)", output)
     assert match and "Traceback" not in output, output
     assert shlex.split(match[1]) == list(arguments)
     code, output = finish(command_env, *arguments)

@@ -49,4 +49,4 @@ def test_a_run_that_goes_on_elsewhere_says_so(
 
 def test_a_lost_record_does_not_stop_the_run(described, tmp_path, caplog):
     environment.warn_if_changed(tmp_path / "environment.json", described)
-    assert "cannot be read" in caplog.text
+    assert "Cannot read" in caplog.text

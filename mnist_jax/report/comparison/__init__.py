@@ -1,8 +1,7 @@
-"""What finished runs say together: find their folders, group them by config, count.
+"""Compare finished runs: find their folders and group them by config.
 
-Of each run folder only config.json, environment.json and results.json are read, so that
-a folder that was published with these three alone is as good as a whole one. Neither
-JAX nor a data set is needed.
+Of a run folder only config.json, environment.json and results.json are read, so
+published folders will do. Neither JAX nor a data set is needed.
 """
 
 from collections.abc import Sequence
@@ -19,30 +18,21 @@ def read(folders: Sequence[Path]) -> Comparison:
     """Read the runs in or below some folders, and group them by their configs.
 
     Raises:
-        UserError: a folder is not there or holds no run, no run is finished, or a file
-            is damaged; the message names it.
+        UserError: a folder is missing or holds no run, no run is finished, or a file is
+            damaged; the message names it.
     """
-    finished: list[Path] = []
-    unfinished: list[Path] = []
+    finished: dict[Path, Path] = {}  # resolved: as first named
+    unfinished: dict[Path, Path] = {}
     for folder in folders:
-        done, not_done = runs.find(folder)
-        finished += done
-        unfinished += not_done
-    left_out = [str(path) for path in _distinct(unfinished)]
+        for known, paths in zip((finished, unfinished), runs.find(folder), strict=True):
+            for path in paths:
+                known.setdefault(path.resolve(), path)
+    names = ", ".join(map(str, unfinished.values()))
     if not finished:
         raise UserError(
-            f"No run is finished: {', '.join(left_out)}. The command that began a run "
-            "goes on with it."
+            f"No run is finished: {names}. Repeat the command of a run to resume it."
         )
-    groups, notes = group([runs.read(path) for path in _distinct(finished)])
-    if left_out:
-        notes.append(f"Not finished: {', '.join(left_out)}.")
+    groups, notes = group([runs.read(path) for path in finished.values()])
+    if unfinished:
+        notes.append(f"Not finished: {names}.")
     return Comparison(groups, notes)
-
-
-def _distinct(paths: Sequence[Path]) -> list[Path]:
-    """Return the paths of different folders, as they were first named."""
-    known: dict[Path, Path] = {}
-    for path in paths:
-        known.setdefault(path.resolve(), path)
-    return list(known.values())

@@ -1,4 +1,4 @@
-"""The columns of the table for people, and how its rows and figures are named."""
+"""The columns of the table for readers, its row labels and explanation."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
@@ -7,7 +7,7 @@ from mnist_jax.report import tables
 from mnist_jax.report.comparison.groups import Group
 from mnist_jax.report.comparison.runs import is_number
 
-# So many differences between configs of one name stand beside it; more go to a note.
+# So many differences are shown beside a name; more go to a footnote.
 _DIFFERENCES_SHOWN = 2
 _TEST_SETS = {
     "mnist": "the official test set of MNIST",
@@ -21,38 +21,38 @@ _AUGMENTATIONS = {
     "elastic": "elastic {} px",
     "erasing": "erasing {}",
 }
-# They say more about one of the above, and nothing without it.
+# They qualify one of the above, and mean nothing without it.
 _AUGMENTATION_DETAILS = ("elastic_smoothness", "erasing_area")
 _ABOUT_A_CENTRE = ("rotation", "zoom", "shear")
 
 
 class Label(NamedTuple):
-    """What a row is called."""
+    """The label of a row."""
 
     name: str
     details: Sequence[str]
-    """What else tells it apart: its model, fields in which its config differs."""
+    """The model, and fields in which the config differs."""
 
     def __str__(self) -> str:
         return f"{self.name} ({', '.join(self.details)})" if self.details else self.name
 
 
 class Column(NamedTuple):
-    """A column of the table for people."""
+    """A column of the table for readers."""
 
     title: str
     cell: Callable[[Group], str]
     align: Literal["left", "right"] = "right"
     rank: int = 0
-    """The higher, the sooner a narrow terminal goes without it; 0: never."""
+    """A narrow terminal drops the column with the highest rank first; 0: never."""
     agreed: str = ""
-    """What a terminal says below the table instead, where all rows have one value."""
+    """A line for terminals that replaces the column if all rows have one value."""
     long_title: str = ""
     """For Markdown, which has room."""
 
 
 def augmentation(group: Group) -> str:
-    """Return how the training images are changed, such as "rotation 10°, zoom 0.1"."""
+    """Return how training images are augmented, such as "rotation 10°, zoom 0.1"."""
     fields = group.first.config.get("augment")
     fields = fields if isinstance(fields, dict) else {}
     unknown = [name for name in fields if name not in _AUGMENTATIONS]
@@ -73,7 +73,7 @@ def augmentation(group: Group) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time, from a minute on to the minute: "1 h 23 min"."""
+    """Return a time, rounded to minutes if it is longer than one: "1 h 23 min"."""
     if round(seconds) < 60:
         return tables.duration(seconds)
     hours, minutes = divmod(round(seconds / 60), 60)
@@ -81,7 +81,7 @@ def duration(seconds: float) -> str:
 
 
 def hardware(group: Group) -> str:
-    """Return what the runs ran on."""
+    """Return the hardware of the runs."""
     return " and ".join(group.hardware) or "-"
 
 
@@ -96,20 +96,10 @@ def _other_weights(group: Group) -> str:
 
 
 def _epochs(group: Group) -> str:
-    numbers = group.numbers("epochs")
-    if not numbers:
-        return "-"
-    low, high = min(numbers), max(numbers)
-    return f"{low}" if low == high else f"{low}-{high}"
-
-
-def _time(group: Group) -> str:
-    seconds = group.mean_seconds
-    return "-" if seconds is None else duration(seconds)
-
-
-def _data(group: Group) -> str:
-    return ", ".join(group.data) or "-"
+    numbers = sorted(set(group.numbers("epochs")))
+    if len(numbers) > 1:
+        return f"{numbers[0]}-{numbers[-1]}"
+    return f"{numbers[0]}" if numbers else "-"
 
 
 COLUMNS = (
@@ -129,14 +119,19 @@ COLUMNS = (
     Column("Weights", lambda group: group.weights, "left", 2, "{} epoch's weights"),
     Column("Other weights", _other_weights, "left", 8, long_title="The other weights"),
     Column("Epochs", _epochs, "right", 7, "epochs: {}"),
-    Column("Time", _time, "right", 5, long_title="Training time"),
+    Column(
+        "Time",
+        lambda group: duration(group.mean_seconds) if group.mean_seconds else "-",
+        rank=5,
+        long_title="Training time",
+    ),
     Column("Hardware", hardware, "left", 9, "{}"),
-    Column("Data", _data, "left"),
+    Column("Data", lambda group: ", ".join(group.data) or "-", "left"),
 )
 
 
 def explanation(groups: Sequence[Group]) -> str:
-    """Return what the figures of the table are."""
+    """Return a sentence on what the figures of the table are."""
     where = dict.fromkeys(
         f"validation images of {name}"
         if group.tested_on == "val"
@@ -155,11 +150,7 @@ def explanation(groups: Sequence[Group]) -> str:
 
 
 def labels(groups: Sequence[Group]) -> tuple[list[Label], list[str]]:
-    """Name each group.
-
-    Returns:
-        What each is called; and footnotes, for what is too long to stand there.
-    """
+    """Return a label for each group, and footnotes for differences too long for it."""
     found, footnotes = [], []
     for group in groups:
         name = group.first.name
@@ -176,30 +167,29 @@ def labels(groups: Sequence[Group]) -> tuple[list[Label], list[str]]:
 
 
 def best(groups: Sequence[Group]) -> set[int]:
-    """Return the places of the best means: of each set tested on, one or more equal."""
+    """Return the indices of the best means on each set of images, ties included."""
     means = [
         ((group.data, group.tested_on), tables.accuracy(group.accuracy.mean))
         for group in groups
     ]
     return {
-        place
-        for place, (tested_on, mean) in enumerate(means)
-        if mean == max(other for where, other in means if where == tested_on)
+        index
+        for index, (images, mean) in enumerate(means)
+        if mean == max(other for where, other in means if where == images)
     }
 
 
 def agree(column: Column, groups: Sequence[Group]) -> bool:
-    """Return whether a column says the same of all groups."""
+    """Return whether a column has the same value for all groups."""
     return len({column.cell(group) for group in groups}) == 1
 
 
 def columns_for(groups: Sequence[Group]) -> list[Column]:
-    """Return the columns that say something of these groups."""
-    empty = [
+    """Return the columns that have content for these groups."""
+    return [
         column
         for column in COLUMNS
-        if column.title != "SD" and all(column.cell(group) == "-" for group in groups)
+        if column.title == "SD" or any(column.cell(group) != "-" for group in groups)
+        # A common test set is named below the table.
+        if column.title != "Data" or not agree(column, groups)
     ]
-    # Below the table stands what the test set is.
-    empty += [column for column in COLUMNS[-1:] if agree(column, groups)]
-    return [column for column in COLUMNS if column not in empty]

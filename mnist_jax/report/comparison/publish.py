@@ -1,13 +1,13 @@
-"""Results for others to see: the small files of runs, and their tables in documents.
+"""Publish results: copy the small files of runs, insert their tables into documents.
 
-What is published of a run is config.json, environment.json and results.json, in
-FOLDER/<config>/seed<seed>/, and its weights if they are small: of every seed below half
-a megabyte, of one seed below five. A document says where a table belongs by two lines:
+A run is published in FOLDER/<config>/seed<seed>/, as config.json, environment.json,
+results.json, and its weights if they are small: of every seed if below 0.5 MB, of one
+seed if below 5 MB. The table of configs goes between these lines of a document,
 
     <!-- results -->
     <!-- end of results -->
 
-for the table of the configs, and the same with "every run" for that of the runs.
+and the table of runs between the same lines with "every run".
 """
 
 import re
@@ -25,16 +25,14 @@ _TABLES = {"results": text.results, "every run": text.every_run}
 
 
 def collect(comparison: Comparison, folder: Path) -> list[Path]:
-    """Copy the small files of each run to a folder of published results.
-
-    A run that lies there already is left alone.
+    """Copy each run to a folder of published results, unless it is there already.
 
     Returns:
-        The folders that are new.
+        The new folders.
 
     Raises:
-        UserError: another run of the same config name and seed lies there. Nothing is
-            copied then.
+        UserError: the folder has another run of the same config name and seed. Nothing
+            is copied then.
         OSError: a file cannot be written.
     """
     copies = {}
@@ -64,21 +62,21 @@ def collect(comparison: Comparison, folder: Path) -> list[Path]:
         for old, new in (
             (source.config, copy.config),
             (source.environment, copy.environment),
-            (source.results, copy.results),  # last: it says that the folder is whole
+            (source.results, copy.results),  # last: it marks a finished run
         ):
             files.write_text(new, old.read_text(encoding="utf-8"))
     return list(copies)
 
 
 def _is_small(weights: Path, target: Path) -> bool:
-    """Say whether weights are published: see above."""
+    """Return whether weights are small enough to be published; see above."""
     size = weights.stat().st_size
     others = target.parent.glob(f"*/{weights.name}")
     return size < 500_000 or (size < 5_000_000 and not any(others))
 
 
 def insert(comparison: Comparison, document: Path) -> None:
-    """Write the tables between their two lines in a Markdown document.
+    """Insert the tables between their lines in a Markdown document.
 
     Raises:
         UserError: the document cannot be read, or has no such lines.
@@ -98,7 +96,7 @@ def insert(comparison: Comparison, document: Path) -> None:
         found += len(parts) - 1
     if not found:
         raise UserError(
-            f"{document} does not say where the table belongs: between the lines "
+            f"{document} does not say where the table belongs. Add the lines "
             "<!-- results --> and <!-- end of results -->."
         )
     files.write_text(document, content)

@@ -1,7 +1,6 @@
-"""Finding run folders, and reading what each says of its run."""
+"""Find run folders, and read what each says about its run."""
 
 import functools
-import json
 import math
 import os
 import re
@@ -12,32 +11,33 @@ from typing import Any, TypeGuard
 
 from mnist_jax.config import upgrade
 from mnist_jax.errors import UserError
-from mnist_jax.runs.folder import LOCATION_FIELDS, RunFolder, flatten
+from mnist_jax.report.inputs import Fields, read_object
+from mnist_jax.runs.folder import (
+    LOCATION_FIELDS,
+    NUMBER,
+    RunFolder,
+    damaged,
+    flatten,
+)
 
-# Fields in which two runs of the same experiment may differ: the seed, where things
-# lie, how they are computed, and what is only shown beside the result.
+# Fields in which runs of one experiment may differ: the seed, where files are, how
+# things are computed, and what is only shown beside the result.
 _NOT_THE_EXPERIMENT = (
     "seed",
     *LOCATION_FIELDS,
     "steps_per_call",
     "parallel",
     "eval_batch_size",
-    "features_megabytes",
     "report_accuracy",
 )
-# Of a phase, likewise.
-_NOT_THE_PHASE = ("reuse_features",)
-# Data sources by the images that they hold, in the same order.
-_IMAGES = {"tfds": "mnist"}
-# Of a run folder, but with no run folders in them.
-_NOT_SEARCHED = ("checkpoints", "figures")
-
-Fields = dict[str, Any]
+_REUSE_FEATURES = re.compile(r"phases\[\d+\]\.reuse_features")
+# Data sources that hold the images of another one, in the same order.
+_SAME_IMAGES = {"tfds": "mnist"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: what its folder's three files hold."""
+    """A finished run: the contents of its three JSON files."""
 
     folder: Path
     config: Fields
@@ -51,86 +51,77 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The name that the config gives itself."""
+        """The name of the config."""
         return str(self.config.get("name", "?"))
 
     @functools.cached_property
     def experiment(self) -> Fields:
-        """The config's fields that tell one experiment from another, flat."""
+        """The fields of the config that identify the experiment, flat."""
         flat = flatten(upgrade(self.config))
-        phases = {name.split(".")[0] for name in flat if name.startswith("phases[")}
-        ignored = _NOT_THE_EXPERIMENT + tuple(
-            f"{phase}.{name}" for phase in phases for name in _NOT_THE_PHASE
-        )
-        if flat.get("data.source") in list(_IMAGES):
-            flat["data.source"] = _IMAGES[flat["data.source"]]
+        source = flat.get("data.source")
+        if source in list(_SAME_IMAGES):
+            flat["data.source"] = _SAME_IMAGES[source]
         return {
-            name: value for name, value in flat.items() if not is_below(name, ignored)
+            name: value
+            for name, value in flat.items()
+            if not is_within(name, _NOT_THE_EXPERIMENT)
+            and not _REUSE_FEATURES.fullmatch(name)
         }
 
     @property
     def data(self) -> str:
-        """The data set, whichever source it was read from; "" if it is not known."""
+        """The data set, independent of its source; "" if unknown."""
         name = str(self.results.get("data", ""))
         name = name.removesuffix(" validation images")  # in earlier versions
-        return _IMAGES.get(name, name)
+        return _SAME_IMAGES.get(name, name)
 
     @property
     def tested_on(self) -> str:
-        """Which images the run was tested on: "test" or "val"."""
+        """The images that the run was tested on: "test" or "val"."""
         return "val" if self.experiment.get("data.test_on") == "val" else "test"
 
     def accuracy(self, split: str, weights: str) -> float | None:
-        """Return a split's accuracy with the "last" or "best" weights, if it is there.
-
-        Args:
-            split: "test" or "val".
-            weights: "last" or "best".
-        """
+        """Return the accuracy on "test" or "val" with the "last" or "best" weights."""
         found = self.results.get(split)
         for name in (weights, "accuracy"):
             found = found.get(name) if isinstance(found, dict) else None
         return found if is_number(found) else None
 
     def number(self, name: str) -> float | None:
-        """Return a field of results.json, if it is there and a number."""
+        """Return a field of results.json, or None if it is not a number."""
         value = self.results.get(name)
         return value if is_number(value) else None
 
     @property
     def hardware(self) -> str:
-        """What it ran on, such as "CPU, 2 cores" or "2x NVIDIA H100"."""
-        here = self.environment
-        kind, count, cores = (
-            here.get(name) for name in ("device_kind", "device_count", "cores")
+        """The hardware, such as "CPU, 2 cores" or "2x NVIDIA H100"."""
+        kind, count, cores = map(
+            self.environment.get, ("device_kind", "device_count", "cores")
         )
-        if here.get("device") == "cpu":
+        if self.environment.get("device") == "cpu":
             return f"CPU, {cores} cores" if cores else "CPU"
         many = f"{count}x " if is_number(count) and count > 1 else ""
         return f"{many}{kind}" if kind else ""
 
     def same_result(self, other: "Run") -> bool:
-        """Return whether two runs of one config and seed ended with the same bits."""
+        """Return whether runs of one config and seed ended with identical weights."""
         names = ("parameters_sha256", "test_accuracy")
         return all(self.results.get(n) == other.results.get(n) for n in names)
 
 
 def find(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Find the run folders in or below a folder, in a natural order.
-
-    Returns:
-        Those of finished runs, and those of others.
+    """Find the folders of finished and of unfinished runs in or below a folder.
 
     Raises:
-        UserError: the folder is not there or holds no run.
+        UserError: the folder does not exist or holds no run.
     """
     if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "is not there"
-        raise UserError(f"{folder} {what}. Give run folders, or folders above them.")
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise UserError(f"{folder} {what}. Name run folders, or folders above them.")
     found = list(_run_folders(folder))
     if not found:
         raise UserError(
-            f"No run in {folder}: it holds no results.json, at any depth. Give run "
+            f"No run in {folder}: it holds no results.json, at any depth. Name run "
             "folders, or folders above them."
         )
     finished = [path for path in found if RunFolder(path).results.exists()]
@@ -140,22 +131,17 @@ def find(folder: Path) -> tuple[list[Path], list[Path]]:
 def _run_folders(folder: Path) -> Iterator[Path]:
     for path, below, names in os.walk(folder):
         below[:] = sorted(
-            (name for name in below if not _is_skipped(name)), key=_natural
+            (n for n in below if n not in ("checkpoints", "figures") and n[0] != "."),
+            key=_natural,
         )
-        if "results.json" in names or {"config.json", "environment.json"} & set(names):
+        if {"results.json", "config.json", "environment.json"} & set(names):
             yield Path(path)
-
-
-def _is_skipped(name: str) -> bool:
-    return name in _NOT_SEARCHED or name.startswith(".")
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """Return a key that sorts seed2 before seed10."""
     parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    return [
-        (int(part), "") if part[0] in "0123456789" else (-1, part) for part in parts
-    ]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def read(folder: Path) -> Run:
@@ -165,62 +151,26 @@ def read(folder: Path) -> Run:
         UserError: one is missing or damaged; the message names it.
     """
     paths = RunFolder(folder)
-    run = Run(
-        folder=folder,
-        config=_read_object(paths.config),
-        environment=_read_object(paths.environment),
-        results=_read_object(paths.results),
-    )
-    for name, good, expected in (
-        ("seed", _is_whole, "a whole number"),
-        ("test_accuracy", _is_share, "a number from 0 to 1"),
-        ("test_weights", lambda value: value in ("last", "best"), '"last" or "best"'),
-    ):
-        if not good(run.results.get(name)):
-            raise _damaged(
-                paths.results, f"{name} is {run.results.get(name)!r}, not {expected}"
-            )
-    return run
-
-
-def _read_object(path: Path) -> Fields:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else error
-        raise UserError(
-            f"Cannot read {path}: {reason}. Restore it, or leave its folder out."
-        ) from error
-    except ValueError as error:
-        raise _damaged(path, str(error)) from error
-    if not isinstance(value, dict):
-        raise _damaged(path, f"expected an object, got {type(value).__name__}")
-    return value
-
-
-def _damaged(path: Path, reason: str) -> UserError:
-    return UserError(
-        f"{path} is damaged: {reason}. Restore it, or leave its folder out."
-    )
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_share(value: Any) -> bool:
-    return is_number(value) and 0 <= value <= 1
+    results = read_object(paths.results, {int: "seed", NUMBER: "test_accuracy"})
+    accuracy, weights = results["test_accuracy"], results.get("test_weights")
+    if not 0 <= accuracy <= 1:
+        raise damaged(paths.results, f"test_accuracy is {accuracy}, not in 0..1")
+    if weights not in ("last", "best"):
+        reason = f'test_weights is {weights!r}, not "last" or "best"'
+        raise damaged(paths.results, reason)
+    config, environment = read_object(paths.config), read_object(paths.environment)
+    return Run(folder, config, environment, results)
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Return whether a value from JSON is a number, and finite."""
+    """Return whether a value from JSON is a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return math.isfinite(value)
 
 
-def is_below(name: str, fields: Sequence[str]) -> bool:
-    """Return whether a dotted name is one of some fields, or within one."""
+def is_within(name: str, fields: Sequence[str]) -> bool:
+    """Return whether a dotted name is one of some fields, or inside one."""
     return any(
         name == field or name.startswith((f"{field}.", f"{field}[")) for field in fields
     )

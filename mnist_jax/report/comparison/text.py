@@ -1,4 +1,4 @@
-"""A comparison as text for a file: Markdown for people, CSV for programs."""
+"""A comparison as Markdown for readers, and as CSV for programs."""
 
 import csv
 import io
@@ -6,45 +6,38 @@ import statistics
 from typing import Any
 
 from mnist_jax.report import tables
-from mnist_jax.report.comparison.columns import (
-    augmentation,
-    best,
-    columns_for,
-    explanation,
-    hardware,
-    labels,
-)
+from mnist_jax.report.comparison import columns
 from mnist_jax.report.comparison.groups import Comparison, Group
 from mnist_jax.report.comparison.runs import Run
 
 
 def to_markdown(comparison: Comparison) -> str:
-    """Return the table, what its figures are, and a second table of every run."""
+    """Return the table, its explanation, and a second table of every run."""
     return f"{results(comparison)}\n\n**Every run**\n\n{every_run(comparison)}\n"
 
 
 def results(comparison: Comparison) -> str:
-    """Return the table as Markdown, and below it what its figures are."""
+    """Return the table as Markdown, with its explanation below."""
     groups = comparison.groups
-    row_labels, footnotes = labels(groups)
-    winners = best(groups)
-    columns = columns_for(groups)
+    labels, footnotes = columns.labels(groups)
+    best, shown = columns.best(groups), columns.columns_for(groups)
     rows = []
-    for place, group in enumerate(groups):
-        cells = {column.title: column.cell(group) for column in columns}
-        if place in winners:
+    for index, group in enumerate(groups):
+        cells = {column.title: column.cell(group) for column in shown}
+        if index in best:
             cells["Mean"] = f"**{cells['Mean']}**"
-        rows.append([str(row_labels[place]), *cells.values()])
+        rows.append([str(labels[index]), *cells.values()])
     table = tables.markdown_table(
-        ["Network", *(column.long_title or column.title for column in columns)],
+        ["Network", *(column.long_title or column.title for column in shown)],
         rows,
-        ["left", *(column.align for column in columns)],
+        ["left", *(column.align for column in shown)],
     )
-    return "\n\n".join([table, explanation(groups), *footnotes, *comparison.notes])
+    below = [columns.explanation(groups), *footnotes, *comparison.notes]
+    return "\n\n".join([table, *below])
 
 
 def to_csv(comparison: Comparison) -> str:
-    """Return one line a group, its numbers as they are; lists have spaces between."""
+    """Return one line per group, numbers unrounded, lists separated by spaces."""
     file = io.StringIO()
     rows = [_csv_row(group) for group in comparison.groups]
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
@@ -54,7 +47,7 @@ def to_csv(comparison: Comparison) -> str:
 
 
 def _csv_row(group: Group) -> dict[str, Any]:
-    """Return a group's raw figures; None, which CSV leaves empty, for those unknown."""
+    """Return a group's raw figures; unknown ones are None, an empty cell in CSV."""
     other = group.other_accuracy
     epochs = group.numbers("epochs")
     return {
@@ -63,7 +56,7 @@ def _csv_row(group: Group) -> dict[str, Any]:
         "model": group.model,
         "data": " ".join(group.data),
         "tested_on": group.tested_on,
-        "augmentation": augmentation(group),
+        "augmentation": columns.augmentation(group),
         "parameters": " ".join(map(str, dict.fromkeys(group.numbers("parameters")))),
         **group.accuracy._asdict(),
         "weights": group.weights,
@@ -75,7 +68,7 @@ def _csv_row(group: Group) -> dict[str, Any]:
         "epochs_least": min(epochs, default=None),
         "epochs_most": max(epochs, default=None),
         "train_seconds_mean": group.mean_seconds,
-        "hardware": hardware(group),
+        "hardware": columns.hardware(group),
         "seeds": " ".join(str(run.seed) for run in group.runs),
         "accuracies": " ".join(
             repr(run.results["test_accuracy"]) for run in group.runs
@@ -84,16 +77,13 @@ def _csv_row(group: Group) -> dict[str, Any]:
 
 
 def every_run(comparison: Comparison) -> str:
-    """Return a Markdown table with a row a run."""
-    groups = comparison.groups
-    row_labels, _ = labels(groups)
+    """Return a Markdown table with one row per run."""
+    labels, _ = columns.labels(comparison.groups)
     rows = []
-    for group, label in zip(groups, row_labels, strict=True):
+    for group, label in zip(comparison.groups, labels, strict=True):
         for run in group.runs:
-            seconds, epochs = (run.number(n) for n in ("train_seconds", "epochs"))
-            commit, command = (
-                run.environment.get(n) for n in ("git_commit", "command")
-            )
+            seconds, epochs = run.number("train_seconds"), run.number("epochs")
+            command = run.environment.get("command")
             rows.append(
                 [
                     str(label),
@@ -102,7 +92,7 @@ def every_run(comparison: Comparison) -> str:
                     tables.accuracy(run.accuracy("val", group.weights)),
                     "-" if epochs is None else str(epochs),
                     "-" if seconds is None else f"{seconds:.1f}",
-                    _short_commit(commit),
+                    _short_commit(run.environment.get("git_commit")),
                     _code(str(command)) if command else "-",
                 ]
             )
@@ -114,14 +104,14 @@ def every_run(comparison: Comparison) -> str:
 
 def _test_accuracy(run: Run, weights: str) -> str:
     """Return the accuracy on the test images, or a dash if it was not measured."""
-    # Where a run was tested on validation images, results.json calls these "test".
+    # A run that was tested on validation images has these as "test".
     return tables.accuracy(
         None if run.tested_on == "val" else run.accuracy("test", weights)
     )
 
 
 def _short_commit(commit: Any) -> str:
-    """Return the first ten digits of a commit, still marked if it was changed."""
+    """Return the first ten digits of a commit, with its mark "-dirty" if any."""
     if not isinstance(commit, str):
         return "-"
     digits, _, mark = commit.partition("-")
@@ -129,5 +119,5 @@ def _short_commit(commit: Any) -> str:
 
 
 def _code(text: str) -> str:
-    """Return Markdown that shows a text as it is."""
+    """Return Markdown that shows a text verbatim."""
     return f"`` {text} ``" if "`" in text else f"`{text}`"
