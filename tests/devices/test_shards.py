@@ -22,7 +22,7 @@ BATCH = jnp.arange(24.0).reshape(12, 2) ** 2
 
 
 def test_a_whole_batch_is_one_shard():
-    assert shards.count() == 1 and shards.axis_name() is None
+    assert shards.count() == 1
     assert shards.mean(BATCH) is BATCH
     assert shards.own(BATCH, 12) is BATCH
     assert shards.gather(BATCH) is BATCH
@@ -35,7 +35,6 @@ def test_shards_come_to_what_the_whole_batch_comes_to(count):
 
     def function(shard):
         assert shards.count() == count
-        assert shards.axis_name() == (shards.AXIS if count > 1 else None)
         return {
             "mean": shards.mean({"x": shard.mean(axis=0)})["x"],
             "places": shards.places(size),
