@@ -83,7 +83,7 @@ def test_the_table_says_the_factors_of_each_layer():
         (("block=-1",), "'block=-1' must be"),
         (("block=nan",), "'block=nan' must be"),
         (("block=inf",), "'block=inf' must be"),
-        (("block[=0.1",), r"rates: 'block\[' is no regular expression"),
+        (("block[=0.1",), r"rates: 'block\[' is not a regular expression"),
         (("logits=1", "block3_=0.1"), "'block3_' matches no parameter. .*block1_conv1"),
     ],
 )
