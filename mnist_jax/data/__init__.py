@@ -42,7 +42,7 @@ def load(config: Data) -> Dataset:
     """Load a data set and hold out its validation images.
 
     Raises:
-        DataError: a file is damaged or cannot be downloaded, or there are too few
+        UserError: a file is damaged or cannot be downloaded, or there are too few
             training images for a validation set of this size.
     """
     train_and_val, test = SOURCES[config.source](config)

@@ -97,7 +97,8 @@ def load(folder: Path, mirrors: Sequence[str]) -> tuple[Split, Split]:
         The 60,000 training and the 10,000 test images, in the order of the files.
 
     Raises:
-        DataError: a file is damaged, is not the official one, or cannot be downloaded.
+        DataError: a file is damaged, or is not the official one.
+        DownloadError: a file is missing and cannot be downloaded.
     """
     # Find all four before reading any: it is the faster way to report a missing one.
     paths = {
@@ -121,25 +122,17 @@ def _find_or_download(folder: Path, file: OfficialFile, mirrors: Sequence[str]) 
     from mnist_jax import download  # Imported late: only downloads need requests.
 
     path = folder / f"{file.name}.gz"
-    try:
-        download.fetch(
-            [f"{mirror.rstrip('/')}/{path.name}" for mirror in mirrors],
-            path,
-            size=file.gz_size,
-            checksum=f"sha256:{file.gz_sha256}",
-            way_out="name another folder with --config.data.dir=FOLDER",
-        )
-    except download.CannotWrite as error:
-        raise DataError(str(error)) from error
-    except download.MirrorsFailed as error:
-        all_names = [f"{file.name}.gz" for files in FILES.values() for file in files]
-        raise DataError(
-            f"{path} is missing and could not be downloaded:\n{error}\n"
-            f"Without a network, put the four files ({', '.join(all_names)}) in a "
-            "folder and pass --config.data.dir=FOLDER or set MNIST_DIR=FOLDER; or use "
-            "the digits that come with scikit-learn (--config.data.source=digits), "
-            "ready to run with --config=configs/quickstart.py."
-        ) from error
+    all_names = [f"{file.name}.gz" for files in FILES.values() for file in files]
+    download.fetch(
+        [f"{mirror.rstrip('/')}/{path.name}" for mirror in mirrors],
+        path,
+        size=file.gz_size,
+        checksum=f"sha256:{file.gz_sha256}",
+        way_out=f"Put the four files ({', '.join(all_names)}) in a folder and pass "
+        "--config.data.dir=FOLDER or set MNIST_DIR=FOLDER; or use the digits that come "
+        "with scikit-learn (--config.data.source=digits), ready to run with "
+        "--config=configs/quickstart.py.",
+    )
     return path
 
 

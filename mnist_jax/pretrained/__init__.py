@@ -60,10 +60,9 @@ def load(config: Model, model: models.Model) -> Weights | None:
     """Read the weights that a run starts from, or return None if there are none.
 
     Raises:
-        WeightsError: the weights cannot be read or downloaded, or do not fit the
-            network.
-        UserError: an entry of `pretrained_layers` is not a valid regular expression, or
-            matches nothing.
+        WeightsError: the weights cannot be read, or do not fit the network.
+        UserError: they cannot be downloaded; or an entry of `pretrained_layers` is not
+            a valid regular expression, or matches nothing.
     """
     if config.pretrained == "none":
         return None

@@ -7,6 +7,7 @@ import pytest
 
 from mnist_jax import download
 from mnist_jax.data import DataError, idx, mnist
+from mnist_jax.errors import UserError
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 TRAIN_LABELS = "train-labels-idx1-ubyte.gz"
@@ -105,7 +106,7 @@ def test_no_network_and_no_files(tiny, no_network, list_files):
     tiny.write(without=TEST_LABELS)
     before = list_files(tiny.folder)
     mirrors = ["http://one.invalid/mnist/", "http://two.invalid/mnist/"]
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(UserError) as caught:
         mnist.load(tiny.folder, mirrors)
     message = str(caught.value)
     assert message.startswith(f"{tiny.folder / TEST_LABELS} is missing")
@@ -208,7 +209,7 @@ def test_a_folder_below_a_file_can_neither_be_read_nor_made(tiny, start_mirror):
     tiny.folder.write_text("mine")
     mirror = start_mirror(tiny.packed)
     for folder in (tiny.folder, tiny.folder / "below"):
-        with pytest.raises(DataError, match="cannot be written.*--config.data.dir"):
+        with pytest.raises(UserError, match="cannot be written.*--config.data.dir"):
             mnist.load(folder, [mirror.url])
     assert tiny.folder.read_text() == "mine"
 

@@ -189,7 +189,7 @@ def test_without_a_network_the_way_out_is_told(no_network, tmp_path, monkeypatch
     monkeypatch.delenv("VGG16_WEIGHTS_DIR", raising=False)
     config = vgg16.get_config()
     config.data.update(source="digits", val_size=200)
-    with pytest.raises(WeightsError) as caught:
+    with pytest.raises(UserError) as caught:
         experiment.run(experiment.parse(config), tmp_path / "run")
     message = str(caught.value)
     for part in (
