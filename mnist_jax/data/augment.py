@@ -21,40 +21,32 @@ from jaxtyping import Array, Float32, PRNGKeyArray
 from mnist_jax.config import Augment, ConfigError
 from mnist_jax.devices import shards
 
-AugmentFn = Callable[
-    [PRNGKeyArray, Float32[Array, "batch height width channels"]],
-    Float32[Array, "batch height width channels"],
-]
+Image = Float32[Array, "height width channels"]
+Images = Float32[Array, "batch height width channels"]
 
+# Centres of rotation, in pixels from the middle of the image, size / 2 - 0.5. The
+# report's version of Keras had size / 2 + 0.5, so that digits shift as they turn.
 CENTRES = {"image": 0.0, "report": 1.0}
-"""Centre of rotation: pixels down and right of the middle of the image.
-
-The middle is at size / 2 - 0.5. The report's version of Keras used size / 2 + 0.5, so
-that digits shift a little as they turn.
-"""
-
+# Smallest and largest ratio of height to width of the erased rectangles.
 ERASED_ASPECTS = (0.3, 1 / 0.3)
-"""Smallest and largest ratio of height to width of the erased rectangles."""
 
 
 class WarpParameters(NamedTuple):
-    """Rotation, shift, shear and zoom of an image."""
+    """Rotation, shift, shear and zoom of an image: radians, pixels and factors.
+
+    Above 0, the digit turns counterclockwise, moves up and left (without rotation), and
+    leans left. With a zoom above 1, it gets shorter or narrower.
+    """
 
     angle: Float32[Array, ""]
-    """Radians; above 0, the digit turns counterclockwise."""
     row_shift: Float32[Array, ""]
-    """Pixels; above 0, the digit moves up (without rotation)."""
     column_shift: Float32[Array, ""]
-    """Pixels; above 0, the digit moves left (without rotation)."""
     shear: Float32[Array, ""]
-    """Radians by which columns lean; above 0, the digit's top moves left."""
     row_zoom: Float32[Array, ""]
-    """Above 1, the digit gets shorter."""
     column_zoom: Float32[Array, ""]
-    """Above 1, the digit gets narrower."""
 
 
-def create(config: Augment) -> AugmentFn | None:
+def create(config: Augment) -> Callable[[PRNGKeyArray, Images], Images] | None:
     """Build `augment(key, images) -> images`, or return None if everything is off.
 
     Images are float32 in 0..1, and stay so. How an image is changed depends only on the
@@ -78,9 +70,7 @@ def create(config: Augment) -> AugmentFn | None:
     if not (affine or config.elastic or config.erasing):
         return None
 
-    def augment_one(
-        key: PRNGKeyArray, image: Float32[Array, "height width channels"]
-    ) -> Float32[Array, "height width channels"]:
+    def augment_one(key: PRNGKeyArray, image: Image) -> Image:
         height, width, _ = image.shape
         # Always three keys, so that no transform changes what another draws. Calls of
         # jax.random are few since XLA takes half a second to compile each.
@@ -97,9 +87,7 @@ def create(config: Augment) -> AugmentFn | None:
             image = erase(erasing_key, config, image)
         return image
 
-    def augment(
-        key: PRNGKeyArray, images: Float32[Array, "batch height width channels"]
-    ) -> Float32[Array, "batch height width channels"]:
+    def augment(key: PRNGKeyArray, images: Images) -> Images:
         places = shards.places(len(images))
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, places)
         return jax.vmap(augment_one)(keys, images)
@@ -147,10 +135,10 @@ def affine_matrix(
 
 
 def warp(
-    image: Float32[Array, "height width channels"],
+    image: Image,
     matrix: Float32[Array, "2 3"],
     displacements: Float32[Array, "2 height width"] | None = None,
-) -> Float32[Array, "height width channels"]:
+) -> Image:
     """Sample an image, in 0..1, at the places that an affine map gives.
 
     Args:
@@ -201,9 +189,7 @@ def draw_displacements(
     return config.elastic * math.sqrt(3) * smooth  # the noise has the variance 1/3
 
 
-def erase(
-    key: PRNGKeyArray, config: Augment, image: Float32[Array, "height width channels"]
-) -> Float32[Array, "height width channels"]:
+def erase(key: PRNGKeyArray, config: Augment, image: Image) -> Image:
     """Fill a random rectangle with uniform noise in 0..1, or leave the image as it is.
 
     The rectangle lies inside the image. Its area is drawn uniformly, then its ratio of

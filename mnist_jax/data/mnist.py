@@ -100,12 +100,11 @@ def load(folder: Path, mirrors: Sequence[str]) -> tuple[Split, Split]:
         DataError: a file is damaged, or is not the official one.
         DownloadError: a file is missing and cannot be downloaded.
     """
-    # Find all four before reading any: it is the faster way to report a missing one.
-    paths = {
-        part: [_find_or_download(folder, file, mirrors) for file in files]
-        for part, files in FILES.items()
-    }
-    return _read(paths["train"], FILES["train"]), _read(paths["test"], FILES["test"])
+    # Find all four before reading any, to report a missing one sooner.
+    official = [*FILES["train"], *FILES["test"]]
+    paths = [_find_or_download(folder, file, mirrors) for file in official]
+    images, labels, *test = map(_read_file, paths, official)
+    return Split(images[..., None], labels), Split(test[0][..., None], test[1])
 
 
 def _find_or_download(folder: Path, file: OfficialFile, mirrors: Sequence[str]) -> Path:
@@ -134,11 +133,6 @@ def _find_or_download(folder: Path, file: OfficialFile, mirrors: Sequence[str]) 
         "--config=configs/quickstart.py.",
     )
     return path
-
-
-def _read(paths: Sequence[Path], files: Sequence[OfficialFile]) -> Split:
-    images, labels = map(_read_file, paths, files)
-    return Split(images[..., np.newaxis], labels)
 
 
 def _read_file(path: Path, file: OfficialFile) -> UInt8[np.ndarray, "N ..."]:

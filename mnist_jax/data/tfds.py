@@ -49,17 +49,14 @@ def load(folder: Path, mirrors: Sequence[str]) -> tuple[Split, Split]:
         DataError: as `mnist.load`; or the prepared set cannot be written or read, or
             does not contain the official images.
     """
-    prepared = _prepared(folder)
+    below = Path("tensorflow_datasets", "mnist", VERSION)
+    prepared = folder / below
     if not os.path.exists(prepared):
-        prepared = _prepared(files.cache_folder())
+        prepared = files.cache_folder() / below
     if not os.path.exists(prepared):
         train, test = mnist.load(folder, mirrors)
         _prepare(prepared, {"train": train, "test": test})
     return _read(prepared, "train"), _read(prepared, "test")
-
-
-def _prepared(folder: Path) -> Path:
-    return folder / "tensorflow_datasets" / "mnist" / VERSION
 
 
 class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -75,8 +72,6 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
-            description="The MNIST database of handwritten digits.",
-            homepage="http://yann.lecun.com/exdb/mnist/",
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(shape=(28, 28, 1)),
@@ -91,11 +86,10 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {name: self._generate_examples(s) for name, s in self._splits.items()}
 
     def _generate_examples(self, split: Split) -> Iterator[tuple[int, dict]]:
-        for index, (image, label) in enumerate(
-            zip(split.images, split.labels, strict=True)
-        ):
-            # TensorFlow would be needed to encode an array.
-            yield index, {"image": _encode_png(image[..., 0]), "label": int(label)}
+        for index, image in enumerate(split.images):
+            # TFDS would need TensorFlow to encode an array.
+            png, label = _encode_png(image[..., 0]), int(split.labels[index])
+            yield index, {"image": png, "label": label}
 
 
 def _prepare(prepared: Path, splits: Mapping[str, Split]) -> None:

@@ -28,8 +28,6 @@ _DTYPES = {
 
 
 class _Storage(NamedTuple):
-    """A vector of numbers, of which tensors are views."""
-
     key: str
     dtype: np.dtype[Any]
     numel: int
@@ -99,7 +97,9 @@ def _state_dict(value: Any) -> dict[str, _Tensor]:
         # A checkpoint of a training run, with other entries beside the weights.
         value = value["state_dict"]
     if not isinstance(value, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, _Tensor)
+        isinstance(name, str)
+        and isinstance(tensor, _Tensor)
+        and isinstance(tensor.storage, _Storage)
         for name, tensor in value.items()
     ):
         raise WeightsError(
@@ -111,20 +111,14 @@ def _state_dict(value: Any) -> dict[str, _Tensor]:
 
 def _view(tensor: _Tensor, storages: dict[str, bytes]) -> np.ndarray:
     """Return a tensor's numbers, after checking that its storage has them all."""
-    dtype = tensor.storage.dtype
-    numbers = np.frombuffer(storages[tensor.storage.key], dtype)
-    last = tensor.offset + sum(
-        (size - 1) * stride
-        for size, stride in zip(tensor.shape, tensor.strides, strict=True)
-    )
-    bad = tensor.offset < 0 or min((*tensor.shape, *tensor.strides, 1)) < 0
-    if bad or len(numbers) != tensor.storage.numel or last >= max(len(numbers), 1):
+    storage, offset, shape, strides = tensor
+    numbers = np.frombuffer(storages[storage.key], storage.dtype)
+    last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+    bad = min((offset, *shape, *strides)) < 0
+    if bad or len(numbers) != storage.numel or last >= max(len(numbers), 1):
         raise WeightsError("is damaged: a tensor is larger than the numbers for it.")
-    return np.lib.stride_tricks.as_strided(
-        numbers[tensor.offset :],
-        tensor.shape,
-        [stride * dtype.itemsize for stride in tensor.strides],
-    ).copy()
+    strides = [stride * storage.dtype.itemsize for stride in strides]
+    return np.lib.stride_tricks.as_strided(numbers[offset:], shape, strides).copy()
 
 
 class _OrderedDict(dict[Any, Any]):
@@ -144,7 +138,9 @@ class _Unpickler(pickle.Unpickler):
             return _DTYPES[name]
         if module == "torch._utils":
             if name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
-                return _rebuild_tensor
+                return lambda storage, offset, shape, strides, *_: _Tensor(
+                    storage, int(offset), tuple(shape), tuple(strides)
+                )
             if name == "_rebuild_parameter":
                 return lambda tensor, *_: tensor
         raise WeightsError(
@@ -158,11 +154,3 @@ class _Unpickler(pickle.Unpickler):
         if kind != "storage" or not isinstance(dtype, np.dtype) or any(view):
             raise WeightsError(f"is damaged: {kind!r} instead of a storage.")
         return _Storage(key, dtype, numel)
-
-
-def _rebuild_tensor(
-    storage: _Storage, offset: int, shape: Any, strides: Any, *_: Any
-) -> _Tensor:
-    if not isinstance(storage, _Storage):
-        raise WeightsError("is damaged: a tensor has no numbers.")
-    return _Tensor(storage, int(offset), tuple(shape), tuple(strides))
