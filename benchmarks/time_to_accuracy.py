@@ -3,10 +3,10 @@
   python -m benchmarks.time_to_accuracy [--config=configs/speedrun.py] [--seeds=10]
       [--goal=0.99] [--cache]
 
-The clock starts after Python's imports and stops when results.json is written: reading
-the data, compiling, training, validation, checkpoints and the test count; the pictures
-that follow do not. Each seed gets a process and an empty folder of compiled programs
-(one for all with --cache, which the first seed fills and which is not counted).
+The time from the end of Python's imports to the writing of results.json includes
+reading the data, compiling, training, validation, checkpoints and the test, but no
+pictures. Each seed has a process and an empty cache of compiled programs of its own
+(with --cache, all share one, which an additional run fills first).
 """
 
 import json
@@ -23,7 +23,7 @@ from mnist_jax.devices import memory
 
 _CONFIG = flags.DEFINE_string("config", "configs/speedrun.py", "The experiment.")
 _SEEDS = flags.DEFINE_integer("seeds", 10, "How many runs.", lower_bound=1)
-_GOAL = flags.DEFINE_float("goal", 0.99, "The test accuracy that is asked for.")
+_GOAL = flags.DEFINE_float("goal", 0.99, "The test accuracy to be reached.")
 _CACHE = flags.DEFINE_bool("cache", False, "Whether compiled programs are kept.")
 _ROOT = Path(__file__).parent.parent
 
@@ -62,7 +62,7 @@ def run(seed: int, folder: Path, cache: Path) -> tuple[float, float]:
 
 
 def main(arguments: list[str]) -> None:
-    """Run all seeds and print what they came to."""
+    """Run all seeds and print a summary."""
     if arguments[1:]:
         raise app.UsageError(f"Unexpected argument {arguments[1]!r}.")
     found = []
