@@ -2,9 +2,9 @@
 
   python -m benchmarks.startup [--config=configs/lenet5.py] [--rounds=5]
 
-Commands run in pairs: the first fills a new cache of compiled programs, the second finds
-it full. The time ends when a command reports that it has compiled; the first step takes
-milliseconds more.
+Commands run in pairs: the first fills a new cache of compiled programs, the second
+finds it full. The time ends when a command reports that it has compiled; the first step
+takes milliseconds more.
 """
 
 import os

@@ -44,9 +44,8 @@ def compile_patterns(patterns: Sequence[str], *, flag: str) -> list[re.Pattern[s
     """Compile regular expressions for names of parameters.
 
     Raises:
-        UserError: not a list, or not a valid regular expression.
+        UserError: one is not valid.
     """
-    check_is_list(patterns, flag=flag)
     compiled = []
     for pattern in patterns:
         try:
@@ -56,12 +55,6 @@ def compile_patterns(patterns: Sequence[str], *, flag: str) -> list[re.Pattern[s
                 f"{flag}: {pattern!r} is not a regular expression: {error}."
             ) from error
     return compiled
-
-
-def check_is_list(entries: Sequence[str], *, flag: str) -> None:
-    """Raise a UserError for a string in place of a list of strings."""
-    if isinstance(entries, str):
-        raise UserError(f"{flag}={entries!r}: must be a list, e.g. '(\"{entries}\",)'.")
 
 
 def check_matches(

@@ -100,11 +100,9 @@ def draw_parameters(
 ) -> WarpParameters:
     """Draw independently and uniformly, as ImageDataGenerator does.
 
-    Args:
-        key: for one image.
-        config: `rotation` and `shear`, degrees to either side; `shift`, share of the
-            height and of the width to either side; `zoom`, from 1 - zoom to 1 + zoom.
-        shape: height and width of the image, in pixels.
+    In `config`, `rotation` and `shear` are degrees to either side, `shift` is a share
+    of the height and of the width to either side, and `zoom` goes from 1 - zoom to 1 +
+    zoom. `shape` is the height and width of the image.
     """
     height, width = shape
     rotation, shear = math.radians(config.rotation), math.radians(config.shear)
@@ -141,10 +139,7 @@ def warp(
 ) -> Image:
     """Sample an image, in 0..1, at the places that an affine map gives.
 
-    Args:
-        image: in 0..1.
-        matrix: from `affine_matrix`.
-        displacements: added to the places: rows and columns, in pixels.
+    The displacements, of rows and columns in pixels, are added to these places.
     """
     rows = jnp.arange(image.shape[0], dtype=jnp.float32)[:, None]
     columns = jnp.arange(image.shape[1], dtype=jnp.float32)[None, :]
@@ -167,11 +162,8 @@ def draw_displacements(
     The scale is fixed, not normalised per image: some images are deformed more than
     others. The standard deviation over draws is the same at every pixel.
 
-    Args:
-        key: for one image.
-        config: `elastic` and `elastic_smoothness`, the standard deviations of the
-            displacements and of the Gaussian, in pixels.
-        shape: height and width of the image, in pixels.
+    In `config`, `elastic` and `elastic_smoothness` are the standard deviations of the
+    displacements and of the Gaussian. `shape` is the height and width of the image.
 
     Returns:
         Independent displacements of rows and of columns, in pixels.
@@ -196,11 +188,8 @@ def erase(key: PRNGKeyArray, config: Augment, image: Image) -> Image:
     height to width log-uniformly from those in `ERASED_ASPECTS` that fit (the paper's
     uniform draw favours tall rectangles). Its sides are rounded to whole pixels.
 
-    Args:
-        key: for one image.
-        config: `erasing`, the probability, and `erasing_area`, the smallest and largest
-            area of the rectangle as shares of the image's.
-        image: in 0..1.
+    In `config`, `erasing` is the probability, and `erasing_area` the smallest and
+    largest area of the rectangle as shares of the image's.
 
     References:
         Zhong, Zheng, Kang, Li, Yang, 2017: https://arxiv.org/abs/1708.04896

@@ -29,6 +29,8 @@ from mnist_jax.models.triple_cnn import TripleCNN
 from mnist_jax.models.vgg import VGG16, VGG19
 from mnist_jax.typing import Tree
 
+Images = Float[Array, "batch height width channels"]
+
 IMAGE_SHAPE = (28, 28, 1)
 """Height, width and channels of every network's input."""
 
@@ -83,7 +85,7 @@ class Model:
         self,
         params: Tree,
         batch_stats: Tree,
-        images: Float[Array, "batch height width channels"],
+        images: Images,
         *,
         train: bool,
         key: PRNGKeyArray | None = None,
@@ -107,7 +109,7 @@ class Model:
             params,
             batch_stats,
             images,
-            frozen,
+            frozen=frozen,
             train=train,
             rngs=None if key is None else {"dropout": key},
             mutable=["batch_stats"] if train else [],
@@ -117,20 +119,13 @@ class Model:
         return logits.astype(jnp.float32), updates.get("batch_stats", batch_stats)
 
     def run_until(
-        self,
-        stop: int,
-        params: Tree,
-        batch_stats: Tree,
-        images: Float[Array, "batch height width channels"],
+        self, stop: int, params: Tree, batch_stats: Tree, images: Images
     ) -> Float[Array, "batch ..."]:
         """Return the output, in evaluation, of the stages before index `stop` >= 1."""
         return self._run(params, batch_stats, images, train=False, stop=stop)
 
     def features(
-        self,
-        params: Tree,
-        batch_stats: Tree,
-        images: Float[Array, "batch height width channels"],
+        self, params: Tree, batch_stats: Tree, images: Images
     ) -> Float[Array, "batch features"]:
         """Return the penultimate activations, the input of the last layer."""
         _, updates = self._run(
@@ -142,7 +137,7 @@ class Model:
         self,
         params: Tree,
         batch_stats: Tree,
-        images: Array,
+        images: Images,
         frozen: Collection[str] = (),
         **options: Any,
     ) -> Any:

@@ -117,12 +117,7 @@ def conv(
     which XLA falls back to a naive loop (VGG's 2x2x512 by 3x3, batch 32, takes 3.6 ms
     instead of 455).
 
-    Args:
-        images: NHWC.
-        kernel: HWIO, of the same type.
-        bias: one for each output channel, or None.
-        padding: "SAME" or "VALID".
-        relu: whether to apply ReLU.
+    All arrays have the same type; `padding` is "SAME" or "VALID".
     """
     if current() == "onednn":
         assert onednn_jax is not None

@@ -14,9 +14,9 @@ from mnist_jax.models.layers import KERNEL_INITS, Conv, Dense, Dropout, max_pool
 
 # Statistics of ImageNet: for Keras's weights, which were converted from Caffe's, in
 # 0..255 and in the order blue, green, red; for torchvision's, in 0..1, red first.
-_CAFFE_MEAN = (103.939, 116.779, 123.68)
-_TORCH_MEAN = (0.485, 0.456, 0.406)
-_TORCH_STD = (0.229, 0.224, 0.225)
+_CAFFE_MEAN = [[[[103.939, 116.779, 123.68]]]]
+_TORCH_MEAN = [[[[0.485, 0.456, 0.406]]]]
+_TORCH_STD = [[[[0.229, 0.224, 0.225]]]]
 
 
 class VGG(nn.Module):
@@ -25,12 +25,9 @@ class VGG(nn.Module):
     The convolutions have the names and shapes of Keras's, so that its weights fit.
 
     Simonyan and Zisserman, 2015: https://arxiv.org/abs/1409.1556
-
-    Attributes:
-        blocks: the number of convolutions in each block.
     """
 
-    blocks: ClassVar[tuple[int, ...]]
+    blocks: ClassVar[tuple[int, ...]]  # the number of convolutions in each block
     input_size: int = option(
         32,
         "Height and width of the input. A border of 2 pixels makes 32; larger images "
@@ -71,11 +68,8 @@ class VGG(nn.Module):
     ) -> Float[Array, "batch ..."]:
         """Map images to logits, or compute the stages from `start` to before `stop`.
 
-        Args:
-            images: images, or the output of the stage before `start` if that is not 0.
-            train: whether to use dropout.
-            start: index in `stages`.
-            stop: index in `stages`, or None for the logits. The features are 512.
+        If `start` is not 0, `images` is the output of the stage before it. The features
+        are 512.
         """
         options = {"kernel_init": KERNEL_INITS[self.kernel_init], "dtype": self.dtype}
         conv = functools.partial(Conv, relu=True, **options)
@@ -104,14 +98,10 @@ class VGG(nn.Module):
             x = jax.image.resize(x, (x.shape[0], size, size, x.shape[3]), "bilinear")
         x = jnp.repeat(x, 3, axis=-1)
         if self.preprocess == "imagenet":
-            x = 255 * x - _per_channel(_CAFFE_MEAN)
+            x = 255 * x - jnp.array(_CAFFE_MEAN)
         elif self.preprocess == "torch":
-            x = (x - _per_channel(_TORCH_MEAN)) / _per_channel(_TORCH_STD)
+            x = (x - jnp.array(_TORCH_MEAN)) / jnp.array(_TORCH_STD)
         return x
-
-
-def _per_channel(values: tuple[float, ...]) -> Float[Array, "1 1 1 channels"]:
-    return jnp.array(values)[None, None, None]
 
 
 class VGG16(VGG):

@@ -22,7 +22,7 @@ class Freeze:
         flag: the name of the field on the command line, for messages.
 
     Raises:
-        UserError: not a list, or not a valid regular expression.
+        UserError: an expression is not valid.
     """
 
     def __init__(self, patterns: Sequence[str], *, flag: str = "freeze"):

@@ -31,7 +31,6 @@ class LayerRates:
 
     def __init__(self, entries: Sequence[str], *, flag: str = "layer_rates"):
         self._flag = flag
-        tree.check_is_list(entries, flag=flag)
         self._factors = [_factor(entry, flag=flag) for entry in entries]
         patterns = [entry.rpartition("=")[0] for entry in entries]
         self._patterns = tree.compile_patterns(patterns, flag=flag)

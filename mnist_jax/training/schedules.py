@@ -51,11 +51,7 @@ def create(
 ) -> optax.Schedule:
     """Build the function from the step of the phase, from 0, to the learning rate.
 
-    Args:
-        config: a schedule that `check` accepts.
-        peak: the largest learning rate.
-        epochs: of the phase.
-        steps_per_epoch: of the phase.
+    `check` must accept the config; `peak` is the largest learning rate.
     """
     steps = epochs * steps_per_epoch
     build = SCHEDULES[config.name]
