@@ -20,7 +20,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: the folder cannot be written to, or the disk is full.
     """
-    descriptor, beside = tempfile.mkstemp(
+    descriptor, temporary = tempfile.mkstemp(
         dir=path.parent, prefix=f".{path.name}.", suffix=_SUFFIX
     )
     try:
@@ -29,11 +29,11 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         # mkstemp creates files that only their owner may read.
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(beside, 0o666 & ~umask)
-        os.replace(beside, path)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(beside)
+            os.unlink(temporary)
         raise
 
 

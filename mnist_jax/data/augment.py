@@ -88,8 +88,8 @@ def create(config: Augment) -> Callable[[PRNGKeyArray, Images], Images] | None:
         return image
 
     def augment(key: PRNGKeyArray, images: Images) -> Images:
-        places = shards.places(len(images))
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, places)
+        indices = shards.indices(len(images))
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, indices)
         return jax.vmap(augment_one)(keys, images)
 
     return augment

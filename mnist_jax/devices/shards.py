@@ -29,13 +29,13 @@ def mean(tree: Tree) -> Tree:
     return lax.pmean(tree, AXIS) if count() > 1 else tree
 
 
-def places(size: int) -> Int32[Array, " size"]:
-    """Return the positions in the whole batch of this shard's `size` elements."""
+def indices(size: int) -> Int32[Array, " size"]:
+    """Return the indices in the whole batch of this shard's `size` elements."""
     first = lax.axis_index(AXIS) * size if count() > 1 else 0
     return first + jnp.arange(size, dtype=jnp.int32)
 
 
-def own(batch: Array, size: int) -> Array:
+def local(batch: Array, size: int) -> Array:
     """Return this shard's `size` elements of an array for the whole batch."""
     if count() == 1:
         return batch

@@ -133,7 +133,7 @@ class Dropout(nn.Module):
             return x
         whole = (shards.count() * x.shape[0], *x.shape[1:])
         keep = draw_mask(self.make_rng("dropout"), 1 - self.rate, whole)
-        keep = shards.own(keep, x.shape[0])
+        keep = shards.local(keep, x.shape[0])
         return jnp.where(keep, x / (1 - self.rate), 0)
 
 
