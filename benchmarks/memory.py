@@ -1,8 +1,8 @@
-"""The most memory that a run takes, the whole process: `ru_maxrss` of run.py.
+"""Peak memory of a run: `ru_maxrss` of the process of run.py.
 
   python -m benchmarks.memory [--config=configs/lenet5.py] [--epochs=2]
 
-All epochs take the same: a few are enough.
+All epochs take the same, so a few are enough.
 """
 
 import resource
@@ -18,7 +18,7 @@ _EPOCHS = flags.DEFINE_integer("epochs", 2, "Of its first phase.", lower_bound=1
 
 
 def main(arguments: list[str]) -> None:
-    """Run, then print the largest size that the process had."""
+    """Run, then print the peak memory of the process."""
     if arguments[1:]:
         raise app.UsageError(f"Unexpected argument {arguments[1]!r}.")
     with tempfile.TemporaryDirectory() as folder:

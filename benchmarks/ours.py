@@ -42,8 +42,8 @@ def prepare(work: Work, way: str = ""):
 
     Args:
         work: what to train.
-        way: "" for float32 by oneDNN's convolutions where they can be used, "bfloat16"
-            for that type, "xla" for float32 by XLA's convolutions.
+        way: "" for float32 with oneDNN's convolutions if available, "bfloat16" for that
+            type, "xla" for float32 with XLA's convolutions.
     """
     config, fields = _find_recipe(work)
     dtype = "bfloat16" if way == "bfloat16" else config.dtype
@@ -91,7 +91,7 @@ def prepare(work: Work, way: str = ""):
 
 
 def _find_recipe(work: Work) -> tuple[Experiment, PhaseConfig]:
-    """Return the experiment and the phase of it that is measured."""
+    """Return the experiment and its phase to be measured."""
     name = work.network.removesuffix("_head")
     config = parse(importlib.import_module(f"configs.{name}").get_config(), Experiment)
     phase = config.phases[0 if work.network.endswith("_head") else -1]
@@ -102,7 +102,7 @@ def _find_recipe(work: Work) -> tuple[Experiment, PhaseConfig]:
 
 
 def _load(work: Work) -> tuple[Batch, Batch]:
-    """Return images to train on, and a few to validate on, which is not timed."""
+    """Return training images, and a few for the validation, which is not timed."""
     images, labels = map(jnp.asarray, make_images(work))
     few = slice(work.recipe.batch_size)
     return Batch(images, labels), Batch(images[few], labels[few])
@@ -111,9 +111,9 @@ def _load(work: Work) -> tuple[Batch, Batch]:
 def _reuse_features(
     model: models.Model, phase: Phase, current: TrainState, train: Batch, val: Batch
 ) -> tuple[loop.ApplyFn, Batch, Batch, float]:
-    """Return what is left to train, on what, and the seconds that this took.
+    """Return the rest of the network, its inputs, and the seconds to compute these.
 
-    As with an epoch, what is compiled is compiled before.
+    The seconds exclude compilation, as those of an epoch do.
     """
     stop = features.frozen_stages(model, phase, current.params)
     known = features.Features(

@@ -1,4 +1,4 @@
-"""What makes training fast on a CPU, to be left out one by one: what does it give?
+"""Ablations: optimizations for CPUs, each of which can be left out.
 
 `mnist_jax:xla-pairs` is `mnist_jax:xla` without the remedy `pairs`; see throughput.py.
 """
@@ -61,19 +61,19 @@ def _scan() -> None:
 REMEDIES: dict[str, Callable[[], None]] = {
     # One grey channel, and images smaller than the kernel, as patches times a matrix.
     "patches": _patches,
-    # Max pools by pairs of rows and columns, not by XLA's reduce_window.
+    # Max pools by pairs of rows and columns instead of XLA's reduce_window.
     "pairs": _pairs,
-    # With oneDNN: max pools of its package, not XLA's form.
+    # With oneDNN: its package's max pools instead of XLA's.
     "pool": _pool,
     # BatchNorm's sums as products with ones.
     "sums": _sums,
-    # Dropout draws bytes, not words.
+    # Dropout draws bytes instead of words.
     "bytes": _bytes,
-    # Convolutions by Eigen, not by YNNPACK.
+    # Convolutions by Eigen instead of YNNPACK.
     "eigen": _eigen,
-    # With oneDNN: dozens of steps in one call, not one.
+    # With oneDNN: dozens of steps in a call instead of one.
     "scan": _scan,
-    # Freed memory is kept; of that, huge pages. Both are settings of the process.
+    # Freed memory is kept, and huge pages are used: both are settings of the process.
     "memory": lambda: None,
     "huge_pages": lambda: None,
 }

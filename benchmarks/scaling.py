@@ -1,12 +1,12 @@
-"""What limits the number of devices: measured steps, counted bytes, assumed links.
+"""Estimates the limits of many devices from measured steps and assumed links.
 
   python -m benchmarks.scaling [--networks=double_cnn,triple_cnn] [--batch_size=128]
       [--bandwidth=45] [--latency=5]
 
-A step on N devices is reckoned as the time that one device takes for an N-th of the
-batch, measured here, and the time of a ring's all-reduce of what XLA's program for
-several devices adds up: 2 (N - 1) / N of its bytes at the link's bandwidth, and
-2 (N - 1) times the latency. Nothing is overlapped, so this is the worst case.
+The estimate for N devices is the measured time of one device for an N-th of the batch,
+plus that of a ring all-reduce of the bytes in XLA's program for several devices:
+2 (N - 1) / N of them at the link's bandwidth, and 2 (N - 1) times the latency. As
+nothing overlaps, this is the worst case.
 """
 
 import os
@@ -29,15 +29,11 @@ _LATENCY = flags.DEFINE_float("latency", 5.0, "Microseconds of a link.")
 _BYTES_OF = flags.DEFINE_string("bytes_of", None, "Print a network's bytes and end.")
 
 _WIDTHS = {"f32": 4, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "pred": 1}
-_PRETENDED = 8
+_SIMULATED = 8
 
 
 def parts(network: str, batch_size: int):
-    """Return what makes one step of a network's `:tuned` recipe.
-
-    Returns:
-        The model, the phase, the function that augments, the run's keys.
-    """
+    """Return the model, phase, augmentation and keys of a network's `:tuned` recipe."""
     import importlib
 
     from mnist_jax import models
@@ -55,7 +51,7 @@ def parts(network: str, batch_size: int):
 
 
 def compile_step(network: str, batch_size: int, devices):
-    """Compile a step, and return it with the arguments that it takes."""
+    """Compile a step; return it and its arguments."""
     import jax
     import jax.numpy as jnp
 
@@ -83,7 +79,7 @@ def compile_step(network: str, batch_size: int, devices):
 
 
 def step_seconds(network: str, batch_size: int) -> float:
-    """Measure a step of one device: the median of several."""
+    """Return the median time of several steps on one device."""
     import jax
 
     from mnist_jax.devices.parallel import Devices
@@ -116,8 +112,8 @@ def bytes_added_up(network: str, batch_size: int) -> int:
 
 
 def count_elsewhere(network: str) -> int:
-    """Count them in a process that has several (pretended) devices."""
-    forced = f"--xla_force_host_platform_device_count={_PRETENDED}"
+    """Count these bytes in a process with several simulated devices."""
+    forced = f"--xla_force_host_platform_device_count={_SIMULATED}"
     result = subprocess.run(
         [sys.executable, "-m", "benchmarks.scaling", f"--bytes_of={network}"],
         env=os.environ | {"XLA_FLAGS": forced, "JAX_PLATFORMS": "cpu"},
@@ -129,11 +125,11 @@ def count_elsewhere(network: str) -> int:
 
 
 def main(arguments: list[str]) -> None:
-    """Measure, reckon, print."""
+    """Measure, estimate, print."""
     if arguments[1:]:
         raise app.UsageError(f"Unexpected argument {arguments[1]!r}.")
     if _BYTES_OF.value:
-        print(bytes_added_up(_BYTES_OF.value, _PRETENDED * 4))
+        print(bytes_added_up(_BYTES_OF.value, _SIMULATED * 4))
         return
     head = ("network", "devices", "images each", "computing", "adding up", "images/s")
     print("| " + " | ".join(head) + " |\n|---" + "|---:" * (len(head) - 1) + "|")

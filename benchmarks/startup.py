@@ -1,9 +1,9 @@
-"""Seconds from the command to the first step, with and without compiled programs.
+"""Seconds from the command to the first step, with and without cached programs.
 
   python -m benchmarks.startup [--config=configs/lenet5.py] [--rounds=5]
 
-A fresh folder of compiled programs for each pair: the first command fills it, the
-second finds it full. Ends where the command says that it has compiled; the first step
+Commands run in pairs: the first fills a new cache of compiled programs, the second
+finds it full. The time ends when a command reports that it has compiled; the first step
 takes milliseconds more.
 """
 

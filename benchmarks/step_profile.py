@@ -1,13 +1,13 @@
-"""Where the time of a training step goes: a bar for each network, before and after.
+"""Draws where the time of a training step goes, before and after a change.
 
   python -m benchmarks.step_profile --before=FOLDER [--output=docs/step.png]
       [--networks=lenet5,double_cnn,...]
 
-FOLDER is a checkout of the version to compare with. Each network is trained for some
-steps by each version, in a process of its own: unwatched, for the seconds of a step,
-and watched by JAX's profiler, for the shares. XLA's own convolutions run in threads
-that the profiler does not see: the time in which it sees nothing counts as theirs, and
-so do the transposes before their gradients.
+FOLDER is a checkout of the version to compare with. Each version trains each network in
+a process of its own, without JAX's profiler for the time of a step, and with it for the
+shares. The profiler does not see the threads of XLA's own convolutions: these are
+charged with the time in which it sees nothing, and with the transposes before their
+gradients.
 """
 
 import collections
@@ -21,8 +21,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-# What an operation belongs to: the first pattern found in its line of the program that
-# XLA made (which names the operation in our code) decides.
+# The kind of an operation is decided by the first pattern that matches its line of
+# XLA's program, which contains its name in our code.
 _KINDS = {
     "convolutions": r"conv_general_dilated|onednn_jax_conv|convolution|concatenate",
     "matrix products": r"dense|logits|dot_general",

@@ -1,20 +1,20 @@
-"""Images per second in training, ours beside Keras on TensorFlow and PyTorch.
+"""Images per second in training: ours, Keras on TensorFlow, and PyTorch.
 
   python -m benchmarks.throughput [--networks=lenet5,double_cnn,...]
       [--frameworks=mnist_jax,keras:kept,...] [--rounds=7] [--output=FILE.json]
 
-Each framework lies ready in a process of its own; in a round each trains an epoch of so
-many steps, one after the other, in an order that turns from round to round. Ratios are
-of the first one to each, taken within a round, since what disturbs a machine disturbs a
-round. The data are noise of MNIST's shape, on which the report's recipe is trained.
+Each framework waits in a process of its own. In each round, all train an epoch, one
+after the other, in an order that rotates. Ratios of the first framework to each other
+one are taken within a round, since disturbances of the machine usually affect a whole
+round. The report's recipe is trained on noise of MNIST's shape.
 
 `mnist_jax:xla` is ours without oneDNN, `mnist_jax:bfloat16` ours in bfloat16, and
 `mnist_jax:xla-pairs` the first of these without the remedy `pairs` of remedies.py.
 `keras:kept` and `torch:kept` keep freed memory in the process, as ours does.
 
 `vgg16` is the phase in which everything is trained, `vgg16_head` the one with a frozen
-body. Without augmentation ours computes that body's features once; a 50th of this is
-counted with each epoch, since the report has 50 of them.
+body. Without augmentation, ours computes that body's features once; each epoch includes
+a 50th of this time, since the report has 50 epochs.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""What all frameworks are given to do: the same networks, recipes and images."""
+"""The work of all frameworks: the same networks, recipes and images."""
 
 import importlib
 import os
@@ -29,7 +29,7 @@ RECIPES = {
     "vgg16_head": Recipe("adam", 1e-4, 64),
 }
 NETWORKS = tuple(RECIPES)
-# Of an epoch: some seconds each on two cores.
+# Per epoch: a few seconds on two cores.
 STEPS = {
     "lenet5": 300,
     "double_cnn": 20,
@@ -37,7 +37,7 @@ STEPS = {
     "vgg16": 6,
     "vgg16_head": 20,
 }
-# Of VGG16's head: an epoch is charged this part of what is done once for all of them.
+# Of VGG16's head: each includes this share of the work that is done once for all.
 HEAD_EPOCHS = 50
 
 _MODULES = {
@@ -45,7 +45,7 @@ _MODULES = {
     "keras": "benchmarks.keras_tensorflow",
     "torch": "benchmarks.pytorch",
 }
-# With ways to use them, as throughput.py describes.
+# With the options that throughput.py describes.
 FRAMEWORKS = (
     "mnist_jax",
     "mnist_jax:xla",
@@ -58,7 +58,7 @@ FRAMEWORKS = (
 
 
 class Work(NamedTuple):
-    """One thing to do, again and again: an epoch of so many steps."""
+    """The work of one measurement: an epoch of some steps."""
 
     network: str
     augmented: bool
@@ -76,7 +76,7 @@ class Work(NamedTuple):
 
 
 def environment(framework: str) -> dict[str, str]:
-    """Return what the environment of a framework's process needs beside ours."""
+    """Return the additional environment variables of a framework's process."""
     if not framework.startswith("mnist_jax") and not framework.endswith(":kept"):
         return {}
     left_out = framework.split("-")[1:]
@@ -87,7 +87,7 @@ def environment(framework: str) -> dict[str, str]:
 
 
 def prepare(framework: str, work: Work):
-    """Have a framework build and compile what it needs.
+    """Build and compile a network in a framework.
 
     Returns:
         A function that trains an epoch and returns its seconds.
@@ -103,7 +103,7 @@ def prepare(framework: str, work: Work):
 
 
 def versions(framework: str) -> dict[str, str]:
-    """Return the versions of what a framework runs on."""
+    """Return the versions of a framework and its backend."""
     name = framework.split("-")[0].partition(":")[0]
     return importlib.import_module(_MODULES[name]).versions()
 

@@ -1,9 +1,8 @@
-"""What every experiment starts from, and what several share.
+"""The defaults of every experiment, and what several experiments share.
 
-Not an experiment itself: the other files call `get_config` and change a few lines. The
-fields, with their defaults, are those of `mnist_jax.config`; `mnist-jax fields` lists
-them. Any field can be set on the command line, e.g. `--config.seed=3` or
-`--config.phases[0].epochs=5`. Setting a field that does not exist is an error.
+The other files call `get_config` and change a few lines. `mnist-jax fields` lists all
+fields. Any of them can be set on the command line, e.g. `--config.seed=3` or
+`--config.phases[0].epochs=5`.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -43,16 +42,15 @@ def with_variants(
     *,
     alternatives: Sequence[Collection[str]] = (),
 ) -> ConfigDict:
-    """Return the config, changed by the variants that `--config=FILE:VARIANT` names.
+    """Apply the variants that `--config=FILE:VARIANT` names, and append their names.
 
-    They are applied in the order of `variants`, whatever the order on the command line.
-    Their names are appended to the config's, in that order.
+    Variants are applied in the order of `variants`, not of the command line.
 
     Args:
         config: the plain experiment.
         variant: the text after the colon: empty, or names separated by commas.
-        variants: the known ones, each a function that changes a config.
-        alternatives: groups of variants of which at most one can be applied.
+        variants: the known variants, functions that change a config.
+        alternatives: groups of variants that exclude each other.
 
     Raises:
         UserError: there is no such variant, or two exclude each other.
@@ -80,10 +78,10 @@ def with_variants(
 
 
 def train_better(config: ConfigDict, *, learning_rate: float, epochs: int) -> None:
-    """Change a config to the recipe of `:tuned`, which docs/recipes.md explains.
+    """Apply the recipe of `:tuned`, with one phase; see docs/recipes.md.
 
     Args:
-        config: the experiment; it gets a single phase.
+        config: the experiment.
         learning_rate: the largest learning rate of the schedule.
         epochs: the number of epochs.
     """

@@ -1,4 +1,4 @@
-"""VGG16 with ImageNet's weights, the report's way: a new head, then everything.
+"""VGG16 with ImageNet's weights, as in the report: train a new head, then everything.
 
 python run.py --config=configs/vgg16.py
 python run.py --config=configs/vgg16.py:augment
@@ -7,18 +7,18 @@ python run.py --config=configs/vgg16.py:first_blocks=2,augment
 
 Variants, separated by commas, in any order:
   head_only        the first phase alone
-  first_blocks=N   the first N of the five blocks from ImageNet, the rest from scratch
-  scratch          all weights drawn, none from ImageNet
+  first_blocks=N   only the first N of the five blocks from ImageNet
+  scratch          no weights from ImageNet
   frozen           the blocks from ImageNet are not trained
-  tuned            a better recipe, in one phase; docs/recipes.md explains it
+  tuned            a better recipe with one phase; see docs/recipes.md
   augment          the augmentation of the CNNs
   imagenet_input   grey values of 0..255 minus ImageNet's mean, instead of 0..1
-The first three exclude each other, and scratch leaves frozen nothing to freeze.
+The first three exclude each other, and so do scratch and frozen.
 
 The weights, 59 MB, are downloaded once; --config.model.pretrained=FILE takes a file.
 Test accuracy: `:first_blocks=2,tuned` 0.9961, n = 1; `:scratch,tuned` 0.9954, n = 1;
-with all of ImageNet's weights not measured.
-Time: these two 49 and 45 minutes on two x86 cores.
+not measured with all of ImageNet's weights.
+Time: 49 and 45 minutes, respectively, on two x86 cores.
 """
 
 import functools
@@ -29,7 +29,7 @@ from configs import base
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """Return the report's recipe: a head on the frozen body, then all of it, gently."""
+    """Return the report's recipe: a head on the frozen body, then fine-tuning."""
     config = base.get_config()
     config.name = "vgg16"
     config.report_accuracy = 0.993399

@@ -1,34 +1,32 @@
-"""Downloads of files whose size and checksum are known, from one of several mirrors."""
+"""Downloads of files with a known size and checksum from one of several mirrors."""
 
 import contextlib
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import requests
+from rich import progress
+from rich.console import Console
 
 from mnist_jax.errors import UserError
 from mnist_jax.files import atomic_writer
 
 LOGGER = logging.getLogger(__name__)
 
-# Seconds to wait for a connection, and for the next bytes once it stands.
+# Seconds to wait for a connection, and for the next bytes.
 TIMEOUT = (10.0, 30.0)
 _CHUNK_BYTES = 1 << 16
 
 
-class MirrorsFailed(Exception):
-    """No mirror delivered the file; the message has one line for each."""
-
-
-class CannotWrite(UserError):
-    """The file cannot be written where it is to lie."""
+class DownloadError(UserError):
+    """No mirror delivered the file, or it cannot be written."""
 
 
 class _MirrorError(Exception):
-    """What one mirror did wrong."""
+    """A mirror failed; the message says how."""
 
 
 def fetch(
@@ -42,21 +40,19 @@ def fetch(
 ) -> None:
     """Download a file from the first of several mirrors that delivers it.
 
-    The file appears under its name only when it is whole and has the right checksum;
-    until then it is written beside, under a name of its own. So an interrupted download
-    leaves nothing behind, and two processes may fetch the same file at once.
+    The file appears at `destination` only once it is complete and verified. Two
+    processes may download the same file at once.
 
     Args:
-        urls: where the file is to be had, tried in turn.
-        destination: path of the file. Its folder is created if need be.
-        size: bytes that the file has.
+        urls: tried in turn.
+        destination: path of the file. Its folder is created if necessary.
+        size: of the file, in bytes.
         checksum: of the file: an algorithm of `hashlib`, a colon, and hex digits.
-        way_out: where else the file could lie, for the message if it cannot be written.
+        way_out: how to do without the download: a sentence that ends the messages.
         timeout: seconds to wait for a connection, and for the next bytes.
 
     Raises:
-        MirrorsFailed: no mirror delivered this very file.
-        CannotWrite: the file cannot be written.
+        DownloadError: no mirror delivered this very file, or it cannot be written.
     """
     failures = []
     existed = destination.parent.exists()
@@ -69,35 +65,47 @@ def fetch(
             LOGGER.warning("%s: %s", url, error)
             failures.append(f"{url}: {error}")
         except OSError as error:
-            # The disk's fault, so no reason to ask another mirror. Errors of the
-            # network do not come here: `_body` turns them into `_MirrorError`.
-            raise CannotWrite(
-                f"{destination} cannot be written: {error.strerror or error}. Make "
-                f"room or give yourself the right to write there, or {way_out}."
+            # Of the disk: `_body` turns errors of the network into `_MirrorError`.
+            raise DownloadError(
+                f"{destination} cannot be written: {error.strerror or error}. {way_out}"
             ) from error
         else:
             return
     if not existed:
-        with contextlib.suppress(OSError):  # Unless somebody put something there.
+        with contextlib.suppress(OSError):  # unless it is not empty
             destination.parent.rmdir()
-    raise MirrorsFailed("\n".join(failures) or "there is no mirror to ask")
+    raise DownloadError(
+        f"{destination} is missing and could not be downloaded:\n"
+        + "\n".join(failures or ["there is no mirror to ask"])
+        + f"\n{way_out}"
+    )
 
 
 def _receive(
     url: str, file: BinaryIO, *, size: int, checksum: str, timeout: tuple[float, float]
 ) -> None:
-    """Write what one mirror sends, and check it."""
+    """Write and verify what one mirror sends, showing the progress on a terminal."""
     algorithm, _, expected = checksum.partition(":")
     digest = hashlib.new(algorithm)
     received = 0
-    with _progress(url, size) as advance:
+    console = Console()
+    if not console.is_terminal:
+        LOGGER.info("Downloading %s (%.1f MB)", url, size / 1e6)
+    with progress.Progress(
+        *progress.Progress.get_default_columns(),
+        progress.DownloadColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task(f"Downloading {url.rsplit('/', 1)[-1]}", total=size)
         for chunk in _body(url, timeout):
             received += len(chunk)
-            if received > size:  # Stop here: it may be anything, of any length.
+            if received > size:  # stop: it may be anything, of any length
                 raise _MirrorError(f"sends more than the {size:,} bytes of the file")
             file.write(chunk)
             digest.update(chunk)
-            advance(len(chunk))
+            bar.advance(task, len(chunk))
     if received < size:
         raise _MirrorError(f"sends {received:,} bytes, where the file has {size:,}")
     if digest.hexdigest() != expected:
@@ -108,8 +116,7 @@ def _receive(
 
 
 def _body(url: str, timeout: tuple[float, float]) -> Iterator[bytes]:
-    """Yield what a mirror sends, and blame it for whatever goes wrong with that."""
-    # Not to be packed for the way: the checksum is of the file as it is stored.
+    # No compression in transit: the checksum is that of the stored file.
     headers = {"Accept-Encoding": "identity"}
     try:
         with requests.get(
@@ -120,43 +127,11 @@ def _body(url: str, timeout: tuple[float, float]) -> Iterator[bytes]:
                     f"answers {response.status_code} {response.reason}".rstrip()
                 )
             yield from response.iter_content(_CHUNK_BYTES)
-    # The errors of requests are OSErrors, and it lets a few plain ones through.
-    except OSError as error:
-        raise _MirrorError(_reason(error)) from error
-
-
-def _reason(error: BaseException) -> str:
-    """Return what lies at the bottom of the stack of errors that requests builds."""
-    while cause := error.__cause__ or error.__context__:
-        error = cause
-    if isinstance(error, TimeoutError):
-        return "sends nothing (timed out)"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-@contextlib.contextmanager
-def _progress(url: str, size: int) -> Iterator[Callable[[int], object]]:
-    """Show a progress bar on a terminal, and log one line elsewhere.
-
-    Yields:
-        A function to call with the number of bytes that have come since the last call.
-    """
-    from rich import progress
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        LOGGER.info("Downloading %s (%.1f MB)", url, size / 1e6)
-        yield lambda count: None
-        return
-    with progress.Progress(
-        progress.TextColumn("Downloading {task.description}"),
-        progress.BarColumn(),
-        progress.DownloadColumn(),
-        progress.TransferSpeedColumn(),
-        progress.TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    ) as bar:
-        task = bar.add_task(url.rsplit("/", 1)[-1], total=size)
-        yield lambda count: bar.advance(task, count)
+    except OSError as error:  # all errors of requests are OSErrors, too
+        cause: BaseException = error
+        while deeper := cause.__cause__ or cause.__context__:
+            cause = deeper
+        if isinstance(cause, TimeoutError):
+            raise _MirrorError("sends nothing (timed out)") from error
+        reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+        raise _MirrorError(reason) from error

@@ -1,9 +1,9 @@
-"""The one kind of error that is meant for the person at the keyboard."""
+"""The kind of error that users can fix."""
 
 
 class UserError(Exception):
-    """Something that the user can mend: bad input, a full disk, a damaged file.
+    """Something that the user can fix: bad input, a full disk, a damaged file.
 
-    The message is one line or a short paragraph that names the file or flag, the
-    reason and the way out. Commands print it without a traceback and exit with 1.
+    The message names the file or flag, the reason and the way out. Commands print it
+    without a traceback and exit with 1.
     """

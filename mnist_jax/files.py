@@ -1,4 +1,4 @@
-"""Writing files so that a kill or a full disk never leaves half of one."""
+"""Writing files completely or not at all, even if killed or if the disk is full."""
 
 import contextlib
 import json
@@ -8,61 +8,53 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-# Of what is being written and not yet renamed.
-_SUFFIX = ".tmp"
+_SUFFIX = ".tmp"  # until a file is renamed
 
 
 @contextlib.contextmanager
 def atomic_writer(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to be written beside `path` and renamed to it at the end.
+    """Open a temporary file that is renamed to `path` at the end.
 
-    If anything goes wrong in between, what stood at `path` stays, and nothing else
-    does.
+    If the block raises an error, the file at `path` remains as it was.
 
     Raises:
         OSError: the folder cannot be written to, or the disk is full.
     """
-    descriptor, beside = tempfile.mkstemp(
+    descriptor, temporary = tempfile.mkstemp(
         dir=path.parent, prefix=f".{path.name}.", suffix=_SUFFIX
     )
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
-        # mkstemp makes files that only their owner may read.
+        # mkstemp creates files that only their owner may read.
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(beside, 0o666 & ~umask)
-        os.replace(beside, path)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(beside)
+            os.unlink(temporary)
         raise
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what `atomic_writer` could not, since its process was killed.
-
-    Only for a folder in which nobody else is writing.
-    """
+    """Remove files of killed processes; nobody else may be writing to the folder."""
     for path in folder.glob(f".*{_SUFFIX}"):
         path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path`, whole or not at all."""
+    """Write `text` to `path`, completely or not at all."""
     with atomic_writer(path) as file:
         file.write(text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` to `path` as indented JSON, whole or not at all."""
+    """Write `value` to `path` as indented JSON, completely or not at all."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def cache_folder() -> Path:
-    """Return where this package keeps what can be had again.
-
-    That is `mnist_jax` in `$XDG_CACHE_HOME`, else in `~/.cache`.
-    """
+    """Return `mnist_jax` in `$XDG_CACHE_HOME`, or in `~/.cache` if that is not set."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(cache).expanduser() / "mnist_jax"

@@ -1,8 +1,8 @@
-"""Pytrees of parameters: names of leaves, patterns over names, counts, checksums."""
+"""Pytrees of parameters: names of leaves, patterns of names, counts, checksums."""
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,12 +13,19 @@ from mnist_jax.typing import Tree
 
 
 def name_of(path: tuple[Any, ...]) -> str:
-    """Name a leaf of nested dicts: `block1_conv1/kernel`."""
+    """Return the name of a leaf of nested dicts: `block1_conv1/kernel`."""
     return "/".join(str(key.key) for key in path)
 
 
+def map_named(function: Callable[[str, Any], Any], tree: Tree) -> Tree:
+    """Map `function(name, leaf)` over nested dicts."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: function(name_of(path), leaf), tree
+    )
+
+
 def count_parameters(*trees: Tree) -> int:
-    """Count the numbers in some trees (of arrays, or of their shapes)."""
+    """Count the numbers in trees of arrays or of their shapes."""
     return sum(leaf.size for leaf in jax.tree.leaves(trees))
 
 
@@ -34,41 +41,26 @@ def digest(tree: Tree) -> str:
 
 
 def compile_patterns(patterns: Sequence[str], *, flag: str) -> list[re.Pattern[str]]:
-    """Compile regular expressions over the names of parameters.
+    """Compile regular expressions for names of parameters.
 
     Raises:
-        UserError: one is none, or it is no list of them.
+        UserError: one is not valid.
     """
-    check_is_list(patterns, flag=flag)
     compiled = []
     for pattern in patterns:
         try:
             compiled.append(re.compile(pattern))
         except re.error as error:
             raise UserError(
-                f"{flag}: {pattern!r} is no regular expression: {error}."
+                f"{flag}: {pattern!r} is not a regular expression: {error}."
             ) from error
     return compiled
-
-
-def check_is_list(entries: Sequence[str], *, flag: str) -> None:
-    """Refuse a string where a list of strings is meant.
-
-    Raises:
-        UserError: with the list that is probably meant.
-    """
-    if isinstance(entries, str):
-        raise UserError(f"{flag}={entries!r}: must be a list, e.g. '(\"{entries}\",)'.")
 
 
 def check_matches(
     patterns: Sequence[re.Pattern[str]], params: Tree, *, flag: str
 ) -> None:
-    """Refuse expressions that match no parameter.
-
-    Raises:
-        UserError: with the layers that there are.
-    """
+    """Raise a UserError, with the names of the layers, if a pattern matches nothing."""
     names = [name_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     for pattern in patterns:
         if not any(pattern.match(name) for name in names):

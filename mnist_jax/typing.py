@@ -1,4 +1,4 @@
-"""Names for what Python's types cannot say here."""
+"""Type aliases."""
 
 from typing import Any
 

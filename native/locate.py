@@ -1,4 +1,4 @@
-"""Print, for CMake, where installed packages have what the handlers are built from."""
+"""Print, for CMake, the paths of files of installed packages."""
 
 import importlib.metadata
 from pathlib import Path

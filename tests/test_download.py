@@ -30,7 +30,7 @@ def fetch(urls, folder, **kwargs):
         folder / NAME,
         size=len(CONTENT),
         checksum=f"sha256:{hashlib.sha256(CONTENT).hexdigest()}",
-        way_out="name another folder",
+        way_out="Name another folder.",
         timeout=(5.0, 0.3),
         **kwargs,
     )
@@ -66,9 +66,11 @@ def test_without_a_good_mirror_all_reasons_are_given(
     start_mirror, tmp_path, list_files
 ):
     mirrors = [start_mirror({NAME: CONTENT}, behaviour) for behaviour in BAD]
-    with pytest.raises(download.MirrorsFailed) as caught:
+    with pytest.raises(download.DownloadError) as caught:
         fetch([mirror.url for mirror in mirrors], tmp_path / "new")
-    lines = str(caught.value).splitlines()
+    first, *lines, last = str(caught.value).splitlines()
+    assert first.startswith(f"{tmp_path / 'new' / NAME} is missing and could not be")
+    assert last == "Name another folder."
     assert len(lines) == len(BAD)
     for line, mirror, behaviour in zip(lines, mirrors, BAD, strict=True):
         assert line.startswith(f"{mirror.url}{NAME}: ") and REASONS[behaviour] in line
@@ -85,7 +87,7 @@ def test_nobody_listens(tmp_path, list_files, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
-    with pytest.raises(download.MirrorsFailed, match="Connection refused"):
+    with pytest.raises(download.DownloadError, match="Connection refused"):
         fetch([url], tmp_path)
     assert list_files(tmp_path) == {}
 
@@ -96,18 +98,18 @@ def test_the_name_is_not_found(tmp_path, monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
     monkeypatch.setenv("no_proxy", "*")
-    with pytest.raises(download.MirrorsFailed, match="Name or service not known"):
+    with pytest.raises(download.DownloadError, match="Name or service not known"):
         fetch(["http://mirror.invalid/"], tmp_path)
 
 
 @pytest.mark.parametrize("url", ["mirror", "ftp://mirror/", "http://"])
 def test_a_mirror_that_is_no_http_url(tmp_path, url):
-    with pytest.raises(download.MirrorsFailed, match=url):
+    with pytest.raises(download.DownloadError, match=url):
         fetch([url], tmp_path)
 
 
 def test_no_mirror(tmp_path):
-    with pytest.raises(download.MirrorsFailed, match="there is no mirror"):
+    with pytest.raises(download.DownloadError, match="there is no mirror"):
         fetch([], tmp_path)
 
 
@@ -143,7 +145,7 @@ def test_a_folder_that_cannot_be_made(start_mirror, tmp_path):
     (tmp_path / "file").write_text("mine")
     mirror = start_mirror({NAME: CONTENT})
     for folder in (tmp_path / "file", tmp_path / "file" / "folder"):
-        with pytest.raises(UserError, match="cannot be written.*name another folder"):
+        with pytest.raises(UserError, match="cannot be written.*Name another folder"):
             fetch([mirror.url], folder)
     assert mirror.requested == []
     assert (tmp_path / "file").read_text() == "mine"
@@ -166,7 +168,7 @@ def test_an_interruption_leaves_nothing(
 
 def test_a_failed_download_keeps_the_file_that_stood_there(start_mirror, tmp_path):
     (tmp_path / NAME).write_text("mine")
-    with pytest.raises(download.MirrorsFailed):
+    with pytest.raises(download.DownloadError):
         fetch([start_mirror({NAME: CONTENT}, "half").url], tmp_path)
     assert (tmp_path / NAME).read_text() == "mine"
 

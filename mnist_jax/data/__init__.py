@@ -1,8 +1,7 @@
-"""Where images come from: `load(config.data)` gives the train, val and test images.
+"""Sources of images: `load(config.data)` returns train, val and test images.
 
-Whatever the source, the result looks the same: uint8 images [N, 28, 28, 1] and integer
-labels 0..9, in the source's own order. What a source needs is imported when it is asked
-for, so that this package itself costs no more than NumPy.
+Every source gives uint8 images [N, 28, 28, 1] and labels 0..9, in its own order. Each
+is imported on first use, so that importing this package costs no more than NumPy.
 """
 
 from collections.abc import Callable
@@ -25,14 +24,13 @@ def _load_tfds(config: Data) -> tuple[Split, Split]:
     return tfds.load(mnist.data_dir(config.dir), config.mirrors)
 
 
-def _load_digits(config: Data) -> tuple[Split, Split]:
-    del config  # The set lies inside scikit-learn: no folder, no mirrors.
+def _load_digits(_: Data) -> tuple[Split, Split]:
     from mnist_jax.data import digits
 
     return digits.load()
 
 
-# Each returns (training images, test images); the first are divided by `load`.
+# Each returns (training images, test images).
 SOURCES: dict[str, Callable[[Data], tuple[Split, Split]]] = {
     "mnist": _load_mnist,
     "tfds": _load_tfds,
@@ -43,12 +41,9 @@ SOURCES: dict[str, Callable[[Data], tuple[Split, Split]]] = {
 def load(config: Data) -> Dataset:
     """Load a data set and hold out its validation images.
 
-    Args:
-        config: the source, and how its images are divided.
-
     Raises:
-        DataError: a file is damaged or cannot be downloaded, or the training images do
-            not allow a validation set of this size. The message says how to go on.
+        UserError: a file is damaged or cannot be downloaded, or there are too few
+            training images for a validation set of this size.
     """
     train_and_val, test = SOURCES[config.source](config)
     train, val = hold_out(

@@ -1,4 +1,4 @@
-"""What a data set is here, and how its validation images are chosen."""
+"""Data sets, and the choice of validation images."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from mnist_jax.errors import UserError
 
 
 class DataError(UserError):
-    """Data that cannot be had or cannot be trusted."""
+    """Data that cannot be obtained or cannot be trusted."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """The three parts of a data set: to learn from, to choose by, to report on."""
+    """Training, validation and test images."""
 
     name: str
     train: Split
@@ -51,11 +51,10 @@ class Dataset:
 
 
 def hold_out(split: Split, *, val_size: int, split_seed: int) -> tuple[Split, Split]:
-    """Divide images at random, the same way on every machine, into two parts.
+    """Hold out random images, the same ones on every machine.
 
-    The first `val_size` entries of a permutation of 0..N-1 drawn with `split_seed` say
-    which images are held out. Both parts keep the order in which the images came, so
-    they depend on nothing but the images, `val_size` and `split_seed`.
+    These are the first `val_size` entries of a permutation of 0..N-1, drawn with
+    `split_seed`. Both parts keep the order of the images.
 
     Args:
         split: N images.
@@ -63,19 +62,19 @@ def hold_out(split: Split, *, val_size: int, split_seed: int) -> tuple[Split, Sp
         split_seed: 0..2**32-1.
 
     Returns:
-        The N - val_size images that remain, and the val_size that are held out.
+        The remaining images, and those held out.
 
     Raises:
-        DataError: `val_size` is out of its range.
+        DataError: `val_size` is out of range.
     """
     count = len(split)
     if not 1 <= val_size < count:
         raise DataError(
-            f"--config.data.val_size={val_size}: must be 1..{count - 1}, for there are "
+            f"--config.data.val_size={val_size}: must be 1..{count - 1}, as there are "
             f"{count} images to divide into training and validation."
         )
-    # RandomState and not the newer Generator: NumPy promises that RandomState's stream
-    # never changes (NEP 19) and makes no such promise for Generator's.
+    # NumPy guarantees that RandomState's stream never changes (NEP 19), unlike that of
+    # the newer Generator.
     permutation = np.random.RandomState(split_seed).permutation(count)
     held_out = np.zeros(count, dtype=bool)
     held_out[permutation[:val_size]] = True

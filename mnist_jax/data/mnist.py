@@ -1,4 +1,4 @@
-"""The four official MNIST files: where they lie, how to get them, what they must be.
+"""The four official MNIST files: finding, downloading and verifying them.
 
 Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits",
 http://yann.lecun.com/exdb/mnist/; the method is in LeCun et al., "Gradient-based
@@ -6,7 +6,10 @@ learning applied to document recognition", Proc. IEEE 86(11), 1998.
 """
 
 import dataclasses
+import gzip
+import hashlib
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +20,8 @@ from mnist_jax import files
 from mnist_jax.data import idx
 from mnist_jax.data.dataset import DataError, Split
 
+_GZIP = b"\x1f\x8b"
+
 
 @dataclasses.dataclass(frozen=True)
 class OfficialFile:
@@ -24,8 +29,8 @@ class OfficialFile:
 
     Attributes:
         name: without `.gz`.
-        sha256: of the unpacked content, in hex; a file may have been compressed anew.
-        gz_size: bytes of the published `.gz`.
+        sha256: of the uncompressed content, which any compression preserves; in hex.
+        gz_size: of the published `.gz`, in bytes.
         gz_sha256: of the published `.gz`, in hex.
     """
 
@@ -72,41 +77,37 @@ def data_dir(configured: str | None) -> Path:
     """Return the folder of the data files.
 
     Args:
-        configured: `config.data.dir`. Unset: `$MNIST_DIR`, else `mnist_jax` in the
-            user's cache folder (`$XDG_CACHE_HOME`, else `~/.cache`).
+        configured: `config.data.dir`. If it is not set: `$MNIST_DIR`, else `mnist_jax`
+            in the user's cache folder (`$XDG_CACHE_HOME`, else `~/.cache`).
     """
     chosen = configured or os.environ.get("MNIST_DIR")
-    if chosen:
-        return Path(chosen).expanduser()
-    return files.cache_folder()
+    return Path(chosen).expanduser() if chosen else files.cache_folder()
 
 
 def load(folder: Path, mirrors: Sequence[str]) -> tuple[Split, Split]:
     """Read the official files from a folder; download to it those that are missing.
 
-    A file that is there is never changed: if it is not what it should be, that is an
-    error.
+    An existing file is never changed: if it is not the official one, that is an error.
 
     Args:
-        folder: where the files lie, packed with gzip or not.
-        mirrors: URLs of folders that have the published `.gz` files, tried in turn.
+        folder: contains the files, compressed with gzip or not.
+        mirrors: URLs of folders with the published `.gz` files, tried in turn.
 
     Returns:
         The 60,000 training and the 10,000 test images, in the order of the files.
 
     Raises:
-        DataError: a file is damaged, is another file, or cannot be had.
+        DataError: a file is damaged, or is not the official one.
+        DownloadError: a file is missing and cannot be downloaded.
     """
-    # All four first: a missing one is worth a message before the others are unpacked.
-    paths = {
-        part: [_find_or_download(folder, file, mirrors) for file in files]
-        for part, files in FILES.items()
-    }
-    return _read(paths["train"], FILES["train"]), _read(paths["test"], FILES["test"])
+    # Find all four before reading any, to report a missing one sooner.
+    official = [*FILES["train"], *FILES["test"]]
+    paths = [_find_or_download(folder, file, mirrors) for file in official]
+    images, labels, *test = map(_read_file, paths, official)
+    return Split(images[..., None], labels), Split(test[0][..., None], test[1])
 
 
 def _find_or_download(folder: Path, file: OfficialFile, mirrors: Sequence[str]) -> Path:
-    """Return the path of an official file that lies in the folder now."""
     # Some collections name the files with a dot: train-images.idx3-ubyte.
     names = (file.name, file.name.replace("-idx", ".idx"))
     try:
@@ -117,76 +118,42 @@ def _find_or_download(folder: Path, file: OfficialFile, mirrors: Sequence[str]) 
     except OSError as error:
         raise _unreadable(folder, error) from error
 
-    from mnist_jax import download  # Needs requests: not for those who have it.
+    from mnist_jax import download  # Imported late: only downloads need requests.
 
     path = folder / f"{file.name}.gz"
-    try:
-        download.fetch(
-            [f"{mirror.rstrip('/')}/{path.name}" for mirror in mirrors],
-            path,
-            size=file.gz_size,
-            checksum=f"sha256:{file.gz_sha256}",
-            way_out="name another folder with --config.data.dir=FOLDER",
-        )
-    except download.CannotWrite as error:
-        raise DataError(str(error)) from error
-    except download.MirrorsFailed as error:
-        all_names = [f"{file.name}.gz" for files in FILES.values() for file in files]
-        raise DataError(
-            f"{path} is missing and could not be downloaded:\n{error}\n"
-            f"Without a network, put the four files ({', '.join(all_names)}) in a "
-            "folder and pass --config.data.dir=FOLDER or set MNIST_DIR=FOLDER; or use "
-            "the digits that come with scikit-learn (--config.data.source=digits), "
-            "ready to run with --config=configs/quickstart.py."
-        ) from error
+    all_names = [f"{file.name}.gz" for files in FILES.values() for file in files]
+    download.fetch(
+        [f"{mirror.rstrip('/')}/{path.name}" for mirror in mirrors],
+        path,
+        size=file.gz_size,
+        checksum=f"sha256:{file.gz_sha256}",
+        way_out=f"Put the four files ({', '.join(all_names)}) in a folder and pass "
+        "--config.data.dir=FOLDER or set MNIST_DIR=FOLDER; or use the digits that come "
+        "with scikit-learn (--config.data.source=digits), ready to run with "
+        "--config=configs/quickstart.py.",
+    )
     return path
 
 
-def _read(paths: Sequence[Path], files: Sequence[OfficialFile]) -> Split:
-    """Read the images and labels of one part; the most telling checks come first."""
-    images_path, labels_path = paths
-    images = _read_array(images_path, "images", "[N, 28, 28]")
-    labels = _read_array(labels_path, "labels", "[N]")
-    if len(images) != len(labels):
-        raise DataError(
-            f"{images_path} has {len(images):,} images, but {labels_path} has "
-            f"{len(labels):,} labels: they do not belong together. Put the right files "
-            "there, or delete the wrong one and run again to download it anew."
-        )
-    if np.any(labels > 9):
-        index = np.argmax(labels > 9)
-        raise _bad_file(
-            labels_path,
-            f"has the label {labels[index]} at index {index}, where labels are 0..9",
-        )
-    for path, array, file in zip(paths, (images, labels), files, strict=True):
-        checksum = idx.checksum(array)
-        if checksum != file.sha256:
-            raise _bad_file(
-                path,
-                "is well formed but not the official MNIST file: damaged, or of "
-                "another data set (sha256 of the unpacked content: "
-                f"{checksum}, officially {file.sha256})",
-            )
-    return Split(images[..., np.newaxis], labels)
-
-
-def _read_array(path: Path, what: str, shape: str) -> UInt8[np.ndarray, "N ..."]:
-    """Read an IDX file that must hold one or more images or labels."""
+def _read_file(path: Path, file: OfficialFile) -> UInt8[np.ndarray, "N ..."]:
     try:
-        array = idx.read(path)
-    except idx.IdxError as error:
-        raise _bad_file(path, str(error)) from error
+        content = path.read_bytes()
+        # Browsers decompress a download and keep the `.gz` at the end of its name.
+        if content.startswith(_GZIP):
+            content = gzip.decompress(content)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise _bad_file(path, f"is a damaged gzip file ({error})") from error
     except OSError as error:
         raise _unreadable(path, error) from error
-    row_shape = (28, 28) if what == "images" else ()
-    if array.ndim != 1 + len(row_shape) or array.shape[1:] != row_shape:
+    checksum = hashlib.sha256(content).hexdigest()
+    if checksum != file.sha256:
         raise _bad_file(
-            path, f"has the shape {list(array.shape)}, where {what} have {shape}"
+            path,
+            "is not the official MNIST file: it is damaged, incomplete, or from "
+            f"another data set (uncompressed, it has {len(content):,} bytes and the "
+            f"SHA-256 {checksum} instead of {file.sha256})",
         )
-    if not len(array):
-        raise _bad_file(path, f"has no {what} in it")
-    return array
+    return idx.parse(content)
 
 
 def _bad_file(path: Path, reason: str) -> DataError:
@@ -198,6 +165,6 @@ def _bad_file(path: Path, reason: str) -> DataError:
 
 def _unreadable(path: Path, error: OSError) -> DataError:
     return DataError(
-        f"{path} cannot be read: {error.strerror or error}. Give yourself the right to "
-        "read it, or name another folder with --config.data.dir=FOLDER."
+        f"{path} cannot be read: {error.strerror or error}. Give yourself permission "
+        "to read it, or name another folder with --config.data.dir=FOLDER."
     )

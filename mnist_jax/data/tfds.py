@@ -1,8 +1,8 @@
-"""MNIST through TensorFlow Datasets (TFDS), with no TensorFlow installed.
+"""MNIST through TensorFlow Datasets (TFDS), without TensorFlow.
 
-TFDS (https://www.tensorflow.org/datasets) reads a set that lies prepared in ArrayRecord
-files without TensorFlow, but its own `mnist` builder needs TensorFlow to prepare one.
-The builder below does not, and what it writes the stock builder reads, too:
+TFDS (https://www.tensorflow.org/datasets) reads ArrayRecord files without TensorFlow,
+but its own `mnist` builder needs TensorFlow to write them. The builder below does not,
+and the stock builder reads what it writes:
 `tfds.data_source("mnist", data_dir="~/.cache/mnist_jax/tensorflow_datasets")`.
 """
 
@@ -27,18 +27,18 @@ from mnist_jax.data.dataset import DataError, Split
 
 LOGGER = logging.getLogger(__name__)
 
-# The stock builder's: by it, it finds what is prepared here.
+# Of the stock builder, which looks for a folder of this name.
 VERSION = "3.0.1"
 
 
 def load(folder: Path, mirrors: Sequence[str]) -> tuple[Split, Split]:
-    """Read the prepared set; prepare it from the official files if there is none.
+    """Read the prepared set; prepare it from the official files if it does not exist.
 
-    A set that lies in `tensorflow_datasets` below `folder` is read there. Otherwise the
-    one in this package's cache folder is used, and prepared, 27 MB, if need be.
+    The set is read from `folder/tensorflow_datasets` if it is there, else from this
+    package's cache folder, where it is prepared (27 MB) if necessary.
 
     Args:
-        folder: has the official files, which are needed, and downloaded if missing,
+        folder: contains the official files. They are needed, and downloaded if missing,
             only to prepare the set.
         mirrors: as in `mnist.load`.
 
@@ -47,26 +47,20 @@ def load(folder: Path, mirrors: Sequence[str]) -> tuple[Split, Split]:
 
     Raises:
         DataError: as `mnist.load`; or the prepared set cannot be written or read, or
-            does not have the content of the official files.
+            does not contain the official images.
     """
-    prepared = _prepared(folder)
+    below = Path("tensorflow_datasets", "mnist", VERSION)
+    prepared = folder / below
     if not os.path.exists(prepared):
-        prepared = _prepared(files.cache_folder())
+        prepared = files.cache_folder() / below
     if not os.path.exists(prepared):
         train, test = mnist.load(folder, mirrors)
         _prepare(prepared, {"train": train, "test": test})
     return _read(prepared, "train"), _read(prepared, "test")
 
 
-def _prepared(folder: Path) -> Path:
-    return folder / "tensorflow_datasets" / "mnist" / VERSION
-
-
 class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Writes MNIST as the stock builder does, but without TensorFlow and unshuffled.
-
-    Not registered: TFDS has a builder of this name already.
-    """
+    """Writes MNIST as the stock builder does, but without TensorFlow and unshuffled."""
 
     name = "mnist"
     VERSION = tfds.core.Version(VERSION)
@@ -78,8 +72,6 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
-            description="The MNIST database of handwritten digits.",
-            homepage="http://yann.lecun.com/exdb/mnist/",
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(shape=(28, 28, 1)),
@@ -94,30 +86,26 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {name: self._generate_examples(s) for name, s in self._splits.items()}
 
     def _generate_examples(self, split: Split) -> Iterator[tuple[int, dict]]:
-        for index, (image, label) in enumerate(
-            zip(split.images, split.labels, strict=True)
-        ):
-            # As bytes: an array would be encoded by TensorFlow.
-            yield index, {"image": _encode_png(image[..., 0]), "label": int(label)}
+        for index, image in enumerate(split.images):
+            # TFDS would need TensorFlow to encode an array.
+            png, label = _encode_png(image[..., 0]), int(split.labels[index])
+            yield index, {"image": png, "label": label}
 
 
 def _prepare(prepared: Path, splits: Mapping[str, Split]) -> None:
-    """Write the prepared set, whole or not at all.
-
-    TFDS writes to a folder beside it, which it renames at the end.
-    """
+    """Write the prepared set: TFDS writes to a temporary folder, and renames it."""
     root = prepared.parent.parent
     LOGGER.info("Preparing %s (once; takes some seconds)", prepared)
     try:
         with _quiet_tfds(), tempfile.TemporaryDirectory() as scratch:
             builder = _Builder(splits=splits, data_dir=root, file_format="array_record")
             builder.download_and_prepare(
-                download_dir=scratch,  # Stays empty, but TFDS creates it.
+                download_dir=scratch,  # stays empty, but TFDS insists on creating it
                 download_config=tfds.download.DownloadConfig(try_download_gcs=False),
             )
-    except Exception as error:  # Whatever TFDS or the record writer may raise.
-        # Another process may have prepared the set meanwhile. TFDS cannot rename its
-        # folder to one that is there, but theirs is as good.
+    except Exception as error:  # whatever TFDS or the record writer may raise
+        # TFDS cannot rename its folder if another process has been faster; that
+        # process's folder is as good.
         if not os.path.exists(prepared):
             raise DataError(
                 f"{prepared} cannot be prepared: {_first_line(error)}. Make room, "
@@ -128,12 +116,12 @@ def _prepare(prepared: Path, splits: Mapping[str, Split]) -> None:
 
 
 def _read(prepared: Path, part: str) -> Split:
-    """Read one part, bring it to the order of the official files and check it."""
+    """Read one part in the order of the official files, and verify its checksum."""
     try:
         with _quiet_tfds():
-            # Any: its decorated methods hide their parameters from a type checker.
+            # Any: decorators hide the parameters of its methods from type checkers.
             builder: Any = tfds.builder_from_directory(prepared)
-            # Images stay PNG: TFDS's decoder warns that OpenCV would be faster.
+            # TFDS would decode the images with a warning that OpenCV is faster.
             source = builder.as_data_source(
                 part, decoders={"image": tfds.decode.SkipDecoding()}
             )
@@ -144,26 +132,22 @@ def _read(prepared: Path, part: str) -> Split:
         raise _bad_folder(
             prepared, "is not in ArrayRecord files, and others need TensorFlow"
         ) from error
-    except Exception as error:  # Whatever TFDS or a decoder makes of a damaged file.
+    except Exception as error:  # whatever a damaged file may raise
         raise _bad_folder(prepared, f"cannot be read: {_first_line(error)}") from error
     if not builder.info.disable_shuffling:
         order = _shuffled_order(part, len(labels))
         images[order], labels[order] = images.copy(), labels.copy()
-    images_file, labels_file = mnist.FILES[part]
-    if (idx.checksum(images), idx.checksum(labels)) != (
-        images_file.sha256,
-        labels_file.sha256,
-    ):
+    official = [file.sha256 for file in mnist.FILES[part]]
+    if [idx.checksum(images), idx.checksum(labels)] != official:
         raise _bad_folder(prepared, f"does not have MNIST's {part} images and labels")
     return Split(images[..., np.newaxis], labels)
 
 
 def _shuffled_order(part: str, count: int) -> Int[np.ndarray, " count"]:
-    """Return which row of the official file each row of a shuffled set is.
+    """Return the index in the official file of each row of a shuffled set.
 
-    Sets that the stock builder wrote are shuffled: TFDS sorts the rows by a hash of
-    their key, here the index (`tensorflow_datasets/core/shuffle.py` and `hashing.py`).
-    A wrong order would not pass the checksum.
+    The stock builder's sets are shuffled: TFDS sorts rows by a hash of their key, here
+    the index (`tensorflow_datasets/core/shuffle.py` and `hashing.py`).
     """
     hashes = [
         hashlib.md5(f"{part}{index}".encode(), usedforsecurity=False).digest()
@@ -174,8 +158,7 @@ def _shuffled_order(part: str, count: int) -> Int[np.ndarray, " count"]:
 
 def _encode_png(image: UInt8[np.ndarray, "28 28"]) -> bytes:
     buffer = io.BytesIO()
-    # Level 1: the preparation takes a quarter less, for a set that is small either way.
-    Image.fromarray(image).save(buffer, format="PNG", compress_level=1)
+    Image.fromarray(image).save(buffer, format="PNG", compress_level=1)  # 1: fast
     return buffer.getvalue()
 
 
@@ -186,13 +169,12 @@ def _decode_png(content: bytes) -> UInt8[np.ndarray, "28 28"]:
 
 @contextlib.contextmanager
 def _quiet_tfds() -> Iterator[None]:
-    """Keep TFDS's chatter off the console; its warnings and errors still show."""
+    """Silence TFDS's progress messages, but not its warnings and errors."""
     tfds.disable_progress_bar()
     absl_logger = logging.getLogger("absl")
     level = absl_logger.level
     absl_logger.setLevel(max(level, logging.WARNING))
     try:
-        # It announces the preparation with plain prints.
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:

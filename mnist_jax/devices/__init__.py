@@ -1,4 +1,4 @@
-"""What computes: devices, the processes that share them, and what they are told.
+"""Devices, processes that share them, and settings of the compiler and of malloc.
 
-Nothing is imported here: `memory` must run before JAX is.
+Nothing is imported here, since `memory` must run before JAX is imported.
 """

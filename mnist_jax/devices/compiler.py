@@ -1,4 +1,4 @@
-"""What XLA is told when the step is compiled, and where its programs are kept."""
+"""Compiler options and the cache of compiled programs."""
 
 import functools
 
@@ -6,8 +6,8 @@ import jax
 
 from mnist_jax import files
 
-# jaxlib 0.10 gives convolutions to YNNPACK, which uses one core; Eigen, to which they
-# went before, uses all, and trains the double CNN 1.9 times as fast.
+# jaxlib 0.10 computes convolutions by YNNPACK, on one core. Eigen, used before that,
+# runs on all cores and trains the double CNN 1.9 times as fast.
 _CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 
@@ -15,8 +15,7 @@ _CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 def compiler_options() -> dict[str, str]:
     """Return the options for `jax.jit` that make this backend fast.
 
-    Options that this version of jaxlib does not know are left out: they belong to
-    others, older or newer.
+    Options that this version of jaxlib does not know are left out.
     """
     if jax.default_backend() != "cpu":
         return {}
@@ -30,9 +29,8 @@ def compiler_options() -> dict[str, str]:
 def keep_compiled() -> None:
     """Keep compiled programs for later processes, in `compiled` of the cache folder.
 
-    JAX's own settings come first: --jax_compilation_cache_dir, or the variable
-    JAX_COMPILATION_CACHE_DIR, names another folder, and
-    --jax_enable_compilation_cache=false keeps nothing.
+    JAX's own settings take precedence, such as the variables JAX_COMPILATION_CACHE_DIR
+    and JAX_ENABLE_COMPILATION_CACHE.
     """
     settings = jax.config.values
     if not settings["jax_compilation_cache_dir"]:

@@ -1,7 +1,7 @@
 """Several processes that train one network, each with its own devices.
 
-All run the same program on the same data. The first (number 0) alone writes the run
-folder and speaks; what it finds there, it shares with the others.
+All run the same program on the same data. Only the first (number 0) prints messages,
+and reads and writes the run folder, whose state it shares with the others.
 """
 
 import atexit
@@ -22,41 +22,29 @@ from mnist_jax.errors import UserError
 from mnist_jax.typing import Tree
 
 _LOST = (
-    "Lost another process of this run: it ended, or the network did. Its own output "
-    "says why. Start all processes again with the same flags: the run goes on after "
-    "the last epoch that was saved."
+    "Lost another process of this run: it ended, or the network failed. Its own output "
+    "says why. Start all processes again with the same flags to resume the run after "
+    "the last saved epoch."
 )
 
-# Whether the others are in the middle of what they do with this one.
+# Whether the others are inside collectives with this process.
 _together = False
 
 
 @contextlib.contextmanager
-def joined(
-    *,
-    coordinator: str | None,
-    process_id: int | None,
-    num_processes: int | None,
-    timeout: int,
-) -> Iterator[None]:
-    """Run a block together with other processes: see `start`.
+def joined(**flags: Any) -> Iterator[None]:
+    """Run a block together with other processes, which `start(**flags)` joins.
 
     Raises:
         UserError: as `start` does; or another process was lost.
     """
-    start(
-        coordinator=coordinator,
-        process_id=process_id,
-        num_processes=num_processes,
-        timeout=timeout,
-    )
+    start(**flags)
     try:
         yield
     except BaseException as error:
         if _together:
-            # JAX would wait for the others, which wait for this one, and then abort.
-            status = 130 if isinstance(error, KeyboardInterrupt) else 1
-            atexit.register(_leave, status)
+            # JAX would wait at exit for the others, which wait for this one, and abort.
+            atexit.register(_exit, 130 if isinstance(error, KeyboardInterrupt) else 1)
         if count() > 1 and _is_of_xla(error):
             reason = next(iter(str(error).splitlines()), "")
             raise UserError(f"{_LOST} ({reason})") from error
@@ -64,14 +52,14 @@ def joined(
 
 
 def _is_of_xla(error: BaseException) -> bool:
-    """Return whether an error is XLA's: at a dispatch they are ValueErrors."""
+    # A dispatch raises XLA's errors as ValueErrors.
     status = re.match(r"[A-Z_]+: ", str(error))  # UNKNOWN: Gloo all-reduce failed ...
     return isinstance(error, jax.errors.JaxRuntimeError) or (
         isinstance(error, ValueError) and status is not None
     )
 
 
-def _leave(status: int) -> NoReturn:
+def _exit(status: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
@@ -84,19 +72,18 @@ def start(
     num_processes: int | None,
     timeout: int,
 ) -> None:
-    """Join the other processes; before anything asks JAX for its devices.
+    """Join the other processes, before JAX initialises its devices.
 
     Args:
-        coordinator: host:port of the first process, or None to find all three out from
-            the environment: of SLURM, Open MPI, Kubernetes, a TPU pod.
+        coordinator: host:port of the first process, or None to take all three from the
+            environment of SLURM, Open MPI, Kubernetes or a TPU pod.
         process_id: the number of this process, from 0.
-        num_processes: how many there are.
-        timeout: seconds to wait for the others. If they do not come by then, this
-            process says so and ends.
+        num_processes: the number of processes.
+        timeout: seconds to wait for the others before this process exits.
 
     Raises:
-        UserError: the flags do not fit, the environment tells nothing, or the port
-            cannot be used.
+        UserError: the flags or the environment do not say which processes there are, or
+            the port cannot be used.
     """
     given = {
         "--coordinator": coordinator,
@@ -107,11 +94,11 @@ def start(
     if missing and len(missing) < len(given):
         raise UserError(
             f"{', '.join(missing)} is missing: {', '.join(given)} go together. Give "
-            "none of them where SLURM, Open MPI, Kubernetes or a TPU pod says them."
+            "none of them if SLURM, Open MPI, Kubernetes or a TPU pod sets them."
         )
     if not missing:
         _check(coordinator or "", process_id or 0, num_processes or 0)
-    # JAX itself ends the process without a word that helps.
+    # JAX itself would end the process without a helpful message.
     alarm = threading.Timer(timeout, _give_up, [given, timeout])
     alarm.daemon = True
     alarm.start()
@@ -126,12 +113,11 @@ def start(
         reason = str(error).splitlines()[0].rstrip(".")
         if missing:
             raise UserError(
-                "--distributed: nothing here says which processes belong together "
-                f"({reason}). Give {', '.join(given)}."
+                "--distributed: the environment does not say which processes belong "
+                f"together ({reason}). Give {', '.join(given)}."
             ) from error
         raise UserError(
-            f"--distributed: process {process_id} cannot begin at {coordinator}: "
-            f"{reason}."
+            f"--distributed: process {process_id} cannot join {coordinator}: {reason}."
         ) from error
     finally:
         alarm.cancel()
@@ -147,18 +133,14 @@ def _give_up(given: dict[str, Any], timeout: int) -> NoReturn:
         "waits longer.",
         file=sys.stderr,
     )
-    _leave(1)
+    _exit(1)
 
 
 def check_alone(others: dict[str, Any]) -> None:
-    """Refuse flags, by name, that mean nothing without --distributed.
-
-    Raises:
-        UserError: one has a value.
-    """
+    """Raise a UserError if a flag is given that needs --distributed."""
     for name, value in others.items():
         if value is not None:
-            raise UserError(f"--{name}={value} goes with --distributed only.")
+            raise UserError(f"--{name}={value} needs --distributed.")
 
 
 def _check(coordinator: str, process_id: int, num_processes: int) -> None:
@@ -177,17 +159,17 @@ def _check(coordinator: str, process_id: int, num_processes: int) -> None:
 
 
 def count() -> int:
-    """Return how many processes there are; asks for no device where there is one."""
+    """Return the number of processes, without initialising devices if it is 1."""
     return jax.process_count() if jax.distributed.is_initialized() else 1
 
 
 def is_first() -> bool:
-    """Return whether this is the process that writes and speaks."""
+    """Return whether this is the process that writes files and messages."""
     return count() == 1 or jax.process_index() == 0
 
 
 def share(value: Any) -> Any:
-    """Return the first process's value, which JSON must be able to say, in all."""
+    """Return the first process's value, which must be JSON, in all processes."""
     if count() == 1:
         return value
     text = json.dumps(value).encode() if is_first() else b""
@@ -197,19 +179,18 @@ def share(value: Any) -> Any:
 
 
 def share_arrays(tree: Tree) -> Tree:
-    """Return the first process's arrays in all, whose own must have these shapes."""
+    """Return the first process's arrays in all; shapes must be the same everywhere."""
     return tree if count() == 1 else multihost_utils.broadcast_one_to_all(tree)
 
 
 @contextlib.contextmanager
 def others_waiting() -> Iterator[Callable[[dict[str, Any]], None]]:
-    """In the first process: let the others go on, or end for the same reason.
+    """In the first process: hold the others in `wait_for_first` during a block.
 
     Yields:
-        A function of the config, which the others must have been given too. It is to be
-        called when all is prepared for what processes do together; they are in
-        `wait_for_first` until then. If the block ends without it, there
-        is nothing to do for them; if by an error, that is what they raise.
+        A function of the config, to be called when the others are to continue. If the
+        block ends without a call, there is nothing for them to do; if it raises an
+        error, so do they.
     """
     waiting = count() > 1
 
@@ -230,13 +211,13 @@ def others_waiting() -> Iterator[Callable[[dict[str, Any]], None]]:
 
 
 def wait_for_first() -> dict[str, Any] | None:
-    """In the other processes: wait for the first, in its `others_waiting`.
+    """In the other processes: wait for the first one's `others_waiting`.
 
     Returns:
         The first process's config; None if there is nothing to do.
 
     Raises:
-        UserError: the first process has come to an error.
+        UserError: the first process failed.
     """
     global _together
     answer = share(None)

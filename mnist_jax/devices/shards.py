@@ -1,10 +1,9 @@
-"""A function of a whole batch, written so that several devices can share the batch.
+"""Operations over a whole batch, whether or not it is divided into shards.
 
-Where JAX sees the whole program and divides it by itself (`jit` over a mesh), a batch
-is a batch and there is nothing to do. Under `jax.pmap` a function runs once for each
-device, on the device's share of the batch, its shard. What a model or a step computes
-over a batch goes through these functions, so that it comes to the same. They know by
-JAX's own books whether the axis `data` is being mapped while a function is traced.
+Under `jit` over a mesh, JAX divides the program, and a batch is traced as a whole.
+Under `jax.pmap`, a function runs once for each device, on a shard of the batch. Models
+and steps use these functions, which detect `pmap` during tracing, so that both give the
+same results.
 """
 
 import jax.numpy as jnp
@@ -14,40 +13,35 @@ from jaxtyping import Array, Int32
 from mnist_jax.typing import Tree
 
 AXIS = "data"
-"""The name of the axis that devices share batches along."""
+"""The name of the axis along which devices share a batch."""
 
 
 def count() -> int:
-    """Return how many shards the batch has: 1 unless the axis is being mapped."""
+    """Return the number of shards, which is 1 outside `pmap`."""
     try:
         return lax.axis_size(AXIS)
-    except NameError:  # JAX's word for an axis that is not there
+    except NameError:  # the axis is not mapped
         return 1
 
 
-def axis_name() -> str | None:
-    """Return what `flax.linen.BatchNorm` is to average over; None for one shard."""
-    return AXIS if count() > 1 else None
-
-
 def mean(tree: Tree) -> Tree:
-    """Average means over shards of one size: the means over the whole batch."""
+    """Average the means over equal shards: the means over the whole batch."""
     return lax.pmean(tree, AXIS) if count() > 1 else tree
 
 
-def places(size: int) -> Int32[Array, " size"]:
-    """Return the places in the whole batch of this shard's `size` elements."""
+def indices(size: int) -> Int32[Array, " size"]:
+    """Return the indices in the whole batch of this shard's `size` elements."""
     first = lax.axis_index(AXIS) * size if count() > 1 else 0
     return first + jnp.arange(size, dtype=jnp.int32)
 
 
-def own(batch: Array, size: int) -> Array:
-    """Return this shard's `size` elements of something made for the whole batch."""
+def local(batch: Array, size: int) -> Array:
+    """Return this shard's `size` elements of an array for the whole batch."""
     if count() == 1:
         return batch
     return lax.dynamic_slice_in_dim(batch, lax.axis_index(AXIS) * size, size)
 
 
 def gather(shard: Array) -> Array:
-    """Put the shards together, in order: the whole batch, on every device."""
+    """Concatenate the shards, on every device."""
     return lax.all_gather(shard, AXIS, tiled=True) if count() > 1 else shard

@@ -1,15 +1,17 @@
-"""The networks, and the only place that knows what Flax is.
+"""The networks, and the only package that imports Flax.
 
 `create(config.model)` returns a `Model`: a name and a few pure functions of pytrees.
-Every network maps images, float32 [batch, 28, 28, 1] in 0..1, to logits, float32
-[batch, 10]. A network that needs another size or more channels converts the images in
-its first lines. The fields of its module are its options in `config.model`.
+Every network maps images, float32 [batch, 28, 28, 1] in 0..1 (0 is the background), to
+logits, float32 [batch, 10], and converts the images itself if it needs another size or
+more channels. Its penultimate activations are sown as `features` into the collection
+`intermediates`. The random stream of dropout is `dropout`. The fields of the module are
+its options in `config.model`.
 """
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Collection, Iterator
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Collection
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -27,8 +29,10 @@ from mnist_jax.models.triple_cnn import TripleCNN
 from mnist_jax.models.vgg import VGG16, VGG19
 from mnist_jax.typing import Tree
 
+Images = Float[Array, "batch height width channels"]
+
 IMAGE_SHAPE = (28, 28, 1)
-"""Height, width and channels of the images that every network is given."""
+"""Height, width and channels of every network's input."""
 
 MODELS: dict[str, type[nn.Module]] = {
     "double_cnn": DoubleCNN,
@@ -39,22 +43,8 @@ MODELS: dict[str, type[nn.Module]] = {
     "vgg19": VGG19,
 }
 DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-# Fields of every module, which are not options of its network.
+# Fields of every module that are not options of the network.
 _OF_EVERY_MODULE = ("dtype", "parent", "name")
-
-
-@runtime_checkable
-class Cuttable(Protocol):
-    """A module that can compute a part of its network.
-
-    Its `__call__` takes `start` and `stop`, indices in `stages`: it computes the stages
-    from `start` up to, but not including, `stop`, from the output of the stage before.
-    """
-
-    @property
-    def stages(self) -> tuple[tuple[str, ...], ...]:
-        """The layers with parameters, stage by stage."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +54,8 @@ class Model:
     Attributes:
         name: the key in `MODELS`.
         module: the Flax module behind the functions.
-        convolutions: their form, see `mnist_jax.models.operations`; None: the default
-            backend's.
+        convolutions: their form, see `mnist_jax.models.operations`; None for the
+            default of the backend.
     """
 
     name: str
@@ -74,12 +64,14 @@ class Model:
 
     @property
     def stages(self) -> tuple[tuple[str, ...], ...]:
-        """The layers with parameters, in the parts that can be computed separately.
+        """The names of the layers with parameters, stage by stage.
 
-        A network that cannot be cut is one stage.
+        A module whose network can be computed in parts has an attribute `stages`, and
+        its `__call__` takes `start` and `stop`: it computes the stages from `start` up
+        to, but not including, `stop`. Any other network is a single stage.
         """
-        if isinstance(self.module, Cuttable):
-            return self.module.stages
+        if stages := getattr(self.module, "stages", None):
+            return stages
         params, _ = jax.eval_shape(self.init, jax.random.key(0))
         return (tuple(params),)
 
@@ -93,7 +85,7 @@ class Model:
         self,
         params: Tree,
         batch_stats: Tree,
-        images: Float[Array, "batch height width channels"],
+        images: Images,
         *,
         train: bool,
         key: PRNGKeyArray | None = None,
@@ -103,69 +95,55 @@ class Model:
         """Return `(logits, batch_stats)`.
 
         Args:
-            params: as `init` lays them out.
-            batch_stats: likewise; returned as they are unless `train`.
-            images: in 0..1; if `start` is not 0, what `run_until(start)` gave.
-            train: with dropout, and with BatchNorm over this batch.
-            key: for dropout; needed only if `train` and the network has any.
-            frozen: layers of BatchNorm that go by their running statistics, and leave
-                them as they are, in training too.
+            params: from `init`.
+            batch_stats: from `init`; changed only if `train`.
+            images: in 0..1, or the output of `run_until(start)`.
+            train: whether to use dropout, and this batch's statistics in BatchNorm.
+            key: for dropout.
+            frozen: names of BatchNorm layers that use, and keep, their running
+                statistics in training too.
             start: index in `stages` of the first to compute.
         """
-        rngs = None if key is None else {"dropout": key}
-        part: dict[str, Any] = {"start": start} if start else {}
-        with operations.form(self.convolutions), _as_in_evaluation(frozen):
-            logits, updates = self.module.apply(
-                {"params": params, "batch_stats": batch_stats},
-                images,
-                train=train,
-                rngs=rngs,
-                mutable=["batch_stats"] if train else [],
-                **part,
-            )
-        logits = logits.astype(jnp.float32)  # so that the loss is, whatever the dtype
-        return logits, updates.get("batch_stats", batch_stats)
+        part = {"start": start} if start else {}
+        logits, updates = self._run(
+            params,
+            batch_stats,
+            images,
+            frozen=frozen,
+            train=train,
+            rngs=None if key is None else {"dropout": key},
+            mutable=["batch_stats"] if train else [],
+            **part,
+        )
+        # The loss is computed in float32, whatever the network's dtype.
+        return logits.astype(jnp.float32), updates.get("batch_stats", batch_stats)
 
     def run_until(
-        self,
-        stop: int,
-        params: Tree,
-        batch_stats: Tree,
-        images: Float[Array, "batch height width channels"],
+        self, stop: int, params: Tree, batch_stats: Tree, images: Images
     ) -> Float[Array, "batch ..."]:
-        """Return what the stages before `stop` make of images, in evaluation.
-
-        Args:
-            stop: index in `stages`, at least 1.
-            params: as `init` lays them out.
-            batch_stats: likewise.
-            images: in 0..1.
-        """
-        with operations.form(self.convolutions):
-            part: Any = self.module.apply(
-                {"params": params, "batch_stats": batch_stats},
-                images,
-                train=False,
-                stop=stop,
-            )
-        return part
+        """Return the output, in evaluation, of the stages before index `stop` >= 1."""
+        return self._run(params, batch_stats, images, train=False, stop=stop)
 
     def features(
+        self, params: Tree, batch_stats: Tree, images: Images
+    ) -> Float[Array, "batch features"]:
+        """Return the penultimate activations, the input of the last layer."""
+        _, updates = self._run(
+            params, batch_stats, images, train=False, mutable=["intermediates"]
+        )
+        return updates["intermediates"]["features"][0]
+
+    def _run(
         self,
         params: Tree,
         batch_stats: Tree,
-        images: Float[Array, "batch height width channels"],
-    ) -> Float[Array, "batch features"]:
-        """Return what the last layer sees: the penultimate activations."""
-        updates: Tree
-        with operations.form(self.convolutions):
-            _, updates = self.module.apply(
-                {"params": params, "batch_stats": batch_stats},
-                images,
-                train=False,
-                mutable=["intermediates"],
-            )
-        return updates["intermediates"]["features"][0]
+        images: Images,
+        frozen: Collection[str] = (),
+        **options: Any,
+    ) -> Any:
+        variables = {"params": params, "batch_stats": batch_stats}
+        with operations.form(self.convolutions), _evaluating(frozen):
+            return self.module.apply(variables, images, **options)
 
     def summary(self) -> str:
         """Return a table of the layers: their shapes, parameters and FLOPs."""
@@ -196,11 +174,10 @@ def options_of(name: str) -> dict[str, dataclasses.Field]:
 
 
 def complete(model: config.Model) -> config.Model:
-    """Return a config with every option of the network that it names, checked.
+    """Check the options of a network, and add the defaults of those that are missing.
 
     Raises:
-        ConfigError: there is no network of that name, it does not have one of the
-            options, or an option has a value that it cannot have.
+        ConfigError: there is no such network, or it has no such option or value.
     """
     known = options_of(model.name)
     for option in model.options:
@@ -221,8 +198,8 @@ def create(model: config.Model, *, dtype: str = "float32") -> Model:
 
     Args:
         model: its name and options; a missing option has its default.
-        dtype: a key of `DTYPES`: the type of the computation. Parameters, BatchNorm's
-            statistics and logits are float32 in any case.
+        dtype: a key of `DTYPES`, the type of the computation. Parameters, BatchNorm's
+            statistics and logits are always float32.
 
     Raises:
         ConfigError: as in `complete`.
@@ -232,9 +209,8 @@ def create(model: config.Model, *, dtype: str = "float32") -> Model:
     return Model(name=model.name, module=module)
 
 
-@contextlib.contextmanager
-def _as_in_evaluation(frozen: Collection[str]) -> Iterator[None]:
-    """Make the named layers of BatchNorm behave as in evaluation, as Keras does."""
+def _evaluating(frozen: Collection[str]) -> contextlib.AbstractContextManager[None]:
+    """Make the named BatchNorm layers behave as in evaluation, as Keras does."""
 
     def intercept(run: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
         module = context.module
@@ -242,8 +218,4 @@ def _as_in_evaluation(frozen: Collection[str]) -> Iterator[None]:
             kwargs = kwargs | {"use_running_average": True}
         return run(*args, **kwargs)
 
-    if not frozen:
-        yield
-        return
-    with nn.intercept_methods(intercept):
-        yield
+    return nn.intercept_methods(intercept) if frozen else contextlib.nullcontext()

@@ -11,11 +11,7 @@ from mnist_jax.models.layers import Conv, Dense, Dropout, max_pool
 
 
 class DoubleCNN(nn.Module):
-    """Two blocks of two ReLU convolutions, one dense layer; 887,530 parameters.
-
-    Attributes:
-        dtype: what is computed in; parameters and statistics are float32.
-    """
+    """Two blocks of two ReLU convolutions, one dense layer; 887,530 parameters."""
 
     dtype: DTypeLike = jnp.float32
 
@@ -23,16 +19,7 @@ class DoubleCNN(nn.Module):
     def __call__(
         self, images: Float[Array, "batch 28 28 1"], *, train: bool
     ) -> Float[Array, "batch classes"]:
-        """Map images to logits.
-
-        Args:
-            images: grey values in 0..1, 0 being the background.
-            train: with dropout, whose random stream is `dropout`.
-
-        Returns:
-            Unnormalised log-probabilities. The 256 penultimate features are sown as
-            `features` into the collection `intermediates`.
-        """
+        """Map images to logits. The features are the 256 of `dense1`."""
         conv = functools.partial(Conv, relu=True, dtype=self.dtype)
         dense = functools.partial(Dense, dtype=self.dtype)
         x = images

@@ -1,4 +1,4 @@
-"""A small network of today, made to reach 99 % in seconds on a CPU."""
+"""A small modern network that reaches 99 % in seconds on a CPU."""
 
 import functools
 
@@ -13,12 +13,9 @@ from mnist_jax.models.layers import BatchNorm, Conv, Dense, max_pool
 class FastCNN(nn.Module):
     """Three convolutions, each pooled and normalised before its ReLU.
 
-    27,122 parameters, of which 208 are BatchNorm's statistics. A pool before BatchNorm
-    and ReLU leaves them a quarter of the work, and takes nothing away: both keep the
-    order of numbers (as long as BatchNorm's scale is positive).
-
-    Attributes:
-        dtype: what is computed in; parameters and statistics are float32.
+    27,122 parameters, of which 208 are BatchNorm's statistics. Pooling first leaves
+    BatchNorm and ReLU a quarter of the work and changes nothing, since both are
+    monotonic (as long as BatchNorm's scale is positive).
     """
 
     dtype: DTypeLike = jnp.float32
@@ -27,16 +24,7 @@ class FastCNN(nn.Module):
     def __call__(
         self, images: Float[Array, "batch 28 28 1"], *, train: bool
     ) -> Float[Array, "batch classes"]:
-        """Map images to logits.
-
-        Args:
-            images: grey values in 0..1, 0 being the background.
-            train: with the batch's own mean and variance in BatchNorm.
-
-        Returns:
-            Unnormalised log-probabilities. The 576 penultimate features are sown as
-            `features` into the collection `intermediates`.
-        """
+        """Map images to logits. The features are 576."""
         conv = functools.partial(Conv, use_bias=False, dtype=self.dtype)
         norm = functools.partial(BatchNorm, dtype=self.dtype)
         x = images

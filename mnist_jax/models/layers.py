@@ -1,8 +1,8 @@
-"""The building blocks that every network here is made of, with Keras's initialisers.
+"""The layers of all networks, with the defaults of Keras.
 
-Keras starts kernels from Glorot's uniform distribution and biases from zero where Flax
-would draw kernels from LeCun's normal distribution. Strides of a pool are its window
-here, as in Keras; in Flax they would be 1. Keras's BatchNorm has a larger epsilon.
+Unlike in Flax, kernels are drawn from Glorot's uniform distribution, not LeCun's normal
+distribution, the strides of a pool are its window, not 1, and BatchNorm has a larger
+epsilon.
 """
 
 import functools
@@ -21,12 +21,12 @@ from mnist_jax.models.operations import max_pool
 
 __all__ = ["BatchNorm", "Conv", "Dense", "Dropout", "average_pool", "max_pool"]
 
-# Where kernels start, by Keras's names.
+# By Keras's names.
 KERNEL_INITS = {
     # Glorot and Bengio, 2010: https://proceedings.mlr.press/v9/glorot10a.html
     "glorot_uniform": nn.initializers.glorot_uniform(),
-    # Variance 2 / inputs, for deep networks of ReLUs without BatchNorm, in which the
-    # other's signals shrink from layer to layer. Truncated at two standard deviations.
+    # For deep networks of ReLUs without BatchNorm, in which Glorot's lets the signal
+    # shrink from layer to layer.
     # He, Zhang, Ren, Sun, 2015: https://arxiv.org/abs/1502.01852
     "he_normal": nn.initializers.he_normal(),
 }
@@ -34,19 +34,10 @@ _KERNEL_INIT = KERNEL_INITS["glorot_uniform"]
 
 
 class Conv(nn.Module):
-    """A convolution with stride 1, and its ReLU where there is one.
+    """A convolution with stride 1 and the parameters of `nn.Conv`.
 
-    Parameters are `nn.Conv`'s. The ReLU belongs to the layer since what computes
-    convolutions can take it along (see `mnist_jax.models.operations`).
-
-    Attributes:
-        features: the number of output channels.
-        kernel_size: height and width.
-        padding: "SAME" or "VALID".
-        relu: whether negative results become 0.
-        use_bias: whether each channel has a bias.
-        kernel_init: where the kernel starts.
-        dtype: what is computed in; parameters are float32.
+    The ReLU, if `relu`, is part of the layer so that it can be computed together with
+    the convolution (see `mnist_jax.models.operations`).
     """
 
     features: int
@@ -79,17 +70,12 @@ Dense = functools.partial(nn.Dense, kernel_init=_KERNEL_INIT)
 
 
 class BatchNorm(nn.Module):
-    """Normalise each channel over the batch of all devices, with Keras's numbers.
+    """Normalise each channel over the batch of all devices, with Keras's defaults.
 
     Parameters and statistics are those of `nn.BatchNorm`, whose sums are slower on a
     CPU (see `operations.sum_places`). They are float32, whatever the output's `dtype`.
 
     Ioffe and Szegedy, 2015: https://arxiv.org/abs/1502.03167
-
-    Attributes:
-        momentum: share of the running statistics that stays in each step.
-        epsilon: added to the variance.
-        dtype: of what comes out.
     """
 
     momentum: float = 0.99
@@ -100,13 +86,7 @@ class BatchNorm(nn.Module):
     def __call__(
         self, x: Float[Array, "*places channels"], *, use_running_average: bool
     ) -> Float[Array, "*places channels"]:
-        """Normalise by this batch's statistics or by the running ones.
-
-        Args:
-            x: of any number of axes, of which the last is that of the channels.
-            use_running_average: as in evaluation, or where the layer is frozen;
-                otherwise the running statistics take note of this batch.
-        """
+        """Normalise by the running statistics, or by this batch's and update those."""
         shape = x.shape[-1:]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
@@ -137,35 +117,32 @@ class BatchNorm(nn.Module):
 class Dropout(nn.Module):
     """Zero a share of the inputs in training and scale up the others.
 
-    As `nn.Dropout`, but a rate that is a multiple of 1/256 takes a random byte for each
-    input and not a 32-bit word.
+    Unlike `nn.Dropout`, it takes a random byte for each input instead of a 32-bit word
+    if the rate is a multiple of 1/256.
 
     Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov: "Dropout: a simple way to
     prevent neural networks from overfitting", JMLR 15, 2014.
-
-    Attributes:
-        rate: the share that is zeroed, 0 <= rate < 1.
     """
 
     rate: float
 
     @nn.compact
     def __call__(self, x: Float[Array, "*shape"], *, train: bool) -> Array:
-        """Drop inputs at random if `train`; the random stream is `dropout`."""
+        """Drop inputs at random if `train`."""
         if not train or self.rate == 0:
             return x
         whole = (shards.count() * x.shape[0], *x.shape[1:])
         keep = draw_mask(self.make_rng("dropout"), 1 - self.rate, whole)
-        keep = shards.own(keep, x.shape[0])
+        keep = shards.local(keep, x.shape[0])
         return jnp.where(keep, x / (1 - self.rate), 0)
 
 
 def draw_mask(key: PRNGKeyArray, share: float, shape: tuple[int, ...]) -> Array:
-    """Draw booleans, each True with probability `share`, exactly."""
+    """Draw booleans that are True with exactly the probability `share`."""
     if not (share * 256).is_integer():
         return jax.random.bernoulli(key, share, shape)
-    # A byte each. `jax.random.bits` would draw a word for every byte, and on a CPU its
-    # rounds are a loop, which uses one core: 8 % of the double CNN's step.
+    # A byte each. `jax.random.bits` draws a word for every byte, and its loop runs on a
+    # single core of a CPU: that takes 8 % of the double CNN's step.
     *outer, last = shape
     words = _draw_words(key, (*outer, -(-last // 4)))
     drawn = lax.bitcast_convert_type(words, jnp.uint8).reshape(*outer, -1)
@@ -173,10 +150,10 @@ def draw_mask(key: PRNGKeyArray, share: float, shape: tuple[int, ...]) -> Array:
 
 
 def _draw_words(key: PRNGKeyArray, shape: tuple[int, ...]) -> UInt32[Array, "*shape"]:
-    """Draw 32 random bits each: Threefry-2x32 with 20 rounds, which JAX has too.
+    """Draw random words by Threefry-2x32 with 20 rounds, JAX's own generator.
 
-    Each word comes from its own place in the array alone, so that devices can share the
-    work, and `vmap` over keys draws what each key draws.
+    Each word depends only on the key and its place in the array, so that devices can
+    share the work.
 
     Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", 2011.
     """
@@ -198,8 +175,5 @@ def _draw_words(key: PRNGKeyArray, shape: tuple[int, ...]) -> UInt32[Array, "*sh
 def average_pool(
     x: Float[Array, "batch height width channels"], size: int
 ) -> Float[Array, "batch height_out width_out channels"]:
-    """Average over windows of `size` x `size` that do not overlap.
-
-    Rows and columns beyond the last whole window are left out.
-    """
+    """Average over disjoint windows of `size` x `size`; incomplete ones are dropped."""
     return nn.avg_pool(x, window_shape=(size, size), strides=(size, size))

@@ -1,10 +1,9 @@
-"""LeNet-5 as the report trains it: the modern reading of the network of 1998.
+"""LeNet-5, as the report trains it.
 
 LeCun, Bottou, Bengio, Haffner: "Gradient-based learning applied to document
-recognition", Proceedings of the IEEE 86(11), 1998. What differs from the paper, as in
-most Keras tutorials: every map of the second convolution sees all six maps of the
-first, the pools have no weights, and a softmax over ten logits replaces the radial
-units.
+recognition", Proceedings of the IEEE 86(11), 1998. Unlike in the paper, but as in most
+tutorials, every map of the second convolution sees all maps of the first, pools have no
+weights, and a softmax over ten logits replaces the radial units.
 """
 
 import functools
@@ -18,11 +17,7 @@ from mnist_jax.models.layers import Conv, Dense, average_pool
 
 
 class LeNet5(nn.Module):
-    """Two tanh convolutions, two average pools, three dense layers; 61,706 parameters.
-
-    Attributes:
-        dtype: what is computed in; parameters are float32.
-    """
+    """Two tanh convolutions, two average pools, three dense layers: 61,706 weights."""
 
     dtype: DTypeLike = jnp.float32
 
@@ -30,16 +25,7 @@ class LeNet5(nn.Module):
     def __call__(
         self, images: Float[Array, "batch 28 28 1"], *, train: bool
     ) -> Float[Array, "batch classes"]:
-        """Map images to logits.
-
-        Args:
-            images: grey values in 0..1, 0 being the background.
-            train: without effect, as nothing here behaves differently in training.
-
-        Returns:
-            Unnormalised log-probabilities. The 84 penultimate features are sown as
-            `features` into the collection `intermediates`.
-        """
+        """Map images to logits, the same in training. The features are 84."""
         del train
         conv = functools.partial(Conv, padding="VALID", dtype=self.dtype)
         dense = functools.partial(Dense, dtype=self.dtype)

@@ -1,15 +1,13 @@
-"""Operations that have more than one form: which one is traced, and why.
+"""Operations that can be computed in several forms.
 
-- "plain": XLA's own operations, for accelerators, and for programs that are exported to
-  other machines.
-- "cpu": the same, but for some that XLA computes slowly on a CPU. These are replaced by
-  others.
-- "onednn": the library that Keras on TensorFlow and PyTorch use on a CPU, through the
-  package `onednn_jax` (the folder `native/`).
+- "plain": XLA's operations, for accelerators and for exported programs.
+- "cpu": the same, except for replacements of those that XLA computes slowly on a CPU.
+- "onednn": the library that TensorFlow and PyTorch use on a CPU, through the package
+  `onednn_jax` (the folder `native/`).
 
-`form` sets the form for a block of code; otherwise the default backend decides between
-the first two. All forms give the same numbers to rounding
-(tests/models/test_operations.py). docs/performance.md says how fast they are.
+`form` sets the form for a block of code; by default the backend decides between the
+first two. All forms give the same numbers up to rounding
+(tests/models/test_operations.py). docs/performance.md compares their speed.
 """
 
 import contextlib
@@ -34,12 +32,12 @@ _form = contextvars.ContextVar[str | None]("form", default=None)
 
 
 class Choice(NamedTuple):
-    """What computes convolutions and max pools.
+    """The form of convolutions and max pools.
 
     Attributes:
         form: "plain", "cpu" or "onednn".
-        name: for people, with its version: "XLA", "oneDNN 3.2.0".
-        reason: why it is not oneDNN on a CPU, if nobody asked for that.
+        name: the library, with its version: "XLA", "oneDNN 3.2.0".
+        reason: why "auto" has not chosen oneDNN on a CPU.
     """
 
     form: str
@@ -50,19 +48,17 @@ class Choice(NamedTuple):
 def choose(
     asked: str, *, dtype: str, divided: bool = False, begun_with: str | None = None
 ) -> Choice:
-    """Find out what computes convolutions here.
+    """Choose the form of convolutions and max pools.
 
     Args:
         asked: "auto", "xla" or "onednn".
-        dtype: what the network computes in.
-        divided: whether XLA divides batches among devices, which it cannot do with
-            operations that are not its own.
-        begun_with: the name of the choice that a run began with, if it goes on: "auto"
-            takes the same form again.
+        dtype: of the network's computation.
+        divided: whether XLA divides batches among devices, which it can do with its own
+            operations only.
+        begun_with: `Choice.name` of a resumed run, whose form "auto" takes again.
 
     Raises:
-        UserError: oneDNN cannot be used, though it was asked for or the run began
-            with it.
+        UserError: oneDNN is asked for, or the run began with it, but it is unavailable.
     """
     began_with_onednn = bool(begun_with and begun_with.startswith("oneDNN"))
     on_cpu = jax.default_backend() == "cpu"
@@ -93,7 +89,7 @@ def choose(
 
 @contextlib.contextmanager
 def form(name: str | None) -> Iterator[None]:
-    """Trace a block in a form; None lets the default backend decide."""
+    """Set the form of the operations traced in a block; None for the default."""
     token = _form.set(name)
     try:
         yield
@@ -102,7 +98,7 @@ def form(name: str | None) -> Iterator[None]:
 
 
 def current() -> str:
-    """Return the form that is being traced."""
+    """Return the form in which operations are traced now."""
     return _form.get() or ("cpu" if jax.default_backend() == "cpu" else "plain")
 
 
@@ -114,19 +110,14 @@ def conv(
     padding: str,
     relu: bool,
 ) -> Float[Array, "batch height_out width_out channels_out"]:
-    """Convolve with stride 1, add the bias if there is one, take the ReLU if asked.
+    """Convolve with stride 1; then add the bias and apply ReLU, if any.
 
-    The form for a CPU multiplies patches by a matrix where a single channel becomes a
-    few, as in LeNet-5, which trains 12 % faster with it. It does the same for images
-    smaller than the kernel, for which XLA falls back to a naive loop: VGG's 2x2x512 by
-    3x3, batch 32, takes 3.6 ms instead of 455.
+    The form "cpu" multiplies patches by a matrix in two cases: one input channel with
+    few outputs (LeNet-5 trains 12 % faster), and images smaller than the kernel, for
+    which XLA falls back to a naive loop (VGG's 2x2x512 by 3x3, batch 32, takes 3.6 ms
+    instead of 455).
 
-    Args:
-        images: NHWC.
-        kernel: HWIO, of the same type.
-        bias: one for each output channel, or None.
-        padding: "SAME" or "VALID".
-        relu: whether negative results become 0.
+    All arrays have the same type; `padding` is "SAME" or "VALID".
     """
     if current() == "onednn":
         assert onednn_jax is not None
@@ -150,11 +141,7 @@ def _conv_by_patches(
     kernel: Float[Array, "kernel_height kernel_width channels_in channels_out"],
     padding: str,
 ) -> Float[Array, "batch height_out width_out channels_out"]:
-    """Convolve with stride 1 as one product of matrices.
-
-    The patches are shifted slices: `lax.conv_general_dilated_patches` is itself a
-    convolution, and a slow one.
-    """
+    # `lax.conv_general_dilated_patches` is itself a convolution, and a slow one.
     rows, columns, channels_in, channels_out = kernel.shape
     pads = lax.padtype_to_pads(images.shape[1:3], (rows, columns), (1, 1), padding)
     padded = jnp.pad(images, ((0, 0), *pads, (0, 0)))
@@ -174,18 +161,15 @@ def _conv_by_patches(
 def max_pool(
     x: Float[Array, "batch height width channels"], size: int
 ) -> Float[Array, "batch height_out width_out channels"]:
-    """Take the largest of windows of `size` x `size` that do not overlap.
+    """Take the maximum of disjoint windows of `size` x `size`; drop incomplete ones.
 
-    Rows and columns beyond the last whole window are left out.
+    The form "cpu" turns the windows into axes and compares pairs along them, since the
+    gradient of `reduce_window` is slow on a CPU. Equal maxima share the gradient, where
+    `reduce_window` gives it to the first; after a ReLU, whose gradient is 0 if a whole
+    window is 0, the result is the same.
 
-    The form for a CPU turns the windows into axes and compares pairs along them, since
-    the gradient of `reduce_window` is slow there. Equal largest values share the
-    gradient, where `reduce_window` gives it to the first; behind a ReLU, whose own
-    gradient is 0 where a window is all 0, that comes to the same.
-
-    (Not `x.max(axis=(2, 4))`: its gradient goes where `x` equals the maximum, and under
-    jit nothing does if XLA computes `x` again with another rounding, as it did for 7x7
-    behind a BatchNorm: half of the gradient was lost.)
+    (The gradient of `x.max(axis=(2, 4))` goes to elements equal to the maximum. If XLA
+    recomputes `x` with different rounding there are none, and gradient is lost.)
     """
     if current() == "onednn":
         assert onednn_jax is not None
@@ -206,8 +190,8 @@ def sum_places(
 ) -> Float[Array, " channels"]:
     """Sum over all axes but the last.
 
-    On a CPU these are products with ones, image by image: XLA's own sum uses a single
-    core, takes 2.0 ms for 86x28x28x32 instead of 0.2, and is less accurate.
+    On a CPU, multiply each image by ones: XLA's sum uses a single core, takes 2.0 ms
+    for 86x28x28x32 instead of 0.2, and is less accurate.
     """
     if current() == "plain":
         return x.sum(axis=range(x.ndim - 1))
@@ -221,10 +205,7 @@ def sum_places(
 def spread(
     values: Float[Array, " channels"], x: Float[Array, "*places channels"]
 ) -> Float[Array, "*places channels"]:
-    """Repeat a value for each channel at all places of `x`.
-
-    As broadcasting does; but the gradient is summed by `sum_places`.
-    """
+    """Broadcast `values` to the shape of `x`, with `sum_places` as the gradient."""
     return jnp.broadcast_to(values[(None,) * (x.ndim - 1)], x.shape)
 
 

@@ -13,11 +13,8 @@ from mnist_jax.models.layers import BatchNorm, Conv, Dense, Dropout, max_pool
 class TripleCNN(nn.Module):
     """Three blocks of two ReLU convolutions, three dense layers.
 
-    1,029,418 parameters, of which 2,112 are BatchNorm's statistics. BatchNorm comes
-    once a block, after the second ReLU, and after every dense layer's.
-
-    Attributes:
-        dtype: what is computed in; parameters and statistics are float32.
+    1,029,418 parameters, of which 2,112 are BatchNorm's statistics. BatchNorm follows
+    the second ReLU of each block and the ReLU of each dense layer.
     """
 
     dtype: DTypeLike = jnp.float32
@@ -26,17 +23,7 @@ class TripleCNN(nn.Module):
     def __call__(
         self, images: Float[Array, "batch 28 28 1"], *, train: bool
     ) -> Float[Array, "batch classes"]:
-        """Map images to logits.
-
-        Args:
-            images: grey values in 0..1, 0 being the background.
-            train: with dropout, whose random stream is `dropout`, and with the batch's
-                own mean and variance in BatchNorm.
-
-        Returns:
-            Unnormalised log-probabilities. The 64 penultimate features are sown as
-            `features` into the collection `intermediates`.
-        """
+        """Map images to logits. The features are the 64 of `dense3`."""
         conv = functools.partial(Conv, relu=True, dtype=self.dtype)
         dense = functools.partial(Dense, dtype=self.dtype)
         norm = functools.partial(BatchNorm, dtype=self.dtype)

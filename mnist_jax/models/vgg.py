@@ -1,4 +1,4 @@
-"""VGG16 and VGG19: the large network of the report, whose body may come pretrained."""
+"""VGG16 and VGG19, the large networks, whose convolutions may be pretrained."""
 
 import functools
 from typing import ClassVar, Literal
@@ -12,33 +12,22 @@ from jaxtyping import Array, Float
 from mnist_jax.config import option
 from mnist_jax.models.layers import KERNEL_INITS, Conv, Dense, Dropout, max_pool
 
-# Of ImageNet's images, 0..255, in the order blue, green, red: what Keras's weights
-# expect to be subtracted (Caffe's, from which they were converted).
-_CAFFE_MEAN = (103.939, 116.779, 123.68)
-# Of ImageNet's images, 0..1, red, green, blue: what torchvision's weights expect.
-_TORCH_MEAN = (0.485, 0.456, 0.406)
-_TORCH_STD = (0.229, 0.224, 0.225)
-
-_BORDER = 2
+# Statistics of ImageNet: for Keras's weights, which were converted from Caffe's, in
+# 0..255 and in the order blue, green, red; for torchvision's, in 0..1, red first.
+_CAFFE_MEAN = [[[[103.939, 116.779, 123.68]]]]
+_TORCH_MEAN = [[[[0.485, 0.456, 0.406]]]]
+_TORCH_STD = [[[[0.229, 0.224, 0.225]]]]
 
 
 class VGG(nn.Module):
     """Five blocks of 3x3 convolutions, each pooled, and the report's head.
 
-    The convolutions have the names, shapes and order of Keras's, so that its ImageNet
-    weights fit.
+    The convolutions have the names and shapes of Keras's, so that its weights fit.
 
     Simonyan and Zisserman, 2015: https://arxiv.org/abs/1409.1556
-
-    Attributes:
-        blocks: the number of convolutions in each block.
-        input_size: height and width of the images that the first convolution sees.
-        preprocess: what its three channels hold.
-        kernel_init: the initializer of the kernels: a key of `layers.KERNEL_INITS`.
-        dtype: the type of the computation; parameters are float32.
     """
 
-    blocks: ClassVar[tuple[int, ...]]
+    blocks: ClassVar[tuple[int, ...]]  # the number of convolutions in each block
     input_size: int = option(
         32,
         "Height and width of the input. A border of 2 pixels makes 32; larger images "
@@ -61,7 +50,7 @@ class VGG(nn.Module):
 
     @property
     def stages(self) -> tuple[tuple[str, ...], ...]:
-        """The layers with parameters, in the parts that `start` and `stop` count."""
+        """The names of the layers of each block and of the head."""
         body = (
             tuple(f"block{block}_conv{layer}" for layer in range(1, layers + 1))
             for block, layers in enumerate(self.blocks, start=1)
@@ -77,18 +66,10 @@ class VGG(nn.Module):
         start: int = 0,
         stop: int | None = None,
     ) -> Float[Array, "batch ..."]:
-        """Map images to logits, or do a part of that.
+        """Map images to logits, or compute the stages from `start` to before `stop`.
 
-        Args:
-            images: grey values in 0..1, 28 28 1, 0 being the background; if `start` is
-                not 0, what the stage before it gave.
-            train: with dropout, whose random stream is `dropout`.
-            start: index in `stages` of the first to compute.
-            stop: index of the first not to compute; None for the logits.
-
-        Returns:
-            Unnormalised log-probabilities, or what stage `stop` would take. The 512
-            penultimate features are sown as `features` into `intermediates`.
+        If `start` is not 0, `images` is the output of the stage before it. The features
+        are 512.
         """
         options = {"kernel_init": KERNEL_INITS[self.kernel_init], "dtype": self.dtype}
         conv = functools.partial(Conv, relu=True, **options)
@@ -111,22 +92,16 @@ class VGG(nn.Module):
     def _prepare(
         self, images: Float[Array, "batch 28 28 1"]
     ) -> Float[Array, "batch size size 3"]:
-        """Bring images to the size and the three channels that the weights expect."""
-        border = (_BORDER, _BORDER)
-        x = jnp.pad(images, ((0, 0), border, border, (0, 0)))
+        x = jnp.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
         size = self.input_size
         if x.shape[1] != size:
             x = jax.image.resize(x, (x.shape[0], size, size, x.shape[3]), "bilinear")
         x = jnp.repeat(x, 3, axis=-1)
         if self.preprocess == "imagenet":
-            x = 255 * x - _per_channel(_CAFFE_MEAN)
+            x = 255 * x - jnp.array(_CAFFE_MEAN)
         elif self.preprocess == "torch":
-            x = (x - _per_channel(_TORCH_MEAN)) / _per_channel(_TORCH_STD)
+            x = (x - jnp.array(_TORCH_MEAN)) / jnp.array(_TORCH_STD)
         return x
-
-
-def _per_channel(values: tuple[float, ...]) -> Float[Array, "1 1 1 channels"]:
-    return jnp.array(values)[None, None, None]
 
 
 class VGG16(VGG):

@@ -1,8 +1,8 @@
-"""Weights from elsewhere: files in four formats, and our own runs, as our parameters.
+"""Pretrained weights: from files in four formats and from our own runs.
 
-Strict in both directions: a file must hold every tensor that is wanted from it, and
-none that the network does not know, each of its shape and with finite numbers. What is
-wrong is listed by name.
+Strict in both directions: a file must contain every tensor that is asked for, and none
+that the network does not have, with matching shapes and finite numbers. Everything that
+is wrong is listed by name.
 """
 
 import dataclasses
@@ -10,7 +10,6 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,18 +25,17 @@ from mnist_jax.typing import Tree
 __all__ = ["Weights", "WeightsError", "load", "select"]
 
 LOGGER = logging.getLogger(__name__)
-NONE, IMAGENET = "none", "imagenet"
 _FLAG = "--config.model.pretrained"
 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """What a network begins with in place of random numbers.
+    """Initial values of some of a network's parameters and statistics.
 
     Attributes:
         source: the file or run folder that they come from.
         arrays: by name: `block1_conv1/kernel`, `block1_norm/mean`.
-        metadata: what is known about them, as in `mnist_jax.runs.weights`.
+        metadata: as in `mnist_jax.runs.weights`.
     """
 
     source: str
@@ -45,17 +43,12 @@ class Weights:
     metadata: Mapping[str, str]
 
     def put(self, params: Tree, batch_stats: Tree) -> tuple[Tree, Tree]:
-        """Return the trees with these arrays in place of those of the same name."""
+        """Replace the leaves of the two trees that have the names of these arrays."""
 
-        def put(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
-            found = self.arrays.get(tree.name_of(path))
-            return leaf if found is None else jnp.asarray(found, leaf.dtype)
+        def replace(name: str, leaf: jax.Array) -> jax.Array:
+            return jnp.asarray(self.arrays.get(name, leaf), leaf.dtype)
 
-        params, batch_stats = (
-            jax.tree_util.tree_map_with_path(put, part)
-            for part in (params, batch_stats)
-        )
-        return params, batch_stats
+        return tree.map_named(replace, params), tree.map_named(replace, batch_stats)
 
     @property
     def sha256(self) -> str:
@@ -64,22 +57,14 @@ class Weights:
 
 
 def load(config: Model, model: models.Model) -> Weights | None:
-    """Read the weights that a run starts from.
-
-    Args:
-        config: says which, by `pretrained` and `pretrained_layers`.
-        model: the network that they are for.
-
-    Returns:
-        The weights, or None if all are to be drawn.
+    """Read the weights that a run starts from, or return None if there are none.
 
     Raises:
-        WeightsError: the weights cannot be read or downloaded, or do not fit the
-            network.
-        UserError: an entry of `pretrained_layers` is not a valid regular expression, or
-            matches nothing.
+        WeightsError: the weights cannot be read, or do not fit the network.
+        UserError: they cannot be downloaded; or an entry of `pretrained_layers` is not
+            a valid regular expression, or matches nothing.
     """
-    if config.pretrained == NONE:
+    if config.pretrained == "none":
         return None
     flag = "--config.model.pretrained_layers"
     patterns = tree.compile_patterns(config.pretrained_layers, flag=flag)
@@ -87,10 +72,10 @@ def load(config: Model, model: models.Model) -> Weights | None:
     tree.check_matches(patterns, params, flag=flag)
     if not patterns:
         raise WeightsError(
-            f"{flag} is empty: nothing would be taken from {config.pretrained}. Say "
+            f"{flag} is empty: nothing would be taken from {config.pretrained}. Set "
             f"{_FLAG}=none to draw all weights."
         )
-    if config.pretrained == IMAGENET:
+    if config.pretrained == "imagenet":
         path = imagenet.find_or_download(model.name)
     else:
         path = Path(config.pretrained).expanduser()
@@ -99,8 +84,8 @@ def load(config: Model, model: models.Model) -> Weights | None:
     except WeightsError as error:
         raise WeightsError(
             f"{error}\n{_FLAG} names a file of weights or a run folder; {_FLAG}=none "
-            "draws all parameters. --config.model.pretrained_layers says which of them "
-            "are taken from there, e.g. '(\"block\",)'."
+            f"draws all parameters. {flag} selects the parameters that are taken from "
+            "the file, e.g. '(\"block\",)'."
         ) from None
     _warn_of_input(model, found)
     return found
@@ -114,14 +99,14 @@ def select(
     patterns: Sequence[re.Pattern[str]],
     path: Path,
 ) -> Weights:
-    """Take a network's parameters from what `readers.read` returned.
+    """Select and check a network's parameters.
 
     Args:
-        tensors: by the names they have in the file.
-        metadata: the file's, empty if it is not ours.
+        tensors: from `readers.read`.
+        metadata: from `readers.read`.
         model: the network.
-        patterns: match, from the start, the names of the parameters to take.
-        path: of the file.
+        patterns: match the beginnings of the names of the parameters to take.
+        path: of the file, for messages.
 
     Raises:
         WeightsError: the tensors are those of another network, or incomplete.
@@ -132,8 +117,8 @@ def select(
         tensors = names.to_ours(tensors, model.stages[:-1])
     if metadata[weights.NETWORK] != model.name:
         raise WeightsError(
-            f"{path} has the weights of {metadata[weights.NETWORK]}, and this is "
-            f"{model.name}."
+            f"{path} has the weights of {metadata[weights.NETWORK]}, but the network "
+            f"is {model.name}."
         )
     known = weights.shapes(model)
     wanted = {
@@ -146,12 +131,11 @@ def select(
 
 
 def _warn_of_input(model: models.Model, found: Weights) -> None:
-    """Warn if the network is shown other input than the weights were trained on."""
-    expected = weights.model_config(found.metadata, Path(found.source)).get(
-        "preprocess"
-    )
+    """Warn if images are not preprocessed as in the training of the weights."""
+    fields = weights.model_config(found.metadata, Path(found.source))
+    expected = fields.get("preprocess")
     given = getattr(model.module, "preprocess", expected)
-    # The report shows 0..1 to ImageNet's weights, and its configs do so on purpose.
+    # The report, and therefore its configs, feed 0..1 to ImageNet's weights.
     as_in_report = given == "unit" and weights.CONFIG not in found.metadata
     if expected is not None and given != expected and not as_in_report:
         LOGGER.warning(

@@ -1,4 +1,4 @@
-"""The ImageNet weights that Keras publishes: where they are, and what they must be."""
+"""Finding, downloading and verifying the ImageNet weights that Keras publishes."""
 
 import hashlib
 import os
@@ -9,12 +9,11 @@ from mnist_jax import files
 from mnist_jax.runs.weights import WeightsError
 
 _SERVER = "https://storage.googleapis.com/tensorflow/keras-applications"
-# Folder of the weights, in place of the cache.
 _VARIABLE = "VGG16_WEIGHTS_DIR"
 
 
 class PublishedFile(NamedTuple):
-    """A file of Keras's: its name, bytes, and MD5, which is what Keras publishes."""
+    """A file that Keras publishes: its name, size in bytes, and MD5."""
 
     name: str
     size: int
@@ -35,19 +34,16 @@ FILES = {
 }
 
 
-def find_or_download(network: str, server: str = _SERVER) -> Path:
-    """Return the path of a network's published file, which lies there now.
+def find_or_download(network: str) -> Path:
+    """Return the path of the published weights of "vgg16" or "vgg19".
 
-    It is looked for in $VGG16_WEIGHTS_DIR, in this package's cache folder and in
-    Keras's own; if it is in none of them, it is downloaded.
-
-    Args:
-        network: "vgg16" or "vgg19".
-        server: where to download from.
+    They are looked for in $VGG16_WEIGHTS_DIR, in this package's cache folder and in
+    Keras's own, and downloaded if they are in none of these.
 
     Raises:
-        WeightsError: there is no such file for this network, the one that is there is
-            another, or it cannot be downloaded.
+        WeightsError: there is no such file for this network, or the file is not the
+            published one.
+        DownloadError: the file is missing and cannot be downloaded.
     """
     if network not in FILES:
         raise WeightsError(
@@ -63,37 +59,27 @@ def find_or_download(network: str, server: str = _SERVER) -> Path:
     ]
     for folder in folders:
         if (path := folder / published.name).is_file():
-            _check(path, published)
-            return path
+            with path.open("rb") as file:
+                md5 = hashlib.file_digest(file, "md5").hexdigest()
+            if md5 == published.md5:
+                return path
+            raise WeightsError(
+                f"{path} is damaged or another file: its md5 is {md5}, that of the "
+                f"published file {published.md5}. Delete it and run again to download "
+                "it anew, or name another file with --config.model.pretrained=FILE."
+            )
 
-    from mnist_jax import download  # Needs requests: not for those who have it.
+    from mnist_jax import download  # Imported late: only downloads need requests.
 
-    path, url = folders[0] / published.name, f"{server}/{network}/{published.name}"
-    try:
-        download.fetch(
-            [url],
-            path,
-            size=published.size,
-            checksum=f"md5:{published.md5}",
-            way_out=f"name another folder with {_VARIABLE}=FOLDER",
-        )
-    except download.MirrorsFailed as error:
-        raise WeightsError(
-            f"{path} is missing and could not be downloaded:\n{error}\n"
-            f"Without a network, bring the file from {url} (md5 {published.md5}) to "
-            f"{folders[0]}, or name where it is with --config.model.pretrained=FILE; "
-            "or train from scratch with --config.model.pretrained=none (the recipe for "
-            "that is --config=configs/vgg16.py:scratch)."
-        ) from error
+    path, url = folders[0] / published.name, f"{_SERVER}/{network}/{published.name}"
+    download.fetch(
+        [url],
+        path,
+        size=published.size,
+        checksum=f"md5:{published.md5}",
+        way_out=f"Copy the file from {url} (md5 {published.md5}) to a folder and set "
+        f"{_VARIABLE}=FOLDER, or give its path with --config.model.pretrained=FILE; or "
+        "train from scratch with --config.model.pretrained=none (the recipe for that "
+        "is --config=configs/vgg16.py:scratch).",
+    )
     return path
-
-
-def _check(path: Path, published: PublishedFile) -> None:
-    with path.open("rb") as file:
-        md5 = hashlib.file_digest(file, "md5").hexdigest()
-    if md5 != published.md5:
-        raise WeightsError(
-            f"{path} is damaged or another file: its md5 is {md5}, that of the "
-            f"published one {published.md5}. Delete it and run again to download it "
-            "anew, or name another file with --config.model.pretrained=FILE."
-        )

@@ -1,16 +1,16 @@
-"""Keras's files of weights, in HDF5: the legacy layout, and that of Keras 3.
+"""Keras's files of weights, in HDF5: the legacy layout and that of Keras 3.
 
-legacy    <layer>/<array>, in an order that attributes give; all of that below
-          `model_weights/` where a whole model was saved
-Keras 3   layers/<class>_<number>/vars/<number>, where newer versions note the
-          layer's own name as an attribute; in a `.keras` file, a zip archive, this is
-          the member `model.weights.h5`
+legacy    .../<layer>/<array>, below `model_weights` if a whole model was saved
+Keras 3   .../layers/<layer>/vars/<number>, where newer versions store the layer's own
+          name as an attribute; a `.keras` file is a zip archive that contains this as
+          `model.weights.h5`
 """
 
 import contextlib
+import re
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -18,8 +18,7 @@ import numpy as np
 from mnist_jax.pretrained.readers import KERAS_WEIGHTS
 from mnist_jax.runs.weights import WeightsError
 
-# What layers call their variables, in the order in which Keras saves them.
-_VARIABLES = ("kernel", "bias")
+_KERAS_3 = re.compile(r"(?:.*/)?layers/([^/]+)/vars/\d+")
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -29,93 +28,48 @@ def read(path: Path) -> dict[str, np.ndarray]:
         path: an HDF5 file or a `.keras` archive.
 
     Raises:
-        WeightsError: the file is damaged, incomplete, or holds layers other than
+        WeightsError: the file is damaged or empty, or has layers other than
             convolutions and dense ones.
-        OSError: it cannot be opened.
     """
-    with path.open("rb"):  # h5py does not tell a missing file from a damaged one
-        pass
     try:
-        with _open(path) as file:
-            layers = _read_layers(file)
+        with contextlib.ExitStack() as stack:
+            source: Any = path
+            if zipfile.is_zipfile(path):
+                archive = stack.enter_context(zipfile.ZipFile(path))
+                source = stack.enter_context(archive.open(KERAS_WEIGHTS))
+            layers = _read_layers(stack.enter_context(h5py.File(source, "r")))
     except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         raise WeightsError(
-            f"{path} is damaged, or no HDF5 file of weights: {error}."
+            f"{path} is damaged, or not an HDF5 file of weights: {error}."
         ) from error
     if not layers:
-        raise WeightsError(f"{path} is an HDF5 file, but has no weights in it.")
+        raise WeightsError(f"{path} is an HDF5 file without weights.")
     arrays = {}
     for layer, values in layers.items():
-        if len(values) > len(_VARIABLES):
+        by_name = {"kernel" if x.ndim > 1 else "bias": x for x in values}
+        if len(by_name) < len(values):
             raise WeightsError(
                 f"{path}: the layer {layer} has {len(values)} arrays, where a "
                 "convolution has a kernel and a bias: this is another network."
             )
-        for variable, value in zip(_VARIABLES, values, strict=False):
-            arrays[f"{layer}/{variable}"] = value
+        arrays |= {f"{layer}/{name}": x for name, x in by_name.items()}
     return arrays
-
-
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file, or the one inside a `.keras` archive."""
-    if not zipfile.is_zipfile(path):
-        with h5py.File(path, "r") as file:
-            yield file
-        return
-    with (
-        zipfile.ZipFile(path) as archive,
-        archive.open(KERAS_WEIGHTS) as member,
-        h5py.File(member, "r") as file,
-    ):
-        yield file
 
 
 def _read_layers(file: h5py.File) -> dict[str, list[np.ndarray]]:
     found: dict[str, list[np.ndarray]] = {}
-    root = _group(file, "model_weights") if "model_weights" in file else file
-    if "layer_names" in root.attrs:
-        for name in _texts(root, "layer_names"):
-            group = _group(root, name)
-            for path in _texts(group, "weight_names"):
-                # A model within the model has the paths of its own layers.
-                *_, layer = [name, *path.split("/")[:-1]]
-                found.setdefault(layer, []).append(_array(group, path))
-    elif "layers" in root:
-        _walk(_group(root, "layers"), found)
+    is_keras_3 = "layers" in file
+
+    def visit(path: str, item: Any) -> None:
+        if not isinstance(item, h5py.Dataset) or path.startswith("optimizer_weights/"):
+            return
+        if not is_keras_3:
+            layer = f"/{path}".split("/")[-2]
+        elif match := _KERAS_3.fullmatch(path):
+            layer = str(item.parent.attrs.get("name", match[1]))
+        else:
+            return  # the optimizer's, or a random generator's
+        found.setdefault(layer, []).append(np.asarray(item))
+
+    file.visititems(visit)
     return found
-
-
-def _walk(group: h5py.Group, found: dict[str, list[np.ndarray]]) -> None:
-    """Find the layers, those of a model within the model too."""
-    for name in map(str, group):
-        layer = _group(group, name)
-        if "vars" in layer and len(variables := _group(layer, "vars")):
-            numbers = sorted(map(str, variables), key=int)
-            # Folders have the name of a layer's class; its own may be noted inside.
-            own = str(variables.attrs.get("name", name))
-            found[own] = [_array(variables, number) for number in numbers]
-        if "layers" in layer:
-            _walk(_group(layer, "layers"), found)
-
-
-def _group(parent: h5py.Group, name: str) -> h5py.Group:
-    item = parent[name]
-    if not isinstance(item, h5py.Group):
-        raise ValueError(f"{item.name} is no group")
-    return item
-
-
-def _array(parent: h5py.Group, name: str) -> np.ndarray:
-    item = parent[name]
-    if not isinstance(item, h5py.Dataset):
-        raise ValueError(f"{item.name} is no dataset")
-    return np.asarray(item)
-
-
-def _texts(group: h5py.Group, attribute: str) -> list[str]:
-    values = group.attrs[attribute]
-    return [
-        value.decode() if isinstance(value, bytes) else str(value)
-        for value in np.asarray(values).tolist()
-    ]

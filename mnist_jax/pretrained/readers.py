@@ -1,7 +1,4 @@
-"""Which reader a file of weights needs: decided by its content, not by its name.
-
-Our own files are those of `mnist_jax.runs.weights`.
-"""
+"""Reads a file of weights in any supported format, told apart by its content."""
 
 import json
 import logging
@@ -20,20 +17,18 @@ LOGGER = logging.getLogger(__name__)
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"  # of protocol 2 or later
-# The member of a `.keras` archive that has the weights.
-KERAS_WEIGHTS = "model.weights.h5"
+KERAS_WEIGHTS = "model.weights.h5"  # in a `.keras` archive
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Read the tensors of a file or of a run folder.
 
     Returns:
-        The tensors, by the names they have there; and the metadata of a file of our own
-        (see `mnist_jax.runs.weights`), empty for any other. Names are ours exactly if
-        the metadata has a network.
+        The tensors by their names in the file, and its metadata (see
+        `mnist_jax.runs.weights`), which is empty unless the names are our own.
 
     Raises:
-        WeightsError: there is nothing at `path`, or nothing that can be read.
+        WeightsError: `path` does not exist or cannot be read.
     """
     try:
         if path.is_dir():
@@ -64,11 +59,10 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def _is_keras(path: Path) -> bool:
-    """Return whether a zip archive is a whole model as Keras 3 saves it (`.keras`)."""
     try:
         with zipfile.ZipFile(path) as archive:
             return KERAS_WEIGHTS in archive.namelist()
-    except zipfile.BadZipFile:  # the reader of PyTorch's says what is wrong
+    except zipfile.BadZipFile:  # the reader of PyTorch's files says what is wrong
         return False
 
 
@@ -85,14 +79,13 @@ def _read_run(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             return weights.read(run.weights)
         if run.results.exists():
             raise WeightsError(
-                f"it is finished, but has no {run.weights.name}: an older version "
-                f"trained it. {run.checkpoints}/best may hold other weights than "
-                f"{run.results.name} reports."
+                f"it is finished, but has no {run.weights.name}, as an older version "
+                f"trained it. {run.checkpoints}/best may contain other weights than "
+                f"those that {run.results.name} reports."
             )
         best = checkpoint.read_best(run.checkpoints)
         LOGGER.info(
-            "%s is not finished: the weights of its best epoch so far are taken.",
-            folder,
+            "%s is not finished: taking the weights of its best epoch so far.", folder
         )
         config = run.read_config()
         metadata = {

@@ -1,9 +1,8 @@
-"""PyTorch's files of weights, read without PyTorch and without running what is in them.
+"""PyTorch's files of weights, read without PyTorch and without executing their code.
 
-Such a file is a pickle, and a pickle can name any function to be called. Here it may
-name those that make a tensor, and nothing else; anything else is an error, not a call.
-Two layouts are about: a zip archive (since PyTorch 1.6), and before that several
-pickles in a row, in which torchvision's VGG16 lies on its server to this day.
+Such a file is a pickle, which can call any function. Here it may call only those that
+make a tensor; any other is an error. There are two layouts: a zip archive (since
+PyTorch 1.6), and a sequence of pickles, which torchvision's VGG16 has to this day.
 """
 
 import io
@@ -29,15 +28,13 @@ _DTYPES = {
 
 
 class _Storage(NamedTuple):
-    """Numbers in a row, of which tensors are views."""
-
     key: str
     dtype: np.dtype[Any]
     numel: int
 
 
 class _Tensor(NamedTuple):
-    """A view of a storage: where it begins, its shape, and its strides."""
+    """A view of a storage; offset and strides count numbers."""
 
     storage: _Storage
     offset: int
@@ -49,9 +46,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """Read the tensors of a state dict by their names.
 
     Raises:
-        WeightsError: it is not whole, holds something other than tensors by name, or
-            would have to run code to be read.
-        OSError: it cannot be read at all.
+        WeightsError: the file is damaged, contains anything else than named tensors, or
+            cannot be read without executing its code.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         try:
@@ -61,9 +58,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
             return {name: _view(tensor, storages) for name, tensor in tensors.items()}
         except WeightsError as error:
             raise WeightsError(f"{path}: {error}") from error
-        except Exception as error:  # whatever rubbish leads a zip file or pickle to
+        except Exception as error:  # whatever a damaged zip file or pickle may raise
             raise WeightsError(
-                f"{path} is damaged, or no file that PyTorch wrote: {error}."
+                f"{path} is damaged, or PyTorch did not write it: {error}."
             ) from error
 
 
@@ -71,7 +68,7 @@ def _read_zip(file: BinaryIO) -> tuple[dict[str, _Tensor], dict[str, bytes]]:
     with zipfile.ZipFile(file) as archive:
         pickles = [n for n in archive.namelist() if n.split("/")[1:] == ["data.pkl"]]
         if len(pickles) != 1:
-            raise WeightsError("is a zip file, but not one of PyTorch's.")
+            raise WeightsError("is a zip file that PyTorch did not write.")
         folder = pickles[0].split("/")[0]
         order = f"{folder}/byteorder"
         if order in archive.namelist() and archive.read(order) != b"little":
@@ -83,7 +80,7 @@ def _read_zip(file: BinaryIO) -> tuple[dict[str, _Tensor], dict[str, bytes]]:
 
 def _read_pickles(file: BinaryIO) -> tuple[dict[str, _Tensor], dict[str, bytes]]:
     if _Unpickler(file).load() != _MAGIC or _Unpickler(file).load() != _PROTOCOL:
-        raise WeightsError("is no file that PyTorch wrote.")
+        raise WeightsError("is not a file that PyTorch wrote.")
     if not _Unpickler(file).load().get("little_endian", True):
         raise WeightsError("was written on a big-endian machine.")
     tensors = _state_dict(_Unpickler(file).load())
@@ -96,53 +93,43 @@ def _read_pickles(file: BinaryIO) -> tuple[dict[str, _Tensor], dict[str, bytes]]
 
 
 def _state_dict(value: Any) -> dict[str, _Tensor]:
-    """Return the tensors by name, or say that this is something else.
-
-    Some files have them one level down, beside what else the training left.
-    """
     if isinstance(value, dict) and isinstance(value.get("state_dict"), dict):
+        # A checkpoint of a training run, with other entries beside the weights.
         value = value["state_dict"]
     if not isinstance(value, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, _Tensor)
+        isinstance(name, str)
+        and isinstance(tensor, _Tensor)
+        and isinstance(tensor.storage, _Storage)
         for name, tensor in value.items()
     ):
         raise WeightsError(
-            "holds something other than tensors by their names. Save the network's "
+            "contains something other than named tensors. Save the network's "
             "state_dict(), not the network."
         )
     return value
 
 
 def _view(tensor: _Tensor, storages: dict[str, bytes]) -> np.ndarray:
-    """Return a tensor's numbers, checking that they lie within its storage."""
-    dtype = tensor.storage.dtype
-    numbers = np.frombuffer(storages[tensor.storage.key], dtype)
-    last = tensor.offset + sum(
-        (size - 1) * stride
-        for size, stride in zip(tensor.shape, tensor.strides, strict=True)
-    )
-    bad = tensor.offset < 0 or min((*tensor.shape, *tensor.strides, 1)) < 0
-    if bad or len(numbers) != tensor.storage.numel or last >= max(len(numbers), 1):
+    """Return a tensor's numbers, after checking that its storage has them all."""
+    storage, offset, shape, strides = tensor
+    numbers = np.frombuffer(storages[storage.key], storage.dtype)
+    last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+    bad = min((offset, *shape, *strides)) < 0
+    if bad or len(numbers) != storage.numel or last >= max(len(numbers), 1):
         raise WeightsError("is damaged: a tensor is larger than the numbers for it.")
-    return np.lib.stride_tricks.as_strided(
-        numbers[tensor.offset :],
-        tensor.shape,
-        [stride * dtype.itemsize for stride in tensor.strides],
-    ).copy()
+    strides = [stride * storage.dtype.itemsize for stride in strides]
+    return np.lib.stride_tricks.as_strided(numbers[offset:], shape, strides).copy()
 
 
 class _OrderedDict(dict[Any, Any]):
-    """An OrderedDict, without the attributes that a file gives it.
-
-    `Module.state_dict()` sets `_metadata`: versions of the modules.
-    """
+    """An OrderedDict that ignores attributes, such as `_metadata` of a state dict."""
 
     def __setstate__(self, attributes: Any) -> None:
         pass
 
 
 class _Unpickler(pickle.Unpickler):
-    """Unpickles what a state dict consists of, and refuses everything else."""
+    """Unpickles what a state dict consists of, and rejects everything else."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -151,25 +138,19 @@ class _Unpickler(pickle.Unpickler):
             return _DTYPES[name]
         if module == "torch._utils":
             if name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
-                return _rebuild_tensor
+                return lambda storage, offset, shape, strides, *_: _Tensor(
+                    storage, int(offset), tuple(shape), tuple(strides)
+                )
             if name == "_rebuild_parameter":
                 return lambda tensor, *_: tensor
         raise WeightsError(
-            f"it wants {module}.{name} to be called, which is not needed for weights: "
-            "such a file can carry any code, so it is refused. Save the network's "
-            "state_dict() again, or take a .safetensors file."
+            f"it would call {module}.{name}, which weights do not need and which could "
+            "execute any code. Save the network's state_dict() again, or use a "
+            ".safetensors file."
         )
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, dtype, key, _, numel, *view = pid
         if kind != "storage" or not isinstance(dtype, np.dtype) or any(view):
-            raise WeightsError(f"holds {kind!r}, where storages are.")
+            raise WeightsError(f"is damaged: {kind!r} instead of a storage.")
         return _Storage(key, dtype, numel)
-
-
-def _rebuild_tensor(
-    storage: _Storage, offset: int, shape: Any, strides: Any, *_: Any
-) -> _Tensor:
-    if not isinstance(storage, _Storage):
-        raise WeightsError("is damaged: a tensor has no numbers.")
-    return _Tensor(storage, int(offset), tuple(shape), tuple(strides))

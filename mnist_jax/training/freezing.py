@@ -1,8 +1,9 @@
-"""Which parameters a phase leaves as they are, and how little they then cost."""
+"""Which parameters a phase leaves unchanged."""
 
 from collections.abc import Sequence
 
 import jax
+import numpy as np
 import optax
 
 from mnist_jax import tree
@@ -13,15 +14,15 @@ from mnist_jax.typing import Tree
 class Freeze:
     """The parameters whose names match one of some regular expressions.
 
-    A parameter's name is its path, e.g. `block1_conv1/kernel`; an expression matches if
-    it does so from the name's beginning: `block[12]_` freezes the first two blocks.
+    A name is a path such as `block1_conv1/kernel`. Expressions match its beginning:
+    `block[12]_` freezes the first two blocks.
 
     Args:
         patterns: the expressions; none to train everything.
-        flag: what messages call them.
+        flag: the name of the field on the command line, for messages.
 
     Raises:
-        UserError: one is no regular expression.
+        UserError: an expression is not valid.
     """
 
     def __init__(self, patterns: Sequence[str], *, flag: str = "freeze"):
@@ -32,25 +33,19 @@ class Freeze:
         return bool(self._patterns)
 
     def mask(self, params: Tree) -> Tree:
-        """Say of each parameter whether it is frozen."""
-        return jax.tree_util.tree_map_with_path(
-            lambda path, _: any(
-                each.match(tree.name_of(path)) for each in self._patterns
-            ),
-            params,
+        """Return a tree of booleans: whether each parameter is frozen."""
+        return tree.map_named(
+            lambda name, _: any(each.match(name) for each in self._patterns), params
         )
 
     def layers(self, params: Tree) -> frozenset[str]:
-        """Return the names of the layers that are frozen whole."""
+        """Return the names of the layers that are completely frozen."""
         return frozenset(
             layer for layer, frozen in self.mask(params).items() if jax.tree.all(frozen)
         )
 
     def check(self, params: Tree) -> None:
-        """Refuse expressions that do not fit a network.
-
-        Args:
-            params: the network's, or their shapes.
+        """Reject expressions that do not fit a network.
 
         Raises:
             UserError: one matches nothing, or together they leave nothing to train.
@@ -62,32 +57,26 @@ class Freeze:
             )
 
     def table(self, params: Tree) -> str:
-        """Return a line for each layer that is frozen or trained in part, and sums."""
-        mask, lines, totals = self.mask(params), [], {True: 0, False: 0}
-        for layer in params:
-            counts = {True: 0, False: 0}
-            pairs = zip(
-                jax.tree.leaves(mask[layer]),
-                jax.tree.leaves(params[layer]),
-                strict=True,
-            )
-            for frozen, leaf in pairs:
-                counts[frozen] += leaf.size
-                totals[frozen] += leaf.size
-            lines.append((layer, f"{counts[False]:,}", f"{counts[True]:,}"))
-        lines.append(("together", f"{totals[False]:,}", f"{totals[True]:,}"))
-        width = max(len(layer) for layer, *_ in lines)
-        return "\n".join(
-            f"{layer:{width}} {trained:>12} {frozen:>12}"
-            for layer, trained, frozen in [("layer", "trained", "frozen"), *lines]
+        """Return the numbers of trained and of frozen parameters, layer by layer."""
+        sizes = jax.tree.map(
+            lambda frozen, leaf: np.array([not frozen, frozen]) * leaf.size,
+            self.mask(params),
+            params,
         )
+        counts = {k: np.sum(jax.tree.leaves(sizes[k]), axis=0) for k in params}
+        counts["together"] = np.sum(list(counts.values()), axis=0)
+        width = max(map(len, counts))
+        rows = [f"{'layer':{width}} {'trained':>12} {'frozen':>12}"]
+        for layer, (trained, frozen) in counts.items():
+            rows.append(f"{layer:{width}} {trained:>12,} {frozen:>12,}")
+        return "\n".join(rows)
 
     def wrap(
         self, optimizer: optax.GradientTransformation
     ) -> optax.GradientTransformation:
-        """Return the optimizer without moments, nor a direction, for the frozen ones.
+        """Hide frozen parameters from the optimizer, and return zeros for them.
 
-        It knows nothing of them: neither a norm to clip nor a decay counts them.
+        They have no moments, and neither clipping nor weight decay includes them.
         """
         if not self:
             return optimizer
@@ -101,7 +90,7 @@ class Freeze:
         )
 
     def stop(self, params: Tree) -> Tree:
-        """Return parameters through whose frozen part no gradient is computed."""
+        """Apply `stop_gradient` to the frozen parameters."""
         if not self:
             return params
         return jax.tree.map(

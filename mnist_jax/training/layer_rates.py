@@ -1,4 +1,4 @@
-"""Which parameters learn at a rate of their own, as a share of the phase's."""
+"""Which parameters have a learning rate of their own, as a share of the phase's."""
 
 from collections.abc import Sequence
 
@@ -11,62 +11,48 @@ from mnist_jax.typing import Tree
 
 
 class LayerRates:
-    """The parameters for which the learning rate is multiplied by a factor.
+    """Factors of the learning rate, by regular expressions for parameters' names.
 
-    Layers that come pretrained are often moved less than those that are drawn:
-    `block1_=0.1` lets the first block learn at a tenth of the rate. As in PyTorch's
-    parameter groups, weight decay goes by that rate too.
+    Pretrained layers often learn more slowly than new ones: `block1_=0.1` lets the
+    first block learn at a tenth of the rate. As in PyTorch's parameter groups, weight
+    decay is multiplied too.
 
     Howard and Ruder, 2018: https://arxiv.org/abs/1801.06146, section 3.1
 
     Args:
-        entries: of the form REGEX=FACTOR. The first whose expression matches a
-            parameter's name, from its beginning, counts; where none does, 1.
-        flag: what messages call them.
+        entries: of the form REGEX=FACTOR. The first that matches a name from its
+            beginning counts; if none does, the factor is 1.
+        flag: the name of the field on the command line, for messages.
 
     Raises:
-        UserError: one has another form, an expression is none, or a factor is not
-            above 0.
+        UserError: an entry has another form, its expression is not valid, or its factor
+            is not above 0.
     """
 
     def __init__(self, entries: Sequence[str], *, flag: str = "layer_rates"):
         self._flag = flag
-        tree.check_is_list(entries, flag=flag)
-        factors = [_factor(entry, flag=flag) for entry in entries]
+        self._factors = [_factor(entry, flag=flag) for entry in entries]
         patterns = [entry.rpartition("=")[0] for entry in entries]
-        compiled = tree.compile_patterns(patterns, flag=flag)
-        self._factors = list(zip(compiled, factors, strict=True))
+        self._patterns = tree.compile_patterns(patterns, flag=flag)
 
     def __bool__(self) -> bool:
-        return bool(self._factors)
+        return bool(self._patterns)
 
     def factors(self, params: Tree) -> Tree:
         """Return the factor of each parameter."""
-        return jax.tree_util.tree_map_with_path(
-            lambda path, _: next(
-                (
-                    factor
-                    for each, factor in self._factors
-                    if each.match(tree.name_of(path))
-                ),
-                1.0,
-            ),
-            params,
-        )
+
+        def factor_of(name: str, _: object) -> float:
+            pairs = zip(self._patterns, self._factors, strict=True)
+            return next((factor for each, factor in pairs if each.match(name)), 1.0)
+
+        return tree.map_named(factor_of, params)
 
     def check(self, params: Tree) -> None:
-        """Refuse expressions that do not fit a network.
-
-        Args:
-            params: the network's, or their shapes.
-
-        Raises:
-            UserError: one matches nothing.
-        """
-        tree.check_matches([each for each, _ in self._factors], params, flag=self._flag)
+        """Raise a UserError if an expression matches no parameter of a network."""
+        tree.check_matches(self._patterns, params, flag=self._flag)
 
     def table(self, params: Tree) -> str:
-        """Return a line for each layer: the factor, or the factors within it."""
+        """Return the factor, or factors, of each layer, one layer a line."""
         width = max(map(len, params))
         return "\n".join(
             f"{layer:{width}} "
@@ -77,7 +63,7 @@ class LayerRates:
     def wrap(
         self, optimizer: optax.GradientTransformation
     ) -> optax.GradientTransformation:
-        """Return the optimizer with its directions multiplied by the factors."""
+        """Multiply the directions of an optimizer by the factors."""
         if not self:
             return optimizer
         scale = optax.stateless(
@@ -99,6 +85,6 @@ def _factor(entry: str, *, flag: str) -> float:
     if not pattern or not 0 < factor < float("inf"):
         raise UserError(
             f'{flag}: {entry!r} must be a regular expression, "=" and a factor above '
-            "0, e.g. 'block1_=0.1' (`freeze` is for what is not to move at all)."
+            "0, e.g. 'block1_=0.1' (use `freeze` for parameters that must not change)."
         )
     return factor

@@ -1,7 +1,7 @@
 """The optimizers that a config can name: from gradients to directions.
 
-What comes out still wants the learning rate, which the step multiplies in, since it has
-two parts that both change: the schedule's and the plateau's.
+The step multiplies directions by the learning rate, which both the schedule and the
+plateau change.
 """
 
 from collections.abc import Callable
@@ -12,12 +12,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int32
 
+from mnist_jax import tree
 from mnist_jax.config import Optimizer
 from mnist_jax.typing import Tree
 
 
 class KerasAdamState(NamedTuple):
-    """Steps done, and the moving averages of the gradients and of their squares."""
+    """Number of steps, and moving averages of the gradients and of their squares."""
 
     steps: Int32[Array, ""]
     mu: Tree
@@ -29,11 +30,10 @@ def scale_by_keras_adam(
 ) -> optax.GradientTransformation:
     """Build Adam's direction with Keras's epsilon.
 
-    Keras adds it to the root of the second moment before that is corrected for its
-    bias, optax and PyTorch after. Keras's is in effect larger by 1 / sqrt(1 - b2**t):
-    32 times at the first step, 1.3 times at the thousandth. It matters where gradients
-    are not much larger than epsilon; there a step can differ by as much as a learning
-    rate.
+    Keras adds epsilon to the root of the second moment before the bias correction,
+    optax and PyTorch after it. In effect, Keras's is larger by 1 / sqrt(1 - b2**t): 32
+    times at the first step, 1.3 times at the thousandth. This matters where gradients
+    are not much larger than epsilon.
 
     References:
         Kingma and Ba, 2015, end of section 2: https://arxiv.org/abs/1412.6980
@@ -67,45 +67,30 @@ def _adam(config: Optimizer) -> optax.GradientTransformation:
     return scale_by_keras_adam(config.b1, config.b2, config.eps)
 
 
-def _adamw(config: Optimizer) -> optax.GradientTransformation:
-    # Loshchilov and Hutter, 2019: https://arxiv.org/abs/1711.05101
-    return optax.chain(
-        scale_by_keras_adam(config.b1, config.b2, config.eps),
-        optax.add_decayed_weights(config.weight_decay, mask=_is_kernel),
-    )
-
-
-def _rmsprop(config: Optimizer) -> optax.GradientTransformation:
-    # Tieleman and Hinton, 2012: lecture 6e of "Neural networks for machine learning".
-    return optax.scale_by_rms(
-        decay=config.decay,
-        eps=config.eps,
-        initial_scale=0.0,
-        eps_in_sqrt=config.eps_in_sqrt,
-    )
-
-
-def _sgd(config: Optimizer) -> optax.GradientTransformation:
-    if config.momentum == 0:
-        return optax.identity()
-    # Sutskever, Martens, Dahl, Hinton, 2013: https://proceedings.mlr.press/v28/
-    return optax.trace(decay=config.momentum, nesterov=config.nesterov)
-
-
 OPTIMIZERS: dict[str, Callable[[Optimizer], optax.GradientTransformation]] = {
     "adam": _adam,
-    "adamw": _adamw,
-    "rmsprop": _rmsprop,
-    "sgd": _sgd,
+    # Loshchilov and Hutter, 2019: https://arxiv.org/abs/1711.05101
+    "adamw": lambda config: optax.chain(
+        _adam(config),
+        optax.add_decayed_weights(config.weight_decay, mask=_is_kernel),
+    ),
+    # Tieleman and Hinton, 2012: lecture 6e of "Neural networks for machine learning".
+    "rmsprop": lambda config: optax.scale_by_rms(
+        config.decay, config.eps, eps_in_sqrt=config.eps_in_sqrt
+    ),
+    # Sutskever, Martens, Dahl, Hinton, 2013: https://proceedings.mlr.press/v28/
+    "sgd": lambda config: (
+        optax.trace(config.momentum, nesterov=config.nesterov)
+        if config.momentum
+        else optax.identity()
+    ),
 }
 
 
 def create(config: Optimizer) -> optax.GradientTransformation:
     """Build the optimizer that a config describes.
 
-    Returns:
-        A transformation of gradients into directions to go against: the step
-        multiplies them by minus the learning rate.
+    Its directions are to be multiplied by minus the learning rate.
     """
     direction = OPTIMIZERS[config.name](config)
     if config.clip_norm == 0:
@@ -115,7 +100,4 @@ def create(config: Optimizer) -> optax.GradientTransformation:
 
 
 def _is_kernel(params: Tree) -> Tree:
-    """Say which leaves are kernels: neither biases nor BatchNorm's parameters."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: path[-1] == jax.tree_util.DictKey("kernel"), params
-    )
+    return tree.map_named(lambda name, _: name.endswith("kernel"), params)

@@ -1,4 +1,4 @@
-"""How the learning rate moves from step to step of a phase."""
+"""Learning rate schedules: from the step of a phase to its learning rate."""
 
 import math
 from collections.abc import Callable
@@ -7,26 +7,8 @@ import optax
 
 from mnist_jax.config import ConfigError, Schedule
 
-# What a schedule is built from: its config, the largest rate, steps, steps an epoch.
-_Build = Callable[[Schedule, float, int, int], optax.Schedule]
 
-
-def _constant(
-    config: Schedule, peak: float, steps: int, steps_per_epoch: int
-) -> optax.Schedule:
-    return optax.constant_schedule(peak)
-
-
-def _cosine(
-    config: Schedule, peak: float, steps: int, steps_per_epoch: int
-) -> optax.Schedule:
-    # Loshchilov and Hutter, 2017, without restarts: https://arxiv.org/abs/1608.03983
-    return optax.cosine_decay_schedule(peak, steps, alpha=config.final_factor)
-
-
-def _one_cycle(
-    config: Schedule, peak: float, steps: int, steps_per_epoch: int
-) -> optax.Schedule:
+def _one_cycle(config: Schedule, peak: float, steps: int, _: int) -> optax.Schedule:
     # Smith and Topin, 2018: https://arxiv.org/abs/1708.07120
     rising = min(round(config.rising * steps), steps - 1)
     fall = optax.cosine_decay_schedule(peak, steps - rising, alpha=config.final_factor)
@@ -36,31 +18,22 @@ def _one_cycle(
     return optax.join_schedules([rise, fall], [rising])
 
 
-def _exponential(
-    config: Schedule, peak: float, steps: int, steps_per_epoch: int
-) -> optax.Schedule:
-    return optax.exponential_decay(peak, steps_per_epoch, config.decay_rate)
-
-
-SCHEDULES: dict[str, _Build] = {
-    "constant": _constant,
-    "cosine": _cosine,
+# Called with the config, the largest rate, the steps, and the steps of an epoch.
+SCHEDULES: dict[str, Callable[[Schedule, float, int, int], optax.Schedule]] = {
+    "constant": lambda _, peak, *__: optax.constant_schedule(peak),
+    # Loshchilov and Hutter, 2017, without restarts: https://arxiv.org/abs/1608.03983
+    "cosine": lambda config, peak, steps, _: optax.cosine_decay_schedule(
+        peak, steps, alpha=config.final_factor
+    ),
     "one_cycle": _one_cycle,
-    "exponential": _exponential,
+    "exponential": lambda config, peak, _, per_epoch: optax.exponential_decay(
+        peak, per_epoch, config.decay_rate
+    ),
 }
 
 
 def check(config: Schedule, *, epochs: int, flag: str = "schedule") -> None:
-    """Reject a warm-up that does not fit the schedule or the phase.
-
-    Args:
-        config: the schedule.
-        epochs: the number of epochs of its phase.
-        flag: the name of the schedule on the command line, for messages.
-
-    Raises:
-        ConfigError: the warm-up is as long as the phase, or one_cycle has one.
-    """
+    """Raise a ConfigError if the warm-up does not fit the schedule or the phase."""
     if config.warmup_epochs and config.name == "one_cycle":
         raise ConfigError(
             f"{flag}.warmup_epochs={config.warmup_epochs}: must be 0 for one_cycle, "
@@ -76,13 +49,9 @@ def check(config: Schedule, *, epochs: int, flag: str = "schedule") -> None:
 def create(
     config: Schedule, *, peak: float, epochs: int, steps_per_epoch: int
 ) -> optax.Schedule:
-    """Build the function from a step of the phase, counted from 0, to a learning rate.
+    """Build the function from the step of the phase, from 0, to the learning rate.
 
-    Args:
-        config: a schedule that `check` accepts.
-        peak: the largest learning rate.
-        epochs: of the phase.
-        steps_per_epoch: of the phase.
+    `check` must accept the config; `peak` is the largest learning rate.
     """
     steps = epochs * steps_per_epoch
     build = SCHEDULES[config.name]
@@ -90,6 +59,6 @@ def create(
         return build(config, peak, steps, steps_per_epoch)
     warmup = min(math.ceil(config.warmup_epochs * steps_per_epoch), steps - 1)
     after = build(config, peak, steps - warmup, steps_per_epoch)
-    # Not from 0: the first step is to change something.
+    # Not from 0, so that the first step changes something.
     rise = optax.linear_schedule(peak / (warmup + 1), peak, warmup)
     return optax.join_schedules([rise, after], [warmup])

@@ -49,7 +49,7 @@ Padding = str | Sequence[tuple[int, int]]
 
 
 class Unavailable(Exception):
-    """oneDNN cannot be used here; the message says why, and what would help."""
+    """oneDNN cannot be used here; the message says why, and how to fix it."""
 
 
 def load(dtype: DTypeLike = jnp.float32) -> str:
@@ -58,7 +58,7 @@ def load(dtype: DTypeLike = jnp.float32) -> str:
     Calls after the first cost nothing.
 
     Args:
-        dtype: what will be computed in, float32 or bfloat16; some processors lack the
+        dtype: of the computation, float32 or bfloat16; not all processors have the
             latter.
 
     Raises:
@@ -85,7 +85,7 @@ def _register() -> str:
         digest=False,
     )
     try:
-        ctypes.CDLL(str(dnnl))  # which the next one needs, wherever it lies
+        ctypes.CDLL(str(dnnl))  # the next one needs it, but not its path
         library = ctypes.CDLL(str(path))
         handlers = {name: getattr(library, name) for name in _HANDLERS}
         library.onednn_jax_version.restype = ctypes.c_char_p
@@ -103,17 +103,17 @@ def _register() -> str:
             jax.ffi.register_ffi_target(
                 f"onednn_jax_{name}", jax.ffi.pycapsule(handler), platform="cpu"
             )
-    except Exception as error:  # of whatever type this jaxlib refuses a handler with
-        raise Unavailable(f"jaxlib {here} refuses its handlers ({error})") from error
+    except Exception as error:  # whose type depends on the version of jaxlib
+        raise Unavailable(f"jaxlib {here} rejects its handlers ({error})") from error
     return version
 
 
 def _check_file(
     distribution: str, name: str, remedy: str, *, digest: bool = True
 ) -> Path:
-    """Return the path of an installed library, if it is as it was installed.
+    """Return the path of an installed library after checking that it is unchanged.
 
-    A library that is cut short would end the process when it is loaded.
+    Loading a truncated library would kill the process.
     """
     try:
         files = importlib.metadata.files(distribution) or []
@@ -143,7 +143,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 @functools.cache
 def _check_results(dtype: str) -> None:
-    """Compare every handler with XLA, on whole numbers that no rounding touches."""
+    """Compare every handler with XLA, on integers, which need no rounding."""
     try:
         # The handlers are for a CPU, which may not be the default device, and the
         # caller may be in the midst of tracing a function.
@@ -217,7 +217,7 @@ def conv(
         kernel: of the same type, [kernel_height, kernel_width, channels_in,
             channels_out].
         bias: [channels_out]; 0 if none is given.
-        padding: "SAME", "VALID", or what is added before and after height and width.
+        padding: "SAME", "VALID", or the padding before and after height and width.
         relu: whether negative results become 0. A NaN stays one.
 
     Returns:

@@ -7,6 +7,7 @@ import pytest
 
 from mnist_jax import download
 from mnist_jax.data import DataError, idx, mnist
+from mnist_jax.errors import UserError
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 TRAIN_LABELS = "train-labels-idx1-ubyte.gz"
@@ -105,7 +106,7 @@ def test_no_network_and_no_files(tiny, no_network, list_files):
     tiny.write(without=TEST_LABELS)
     before = list_files(tiny.folder)
     mirrors = ["http://one.invalid/mnist/", "http://two.invalid/mnist/"]
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(UserError) as caught:
         mnist.load(tiny.folder, mirrors)
     message = str(caught.value)
     assert message.startswith(f"{tiny.folder / TEST_LABELS} is missing")
@@ -121,58 +122,31 @@ def test_no_network_and_no_files(tiny, no_network, list_files):
     assert list_files(tiny.folder) == before
 
 
-def images(count, **kwargs):
-    return np.zeros((count, 28, 28), np.uint8)
-
-
+NOT_OFFICIAL = "is not the official MNIST file: it is damaged, incomplete, or from"
 DAMAGE = {
-    "empty": (TRAIN_IMAGES, lambda content: b"", "is empty"),
-    "not packed whole": (
+    "empty": (TRAIN_IMAGES, lambda content: b"", NOT_OFFICIAL),
+    "damaged gzip": (
         TRAIN_LABELS,
         lambda content: gzip.compress(content)[:-9],
         "is a damaged gzip file",
     ),
-    "truncated": (TEST_IMAGES, lambda content: content[:-1], "is cut off"),
-    "trailing": (TEST_LABELS, lambda content: content + b"\0", "has trailing bytes"),
-    "a web page": (
-        TRAIN_LABELS,
-        lambda content: b"<html>log in</html>",
-        "starts with the bytes 3c 68 74 6d",
-    ),
+    "truncated": (TEST_IMAGES, lambda content: content[:-1], NOT_OFFICIAL),
+    "trailing": (TEST_LABELS, lambda content: content + b"\0", NOT_OFFICIAL),
+    "a web page": (TRAIN_LABELS, lambda content: b"<html>log in</html>", NOT_OFFICIAL),
     "labels for images": (
         TRAIN_IMAGES,
         lambda content: idx.encode(np.zeros(30, np.uint8)),
-        "has the shape [30], where images have [N, 28, 28]",
-    ),
-    "images for labels": (
-        TEST_LABELS,
-        lambda content: idx.encode(images(20)),
-        "has the shape [20, 28, 28], where labels have [N]",
-    ),
-    "another size": (
-        TRAIN_IMAGES,
-        lambda content: idx.encode(np.zeros((30, 32, 32), np.uint8)),
-        "has the shape [30, 32, 32]",
-    ),
-    "no images": (
-        TEST_IMAGES,
-        lambda content: idx.encode(images(0)),
-        "has no images in it",
-    ),
-    "a label above 9": (
-        TEST_LABELS,
-        lambda content: content[:-2] + b"\x0a" + content[-1:],
-        "has the label 10 at index 18, where labels are 0..9",
+        NOT_OFFICIAL,
     ),
     "other labels": (
         TRAIN_LABELS,
         lambda content: content[:8] + content[:7:-1],
-        "is well formed but not the official MNIST file",
+        NOT_OFFICIAL,
     ),
     "other images": (
         TEST_IMAGES,
-        lambda content: idx.encode(images(20)),
-        "is well formed but not the official MNIST file",
+        lambda content: idx.encode(np.zeros((20, 28, 28), np.uint8)),
+        NOT_OFFICIAL,
     ),
 }
 
@@ -190,24 +164,13 @@ def test_a_bad_file_is_named_with_reason_and_way_out_and_kept(
     with pytest.raises(DataError) as caught:
         mnist.load(tiny.folder, ["http://mirror.invalid/"])
     message = str(caught.value)
-    # "packed" wraps a damaged gzip file once more: that is no IDX file.
-    if case == "not packed whole" and packed:
-        reason = "starts with the bytes 1f 8b"
+    if case == "damaged gzip" and packed:  # compressed once more, it is not damaged
+        reason = NOT_OFFICIAL
     assert message.startswith(f"{tiny.folder / name} {reason}")
     assert "Delete it and run again" in message
     assert "--config.data.dir=FOLDER" in message
     assert list_files(tiny.folder) == before
     assert no_network() == 0
-
-
-def test_images_and_labels_that_do_not_belong_together(tiny):
-    tiny.write()
-    (tiny.folder / TRAIN_LABELS).write_bytes(tiny.packed[TEST_LABELS])
-    with pytest.raises(DataError) as caught:
-        mnist.load(tiny.folder, ())
-    message = str(caught.value)
-    assert f"{tiny.folder / TRAIN_IMAGES} has 30 images" in message
-    assert f"{tiny.folder / TRAIN_LABELS} has 20 labels" in message
 
 
 def test_any_flipped_bit_is_caught(tiny):
@@ -225,12 +188,28 @@ def test_any_flipped_bit_is_caught(tiny):
     assert_loads(tiny)
 
 
+def test_a_gzip_file_damaged_anywhere_is_rejected_or_read_right(tiny):
+    tiny.write()
+    packed = tiny.packed[TEST_LABELS]
+    for position in range(len(packed)):
+        (tiny.folder / TEST_LABELS).write_bytes(packed[:position])
+        with pytest.raises(DataError, match=TEST_LABELS):
+            mnist.load(tiny.folder, ())
+        flipped = bytearray(packed)
+        flipped[position] ^= 0x21
+        (tiny.folder / TEST_LABELS).write_bytes(flipped)
+        try:
+            assert_loads(tiny)
+        except DataError:  # some bytes of the header mean nothing, such as the time
+            pass
+
+
 def test_a_folder_below_a_file_can_neither_be_read_nor_made(tiny, start_mirror):
     # Not even root may: unlike a folder whose rights are taken away.
     tiny.folder.write_text("mine")
     mirror = start_mirror(tiny.packed)
     for folder in (tiny.folder, tiny.folder / "below"):
-        with pytest.raises(DataError, match="cannot be written.*--config.data.dir"):
+        with pytest.raises(UserError, match="cannot be written.*--config.data.dir"):
             mnist.load(folder, [mirror.url])
     assert tiny.folder.read_text() == "mine"
 

@@ -219,13 +219,13 @@ def test_flags_that_do_not_fit_are_refused(fields, message):
 def test_flags_for_several_processes_want_to_be_told_so(run_command):
     result = run_command(*QUICK, "--coordinator=node0:1234")
     assert result.returncode == 1
-    assert "--coordinator=node0:1234 goes with --distributed only" in result.stderr
+    assert "--coordinator=node0:1234 needs --distributed" in result.stderr
 
 
 def test_without_flags_the_environment_must_tell(run_command):
     result = run_command(*QUICK, "--distributed")
     assert result.returncode == 1
-    assert "nothing here says which processes belong together" in result.stderr
+    assert "the environment does not say which processes" in result.stderr
 
 
 @pytest.mark.parametrize("process_id", [0, 1])

@@ -22,11 +22,11 @@ BATCH = jnp.arange(24.0).reshape(12, 2) ** 2
 
 
 def test_a_whole_batch_is_one_shard():
-    assert shards.count() == 1 and shards.axis_name() is None
+    assert shards.count() == 1
     assert shards.mean(BATCH) is BATCH
-    assert shards.own(BATCH, 12) is BATCH
+    assert shards.local(BATCH, 12) is BATCH
     assert shards.gather(BATCH) is BATCH
-    np.testing.assert_array_equal(shards.places(5), np.arange(5))
+    np.testing.assert_array_equal(shards.indices(5), np.arange(5))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 6, 12])
@@ -35,11 +35,10 @@ def test_shards_come_to_what_the_whole_batch_comes_to(count):
 
     def function(shard):
         assert shards.count() == count
-        assert shards.axis_name() == (shards.AXIS if count > 1 else None)
         return {
             "mean": shards.mean({"x": shard.mean(axis=0)})["x"],
-            "places": shards.places(size),
-            "own": shards.own(BATCH, size),
+            "indices": shards.indices(size),
+            "local": shards.local(BATCH, size),
             "whole": shards.gather(shard),
         }
 
@@ -47,8 +46,8 @@ def test_shards_come_to_what_the_whole_batch_comes_to(count):
     for shard in range(count):
         np.testing.assert_allclose(found["mean"][shard], BATCH.mean(axis=0), rtol=1e-6)
         np.testing.assert_array_equal(found["whole"][shard], BATCH)
-    np.testing.assert_array_equal(found["places"].ravel(), np.arange(12))
-    np.testing.assert_array_equal(found["own"].reshape(12, 2), BATCH)
+    np.testing.assert_array_equal(found["indices"].ravel(), np.arange(12))
+    np.testing.assert_array_equal(found["local"].reshape(12, 2), BATCH)
 
 
 def test_another_axis_is_none_of_its_business():

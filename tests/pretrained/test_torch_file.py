@@ -85,7 +85,7 @@ def test_a_file_that_carries_code_is_refused_and_runs_none(name, tmp_path):
     for state in ({"weight": Evil(made)}, hidden):
         write(path, state, name)
         with pytest.raises(
-            WeightsError, match=r"it wants \w+\.mkdir to be called.*code"
+            WeightsError, match=r"it would call \w+\.mkdir, which.*code"
         ):
             readers.read(path)
         assert not made.exists()
@@ -98,7 +98,7 @@ def test_a_file_that_carries_code_is_refused_and_runs_none(name, tmp_path):
 @pytest.mark.parametrize("state", [[1, 2], {"weight": 3}, {4: "x"}, "weights"])
 def test_something_other_than_tensors_by_name_is_refused(name, state, tmp_path):
     write(tmp_path / name, state, name)
-    with pytest.raises(WeightsError, match="other than tensors by their names"):
+    with pytest.raises(WeightsError, match="other than named tensors"):
         readers.read(tmp_path / name)
 
 
@@ -151,7 +151,7 @@ def test_a_tensor_may_not_reach_beyond_its_numbers():
 def test_a_zip_file_of_something_else_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.pth", "w") as archive:
         archive.writestr("readme.txt", "hello")
-    with pytest.raises(WeightsError, match="a zip file, but not one of PyTorch's"):
+    with pytest.raises(WeightsError, match="a zip file that PyTorch did not write"):
         readers.read(tmp_path / "x.pth")
 
 
@@ -159,5 +159,5 @@ def test_a_pickle_of_something_else_is_refused(tmp_path):
     buffer = io.BytesIO()
     pickle.dump("anything", buffer, protocol=2)
     (tmp_path / "x.pth").write_bytes(buffer.getvalue())
-    with pytest.raises(WeightsError, match="no file that PyTorch wrote"):
+    with pytest.raises(WeightsError, match="not a file that PyTorch wrote"):
         readers.read(tmp_path / "x.pth")

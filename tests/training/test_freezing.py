@@ -85,8 +85,7 @@ def test_the_table_counts_what_is_trained_and_what_is_frozen():
 @pytest.mark.parametrize(
     ("patterns", "message"),
     [
-        (("block[",), r"phases\[0\].freeze: 'block\[' is no regular expression"),
-        ("block", r"phases\[0\].freeze='block': must be a list"),
+        (("block[",), r"phases\[0\].freeze: 'block\[' is not a regular expression"),
         (("block3_",), r"'block3_' matches no parameter. .*block1_conv1.*logits"),
         (("block1_", "blok2"), "'blok2' matches no parameter"),
         ((".*",), "matches every parameter: there is nothing to train"),
@@ -99,7 +98,7 @@ def test_expressions_that_do_not_fit_are_refused(patterns, message):
 
 
 def test_a_phase_hands_its_flag_on():
-    with pytest.raises(UserError, match=r"phase.freeze: '\(' is no regular"):
+    with pytest.raises(UserError, match=r"phase.freeze: '\(' is not a regular"):
         make_phase(freeze=("(",))
     with pytest.raises(UserError, match="reuse_features=always"):
         make_phase(reuse_features="always")
