@@ -83,6 +83,12 @@ def create(
         peak: the largest learning rate.
         epochs: of the phase.
         steps_per_epoch: of the phase.
+
+    Example:
+        >>> config = Schedule("cosine", warmup_epochs=1.0)
+        >>> rate = create(config, peak=0.1, epochs=3, steps_per_epoch=4)
+        >>> [round(float(rate(step)), 3) for step in range(0, 12, 2)]
+        [0.02, 0.06, 0.1, 0.085, 0.05, 0.015]
     """
     steps = epochs * steps_per_epoch
     build = SCHEDULES[config.name]
