@@ -84,6 +84,7 @@ def outputs_of(executed, words):
     return printed, [Image.open(io.BytesIO(base64.b64decode(png))) for png in shown]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", ["quick", "tuned"])
 def test_it_trains_and_shows_the_pictures(executed, run):
     _, runs = executed
@@ -93,6 +94,7 @@ def test_it_trains_and_shows_the_pictures(executed, run):
     assert len(pictures) >= 3
 
 
+@pytest.mark.slow
 def test_it_shows_the_device_and_compares(executed):
     device, _ = outputs_of(executed, "jax.devices()")
     assert device.startswith("cpu")
@@ -100,6 +102,7 @@ def test_it_shows_the_device_and_compares(executed):
     assert "quickstart" in table and "lenet5-tuned" in table
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("predict" not in VERBS, reason="there is no verb predict")
 def test_it_reads_a_photo(executed):
     _, pictures = outputs_of(executed, "mnist-jax predict")
