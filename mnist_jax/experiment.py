@@ -20,7 +20,7 @@ from mnist_jax import console, data, evaluation, files, models, pretrained, repo
 from mnist_jax.config import ConfigError, Experiment, to_json, to_stored
 from mnist_jax.config import parse as parse_config
 from mnist_jax.data import augment
-from mnist_jax.devices import parallel, processes
+from mnist_jax.devices import failures, parallel, processes
 from mnist_jax.errors import UserError
 from mnist_jax.models import operations
 from mnist_jax.report import narration
@@ -419,7 +419,7 @@ def _check_device() -> None:
         UserError: what was asked for, by flag or environment, is not there.
     """
     try:
-        jax.devices()
+        failures.find_devices()
     # An assertion is all that JAX has for a platform whose plugin is not installed.
     except (AssertionError, RuntimeError) as error:
         asked = getattr(jax.config, "jax_platforms")  # noqa: B009 - set at run time

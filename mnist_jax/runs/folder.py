@@ -216,7 +216,12 @@ def differences(there: dict[str, Any], now: dict[str, Any]) -> str:
 
 
 def flatten(value: Any, name: str = "") -> dict[str, Any]:
-    """Name every leaf of nested dicts and lists as flags do: a.b[0].c."""
+    """Name every leaf of nested dicts and lists as the command line does.
+
+    Example:
+        >>> flatten({"seed": 3, "phases": [{"epochs": 5}]})
+        {'seed': 3, 'phases[0].epochs': 5}
+    """
     if isinstance(value, dict) and value:
         items = [(f"{name}.{key}" if name else key, value[key]) for key in value]
     elif isinstance(value, list) and value:
