@@ -72,11 +72,12 @@ const percent = (share) =>
   share > 0.999 ? "> 99.9 %" : share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
 
 function describe(order, probabilities) {
-  const [first, second] = order.map((i) => description.classes[i]);
+  const withArticle = (name) => (name === "8" ? `an ${name}` : `a ${name}`);
+  const [first, second] = order.map((i) => withArticle(description.classes[i]));
   const share = probabilities[order[0]];
-  if (share > 0.9) return `This is a ${first}.`;
-  if (share > 0.6) return `Probably a ${first}, perhaps a ${second}.`;
-  return `Hard to say: a ${first}? a ${second}?`;
+  if (share > 0.9) return `This is ${first}.`;
+  if (share > 0.6) return `Probably ${first}, perhaps ${second}.`;
+  return `Hard to say: ${first}? ${second}?`;
 }
 
 function answer() {
