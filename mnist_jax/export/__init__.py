@@ -6,14 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mnist_jax import files
-from mnist_jax.config import to_stored
 from mnist_jax.errors import UserError
 from mnist_jax.export import card, graph, network
 from mnist_jax.runs.load import Run
 
 _TAKES_IMAGES = (
-    "It takes images, uint8 [n, 28, 28] with any n, 0 for the background and 255 for "
-    "ink,\nand gives float32 [n, {classes}], the probability of each class: {names}."
+    "It takes\nimages, uint8 [n, 28, 28] with any n, 0 for the background and 255 for "
+    "ink, and gives\nfloat32 [n, {classes}], the probability of each class: {names}."
 )
 
 
@@ -60,7 +59,6 @@ def write(run: Run, path: Path, *, format: str) -> Path:
         ) from error
     text = card.text(
         run,
-        path,
         contents=chosen.contents.format(
             classes=len(run.classes), names=", ".join(run.classes), file=path.name
         ),
@@ -76,17 +74,18 @@ def write(run: Run, path: Path, *, format: str) -> Path:
 def _onnx(run: Run) -> bytes:
     from mnist_jax.export import onnx_file
 
-    known = card.facts(run)
-    return onnx_file.to_bytes(
+    content = onnx_file.to_bytes(
         _graph(run),
         metadata={
-            "network": known.network,
+            "network": run.model.name,
             "classes": " ".join(run.classes),
-            "accuracy": f"{known.accuracy}",
+            "accuracy": str(run.accuracy),
             "tested_on": run.tested_on,
-            "config": json.dumps(to_stored(run.config)),
+            "config": json.dumps(card.stored_config(run)),
         },
     )
+    onnx_file.check(content, network.make_probabilities(run))
+    return content
 
 
 def _stablehlo(run: Run) -> bytes:
@@ -138,7 +137,7 @@ session = onnxruntime.InferenceSession("{file}")
         make=_stablehlo,
         contents=(
             "`{file}` holds the network as StableHLO, serialised by `jax.export` for "
-            f"CPUs, NVIDIA's\nGPUs and TPUs. {_TAKES_IMAGES}"
+            f"CPUs,\nNVIDIA's GPUs and TPUs. {_TAKES_IMAGES}"
         ),
         usage="""\
 ```python
@@ -152,7 +151,7 @@ probabilities = network.call(np.zeros((1, 28, 28), np.uint8))
         make=_safetensors,
         contents=(
             "`{file}` holds the network's parameters by their names, and in its "
-            f"metadata what\nmnist_jax needs to predict with them. {_TAKES_IMAGES}"
+            f"metadata\nwhat mnist_jax needs to predict with them. {_TAKES_IMAGES}"
         ),
         usage="""\
 ```python
@@ -164,8 +163,8 @@ probabilities = run.predict(np.zeros((1, 28, 28), np.uint8))
     "html": Format(
         make=_html,
         contents=(
-            "`{file}` is a page to draw digits in, with the network inside. It needs no "
-            "network\nconnection and sends nothing."
+            "`{file}` is a page to draw digits in, with the network inside. It needs "
+            "no\nnetwork connection and sends nothing."
         ),
         usage="Open `{file}` in any browser, on a computer, tablet or phone. It can be "
         "sent\nas an attachment.",

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from mnist_jax import tree
 from mnist_jax.config import to_stored
@@ -59,21 +60,34 @@ def facts(run: Run) -> Facts:
     )
 
 
-def text(run: Run, path: Path, *, contents: str, usage: str) -> str:
+def stored_config(run: Run) -> dict[str, Any]:
+    """Return the config as JSON has it, without folders of the machine it ran on."""
+    config = run.config
+    pretrained = Path(config.model.pretrained).name
+    return to_stored(
+        dataclasses.replace(
+            config,
+            data=dataclasses.replace(config.data, dir=None),
+            model=dataclasses.replace(config.model, pretrained=pretrained),
+        )
+    )
+
+
+def text(run: Run, *, contents: str, usage: str) -> str:
     """Return the card, in Markdown.
 
     Args:
         run: the network.
-        path: the exported file.
         contents: what the file is, takes and gives, in sentences.
         usage: how it is used: code, or a sentence.
     """
     known, config = facts(run), run.config
     low, high = known.interval
     epochs = " + ".join(str(phase.epochs) for phase in config.phases)
-    begun = ""
+    recipe = f"the config `{config.name}`, seed {config.seed}, at most {epochs} epochs"
     if config.model.pretrained != "none":
-        begun = f", beginning with weights from `{Path(config.model.pretrained).name}`"
+        name = Path(config.model.pretrained).name
+        recipe += f", beginning with weights from `{name}`"
     rounding = ""
     if config.dtype != "float32":
         rounding = (
@@ -90,7 +104,7 @@ def text(run: Run, path: Path, *, contents: str, usage: str) -> str:
 |---|---|
 | Network | {known.network}, {known.parameters:,} parameters |
 | Data | {known.data} |
-| Recipe | the config `{config.name}`, seed {config.seed}, at most {epochs} epochs{begun} |
+| Recipe | {recipe} |
 | Accuracy | {known.accuracy:.4f} on {known.examples:,} {known.tested_on} images \
 (95 % interval {low:.4f} to {high:.4f}) |
 | SHA-256 of the parameters | `{tree.digest((run.params, run.batch_stats))}` |
@@ -109,11 +123,12 @@ accuracy is that on {known.data}; other writers, pens and scanners give another 
 
 ## Licence
 
-The network is published under the Apache License 2.0, as is mnist_jax, which trained it.
+mnist_jax, the program that trained this network, is under the Apache License 2.0, and
+so is the network, unless whoever trained it says otherwise.
 
 ## Config
 
 ```json
-{json.dumps(to_stored(config), indent=2)}
+{json.dumps(stored_config(run), indent=2)}
 ```
 """

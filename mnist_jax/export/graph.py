@@ -142,7 +142,8 @@ def _read(
 
     def look_up(atom: Any) -> Value | Constant:
         if isinstance(atom, core.Literal):
-            return Constant(np.asarray(atom.val, atom.aval.dtype))
+            aval: Any = atom.aval
+            return Constant(np.asarray(atom.val, aval.dtype))
         return known[atom]
 
     for equation in closed.jaxpr.eqns:
@@ -181,7 +182,9 @@ def _step(
                 sizes[axis] = size
             return Constant(arrays[0].reshape(sizes))
         if None not in shape and not any(repeated):
-            return _constant(equation.primitive.bind(*map(jnp.asarray, arrays), **params))
+            return _constant(
+                equation.primitive.bind(*map(jnp.asarray, arrays), **params)
+            )
     if any(repeated) and name not in ELEMENTWISE:
         raise operation.unsupported("a list of operations", "of a repeated constant")
     operations.append(operation)

@@ -32,7 +32,8 @@ def make_logits(run: Run) -> tuple[ApplyFn, Tree]:
     def apply(variables: Tree, images: UInt8[Array, "n 28 28"]) -> Array:
         # As the networks were trained: `mnist_jax.training.step` divides by 255 too.
         grey = images.astype(jnp.float32)[..., None] / 255
-        return model.apply(*variables, grey, train=False)[0]
+        params, batch_stats = variables
+        return model.apply(params, batch_stats, grey, train=False)[0]
 
     return apply, (run.params, run.batch_stats)
 

@@ -11,17 +11,19 @@ wants the other one.
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from mnist_jax.errors import UserError
 from mnist_jax.export.graph import (
     ELEMENTWISE,
     Constant,
     Graph,
     Operation,
     Shape,
-    UnsupportedError,
     Value,
 )
 
@@ -82,6 +84,29 @@ def to_bytes(graph: Graph, *, metadata: dict[str, str]) -> bytes:
     helper.set_model_props(model, metadata)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
+
+
+def check(content: bytes, function: Callable[..., Any]) -> None:
+    """Compare what ONNX Runtime computes, of a few images of noise, with a function.
+
+    Args:
+        content: of an ONNX file.
+        function: of uint8 images [n, 28, 28], which JAX can trace: what it must give.
+
+    Raises:
+        UserError: the two differ by more than rounding.
+    """
+    images = np.random.default_rng(0).integers(0, 256, (8, 28, 28), np.uint8)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    found = np.asarray(session.run(None, {"images": images})[0])
+    with jax.default_matmul_precision("highest"):
+        wanted = np.asarray(jax.jit(function)(images))
+    if not np.allclose(found, wanted, rtol=0, atol=1e-3):
+        raise UserError(
+            f"onnxruntime {onnxruntime.__version__} computes other probabilities than "
+            f"JAX, by {np.abs(found - wanted).max():.1g}, so nothing was written. Try "
+            "another version: pip install --upgrade onnxruntime"
+        )
 
 
 def _describe(name: str, kind: int, shape: Shape) -> onnx.ValueInfoProto:
@@ -233,7 +258,9 @@ def _reduce_sum(writer: _Writer, operation: Operation, layout: _Layout) -> str:
 
 def _reduce_max(writer: _Writer, operation: Operation, layout: _Layout) -> str:
     axes = operation.params["axes"]
-    return writer.add("ReduceMax", writer.get(operation.inputs[0]), axes=axes, keepdims=0)
+    return writer.add(
+        "ReduceMax", writer.get(operation.inputs[0]), axes=axes, keepdims=0
+    )
 
 
 def _dot(writer: _Writer, operation: Operation, layout: _Layout) -> str:
@@ -247,7 +274,8 @@ def _dot(writer: _Writer, operation: Operation, layout: _Layout) -> str:
     letters = iter("abcdefghijklmnopqrstuvwxyz")
     of_left = [next(letters) for _ in left.shape]
     of_right = [next(letters) for _ in right.shape]
-    for i, j in zip((*left_summed, *left_batch), (*right_summed, *right_batch)):
+    pairs = (*left_summed, *left_batch), (*right_summed, *right_batch)
+    for i, j in zip(*pairs, strict=True):
         of_right[j] = of_left[i]
     batch = [of_left[i] for i in left_batch]
     summed = [of_left[i] for i in left_summed]

@@ -42,7 +42,9 @@ def to_bytes(graph: Graph, *, classes: tuple[str, ...], facts: dict[str, str]) -
             f"{MOST_BYTES / 1e6:.0f} is the most: it is too large to compute in a "
             "browser with every stroke. --format=onnx or stablehlo hold any network."
         )
-    description = json.dumps({"classes": classes, "steps": steps}, separators=(",", ":"))
+    description = json.dumps(
+        {"classes": classes, "steps": steps}, separators=(",", ":")
+    )
     contents = {name: html.escape(text) for name, text in facts.items()} | {
         "style": _read("page.css"),
         "script": "".join(map(_read, _SCRIPTS)),
