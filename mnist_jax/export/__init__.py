@@ -141,8 +141,8 @@ session = onnxruntime.InferenceSession("{file}")
         ),
         usage="""\
 ```python
-import numpy as np, jax.export
-network = jax.export.deserialize(bytearray(open("{file}", "rb").read()))
+import pathlib, jax.export, numpy as np
+network = jax.export.deserialize(bytearray(pathlib.Path("{file}").read_bytes()))
 probabilities = network.call(np.zeros((1, 28, 28), np.uint8))
 ```""",
         packages=("flatbuffers",),

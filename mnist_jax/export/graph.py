@@ -20,13 +20,16 @@ from mnist_jax.errors import UserError
 from mnist_jax.typing import Tree
 
 ELEMENTWISE = frozenset(
-    "abs add convert_element_type div erf exp integer_pow log logistic max min mul neg "
-    "pow rsqrt sqrt square sub tanh".split()
+    "abs add convert_element_type div erf erfc exp integer_pow log logistic max min "
+    "mul neg pow rsqrt sqrt square sub tanh".split()
 )
 """Primitives that compute each number of the output from those at the same place."""
 
 # Primitives that stand for the jaxpr inside them.
 _CALLS = {"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2"}
+
+# Primitives that return their input as it is.
+_IDENTITIES = {"copy", "stop_gradient"}
 
 Shape = tuple[int | None, ...]
 """Sizes of the axes. None is the number of images, or a multiple of it."""
@@ -153,6 +156,8 @@ def _read(
             if not hasattr(inner, "consts"):
                 inner = core.ClosedJaxpr(inner, [])
             results = _read(inner, inputs, operations)
+        elif equation.primitive.name in _IDENTITIES:
+            results = inputs
         else:
             results = [_step(equation, inputs, operations)]
         known |= zip(equation.outvars, results, strict=True)

@@ -189,6 +189,11 @@ def _rsqrt(writer: _Writer, operation: Operation, layout: _Layout) -> str:
     return writer.add("Reciprocal", root)
 
 
+def _erfc(writer: _Writer, operation: Operation, layout: _Layout) -> str:
+    erf = writer.add("Erf", writer.get(operation.inputs[0], layout))
+    return writer.add("Sub", writer.constant(np.float32(1)), erf)
+
+
 def _power(writer: _Writer, operation: Operation, layout: _Layout) -> str:
     exponent = writer.constant(np.float32(operation.params.get("y", 2)))
     return writer.add("Pow", writer.get(operation.inputs[0], layout), exponent)
@@ -341,6 +346,7 @@ _OTHERS: dict[str, _Translation] = {
     "concatenate": _concatenate,
     "convert_element_type": _cast,
     "dot_general": _dot,
+    "erfc": _erfc,
     "integer_pow": _power,
     "max": _max,
     "pad": _pad,

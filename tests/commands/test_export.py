@@ -24,10 +24,9 @@ def test_it_writes_a_file_and_its_card_or_says_why_not(tmp_path, command_env):
     weights = shutil.copy(load().path, tmp_path / "mine.safetensors")
     (tmp_path / "unfinished").mkdir()
     (tmp_path / "unfinished" / "config.json").write_text("{}")
-    (tmp_path / "foreign").write_bytes(b"nothing")
     (out / "old.html").write_text("old")
     expected = [
-        ([f"--output={out}/net.onnx"], 0, rf"net.onnx \(2\d\d kB\) .*net.onnx.md"),
+        ([f"--output={out}/net.onnx"], 0, r"net.onnx \(2\d\d kB\) .*net.onnx.md"),
         ([weights, f"--output={out}/old.html"], 0, r"old.html \(3\d\d kB\)"),
         ([f"--output={out}/net", "--format=safetensors"], 0, r"net \(250 kB\)"),
         ([], 1, "--output is missing"),
@@ -39,8 +38,6 @@ def test_it_writes_a_file_and_its_card_or_says_why_not(tmp_path, command_env):
         ([f"--output={out}/x", "--format=keras"], 2, "--format=keras.*onnx"),
         (["none", f"--output={out}/x.onnx"], 1, "none: No such file"),
         ([f"{tmp_path}/unfinished", f"--output={out}/x.onnx"], 1, "is not finished"),
-        ([f"{tmp_path}/foreign", f"--output={out}/x.onnx"], 1, "not a safetensors"),
-        ([str(out), f"--output={out}/x.onnx"], 1, "is not a run folder"),
     ]
     cases = [["export", *map(str, arguments)] for arguments, _, _ in expected]
     ended = run_each("mnist_jax", cases, cwd=ROOT, env=command_env, folder=tmp_path)

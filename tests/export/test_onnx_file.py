@@ -35,13 +35,13 @@ def test_every_network_predicts_as_its_run(name, options, make_run, images):
     found = run_onnx(content, images[:20])
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
     np.testing.assert_array_equal(found.argmax(1), expected.argmax(1))
-    assert len(np.unique(expected.argmax(1))) > 1 and expected.max(1).mean() < 0.999
+    assert np.ptp(expected, axis=0).max() > 1e-3
     one = run_onnx(content, images[:1])
     np.testing.assert_allclose(one, expected[:1], rtol=0, atol=1e-5)
     assert run_onnx(content, images[:0]).shape == (0, 10)
 
 
-KERNEL = np.random.default_rng(1).standard_normal((3, 2, 6, 4)).astype(np.float32)
+KERNEL = jnp.sin(jnp.arange(144.0)).reshape(3, 2, 6, 4)
 NHWC = ("NHWC", "HWIO", "NHWC")
 
 
@@ -89,9 +89,9 @@ OPERATIONS = {
     "repeat": lambda x: jnp.repeat(x, 2, axis=-1),
     "global mean": lambda x: x.mean(axis=(1, 2)) - x.max(axis=(1, 2)),
     "squeeze": lambda x: x.sum(axis=3, keepdims=True).squeeze(3).reshape(-1, 20),
-    "dense": lambda x: x.reshape(-1, 120) @ jnp.ones((120, 3)) / 120,
+    "dense": lambda x: x.reshape(-1, 120) @ jnp.sin(jnp.arange(360.0)).reshape(120, 3),
     "matrices": lambda x: jnp.einsum("nhwc,nhvc->nhwv", x, jnp.tanh(x)),
-    "softmax": lambda x: jax.nn.softmax(x.reshape(-1, 120), axis=-1),
+    "softmax": lambda x: 9 * jax.nn.softmax(x.reshape(-1, 120), axis=-1),
 }
 
 

