@@ -35,13 +35,16 @@ def to_bytes(graph: Graph, *, classes: tuple[str, ...], facts: dict[str, str]) -
         UnsupportedError: the graph has an operation that network.js lacks.
         UserError: the page would be larger than `MOST_BYTES`.
     """
-    steps, weights = _steps(graph)
-    if (size := len(weights) * 4 * 4 // 3) > MOST_BYTES:
+    inputs = (x for operation in graph.operations for x in operation.inputs)
+    numbers = sum(x.array.size for x in inputs if isinstance(x, Constant))
+    # Four bytes each, of which base64 makes 16/3.
+    if (size := numbers * 16 // 3) > MOST_BYTES:
         raise UserError(
             f"A page with this network would have {size / 1e6:.0f} MB, and "
             f"{MOST_BYTES / 1e6:.0f} is the most: it is too large to compute in a "
             "browser with every stroke. --format=onnx or stablehlo hold any network."
         )
+    steps, weights = _steps(graph)
     description = json.dumps(
         {"classes": classes, "steps": steps}, separators=(",", ":")
     )
@@ -56,7 +59,7 @@ def to_bytes(graph: Graph, *, classes: tuple[str, ...], facts: dict[str, str]) -
 
 
 def _read(name: str) -> str:
-    return (_PAGE / name).read_text()
+    return (_PAGE / name).read_text(encoding="utf-8")
 
 
 def _steps(graph: Graph) -> tuple[list[dict[str, Any]], np.ndarray]:
