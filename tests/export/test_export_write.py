@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from mnist_jax import export
+from mnist_jax import data, export
 from mnist_jax.errors import UserError
 from mnist_jax.export import card
 from mnist_jax.runs.load import load
@@ -34,9 +34,9 @@ def test_the_code_on_the_card_predicts_as_the_run(kind, tmp_path, monkeypatch, i
 
 def test_the_card_states_the_accuracy_with_its_interval_and_no_folders():
     run = load()
-    data = dataclasses.replace(run.config.data, dir="/home/me/mnist")
+    source = dataclasses.replace(run.config.data, dir="/home/me/mnist")
     model = dataclasses.replace(run.config.model, pretrained="/home/me/start")
-    config = dataclasses.replace(run.config, data=data, model=model, dtype="bfloat16")
+    config = dataclasses.replace(run.config, data=source, model=model, dtype="bfloat16")
     private = dataclasses.replace(run, config=config)
     text = card.text(private, contents="", usage="")
     assert "0.9937 on 10,000 test images (95 % interval 0.9919 to 0.9951)" in text
@@ -70,6 +70,7 @@ def test_the_interval_is_for_as_many_images_as_were_tested(
     known = card.facts(run)
     low, high = known.interval
     assert known.examples == examples and low < 0.5 < high
+    assert card._DATA.keys() == data.SOURCES.keys()
     assert (high - low) / 2 == pytest.approx(0.98 / examples**0.5, rel=0.05)
 
 
