@@ -91,10 +91,9 @@ def text(run: Run, *, contents: str, usage: str) -> str:
     rounding = ""
     if config.dtype != "float32":
         rounding = (
-            f"\nThe network was trained and tested in {config.dtype}, and this file "
-            "computes in float32:\nits probabilities differ from those of the training "
-            "program by the rounding of\n"
-            f"{config.dtype}.\n"
+            f"\nThe network was trained and tested in {config.dtype}. Other programs "
+            "compute it in float32,\nso their probabilities differ from these by the "
+            f"rounding of {config.dtype}.\n"
         )
     return f"""# {known.network}, trained as {config.name}
 

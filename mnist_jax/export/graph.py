@@ -26,10 +26,12 @@ ELEMENTWISE = frozenset(
 """Primitives that compute each number of the output from those at the same place."""
 
 # Primitives that stand for the jaxpr inside them.
-_CALLS = {"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2"}
+_CALLS = frozenset(
+    "checkpoint closed_call custom_jvp_call custom_vjp_call jit pjit".split()
+)
 
 # Primitives that return their input as it is.
-_IDENTITIES = {"copy", "stop_gradient"}
+_IDENTITIES = frozenset(("copy", "stop_gradient"))
 
 Shape = tuple[int | None, ...]
 """Sizes of the axes. None is the number of images, or a multiple of it."""

@@ -9,7 +9,8 @@
 const SIDE = 28;
 const BOX = 20;
 const CENTRE = 14;
-const THICKNESS = 2.4;
+// With this, digits have as much ink as MNIST's have on average.
+const THICKNESS = 2.8;
 // A dot does not fill the box: what is smaller than this share of the sheet is scaled as
 // if it were that large.
 const SMALLEST = 0.2;
@@ -49,15 +50,15 @@ function paint(strokes) {
   let sum = 0;
   for (let y = 0; y < SIDE; y++) {
     for (let x = 0; x < SIDE; x++) {
-      let distance = Infinity;
+      let nearest = Infinity;
       for (const stroke of strokes) {
         for (let i = 0; i < stroke.length; i++) {
           const start = stroke[Math.max(i - 1, 0)];
-          distance = Math.min(distance, distanceTo(x, y, start, stroke[i]));
+          nearest = Math.min(nearest, squaredDistance(x, y, start, stroke[i]));
         }
       }
       // How much of the pixel is covered, as if the edge were straight.
-      const ink = Math.min(Math.max(THICKNESS / 2 + 0.5 - distance, 0), 1);
+      const ink = Math.min(Math.max(THICKNESS / 2 + 0.5 - Math.sqrt(nearest), 0), 1);
       image[y * SIDE + x] = Math.round(255 * ink);
       mass[0] += ink * x;
       mass[1] += ink * y;
@@ -67,12 +68,16 @@ function paint(strokes) {
   return [image, mass.map((value) => value / sum)];
 }
 
-/** Return the distance of a point from a line between two others. */
-function distanceTo(x, y, [startX, startY], [endX, endY]) {
-  const alongX = endX - startX;
-  const alongY = endY - startY;
+/** Return the squared distance of a point from a line between two others. */
+function squaredDistance(x, y, start, end) {
+  const alongX = end[0] - start[0];
+  const alongY = end[1] - start[1];
+  const fromX = x - start[0];
+  const fromY = y - start[1];
   const length = alongX * alongX + alongY * alongY;
-  const part = ((x - startX) * alongX + (y - startY) * alongY) / (length || 1);
+  const part = length ? (fromX * alongX + fromY * alongY) / length : 0;
   const share = Math.min(Math.max(part, 0), 1);
-  return Math.hypot(x - startX - share * alongX, y - startY - share * alongY);
+  const dx = fromX - share * alongX;
+  const dy = fromY - share * alongY;
+  return dx * dx + dy * dy;
 }
