@@ -27,7 +27,7 @@ ELEMENTWISE = frozenset(
 
 # Primitives that stand for the jaxpr inside them.
 _CALLS = frozenset(
-    "checkpoint closed_call custom_jvp_call custom_vjp_call jit pjit".split()
+    "checkpoint closed_call custom_jvp_call custom_vjp_call jit pjit remat2".split()
 )
 
 # Primitives that return their input as it is.
