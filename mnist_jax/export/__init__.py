@@ -45,7 +45,7 @@ def write(run: Run, path: Path, *, format: str) -> Path:
         The card's path: that of the file, and `.md`.
 
     Raises:
-        UserError: a package is missing, or the network has no place in this format.
+        UserError: a package is missing, or the network does not fit this format.
     """
     chosen = FORMATS[format]
     try:
