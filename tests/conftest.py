@@ -8,6 +8,24 @@ from pathlib import Path
 
 # Before JAX reads it, and for the commands that tests start too.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+from jaxtyping import install_import_hook
+
+# In what computes with arrays, every call checks the types and the shapes of the
+# annotations. Not in what checks them itself (`data.Split`), nor in pytrees, which JAX
+# builds of other things than arrays too. An int is a float, as for pyright.
+install_import_hook(
+    [
+        "mnist_jax.data.augment",
+        "mnist_jax.models",
+        *(
+            f"mnist_jax.training.{name}"
+            for name in ("features", "freezing", "layer_rates", "loop", "optimizer")
+        ),
+        *(f"mnist_jax.training.{name}" for name in ("phase", "schedules", "step")),
+    ],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
+
 import jax
 import numpy as np
 import pytest
@@ -49,6 +67,11 @@ def small_config(small: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> Config
     Two calls an epoch, whatever computes the convolutions.
     """
     monkeypatch.setattr(data, "load", lambda config: small)
+    return make_small_config()
+
+
+def make_small_config() -> ConfigDict:
+    """Return the config of `small_config`, for fixtures of a wider scope."""
     config = quickstart.get_config()
     config.name = "small"
     config.phases[0].epochs = 3
@@ -61,8 +84,21 @@ def small_config(small: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> Config
 @pytest.fixture
 def without_pictures(monkeypatch):
     """Leave out the slowest second of a run, for the laws that are not about it."""
-    monkeypatch.setattr(report, "write_samples", lambda *args, **kwargs: None)
-    monkeypatch.setattr(report, "write", lambda *args: None)
+    leave_out_pictures(monkeypatch)
+
+
+def leave_out_pictures(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(report, "write_samples", lambda *args, **kwargs: None)
+    patch.setattr(report, "write", lambda *args: None)
+
+
+def run_small(config: ConfigDict, small: data.Dataset, folder: Path, **kwargs) -> Path:
+    """Make a run on `small`, without pictures, that the tests of a module share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "load", lambda config: small)
+        leave_out_pictures(patch)
+        experiment.run(experiment.parse(config), folder, **kwargs)
+    return folder
 
 
 @pytest.fixture(autouse=True)

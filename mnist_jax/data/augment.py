@@ -91,7 +91,8 @@ def create(config: Augment) -> AugmentFn | None:
         return image
 
     def augment(
-        key: PRNGKeyArray, images: Float32[Array, "batch height width channels"]
+        key: PRNGKeyArray,
+        images: Float32[Array | np.ndarray, "batch height width channels"],
     ) -> Float32[Array, "batch height width channels"]:
         places = shards.places(len(images))
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, places)
@@ -121,7 +122,8 @@ def draw_parameters(
 
 
 def affine_matrix(
-    parameters: WarpParameters, centre: tuple[float, float]
+    parameters: WarpParameters,
+    centre: tuple[float | Float32[Array, ""], float | Float32[Array, ""]],
 ) -> Float32[Array, "2 3"]:
     """Return the map from the result's (row, column, 1) to the image's (row, column).
 
