@@ -17,10 +17,10 @@ run: $(VENV)/installed  ## set up, then train LeNet-5 on the embedded digits (a 
 
 test: $(VENV)/installed $(if $(CAN_BUILD),$(VENV)/native) check  ## set up, then every check
 	$(if $(CAN_BUILD),,@echo "Not tested: $(CANNOT_BUILD).")
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-all: test  ## likewise, with more runs that are killed at random moments
-	KILLS=20 $(BIN)/python -m pytest tests/test_commands.py -k random_moments
+test-all: test  ## likewise, with the exhaustive tests and more runs killed at random moments
+	KILLS=20 $(BIN)/python -m pytest -n 2 -m "exhaustive or slow" -k "exhaustive or random_moments"
 
 native: $(if $(CAN_BUILD),$(VENV)/native,cannot-build)  ## build oneDNN's convolutions: twice as fast on a CPU (needs a C++ compiler)
 
