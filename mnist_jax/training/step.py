@@ -242,7 +242,7 @@ def make_eval_step(
     def eval_step(
         params: Tree,
         batch_stats: Tree,
-        images: UInt8[Array, "n height width channels"],
+        images: UInt8[Array, "n height width channels"] | Float32[Array, "n ..."],
         rows: Int32[Array, " batch"],
     ) -> Float[Array, "batch ..."]:
         batch = to_input(images[rows])
