@@ -1,10 +1,13 @@
 """What all tests share: strictness, a small data set, commands as a user runs them."""
 
+import contextlib
 import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Before JAX reads it, and for the commands that tests start too.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -30,9 +33,10 @@ import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from rich.console import Console
 
 from configs import quickstart
-from mnist_jax import data, experiment, report
+from mnist_jax import console, data, experiment, report
 from tests.support.mirrors import list_files, no_network, start_mirror
 
 __all__ = ["list_files", "no_network", "start_mirror"]  # fixtures for all
@@ -92,21 +96,32 @@ def leave_out_pictures(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(report, "write", lambda *args: None)
 
 
-def run_small(config: ConfigDict, small: data.Dataset, folder: Path, **kwargs) -> Path:
+def run_small(
+    config: ConfigDict, small: data.Dataset, folder: Path, **of_console: Any
+) -> Path:
     """Make a run on `small`, without pictures, that the tests of a module share."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, _same_logging():
         patch.setattr(data, "load", lambda config: small)
         leave_out_pictures(patch)
-        experiment.run(experiment.parse(config), folder, **kwargs)
+        parsed = experiment.parse(config)
+        experiment.run(parsed, folder, terminal=console.start(Console(**of_console)))
     return folder
+
+
+@contextlib.contextmanager
+def _same_logging() -> Iterator[None]:
+    before = LOGGER.handlers[:], LOGGER.level, LOGGER.propagate
+    try:
+        yield
+    finally:
+        LOGGER.handlers[:], LOGGER.level, LOGGER.propagate = before
 
 
 @pytest.fixture(autouse=True)
 def logging_as_before():
     """A run within a test sends its log lines to a console: not those of the next."""
-    before = LOGGER.handlers[:], LOGGER.level, LOGGER.propagate
-    yield
-    LOGGER.handlers[:], LOGGER.level, LOGGER.propagate = before
+    with _same_logging():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -52,9 +52,9 @@ def watched_config(small_config):
 def whole(small, tmp_path_factory):
     """The folder of such a run that nobody disturbed, and what a terminal showed."""
     screen = io.StringIO()
-    terminal = Console(file=screen, force_terminal=True, width=120)
     folder = tmp_path_factory.mktemp("whole")
-    run_small(make_watched_config(), small, folder, terminal=terminal)
+    terminal = {"file": screen, "force_terminal": True, "width": 120}
+    run_small(make_watched_config(), small, folder, **terminal)
     return folder, screen.getvalue()
 
 
