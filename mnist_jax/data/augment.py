@@ -91,8 +91,7 @@ def create(config: Augment) -> AugmentFn | None:
         return image
 
     def augment(
-        key: PRNGKeyArray,
-        images: Float32[Array | np.ndarray, "batch height width channels"],
+        key: PRNGKeyArray, images: Float32[Array, "batch height width channels"]
     ) -> Float32[Array, "batch height width channels"]:
         places = shards.places(len(images))
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, places)

@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -108,7 +107,7 @@ def current() -> str:
 
 
 def conv(
-    images: Float[Array | np.ndarray, "batch height width channels_in"],
+    images: Float[Array, "batch height width channels_in"],
     kernel: Float[Array, "kernel_height kernel_width channels_in channels_out"],
     bias: Float[Array, " channels_out"] | None,
     *,

@@ -190,7 +190,7 @@ class Ours(NamedTuple):
 
 def run_form(form, params, batch):
     """Compute the gradient as training does, and find out what was decided."""
-    images, labels = batch
+    images, labels = jnp.asarray(batch[0]), batch[1]
 
     def loss(params):
         ops = Form()
