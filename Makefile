@@ -20,7 +20,7 @@ test: $(VENV)/installed $(if $(CAN_BUILD),$(VENV)/native) check  ## set up, then
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: test  ## likewise, with the exhaustive tests and more runs killed at random moments
-	KILLS=20 $(BIN)/python -m pytest -n 2 -m "exhaustive or slow" -k "exhaustive or random_moments"
+	KILLS=20 $(BIN)/python -m pytest -n 2 -m exhaustive
 
 native: $(if $(CAN_BUILD),$(VENV)/native,cannot-build)  ## build oneDNN's convolutions: twice as fast on a CPU (needs a C++ compiler)
 

@@ -216,7 +216,9 @@ def test_ctrl_c_during_the_imports_is_one_line(command_env, command):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("limit", [3_000, 100_000])
+@pytest.mark.parametrize(
+    "limit", [pytest.param(3_000, marks=pytest.mark.exhaustive), 100_000]
+)
 def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
     finished, command_env, run_command, tmp_path, limit
 ):
@@ -277,7 +279,13 @@ def test_two_processes_in_one_folder_the_second_is_refused(
     assert outcome(tmp_path) == outcome(finished[0])
 
 
+def leftovers(folder):
+    """What a kill leaves behind, and the run that goes on has to tidy up."""
+    return [p for p in folder.rglob("*") if p.name.endswith((".tmp", "-tmp"))]
+
+
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_runs_killed_at_random_moments_end_as_if_never_killed(
     finished, command_env, tmp_path
 ):
@@ -303,11 +311,7 @@ def test_runs_killed_at_random_moments_end_as_if_never_killed(
             output, _ = process.communicate()
         assert process.returncode == 0, (moments, output)
         assert outcome(folder) == outcome(finished[0]), moments
-        # What a kill leaves behind is tidied up by the run that goes on.
-        leftovers = [
-            path for path in folder.rglob("*") if path.name.endswith((".tmp", "-tmp"))
-        ]
-        assert not leftovers, moments
+        assert not leftovers(folder), moments
 
 
 @pytest.mark.slow
@@ -326,6 +330,7 @@ def test_a_damaged_last_checkpoint_is_told_and_survived(
     assert f"checkpoint of epoch {last.name} is damaged" in result.stdout
     assert outcome(tmp_path) == outcome(finished[0])
     assert len(metrics_without_times(tmp_path)) == 8
+    assert not leftovers(tmp_path)
 
 
 def test_layers_are_frozen_and_slowed_down_by_name(command_env, tmp_path):

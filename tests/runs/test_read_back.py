@@ -71,9 +71,12 @@ def xla(config):
 
 
 WAYS = [
-    *(last, best, average, restored, batch_norm, bfloat16, larger_vgg, xla),
-    # VGG has dropout and the others have phases, too.
-    *(pytest.param(way, marks=pytest.mark.exhaustive) for way in (two_phases, dropout)),
+    *(last, best, average, restored, batch_norm, bfloat16, larger_vgg),
+    # VGG has dropout too; other tests have phases, and a form of convolutions.
+    *(
+        pytest.param(way, marks=pytest.mark.exhaustive)
+        for way in (two_phases, dropout, xla)
+    ),
 ]
 
 
