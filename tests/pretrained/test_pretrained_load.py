@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from typing import Any
 
 import h5py
 import jax
@@ -40,7 +41,7 @@ def arrays():
     }
 
 
-def drawn(seed):
+def drawn(seed) -> tuple[Any, Any]:
     """Weights to start with."""
     return jax.jit(LENET.init)(jax.random.key(seed, impl="rbg"))
 
