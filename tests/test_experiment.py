@@ -13,6 +13,7 @@ from mnist_jax.runs import checkpoint
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.journal import Journal
 from mnist_jax.training.loop import NonFiniteLossError
+from tests.conftest import make_small_config, run_small
 from tests.support.runs import Killed, kill_at, metrics_without_times, outcome
 
 FILES = {
@@ -31,10 +32,10 @@ FILES = {
 }
 
 
-@pytest.fixture
-def uninterrupted(small_config, tmp_path, without_pictures):
-    experiment.run(experiment.parse(small_config), tmp_path / "uninterrupted")
-    return outcome(tmp_path / "uninterrupted")
+@pytest.fixture(scope="module")
+def uninterrupted(small, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    return outcome(run_small(make_small_config(), small, folder))
 
 
 def test_a_run_leaves_a_complete_folder(small_config, tmp_path):
@@ -122,6 +123,21 @@ def test_resumed_equals_uninterrupted(
         assert not (folder / "results.json").exists()
         experiment.run(experiment.parse(small_config), folder)
         assert outcome(folder) == uninterrupted
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_run_whose_config_an_earlier_version_wrote_goes_on(
+    small_config, broken_off, uninterrupted
+):
+    """One without "format", with the options of VGG in every network's config."""
+    path = RunFolder(broken_off).config
+    stored = json.loads(path.read_text())
+    assert stored.pop("format") == 2
+    stored["model"] |= {"input_size": 0, "preprocess": "unit", "kernel_init": "zeros"}
+    del stored["features_megabytes"], stored["phases"][0]["reuse_features"]
+    path.write_text(json.dumps(stored))
+    experiment.run(experiment.parse(small_config), broken_off)
+    assert outcome(broken_off) == uninterrupted
 
 
 @pytest.mark.usefixtures("without_pictures")

@@ -7,7 +7,7 @@ those of the last one when validation is under way.
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,7 @@ def make_keys(seed: int) -> Keys:
     )
 
 
+@runtime_checkable
 class Listener(Protocol):
     """Who is told how the training goes on; `mnist_jax.console.Progress` for one."""
 
@@ -328,9 +329,13 @@ def _chunks(steps: int, chunk: int) -> Iterator[tuple[int, int]]:
         yield first, min(chunk, steps - first)
 
 
+# Grey values, 0..255 or, as floats, 0..1.
+Images = UInt8[Array | np.ndarray, "n h w c"] | Float[Array | np.ndarray, "n h w c"]
+
+
 def make_predict(
     *, apply_fn: ApplyFn, batch_size: int, devices: Devices
-) -> Callable[[Tree, Tree, UInt8[Array, "n h w c"]], Float[Array, "n classes"]]:
+) -> Callable[[Tree, Tree, Images], Float[Array, "n ..."]]:
     """Build `predict(params, batch_stats, images) -> logits` for any number of images.
 
     Every image counts: the last batch is filled up with repetitions of the last image,
@@ -341,8 +346,8 @@ def make_predict(
     compiled: dict[tuple[int, int, Any], Callable[..., Array]] = {}
 
     def predict(
-        params: Tree, batch_stats: Tree, images: UInt8[Array, "n h w c"]
-    ) -> Float[Array, "n classes"]:
+        params: Tree, batch_stats: Tree, images: Images
+    ) -> Float[Array, "n ..."]:
         params, batch_stats, images = devices.replicate((params, batch_stats, images))
         count = len(images)
         size = -(-min(batch_size, count) // devices.count) * devices.count

@@ -187,11 +187,16 @@ def test_a_sweep_ends_with_its_table(finished):
 
 @pytest.mark.slow
 def test_finished_seeds_are_not_trained_again(finished, command_env):
+    """From another folder than the project's, where a relative --workdir begins."""
     folder, _ = finished
+    config = f"--config={ROOT / 'configs' / 'quickstart.py'}"
+    here = folder.parents[2]
     files = [path for path in folder.rglob("*") if path.is_file()]
     before = {path: path.stat().st_mtime_ns for path in files}
-    code, output = finish(command_env, *QUICK, "--seeds=0-1", f"--workdir={folder}")
-    assert code == 0
+    arguments = (config, *QUICK[1:], "--seeds=0-1")
+    workdir = f"--workdir={folder.relative_to(here)}"
+    code, output = finish(command_env, *arguments, workdir, cwd=here)
+    assert code == 0, output
     assert output.count("is finished: nothing to do") == 2
     assert "Compiling" not in output
     assert {path: path.stat().st_mtime_ns for path in files} == before

@@ -15,20 +15,14 @@ from configs import vgg16
 from mnist_jax import experiment, models
 from mnist_jax.config import Model
 from mnist_jax.devices import parallel
-from mnist_jax.models.vgg import VGG
 from mnist_jax.runs import checkpoint
 from mnist_jax.runs import journal as resume
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.training import features, state, step
 from mnist_jax.training.freezing import Freeze
 from tests.support.runs import Killed, kill_at, outcome
+from tests.support.small_vgg import Small
 from tests.support.training_parts import make_phase
-
-
-class Small(VGG):
-    """VGG with two blocks, and a hundredth of the work."""
-
-    blocks = (1, 1)
 
 
 @pytest.fixture(autouse=True)
