@@ -50,7 +50,7 @@ def write(
     data = run.results["data"]
     kind = "validation" if page.tested_on(run.results) == "val" else "test"
     about: dict[str, str] = {"run": name, "subject": f"{kind} images of {data}"}
-    figures = _load_figures()
+    figures = load_figures()
     drawn = {
         "curves": figures.curves(
             run.epochs,
@@ -98,7 +98,7 @@ def write_samples(
     Raises:
         OSError: The file cannot be written.
     """
-    figures = _load_figures()
+    figures = load_figures()
     subject = f"training images of {data}"
     figure = figures.samples(images, labels, run=run, subject=subject)
     figures.save(figure, _figure_path(run_folder, "samples"))
@@ -129,7 +129,7 @@ def write_augmented(
     Raises:
         OSError: The file cannot be written.
     """
-    figures = _load_figures()
+    figures = load_figures()
     subject = f"training images of {data}"
     figure = figures.augmented(images, augmented, labels, run=run, subject=subject)
     figures.save(figure, _figure_path(run_folder, "augmented"))
@@ -139,7 +139,7 @@ def _figure_path(run_folder: Path, name: str) -> Path:
     return run_folder / "figures" / f"{name}.png"
 
 
-def _load_figures() -> ModuleType:
+def load_figures() -> ModuleType:
     """Import the drawing code, without matplotlib's remarks on its font cache."""
     logger = logging.getLogger("matplotlib")
     level = logger.level
