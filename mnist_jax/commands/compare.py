@@ -1,11 +1,12 @@
 """Compare finished runs: a table with one row for each experiment, over its seeds.
 
   mnist-jax compare [FOLDER ...] [--format=markdown] [--output=FILE]
-      [--publish=FOLDER] [--insert=DOCUMENT]
+      [--report=FOLDER] [--publish=FOLDER] [--insert=DOCUMENT]
 
 FOLDER is a run folder or any folder above some; runs/ if none is given. Runs of one
 experiment make one row: configs that differ only in the seed, or in how the same is
-computed. Only config.json, environment.json and results.json of each run are read.
+computed. Only config.json, environment.json and results.json of each run are read, and
+evaluation/evaluation.json if it is there; for --report predictions and metrics too.
 """
 
 import io
@@ -20,14 +21,21 @@ from mnist_jax import files
 from mnist_jax.commands import cli
 from mnist_jax.errors import UserError
 from mnist_jax.report import comparison
-from mnist_jax.report.comparison import Comparison, publish, terminal, text
+from mnist_jax.report.comparison import Comparison, latex, publish, terminal, text
 
 _FORMAT = flags.DEFINE_enum(
     "format",
     None,
-    ["terminal", "markdown", "csv"],
+    ["terminal", "markdown", "csv", "latex"],
     "How the table is written. CSV has every number unrounded. Default: by the ending "
-    "of --output (.md, .csv, .txt for a terminal's), else for a terminal.",
+    "of --output (.md, .csv, .tex, .txt for a terminal's), else for a terminal.",
+)
+_LATEX = flags.DEFINE_bool("latex", False, "Short for --format=latex.")
+_REPORT = flags.DEFINE_string(
+    "report",
+    None,
+    "A folder for a page, comparison.md and comparison.html: accuracy, its cost, "
+    "learning curves, who errs where, McNemar's tests.",
 )
 _OUTPUT = flags.DEFINE_string(
     "output", None, "The file to write the table to, instead of printing it."
@@ -53,7 +61,12 @@ _SORT = flags.DEFINE_enum(
 )
 
 _DEFAULT_FOLDER = Path("runs")
-_FORMAT_BY_ENDING = {".md": "markdown", ".csv": "csv", ".txt": "terminal"}
+_FORMAT_BY_ENDING = {
+    ".md": "markdown",
+    ".csv": "csv",
+    ".tex": "latex",
+    ".txt": "terminal",
+}
 # Of a terminal's table that goes to a file.
 _WIDTH_IN_FILES = 120
 
@@ -71,7 +84,8 @@ def main(arguments: list[str]) -> None:
         folders = [_DEFAULT_FOLDER]
     if output and not output.parent.is_dir():
         raise UserError(f"--output={output}: there is no folder {output.parent}.")
-    kind = _FORMAT.value or _format_of(output)
+    chosen = _FORMAT.value or ("latex" if _LATEX.value else None)
+    kind = chosen or _format_of(output)
     found = ordered(comparison.read(folders), _SORT.value)
     if _PUBLISH.value:
         target = Path(_PUBLISH.value).expanduser()
@@ -80,7 +94,12 @@ def main(arguments: list[str]) -> None:
     for document in map(Path, _INSERT.value):
         publish.insert(found, document.expanduser())
         print(f"Wrote the tables into {document}.")
-    if (_PUBLISH.value or _INSERT.value) and not (output or _FORMAT.value):
+    if _REPORT.value:
+        from mnist_jax.report.comparison import page  # late: it draws
+
+        target = Path(_REPORT.value).expanduser()
+        print(f"Wrote {' and '.join(page.write(found, target))} in {target}.")
+    if (_PUBLISH.value or _INSERT.value or _REPORT.value) and not (output or chosen):
         return
     if kind == "csv":  # which has no place for them
         for note in found.notes:
@@ -126,9 +145,11 @@ def ordered(found: Comparison, order: str) -> Comparison:
 
 
 def rendered(found: Comparison, kind: str) -> str:
-    """Return the table as "terminal", "markdown" or "csv" has it."""
+    """Return the table as "terminal", "markdown", "csv" or "latex" has it."""
     if kind == "csv":
         return text.to_csv(found)
+    if kind == "latex":
+        return latex.to_latex(found)
     if kind == "markdown":
         return text.to_markdown(found)
     file = io.StringIO()

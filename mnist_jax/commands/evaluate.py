@@ -14,7 +14,6 @@ It describes a network that is finished: nothing may be chosen by it.
 import collections
 import dataclasses
 import functools
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -93,12 +92,13 @@ def main(arguments: list[str]) -> None:
     if output:
         _write(found, output, images)
         return
+    reasons = dict.fromkeys(_not_written(run, images) for run in runs)
     for run, entry in zip(runs, found.runs, strict=True):
-        if reason := _not_its_own(run, images):
-            print(f"Not saved: {reason}. --output=FOLDER saves it.", file=sys.stderr)
-        else:
+        if not _not_written(run, images):
             alone = found._replace(runs=[entry])
             _write(alone, run.path.parent / evaluated.FOLDER, images)
+    if missing := [reason for reason in reasons if reason]:
+        print(f"Not saved: {'; '.join(missing)}. --output=FOLDER saves it.")
 
 
 def assess(runs: Sequence[Run], images: Images) -> Evaluation:
@@ -245,14 +245,14 @@ def _check_accuracy(run: Run, name: str, found: dict[str, Any]) -> list[str]:
     ]
 
 
-def _not_its_own(run: Run, images: Images) -> str:
+def _not_written(run: Run, images: Images) -> str:
     """Return why nothing is written beside a run, or nothing."""
     if _key(run.config.data) != images.key:
-        return "with --data, evaluation/ in a run's folder is left alone"
+        return "evaluation/ in a run's folder is for its own test images"
     if not run.results:
-        return f"{run.path.name} is a file of weights, not a run's folder"
+        return "a file of weights has no folder of its own"
     if not RunFolder(run.path.parent).metrics.exists():
-        return f"{run.path.parent} is a published run, which is left as it is"
+        return "published runs are left as they are"
     return ""
 
 

@@ -11,6 +11,9 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+from jaxtyping import Bool
+
 LEVEL = 0.05
 """A difference counts if its p-value, corrected if there are several, is below."""
 
@@ -36,7 +39,7 @@ class McNemar(NamedTuple):
     """Two-sided p-value of both being as good."""
 
 
-def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
+def mcnemar(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> McNemar:
     """Test two networks on one set of images: McNemar's exact test.
 
     Only images on which one is right and the other wrong count; if both are as good,
@@ -50,8 +53,7 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
         McNemar, "Note on the sampling error of the difference between correlated
         proportions or percentages", Psychometrika 12, 1947.
     """
-    only_first = sum(a and not b for a, b in zip(first, second, strict=True))
-    only_second = sum(b and not a for a, b in zip(first, second, strict=True))
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     fewer, total = min(only_first, only_second), only_first + only_second
     # Python's integers: 2**total is exact, however large.
     tail = sum(math.comb(total, k) for k in range(fewer + 1))
@@ -82,25 +84,12 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Difference | None:
     return _difference(mean, math.sqrt(sum(parts)), freedom)
 
 
-def paired(first: Sequence[float], second: Sequence[float]) -> Difference | None:
-    """Compare two means by the paired t test, where values belong together.
-
-    Returns:
-        None if it cannot be made: with fewer than two pairs, or if all of them differ
-        by the same.
-    """
-    differences = [a - b for a, b in zip(first, second, strict=True)]
-    if len(differences) < 2 or not statistics.variance(differences):
-        return None
-    error = statistics.stdev(differences) / math.sqrt(len(differences))
-    return _difference(statistics.mean(differences), error, len(differences) - 1)
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Correct p-values for their number, in the order in which they are given.
 
-    With all of them below a level after that, the probability of a single false finding
-    is below it, however the tests depend on each other.
+    Taking a corrected value below a level for a finding, the probability of making a
+    false one among them all is at most that level, however the tests depend on each
+    other.
 
     References:
         Holm, "A simple sequentially rejective multiple test procedure", Scandinavian

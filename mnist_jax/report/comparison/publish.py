@@ -7,7 +7,8 @@ a megabyte, of one seed below five. A document says where a table belongs by two
     <!-- results -->
     <!-- end of results -->
 
-for the table of the configs, and the same with "every run" for that of the runs.
+for the table of the configs, and the same with "every run" for that of the runs and
+"separated by seeds" for what the seeds bear out.
 """
 
 import re
@@ -16,12 +17,16 @@ from pathlib import Path
 
 from mnist_jax import files
 from mnist_jax.errors import UserError
-from mnist_jax.report.comparison import text
+from mnist_jax.report.comparison import separation, text
 from mnist_jax.report.comparison.groups import Comparison
 from mnist_jax.report.comparison.runs import read
 from mnist_jax.runs.folder import RunFolder
 
-_TABLES = {"results": text.results, "every run": text.every_run}
+_TABLES = {
+    "results": text.results,
+    "separated by seeds": lambda found: separation.table(found.groups),
+    "every run": text.every_run,
+}
 
 
 def collect(comparison: Comparison, folder: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mnist_jax.report.comparison import separation
 from mnist_jax.report.comparison.columns import (
     Column,
     Label,
@@ -49,6 +50,10 @@ def show(comparison: Comparison, console: Console) -> None:
         )
     for line in lines + footnotes:
         console.print(line, style="dim", markup=False, highlight=False)
+    if findings := separation.sentences(groups):
+        console.print()
+        for line in findings:
+            console.print(line, markup=False, highlight=False)
     for line in comparison.notes:
         console.print(line, style="yellow", markup=False, highlight=False)
 

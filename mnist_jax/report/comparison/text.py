@@ -6,6 +6,7 @@ import statistics
 from typing import Any
 
 from mnist_jax.report import tables
+from mnist_jax.report.comparison import separation
 from mnist_jax.report.comparison.columns import (
     augmentation,
     best,
@@ -19,8 +20,11 @@ from mnist_jax.report.comparison.runs import Run
 
 
 def to_markdown(comparison: Comparison) -> str:
-    """Return the table, what its figures are, and a second table of every run."""
-    return f"{results(comparison)}\n\n**Every run**\n\n{every_run(comparison)}\n"
+    """Return the table, what its figures are, and tables of the seeds and every run."""
+    sections = [results(comparison)]
+    if findings := separation.sentences(comparison.groups):
+        sections.append("\n".join(f"- {line}" for line in findings))
+    return "\n\n".join([*sections, "**Every run**", every_run(comparison)]) + "\n"
 
 
 def results(comparison: Comparison) -> str:

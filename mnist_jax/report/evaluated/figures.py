@@ -55,10 +55,10 @@ def reliability(runs: Sequence[dict[str, Any]]) -> Figure:
         title = f"{shorten(run['name'], RUN_LENGTH)}: how often it is right, by how "
         title += "sure it is"
         place_text(figure, left=0.75, top=top, text=title, size=10)
-        panels = {"as it is": "", f"temperature {found['temperature']:.3g}": "_scaled"}
-        for column, (what, ending) in enumerate(panels.items()):
-            if found[f"ece{ending}"] is None:
-                continue
+        panels = {"": "as it is"}
+        if found["temperature"] is not None:
+            panels["_scaled"] = f"with temperature {found['temperature']:.3g}"
+        for column, (ending, what) in enumerate(panels.items()):
             left = 0.75 + column * (side + 1.2)
             note = f"{what}: ECE {found[f'ece{ending}']:.4f}, "
             note += f"loss {found[f'loss{ending}']:.4f}"
@@ -99,9 +99,10 @@ def _draw_bins(
     below.set_ylim(0.7, 1.6 * max(one["count"] for one in bins))
     below.yaxis.set_minor_locator(NullLocator())
     below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    below.set_ylabel("images", labelpad=4)
-    below.set_xlabel("confidence, dots with 95 % intervals of their accuracy")
-    axes.set_ylabel("accuracy", labelpad=4)
+    for one, label in ((axes, "accuracy"), (below, "images")):
+        one.set_ylabel(label)
+        one.yaxis.set_label_coords(-0.19, 0.5)
+    below.set_xlabel("confidence; dots with 95 % intervals")
     ticks = np.linspace(0, 1, 6)
     for one in (axes, below):
         one.set_xlim(0, 1)
