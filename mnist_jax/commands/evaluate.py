@@ -27,7 +27,7 @@ from rich.table import Table
 
 from mnist_jax import data, tree
 from mnist_jax.commands import cli
-from mnist_jax.config import Data
+from mnist_jax.config import Data, parse
 from mnist_jax.data import doubtful, labelled
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import assessment, augmented, robustness
@@ -64,7 +64,6 @@ jax.config.config_with_absl()
 
 # Another processor, or other convolutions, may change so many predictions by rounding.
 _CHANGED_BY_ROUNDING = 2
-_load_data = functools.cache(data.load)
 
 
 class Images(NamedTuple):
@@ -86,8 +85,14 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"--output={output} is not a folder.")
     compiler.keep_compiled()
     runs = [load.load(argument) for argument in arguments] or [load.load()]
-    images = _images(runs, _DATA.value)
-    found = assess(runs, images)
+    images = images_for(runs, _DATA.value)
+    count = len(images.split)
+    found = assess(
+        runs,
+        images,
+        tta=_TTA.value,
+        damaged=min(_LIMIT.value or count, count) if _ROBUSTNESS.value else 0,
+    )
     _show(found, Console())
     if output:
         _write(found, output, images)
@@ -101,8 +106,16 @@ def main(arguments: list[str]) -> None:
         print(f"Not saved: {'; '.join(missing)}. --output=FOLDER saves it.")
 
 
-def assess(runs: Sequence[Run], images: Images) -> Evaluation:
+def assess(
+    runs: Sequence[Run], images: Images, *, tta: bool = False, damaged: int = 0
+) -> Evaluation:
     """Evaluate networks on images.
+
+    Args:
+        runs: the networks.
+        images: the same for all.
+        tta: whether to try test-time augmentation.
+        damaged: how many of the images to damage; 0 for none.
 
     Raises:
         UserError: a network does not have the accuracy that its results.json reports.
@@ -112,7 +125,7 @@ def assess(runs: Sequence[Run], images: Images) -> Evaluation:
     official = images.key == ("mnist", "test")
     for name, run in zip(_names(runs), runs, strict=True):
         held, why_not = _held(run, images)
-        entry = {"name": name, "parameters_sha256": _checksum(run)}
+        entry: dict[str, Any] = {"name": name, "parameters_sha256": _checksum(run)}
         entry |= assessment.assess(
             run.logits(split.images),
             split.labels,
@@ -128,7 +141,7 @@ def assess(runs: Sequence[Run], images: Images) -> Evaluation:
                 f"{name}: no temperature, since the loss on the validation images has "
                 "no minimum."
             )
-        if _TTA.value:
+        if tta:
             probabilities = augmented.predict(run.predict, split.images)
             right = probabilities.argmax(axis=1) == split.labels
             entry["augmented"] = assessment.share_right(right)
@@ -138,17 +151,17 @@ def assess(runs: Sequence[Run], images: Images) -> Evaluation:
             f"{len(doubtful.INDICES)} labels of the test set are doubtful: of five "
             "people who were asked, at most two gave the same (Northcutt et al., 2021)."
         )
-    if _TTA.value:
+    if tta:
         notes.append(f"Test-time augmentation: {augmented.DESCRIPTION}.")
-    if _ROBUSTNESS.value:
-        damaged = robustness.spread(split, min(_LIMIT.value or len(split), len(split)))
-        measured = robustness.measure([run.logits for run in runs], damaged)
+    if damaged:
+        part = robustness.spread(split, damaged)
+        measured = robustness.measure([run.logits for run in runs], part)
         for entry, figures in zip(entries, measured, strict=True):
             entry["robustness"] = figures
     return Evaluation(images.name, entries, notes)
 
 
-def _images(runs: Sequence[Run], wanted: str | None) -> Images:
+def images_for(runs: Sequence[Run], wanted: str | None) -> Images:
     """Return the images of --data, or those that the runs were tested on."""
     if wanted is None:
         keys = [_key(run.config.data) for run in runs]
@@ -164,7 +177,7 @@ def _images(runs: Sequence[Run], wanted: str | None) -> Images:
         config = _found_here(runs[0].config.data)
         return Images(_load_data(config).test, _name(config), keys[0])
     if wanted in data.SOURCES:
-        config = Data(source=wanted)
+        config = parse({"source": wanted}, Data)
         return Images(_load_data(config).test, _name(config), _key(config))
     if "," in wanted:
         images_path, _, labels_path = wanted.partition(",")
@@ -178,6 +191,11 @@ def _images(runs: Sequence[Run], wanted: str | None) -> Images:
         )
     split = labelled.read_folder(folder)
     return Images(split, f"images of {folder.resolve().name}", (folder,))
+
+
+@functools.cache
+def _load_data(config: Data) -> data.Dataset:
+    return data.load(config)
 
 
 def _key(config: Data) -> tuple[Any, ...]:
@@ -275,7 +293,7 @@ def _show(found: Evaluation, console: Console) -> None:
     console.print(f"Evaluation on {found.data}\n", style="bold", highlight=False)
     console.print(_table(page.accuracies(found.runs)))
     lines = list(found.notes)
-    if _ROBUSTNESS.value:
+    if "robustness" in found.runs[0]:
         console.print()
         console.print(_table(page.robustness(found.runs)))
         lines.append(page.about_robustness(found.runs))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 from scipy import ndimage
@@ -76,18 +77,15 @@ def warp(
         zoom: above 1, digits shrink. See `augment.WarpParameters` for the directions.
     """
     fields = (angle, row_shift, column_shift, shear, zoom, zoom)
-    count = np.shape(images)[:1]
-    parameters = WarpParameters(
-        *(np.broadcast_to(np.float32(field), count) for field in fields)
-    )
-    return np.asarray(_warp(images, parameters))
+    each = [jnp.broadcast_to(jnp.float32(field), len(images)) for field in fields]
+    return np.asarray(_warp(jnp.asarray(images), WarpParameters(*each)))
 
 
 @jax.jit
 def _warp(images: jax.Array, parameters: WarpParameters) -> jax.Array:
     def one(image: jax.Array, parameters: WarpParameters) -> jax.Array:
         # `augment.warp` repeats the edge: a border of background, and that is it.
-        framed = jax.numpy.pad(image, 1)[..., None]
+        framed = jnp.pad(image, 1)[..., None]
         centre = framed.shape[0] / 2 - 0.5, framed.shape[1] / 2 - 0.5
         matrix = augment.affine_matrix(parameters, centre)
         return augment.warp(framed, matrix)[1:-1, 1:-1, 0]

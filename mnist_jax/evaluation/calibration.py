@@ -100,7 +100,8 @@ def temperature(
 
     if not slope(-_WIDEST) < 0 < slope(_WIDEST):
         return None
-    return math.exp(-optimize.brentq(slope, -_WIDEST, _WIDEST, xtol=1e-12))
+    found = optimize.root_scalar(slope, bracket=(-_WIDEST, _WIDEST), xtol=1e-12)
+    return math.exp(-found.root)
 
 
 def _column(labels: Integer[np.ndarray, " n"]) -> Int64[np.ndarray, "n 1"]:

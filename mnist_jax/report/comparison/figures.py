@@ -26,7 +26,6 @@ from mnist_jax.report.style import (
     new_figure,
     place_axes,
     place_text,
-    shorten,
 )
 
 _SHOWN_OF_ALL, _SHOWN_OF_ONE = 16, 8
@@ -63,7 +62,7 @@ def spread(group: Group) -> Spread:
 def accuracy(groups: Sequence[Group]) -> Figure:
     """Draw the accuracy of each experiment, its seeds and its interval."""
     row_height, left, top = 0.32, 2.9, 0.85
-    figure = new_figure(top + row_height * len(groups) + 0.6)
+    figure = new_figure(top + row_height * len(groups) + 0.4)
     place_text(figure, left=0.2, top=0.16, text="Accuracy in per cent", size=10)
     note = "dots: seeds; bars: mean and 95 % interval of the mean over seeds, or, "
     note += "where there is one seed (hollow), of its accuracy on the images"
@@ -75,7 +74,7 @@ def accuracy(groups: Sequence[Group]) -> Figure:
         width=WIDTH - left - 0.3,
         height=row_height * len(groups),
     )
-    names = [shorten(str(label), RUN_LENGTH) for label in labels(groups)[0]]
+    names = short_names(groups)
     for row, (group, style) in enumerate(
         zip(groups, line_styles(len(groups)), strict=True)
     ):
@@ -120,7 +119,9 @@ def cost(groups: Sequence[Group]) -> Figure:
             low, high = 100 * found.low, 100 * found.high
             color = style["color"]
             axes.plot([value, value], [low, high], color=color, linewidth=1.5)
-            axes.plot([value], [100 * found.mean], "o", color=color, markersize=6)
+            axes.plot(
+                [value], [100 * found.mean], marker=style["marker"], color=color, ms=6
+            )
         _log_axis(axes)
         axes.set_xlabel(title)
     return figure
@@ -140,7 +141,7 @@ def curves(groups: Sequence[Group], epochs: dict[int, dict[int, float]]) -> Figu
     for place, by_epoch in epochs.items():
         style = line_styles(len(groups))[place]
         rates = [100 * (1 - value) for value in by_epoch.values()]
-        axes.plot(list(by_epoch), rates, **style)
+        axes.plot(list(by_epoch), rates, markersize=3, **style)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -159,7 +160,7 @@ def mistakes(found: Answers, images: UInt8[np.ndarray, "n 28 28 1"]) -> Figure:
     rows = [(f"wrong by all {len(found.names)}", every, _SHOWN_OF_ALL)]
     for place, name in enumerate(found.names):
         alone = found.wrong_by_only(place)
-        rows.append((f"wrong by {name} alone", alone, _SHOWN_OF_ONE))
+        rows.append((f"wrong by {_cut(name)} alone", alone, _SHOWN_OF_ONE))
     per_line, size, line_height, head = 8, 0.72, 1.02, 0.34
     lines = [max(1, -(-min(len(which), shown) // per_line)) for _, which, shown in rows]
     heights = [head + line_height * count for count in lines]
@@ -192,11 +193,27 @@ def mistakes(found: Answers, images: UInt8[np.ndarray, "n 28 28 1"]) -> Figure:
     return figure
 
 
+def short_names(groups: Sequence[Group]) -> list[str]:
+    """Return names for pictures: what tells experiments apart, cut if it is long."""
+    names = [group.first.name for group in groups]
+    return [
+        _cut(str(label) if names.count(name) > 1 else name)
+        for name, label in zip(names, labels(groups)[0], strict=True)
+    ]
+
+
+def _cut(text: str) -> str:
+    """Return a text of limited length, whose end says more than its middle."""
+    if len(text) <= RUN_LENGTH:
+        return text
+    return f"{text[: RUN_LENGTH // 3]}…{text[RUN_LENGTH // 3 + 1 - RUN_LENGTH :]}"
+
+
 def _with_legend(
     groups: Sequence[Group], title: str, height: float, only: set[int] | None = None
 ) -> tuple[Figure, float]:
     """Return a figure with a legend of experiments, and where it ends, in inches."""
-    names = [shorten(str(label), RUN_LENGTH) for label in labels(groups)[0]]
+    names = short_names(groups)
     shown = [
         (name, style)
         for place, (name, style) in enumerate(
@@ -224,6 +241,9 @@ def _with_legend(
 
 def _log_axis(axes: Axes) -> None:
     axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    subs = (1,) if high > 50 * low else (1, 2, 5)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(which="both", length=0)

@@ -127,7 +127,7 @@ def _sentence(one: Finding) -> str:
 
 
 def _interval(difference: Difference) -> str:
-    low, high = difference.interval
+    low, high = (round(bound, 2) + 0.0 for bound in difference.interval)  # no -0.00
     return f"{low:.2f} to {high:.2f}"
 
 

@@ -28,16 +28,16 @@ from mnist_jax.report.style import (
 
 # Okabe and Ito's palette, without its yellow, which is too pale for lines.
 COLORS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", INK)
-_DASHES = ("-", "--", ":")
+_LINES = (("-", "o"), ("--", "s"), (":", "^"))
 _IMAGES_DRAWN = 2
 
 
 def line_styles(count: int) -> list[dict[str, Any]]:
-    """Return colour and dashes of each of some lines; all differ up to 21."""
-    kinds = itertools.cycle(itertools.product(_DASHES, COLORS))
+    """Return colour, dashes and marker of each of some lines; up to 21 differ."""
+    kinds = itertools.cycle(itertools.product(_LINES, COLORS))
     return [
-        {"color": color, "linestyle": dash, "linewidth": 1.6}
-        for dash, color in itertools.islice(kinds, count)
+        {"color": color, "linestyle": dash, "linewidth": 1.6, "marker": marker}
+        for (dash, marker), color in itertools.islice(kinds, count)
     ]
 
 
@@ -145,7 +145,6 @@ def robustness(runs: Sequence[dict[str, Any]]) -> Figure:
             axes.plot(
                 [0, *kind.amounts],
                 100 * np.array(values),
-                marker="o",
                 markersize=3,
                 clip_on=False,
                 label=shorten(run["name"], RUN_LENGTH),
