@@ -178,7 +178,8 @@ def images_for(runs: Sequence[Run], wanted: str | None) -> Images:
         return Images(_load_data(config).test, _name(config), keys[0])
     if wanted in data.SOURCES:
         config = parse({"source": wanted}, Data)
-        return Images(_load_data(config).test, _name(config), _key(config))
+        _, test = data.SOURCES[wanted](config)
+        return Images(test, _name(config), _key(config))
     if "," in wanted:
         images_path, _, labels_path = wanted.partition(",")
         paths = Path(images_path).expanduser(), Path(labels_path).expanduser()

@@ -77,7 +77,7 @@ def test_what_cannot_be_is_one_clear_line(tmp_path):
         ([f"{tmp_path}/file"], 1, f"{here}/file is not a folder"),
         ([run, f"{tmp_path}/empty"], 1, f"No run in {here}/empty: .*results.json"),
         ([run, f"--output={tmp_path}/none/t.md"], 1, f"no folder {here}/none"),
-        ([run, f"--output={tmp_path}/t.xlsx"], 1, "xlsx. Known: .md, .csv, .txt"),
+        ([run, f"--output={tmp_path}/t.xlsx"], 1, "xlsx. Known: .md, .csv, .tex, .txt"),
         ([run, "--format=html"], 2, "--format=html.*terminal.markdown.csv"),
         ([run, "--sort=size"], 2, "--sort=size"),
     ]

@@ -23,7 +23,8 @@ ACCURACIES = {
 
 @pytest.fixture(scope="module")
 def labels():
-    return data.load(configs.parse({"source": "digits"}, configs.Data)).test.labels
+    _, test = data.SOURCES["digits"](configs.Data(source="digits"))
+    return test.labels
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def runs(labels, tmp_path_factory):
                 folder / name / f"seed{seed}",
                 accuracy=accuracy,
                 seed=seed,
-                config={"name": name, "data.source": "digits"},
+                config={"name": name, "data.source": "digits", "data.val_size": 200},
                 data="digits",
                 model="wide" if name == "wide" else "lenet5",
             )
