@@ -83,6 +83,8 @@ def main(arguments: list[str]) -> None:
     output = Path(_OUTPUT.value).expanduser() if _OUTPUT.value else None
     if output and output.exists() and not output.is_dir():
         raise UserError(f"--output={output} is not a folder.")
+    if _LIMIT.value and not _ROBUSTNESS.value:
+        raise UserError("--limit is about damaged images: it needs --robustness.")
     compiler.keep_compiled()
     runs = [load.load(argument) for argument in arguments] or [load.load()]
     images = images_for(runs, _DATA.value)
@@ -120,7 +122,7 @@ def assess(
     Raises:
         UserError: a network does not have the accuracy that its results.json reports.
     """
-    split, notes = images.split, []
+    split = images.split
     entries: list[dict[str, Any]] = []
     official = images.key == ("mnist", "test")
     for name, run in zip(_names(runs), runs, strict=True):
@@ -132,20 +134,18 @@ def assess(
             held=held,
             doubtful=doubtful.INDICES if official else (),
         )
+        entry["notes"] = []
         if _key(run.config.data) == images.key:
-            notes += _check_accuracy(run, name, entry["evaluation"])
-        if why_not:
-            notes.append(f"{name}: no temperature, {why_not}.")
-        elif entry["calibration"]["temperature"] is None:
-            notes.append(
-                f"{name}: no temperature, since the loss on the validation images has "
-                "no minimum."
-            )
+            entry["notes"] += _check_accuracy(run, name, entry["evaluation"])
+        if entry["calibration"]["temperature"] is None:
+            why = why_not or "since the loss on the validation images has no minimum"
+            entry["notes"].append(f"{name}: no temperature, {why}.")
         if tta:
             probabilities = augmented.predict(run.predict, split.images)
             right = probabilities.argmax(axis=1) == split.labels
             entry["augmented"] = assessment.share_right(right)
         entries.append(entry)
+    notes = []
     if official:
         notes.append(
             f"{len(doubtful.INDICES)} labels of the test set are doubtful: of five "
@@ -293,7 +293,7 @@ def _show(found: Evaluation, console: Console) -> None:
     """Print the tables, and what their figures are."""
     console.print(f"Evaluation on {found.data}\n", style="bold", highlight=False)
     console.print(_table(page.accuracies(found.runs)))
-    lines = list(found.notes)
+    lines = page.notes(found)
     if "robustness" in found.runs[0]:
         console.print()
         console.print(_table(page.robustness(found.runs)))

@@ -12,6 +12,8 @@ from mnist_jax.data import idx
 from mnist_jax.data.dataset import DataError, Split
 
 LABELS_FILE = "labels.csv"
+# Edges that are brighter in the median are paper.
+_PAPER = 191
 _DIGITS = [str(digit) for digit in range(10)]
 _LAYOUT = (
     "Put PNG files into subfolders 0 to 9, or next to a labels.csv with the columns "
@@ -39,6 +41,7 @@ def read_folder(folder: Path) -> Split:
     if not labels:
         raise DataError(f"{folder} holds no PNG files. {_LAYOUT}")
     images = np.stack([_read_png(path) for path in labels])
+    _check_background(images, folder)
     return Split(images[..., None], np.array(list(labels.values()), np.uint8))
 
 
@@ -66,7 +69,20 @@ def read_idx(images_path: Path, labels_path: Path) -> Split:
             f"{labels_path} has the label {labels.max()} at index {labels.argmax()}, "
             "where labels are 0..9."
         )
+    _check_background(images, images_path)
     return Split(images[..., None], labels)
+
+
+def _check_background(images: UInt8[np.ndarray, "N 28 28"], path: Path) -> None:
+    """Reject images of dark digits on bright paper."""
+    edge = np.ones(images.shape[1:], bool)
+    edge[1:-1, 1:-1] = False
+    bright = int((np.median(images[:, edge], axis=1) > _PAPER).sum())
+    if 2 * bright > len(images):
+        raise DataError(
+            f"{path}: {bright:,} of {len(images):,} images have a bright edge. Digits "
+            "must be bright on black: write each pixel as 255 less its value."
+        )
 
 
 def _labels_of_names(folder: Path) -> dict[Path, int]:

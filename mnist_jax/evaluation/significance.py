@@ -53,11 +53,12 @@ def mcnemar(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> Mc
         McNemar, "Note on the sampling error of the difference between correlated
         proportions or percentages", Psychometrika 12, 1947.
     """
+    from scipy import special
+
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     fewer, total = min(only_first, only_second), only_first + only_second
-    # Python's integers: 2**total is exact, however large.
-    tail = sum(math.comb(total, k) for k in range(fewer + 1))
-    return McNemar(only_first, only_second, min(1.0, 2 * tail / 2**total))
+    tail = float(special.bdtr(fewer, total, 0.5))
+    return McNemar(only_first, only_second, min(1.0, 2 * tail))
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> Difference | None:

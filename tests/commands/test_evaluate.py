@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def finished(small, tmp_path_factory):
         patch.setattr(data, "load", lambda config: small)
         patch.setattr(report, "write_samples", lambda *args, **kwargs: None)
         patch.setattr(report, "write", lambda *args: None)
-        config = quickstart.get_config()
+        config: Any = quickstart.get_config()
         config.phases[0].update(epochs=1, batch_size=20)
         folder = tmp_path_factory.mktemp("finished") / "run"
         experiment.run(experiment.parse(config), folder)
@@ -45,10 +46,10 @@ def run_and_images(finished, small, monkeypatch):
 
 def test_it_finds_what_results_json_says(run_and_images, finished, small):
     run, images = run_and_images
-    [found], notes = evaluate.assess([run], images)[1:]
+    _, [found], notes = evaluate.assess([run], images)
     weights = run.results["test_weights"]
     assert found["evaluation"] == run.results["test"][weights]
-    assert not notes and images.name == "test images of digits"
+    assert not notes and not found["notes"] and images.name == "test images of digits"
     # The temperature is the same from predictions.npz and from the images themselves.
     logits = run.logits(small.val.images)
     expected = calibration.temperature(logits, small.val.labels)
@@ -64,7 +65,8 @@ def test_another_accuracy_is_an_error_and_rounding_a_note(run_and_images):
     with pytest.raises(UserError, match="is reported, .* a difference of 3 in 50"):
         evaluate.assess([other], images)
     other = dataclasses.replace(run, accuracy=run.accuracy + 2 / 50)
-    assert "a difference of 2 in 50" in evaluate.assess([other], images).notes[0]
+    [entry] = evaluate.assess([other], images).runs
+    assert "a difference of 2 in 50" in entry["notes"][0]
 
 
 def test_runs_of_different_data_are_not_set_side_by_side(run_and_images):
@@ -81,8 +83,8 @@ def test_runs_of_different_data_are_not_set_side_by_side(run_and_images):
     with pytest.raises(UserError, match="test images of .*validation images of"):
         evaluate.images_for([run, validated], None)
     # Its own validation images are no place to fit a temperature on.
-    [note] = evaluate.assess([validated], evaluate.Images(*run_and_images[1])).notes
-    assert "no temperature" in note
+    [entry] = evaluate.assess([validated], evaluate.Images(*run_and_images[1])).runs
+    assert "no temperature" in entry["notes"][0]
 
 
 def test_what_is_measured_is_compared(run_and_images, finished, tmp_path):
@@ -144,6 +146,7 @@ def test_the_command(finished, tmp_path, command_env):
         (png, f"--output={tmp_path / 'out'}"): "Wrote evaluation.md, reliability.png",
         (str(finished), png): "Not saved: evaluation/ in a run's folder is for its own",
         (str(tmp_path / "stopped"),): "Error: .*stopped is not finished",
+        ("--limit=10",): "Error: --limit .* needs --robustness",
         (f"--output={tmp_path / 'png' / '0' / 'a.png'}",): "Error: .*is not a folder",
     }
     arguments = [["evaluate", *case] for case in cases]

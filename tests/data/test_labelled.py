@@ -47,6 +47,7 @@ def test_a_pair_of_idx_files(tmp_path, images):
     (tmp_path / "labels").write_bytes(idx.encode(labels))
     (tmp_path / "high").write_bytes(idx.encode(labels + 5))
     (tmp_path / "few").write_bytes(idx.encode(labels[:5]))
+    (tmp_path / "paper").write_bytes(idx.encode(255 - images // 4))
     (tmp_path / "small").write_bytes(idx.encode(images[:, :20]))
     found = labelled.read_idx(tmp_path / "images", tmp_path / "labels")
     assert found.labels.tolist() == labels.tolist()
@@ -59,6 +60,7 @@ def test_a_pair_of_idx_files(tmp_path, images):
         ),
         ("images", "few", r"few has the shape \[5\], where .* have \[6\]"),
         ("small", "labels", r"small has the shape \[6, 20, 28\].*center_in_28x28"),
+        ("paper", "labels", "paper: 6 of 6 images have a bright edge.*255 less its"),
         ("none", "labels", "Cannot read .*none: No such file"),
         ("labels", "images", r"labels has the shape \[6\], where images have"),
     ):

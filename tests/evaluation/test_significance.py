@@ -1,6 +1,7 @@
 """The tests give SciPy's numbers."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def test_welch_equals_scipy(first, second):
     if len({*first}) == len({*second}) == 1:
         assert found is None
         return
-    theirs = scipy.stats.ttest_ind(first, second, equal_var=False)
+    theirs: Any = scipy.stats.ttest_ind(first, second, equal_var=False)
     assert found is not None
     assert found.mean == pytest.approx(np.mean(first) - np.mean(second))
     assert found.p == pytest.approx(theirs.pvalue, rel=1e-6)
@@ -39,7 +40,7 @@ def test_welch_needs_two_seeds_of_each():
 def test_mcnemar_equals_the_binomial_test(answers):
     first, second = np.array(answers).T
     found = significance.mcnemar(first, second)
-    table = scipy.stats.contingency.crosstab(
+    table: Any = scipy.stats.contingency.crosstab(
         first, second, levels=([True, False], [True, False])
     ).count
     assert (found.only_first, found.only_second) == (table[0, 1], table[1, 0])

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,11 +62,12 @@ def runs(labels, tmp_path_factory):
 def test_seeds_separate_or_do_not(runs):
     groups = comparison.read([runs]).groups
     first, second = separation.findings(groups)
-    theirs = [
+    theirs: list[Any] = [
         scipy.stats.ttest_ind(ACCURACIES[a], ACCURACIES[b], equal_var=False)
         for a, b in (("lenet5-tuned", "lenet5"), ("wide", "lenet5"))
     ]
     assert (first.higher, first.lower) == ("lenet5-tuned (lenet5)", "lenet5")
+    assert first.difference and second.difference
     assert first.separated and first.gap == pytest.approx(0.7)
     assert first.difference.p == pytest.approx(2 * theirs[0].pvalue)  # of two pairs
     low, high = theirs[0].confidence_interval(0.95)
@@ -164,4 +166,5 @@ def test_latex_is_escaped(tmp_path):
     assert r"\textbf{0.9800}" in text and r"\textbf{0.9000}" not in text
     columns = {len(re.findall(r"(?<!\\)&", line)) for line in body if r" \\" in line}
     assert len(columns) == 1
-    assert len(re.search(r"\{tabular\}\{(l\w+)\}", text)[1]) == columns.pop() + 1
+    [sides] = re.findall(r"\{tabular\}\{(l\w+)\}", text)
+    assert len(sides) == columns.pop() + 1

@@ -20,8 +20,8 @@ class Evaluation(NamedTuple):
     data: str
     """What the images are, such as "test images of mnist"."""
     runs: list[Entry]
-    """One for each network: "name", "parameters_sha256", what `assess` found and,
-    where they were asked for, "augmented" and "robustness"."""
+    """One for each network: "name", "parameters_sha256", "notes" about it, what
+    `assess` found and, where they were asked for, "augmented" and "robustness"."""
     notes: list[str]
     """What a reader must know, a sentence each."""
 
@@ -91,6 +91,11 @@ def about_robustness(runs: Sequence[Entry]) -> str:
     )
 
 
+def notes(found: Evaluation) -> list[str]:
+    """Return what a reader must know: of each network, then of all."""
+    return [note for run in found.runs for note in run["notes"]] + found.notes
+
+
 def render(found: Evaluation, figures: Sequence[str]) -> str:
     """Return the page.
 
@@ -101,7 +106,7 @@ def render(found: Evaluation, figures: Sequence[str]) -> str:
     sections = [
         f"# Evaluation on {found.data}",
         accuracies(found.runs).markdown(),
-        *found.notes,
+        *notes(found),
     ]
     if "robustness" in figures:
         sections += [
