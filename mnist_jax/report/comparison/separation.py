@@ -29,12 +29,12 @@ class Finding(NamedTuple):
 
 
 def pairs(groups: Sequence[Group]) -> list[tuple[int, int]]:
-    """Choose which experiments to set side by side, by their places.
+    """Choose which experiments to compare, by their places.
 
-    Few pairs, for each one more makes it harder to find anything: the first experiment
-    of each network with its others; and each network's best one, by its validation
+    Every further pair weakens the test of all, so there are few: the first experiment
+    of each network with each of its others; and each network's best one, by validation
     accuracy, with the next network's, in the order of their means. Only experiments
-    that were tested on the same images are compared.
+    that were tested on the same images are paired.
     """
     chosen: dict[tuple[int, int], None] = {}
     tests: dict[tuple[str, ...], dict[str, list[int]]] = {}
