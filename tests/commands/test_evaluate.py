@@ -13,7 +13,7 @@ from PIL import Image
 
 from configs import quickstart
 from mnist_jax import data, experiment, report
-from mnist_jax.commands import evaluate
+from mnist_jax.commands import assessing
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import calibration
 from mnist_jax.report import comparison, evaluated
@@ -39,14 +39,14 @@ def finished(small, tmp_path_factory):
 
 @pytest.fixture
 def run_and_images(finished, small, monkeypatch):
-    monkeypatch.setattr(evaluate, "_load_data", lambda config: small)
+    monkeypatch.setattr(assessing, "_load_data", lambda config: small)
     run = load(finished)
-    return run, evaluate.images_for([run], None)
+    return run, assessing.images_for([run], None)
 
 
 def test_it_finds_what_results_json_says(run_and_images, finished, small):
     run, images = run_and_images
-    _, [found], notes = evaluate.assess([run], images)
+    _, [found], notes = assessing.assess([run], images)
     weights = run.results["test_weights"]
     assert found["evaluation"] == run.results["test"][weights]
     assert not notes and not found["notes"] and images.name == "test images of digits"
@@ -55,7 +55,7 @@ def test_it_finds_what_results_json_says(run_and_images, finished, small):
     expected = calibration.temperature(logits, small.val.labels)
     assert found["calibration"]["temperature"] == pytest.approx(expected)
     alone = load(finished / "weights.safetensors")
-    [again] = evaluate.assess([alone], images).runs
+    [again] = assessing.assess([alone], images).runs
     assert again["calibration"] == found["calibration"]
 
 
@@ -63,9 +63,9 @@ def test_another_accuracy_is_an_error_and_rounding_a_note(run_and_images):
     run, images = run_and_images
     other = dataclasses.replace(run, accuracy=run.accuracy + 3 / 50)
     with pytest.raises(UserError, match="is reported, .* a difference of 3 in 50"):
-        evaluate.assess([other], images)
+        assessing.assess([other], images)
     other = dataclasses.replace(run, accuracy=run.accuracy + 2 / 50)
-    [entry] = evaluate.assess([other], images).runs
+    [entry] = assessing.assess([other], images).runs
     assert "a difference of 2 in 50" in entry["notes"][0]
 
 
@@ -73,7 +73,7 @@ def test_runs_of_different_data_are_not_set_side_by_side(run_and_images):
     run, _ = run_and_images
     others = load()
     with pytest.raises(UserError, match="different images: .*digits.*mnist.*--data="):
-        evaluate.images_for([run, others], None)
+        assessing.images_for([run, others], None)
     val = dataclasses.replace(run.config.data, test_on="val")
     validated = dataclasses.replace(
         run,
@@ -81,15 +81,15 @@ def test_runs_of_different_data_are_not_set_side_by_side(run_and_images):
         tested_on="val",
     )
     with pytest.raises(UserError, match="test images of .*validation images of"):
-        evaluate.images_for([run, validated], None)
+        assessing.images_for([run, validated], None)
     # Its own validation images are no place to fit a temperature on.
-    [entry] = evaluate.assess([validated], evaluate.Images(*run_and_images[1])).runs
+    [entry] = assessing.assess([validated], assessing.Images(*run_and_images[1])).runs
     assert "no temperature" in entry["notes"][0]
 
 
 def test_what_is_measured_is_compared(run_and_images, finished, tmp_path):
     run, images = run_and_images
-    found = evaluate.assess([run], images, tta=True, damaged=20)
+    found = assessing.assess([run], images, tta=True, damaged=20)
     [entry] = found.runs
     assert entry["augmented"]["examples"] == 50
     [group] = comparison.read([finished]).groups
@@ -121,7 +121,7 @@ def test_what_is_measured_is_compared(run_and_images, finished, tmp_path):
 
 def test_which_images(run_and_images, tmp_path):
     run, _ = run_and_images
-    digits = evaluate.images_for([run], "digits")
+    digits = assessing.images_for([run], "digits")
     assert len(digits.split) == 359 and digits.name == "test images of digits"
     (tmp_path / "empty").mkdir()
     for wanted, message in {
@@ -130,7 +130,7 @@ def test_which_images(run_and_images, tmp_path):
         f"{tmp_path / 'a'},{tmp_path / 'b'}": "Cannot read .*/a: No such file",
     }.items():
         with pytest.raises(UserError, match=message):
-            evaluate.images_for([run], wanted)
+            assessing.images_for([run], wanted)
 
 
 def test_the_command(finished, tmp_path, command_env):
@@ -167,8 +167,8 @@ def test_the_command(finished, tmp_path, command_env):
 @pytest.mark.skipif("MNIST_DIR" not in os.environ, reason="MNIST_DIR names no folder")
 def test_the_packaged_network_on_the_official_test_set():
     run = load()
-    images = evaluate.images_for([run], None)
-    found = evaluate.assess([run], images)
+    images = assessing.images_for([run], None)
+    found = assessing.assess([run], images)
     [entry] = found.runs
     assert entry["evaluation"]["accuracy"] == pytest.approx(run.accuracy, abs=2.5e-4)
     assert entry["without_doubtful_labels"]["examples"] == 9_985

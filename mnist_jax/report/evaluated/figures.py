@@ -48,7 +48,7 @@ def reliability(runs: Sequence[dict[str, Any]]) -> Figure:
     Args:
         runs: entries of an evaluation; each has a row.
     """
-    row_height, side, counts_height = 3.75, 2.35, 0.45
+    row_height, side, counts_height = 4.0, 2.35, 0.45
     figure = new_figure(0.25 + row_height * len(runs))
     for row, run in enumerate(runs):
         found, top = run["calibration"], 0.2 + row * row_height
