@@ -3,6 +3,8 @@
 import collections
 import dataclasses
 import functools
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +22,7 @@ from mnist_jax.runs.load import Run
 
 # Another processor, or other convolutions, may change so many predictions by rounding.
 _CHANGED_BY_ROUNDING = 2
+_BAD_ARCHIVES = (zipfile.BadZipFile, zlib.error)
 
 
 class Images(NamedTuple):
@@ -152,10 +155,15 @@ def _held(run: Run, images: Images) -> tuple[assessment.Held | None, str]:
         return None, "since its validation images are those that it was tested on"
     folder = RunFolder(run.path.parent)
     if run.results and folder.predictions.exists():
-        which = run.results["test_weights"]
-        with np.load(folder.predictions) as arrays:
-            if {"val_labels", f"val_{which}"} <= set(arrays.files):
-                return assessment.Held(arrays[f"val_{which}"], arrays["val_labels"]), ""
+        logits = f"val_{run.results['test_weights']}"
+        try:
+            with np.load(folder.predictions) as arrays:
+                return assessment.Held(arrays[logits], arrays["val_labels"]), ""
+        except (OSError, EOFError, LookupError, ValueError, *_BAD_ARCHIVES) as error:
+            raise UserError(
+                f"{folder.predictions} is damaged, or an older version wrote it "
+                f"({error}). Without it the validation images are computed again."
+            ) from error
     if _key(run.config.data) != images.key:
         return None, (
             "which is fitted on validation images: it has no predictions.npz, and with "

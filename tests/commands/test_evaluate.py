@@ -69,6 +69,16 @@ def test_another_accuracy_is_an_error_and_rounding_a_note(run_and_images):
     assert "a difference of 2 in 50" in entry["notes"][0]
 
 
+def test_damaged_predictions_are_named(run_and_images, finished, tmp_path):
+    _, images = run_and_images
+    folder = shutil.copytree(finished, tmp_path / "run")
+    content = (folder / "predictions.npz").read_bytes()
+    for damaged in (b"", b"text", content[:1000]):
+        (folder / "predictions.npz").write_bytes(damaged)
+        with pytest.raises(UserError, match="predictions.npz is damaged.*Without it"):
+            assessing.assess([load(folder)], images)
+
+
 def test_runs_of_different_data_are_not_set_side_by_side(run_and_images):
     run, _ = run_and_images
     others = load()
