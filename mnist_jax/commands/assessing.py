@@ -157,7 +157,7 @@ def _held(run: Run, images: Images) -> tuple[assessment.Held | None, str]:
     if run.results and folder.predictions.exists():
         logits = f"val_{run.results['test_weights']}"
         try:
-            with np.load(folder.predictions) as arrays:
+            with folder.predictions.open("rb") as file, np.load(file) as arrays:
                 return assessment.Held(arrays[logits], arrays["val_labels"]), ""
         except (OSError, EOFError, LookupError, ValueError, *_BAD_ARCHIVES) as error:
             raise UserError(
