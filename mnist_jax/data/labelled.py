@@ -1,6 +1,10 @@
 """Labelled images of one's own: a folder of PNG files, or a pair of IDX files."""
 
 import csv
+import gzip
+import math
+import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +16,7 @@ from mnist_jax.data import idx
 from mnist_jax.data.dataset import DataError, Split
 
 LABELS_FILE = "labels.csv"
+_GZIP, _UNSIGNED_BYTES = b"\x1f\x8b", b"\x00\x00\x08"
 # Edges that are brighter in the median are paper.
 _PAPER = 191
 _DIGITS = [str(digit) for digit in range(10)]
@@ -160,11 +165,22 @@ def _read_png(path: Path) -> UInt8[np.ndarray, "28 28"]:
 
 def _read_array(path: Path) -> UInt8[np.ndarray, "N ..."]:
     try:
-        return idx.read(path)
-    except idx.IdxError as error:
-        raise DataError(f"{path} {error}.") from error
-    except OSError as error:
-        raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
+        content = path.read_bytes()
+        if content.startswith(_GZIP):
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"Cannot read {path}: {reason}.") from error
+    ndim = content[3] if content[:3] == _UNSIGNED_BYTES and content[3:] else None
+    if ndim is None or len(content) < 4 + 4 * ndim:
+        raise DataError(f"{path} is not an IDX file of unsigned bytes.")
+    shape = struct.unpack_from(f">{ndim}I", content, offset=4)
+    if len(content) != 4 + 4 * ndim + math.prod(shape):
+        raise DataError(
+            f"{path} is cut off or has trailing bytes: its header announces the shape "
+            f"{list(shape)}."
+        )
+    return idx.parse(content)
 
 
 def _listed(paths: Sequence[Path]) -> str:

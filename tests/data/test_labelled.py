@@ -47,6 +47,17 @@ def test_a_pair_of_idx_files(tmp_path, images):
     (tmp_path / "labels").write_bytes(idx.encode(labels))
     (tmp_path / "high").write_bytes(idx.encode(labels + 5))
     (tmp_path / "few").write_bytes(idx.encode(labels[:5]))
+    whole = idx.encode(images)
+    for name, content in {
+        "empty": b"",
+        "begun": whole[:3],
+        "header": whole[:9],
+        "cut": whole[:-1],
+        "longer": whole + b"0",
+        "other": b"GIF89a" * 9,
+        "zip": gzip.compress(whole)[:99],
+    }.items():
+        (tmp_path / name).write_bytes(content)
     (tmp_path / "paper").write_bytes(idx.encode(255 - images // 4))
     (tmp_path / "small").write_bytes(idx.encode(images[:, :20]))
     found = labelled.read_idx(tmp_path / "images", tmp_path / "labels")
@@ -61,6 +72,13 @@ def test_a_pair_of_idx_files(tmp_path, images):
         ("images", "few", r"few has the shape \[5\], where .* have \[6\]"),
         ("small", "labels", r"small has the shape \[6, 20, 28\].*center_in_28x28"),
         ("paper", "labels", "paper: 6 of 6 images have a bright edge.*255 less its"),
+        *(
+            (name, "labels", f"{name} is not an IDX file of unsigned bytes")
+            for name in ("empty", "begun", "header", "other")
+        ),
+        ("cut", "labels", r"cut is cut off .* announces the shape \[6, 28, 28\]"),
+        ("longer", "labels", "longer is cut off or has trailing bytes"),
+        ("zip", "labels", "Cannot read .*zip: Compressed file ended"),
         ("none", "labels", "Cannot read .*none: No such file"),
         ("labels", "images", r"labels has the shape \[6\], where images have"),
     ):
