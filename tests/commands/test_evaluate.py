@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import os
 import re
 import shutil
@@ -33,6 +34,10 @@ def finished(small, tmp_path_factory):
         config: Any = quickstart.get_config()
         config.phases[0].update(epochs=1, batch_size=20)
         folder = tmp_path_factory.mktemp("finished") / "run"
+        logger = logging.getLogger("mnist_jax")
+        for name in ("handlers", "level", "propagate"):  # for the tests of others
+            value = getattr(logger, name)
+            patch.setattr(logger, name, value[:] if name == "handlers" else value)
         experiment.run(experiment.parse(config), folder)
     return folder
 
