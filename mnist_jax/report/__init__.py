@@ -53,7 +53,7 @@ def write(
     kind = "validation" if page.tested_on(results) == "val" else "test"
     name = page.run_name(results["config"], results["seed"])
     named: dict[str, str] = {"run": name, "subject": f"{kind} images of {data}"}
-    figures = _load_figures()
+    figures = load_figures()
     drawn = {
         "curves": figures.curves(
             run.epochs,
@@ -91,7 +91,7 @@ def write_augmented(folder: Path, *arrays: np.ndarray, run: str, data: str) -> N
 def _write_training_images(
     folder: Path, name: str, *arrays: np.ndarray, run: str, data: str
 ) -> None:
-    figures = _load_figures()
+    figures = load_figures()
     draw = getattr(figures, name)
     figure = draw(*arrays, run=run, subject=f"training images of {data}")
     figures.save(figure, _figure_path(folder, name))
@@ -101,7 +101,7 @@ def _figure_path(run_folder: Path, name: str) -> Path:
     return run_folder / "figures" / f"{name}.png"
 
 
-def _load_figures() -> ModuleType:
+def load_figures() -> ModuleType:
     """Import the drawing code, silencing matplotlib's messages on its font cache."""
     logger = logging.getLogger("matplotlib")
     level = logger.level

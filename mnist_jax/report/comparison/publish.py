@@ -7,7 +7,8 @@ seed if below 5 MB. The table of configs goes between these lines of a document,
     <!-- results -->
     <!-- end of results -->
 
-and the table of runs between the same lines with "every run".
+and others between the same lines with "every run", for the table of runs, and with
+"separated by seeds", for the differences that the seeds bear out.
 """
 
 import re
@@ -16,12 +17,16 @@ from pathlib import Path
 
 from mnist_jax import files
 from mnist_jax.errors import UserError
-from mnist_jax.report.comparison import text
+from mnist_jax.report.comparison import separation, text
 from mnist_jax.report.comparison.groups import Comparison
 from mnist_jax.report.comparison.runs import read
 from mnist_jax.runs.folder import RunFolder
 
-_TABLES = {"results": text.results, "every run": text.every_run}
+_TABLES = {
+    "results": text.results,
+    "separated by seeds": lambda found: separation.table(found.groups),
+    "every run": text.every_run,
+}
 
 
 def collect(comparison: Comparison, folder: Path) -> list[Path]:
