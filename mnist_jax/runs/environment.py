@@ -35,11 +35,12 @@ _MATTERS = (
 )
 
 
-def describe(convolutions: str = "XLA") -> dict[str, Any]:
+def describe(convolutions: str = "XLA", command: str | None = None) -> dict[str, Any]:
     """Return what environment.json holds; asks JAX for its devices.
 
     Args:
         convolutions: the name of what computes them.
+        command: the command line that makes the run; by default this process's.
     """
     device = jax.devices()[0]
     versions = {"python": platform.python_version()}
@@ -53,11 +54,11 @@ def describe(convolutions: str = "XLA") -> dict[str, Any]:
         "convolutions": convolutions,
         "platform": platform.platform(),
         "git_commit": git_commit(),
-        "command": command(),
+        "command": command or typed_command(),
     }
 
 
-def command() -> str:
+def typed_command() -> str:
     """Return the command line that started this process, as one would type it."""
     return shlex.join(["python", *sys.argv])
 

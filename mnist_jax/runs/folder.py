@@ -18,6 +18,8 @@ LOGGER = logging.getLogger(__name__)
 # Fields that say where things lie or what computes them, not what the experiment is:
 # they may change between the start of a run and its resumption.
 LOCATION_FIELDS = ("data.dir", "data.mirrors", "convolutions", "features_megabytes")
+# Likewise: fields that change results by rounding alone. A resumed run says so.
+SPEED_FIELDS = ("eval_batch_size", "parallel", "steps_per_call")
 
 # Fields of every config.json of ours, and of few that are not.
 _FIELDS_OF_OURS = {"name", "seed", "data", "phases"}
@@ -60,6 +62,15 @@ class RunFolder:
                 f"{self.path} holds a run with another config:\n{different}\n"
                 "Give the config that it was started with, or another --workdir."
             )
+
+    def speed_changes(self, config: Experiment) -> str:
+        """Say which `SPEED_FIELDS` differ from the run's here; empty if none does."""
+        there, now = to_json(self.read_config()), to_json(config)
+        return differences(
+            {name: there[name] for name in SPEED_FIELDS},
+            {name: now[name] for name in SPEED_FIELDS},
+            but=(),
+        )
 
     def _check_is_ours(self) -> None:
         """Reject a folder that holds files but no run."""
@@ -180,12 +191,18 @@ class RunFolder:
             ) from error
 
 
-def differences(there: dict[str, Any], now: dict[str, Any]) -> str:
-    """Say what differs between two configs, a line a field, locations aside.
+def differences(
+    there: dict[str, Any],
+    now: dict[str, Any],
+    *,
+    but: tuple[str, ...] = LOCATION_FIELDS + SPEED_FIELDS,
+) -> str:
+    """Say what differs between two configs, a line a field.
 
     Args:
         there: of `to_json`, what lines call "there".
         now: likewise, what they call "now".
+        but: fields that may differ.
 
     Returns:
         The lines; empty if the configs are the same.
@@ -194,7 +211,7 @@ def differences(there: dict[str, Any], now: dict[str, Any]) -> str:
     return "\n".join(
         f"  {name}: {_show(old, name)} there, {_show(new, name)} now"
         for name in sorted(old.keys() | new.keys())
-        if _show(old, name) != _show(new, name) and not name.startswith(LOCATION_FIELDS)
+        if _show(old, name) != _show(new, name) and not name.startswith(but)
     )
 
 

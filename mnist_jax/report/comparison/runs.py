@@ -12,17 +12,14 @@ from typing import Any, TypeGuard
 
 from mnist_jax.config import upgrade
 from mnist_jax.errors import UserError
-from mnist_jax.runs.folder import LOCATION_FIELDS, RunFolder, flatten
+from mnist_jax.runs.folder import LOCATION_FIELDS, SPEED_FIELDS, RunFolder, flatten
 
 # Fields in which two runs of the same experiment may differ: the seed, where things
 # lie, how they are computed, and what is only shown beside the result.
 _NOT_THE_EXPERIMENT = (
     "seed",
     *LOCATION_FIELDS,
-    "steps_per_call",
-    "parallel",
-    "eval_batch_size",
-    "features_megabytes",
+    *SPEED_FIELDS,
     "report_accuracy",
 )
 # Of a phase, likewise.
