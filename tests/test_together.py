@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import flax.linen as nn
 import jax
@@ -14,11 +16,12 @@ from configs import base
 from mnist_jax import experiment, load_run, models
 from mnist_jax.devices import parallel
 from mnist_jax.errors import UserError
-from mnist_jax.models import layers
+from mnist_jax.models import layers, operations
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.journal import Journal
-from mnist_jax.training import loop, monitors, state
+from mnist_jax.training import loop
 from mnist_jax.training.loop import NonFiniteLossError
+from tests.conftest import ROOT
 from tests.support.runs import Killed, kill_at, metrics_without_times, outcome
 from tests.support.training_parts import largest_difference
 
@@ -47,16 +50,15 @@ def watched_config(small_config, monkeypatch):
     """Two phases with all that watches; the first stops early, not always so soon."""
     monkeypatch.setitem(models.MODELS, "tiny", Tiny)
     small_config.model.name = "tiny"
-    small_config.convolutions = "xla"
+    small_config.update(convolutions="xla", steps_per_call=1)
     small_config.best.monitor = "val_accuracy"
     first, second = base.get_phase(), base.get_phase()
     first.update(name="first", epochs=5, batch_size=16, ema_decay=0.5)
     first.optimizer.update(name="rmsprop", learning_rate=0.1)
     first.plateau.update(monitor="train_loss", patience=1)
-    first.early_stopping.update(monitor="val_loss", patience=1, restore_best=True)
-    second.update(name="second", epochs=2, batch_size=21, start_from="best")
+    first.early_stopping.update(monitor="val_accuracy", patience=1, restore_best=True)
+    second.update(name="second", epochs=1, batch_size=21, start_from="best")
     small_config.phases = (first, second)
-    small_config.augment.update(rotation=10.0, shift=0.1)
     return small_config
 
 
@@ -73,7 +75,7 @@ def run_one_by_one(config, folder, seeds=SEEDS):
 
 
 def assert_same_run(first, second, tolerance):
-    """All files; the same epochs, accuracies and best; losses and weights to rounding."""
+    """The same files, epochs and best; losses and weights to rounding."""
     assert {p.name for p in first.iterdir()} == {p.name for p in second.iterdir()}
     ours, theirs = metrics_without_times(first), metrics_without_times(second)
     for one, other in zip(ours, theirs, strict=True):
@@ -119,37 +121,32 @@ def test_a_run_together_is_read_back_to_the_bit(small, together):
         np.testing.assert_array_equal(logits, predictions["last"])
 
 
-def test_monitors_phases_and_random_draws_are_each_seed_s_own(watched_config, tmp_path):
-    """BatchNorm, dropout, augmentation, plateau, early stopping, moving average."""
-    run_together(watched_config, tmp_path / "together")
-    run_one_by_one(watched_config, tmp_path / "one")
-    lengths = set()
-    for seed in SEEDS:
-        name = f"seed{seed}"
-        assert_same_run(tmp_path / "together" / name, tmp_path / "one" / name, 1e-3)
-        lengths.add(outcome(tmp_path / "together" / name)[0]["epochs"])
-        one, other = (
-            (tmp_path / way / name / "log.txt").read_text().count("has not improved")
-            for way in ("together", "one")
-        )
-        assert one == other
-    assert len(lengths) > 1, "all seeds stopped at the same epoch: nothing is tested"
-
-
-@pytest.mark.parametrize("count", [1, 2, 4, 8, 15])
-def test_resumed_equals_uninterrupted(watched_config, tmp_path, monkeypatch, count):
-    """Killed before and between the epochs of seeds, and in both phases."""
+def test_monitors_phases_and_draws_are_each_seed_s_own_and_resume(
+    watched_config, tmp_path, monkeypatch
+):
+    """BatchNorm, dropout, plateau, early stopping, moving average; two kills."""
     run_together(watched_config, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        kill_at(patch, RunFolder, "append_metrics", count)
-        with pytest.raises(Killed):
-            run_together(watched_config, tmp_path / "killed")
-    run_together(watched_config, tmp_path / "killed")
+    run_one_by_one(watched_config, tmp_path / "one")
+    epochs = {}
     for seed in SEEDS:
         name = f"seed{seed}"
-        assert outcome(tmp_path / "killed" / name) == outcome(
-            tmp_path / "whole" / name
-        ), name
+        assert_same_run(tmp_path / "whole" / name, tmp_path / "one" / name, 1e-3)
+        epochs[seed] = outcome(tmp_path / "whole" / name)[0]["epochs"]
+        for way in ("whole", "one"):
+            log = (tmp_path / way / name / "log.txt").read_text()
+            assert log.count("has not improved") == (epochs[seed] < 6)
+    assert len(set(epochs.values())) > 1, "all stopped at once: nothing is tested"
+    # Between the first epochs of two seeds, and between their last ones.
+    for count in (2, sum(epochs.values()) - 1):
+        folder = tmp_path / f"killed-{count}"
+        with monkeypatch.context() as patch:
+            kill_at(patch, RunFolder, "append_metrics", count)
+            with pytest.raises(Killed):
+                run_together(watched_config, folder)
+        run_together(watched_config, folder)
+        for seed in SEEDS:
+            name = f"seed{seed}"
+            assert outcome(folder / name) == outcome(tmp_path / "whole" / name)
 
 
 def test_seeds_that_were_begun_one_by_one_go_on_together(
@@ -197,8 +194,6 @@ def test_a_loss_that_is_not_finite_ends_its_seed_alone(
     assert len(metrics_without_times(folder.path) if epoch > 1 else []) == (
         2 * (epoch - 1)
     )
-    # Without the poison the seed goes on from its last good epoch, and alone.
-    monkeypatch.undo()
 
 
 def test_where_all_seeds_fail_all_are_told(small_config, tmp_path):
@@ -229,17 +224,15 @@ def test_seeds_begun_with_other_convolutions_are_refused(
 # -- the program
 
 
-def compile_train_steps(monkeypatch, config, folder, seeds):
-    """The train programs that a run compiles: their StableHLO, and XLA's FLOPs."""
+def train_programs(monkeypatch, config, folder, seeds):
+    """Return the train programs that a run compiles, as StableHLO."""
     programs = []
     for kind in (parallel.Devices, parallel.ReplicaDevices):
         compile_ = kind.compile
 
         def record(self, function, arguments, *, compile_=compile_, **options):
             if options.get("donate"):
-                lowered = jax.jit(function).lower(*arguments)
-                programs.append(lowered.as_text())
-                programs.append(lowered.compile().cost_analysis()["flops"])
+                programs.append(jax.jit(function).lower(*arguments).as_text())
             return compile_(self, function, arguments, **options)
 
         monkeypatch.setattr(kind, "compile", record)
@@ -248,3 +241,56 @@ def compile_train_steps(monkeypatch, config, folder, seeds):
         run_together(config, folder, seeds)
     monkeypatch.undo()
     return programs
+
+
+def test_there_is_one_program_whose_convolutions_are_of_all_seeds(
+    watched_config, tmp_path, monkeypatch
+):
+    plain = operations.Choice("plain", "XLA")
+    monkeypatch.setattr(operations, "choose", lambda *_, **__: plain)
+    programs = {}
+    for seeds in (SEEDS, SEEDS[:1]):
+        with monkeypatch.context() as patch:
+            (programs[len(seeds)],) = train_programs(
+                patch, watched_config, tmp_path / f"{len(seeds)}", seeds
+            )
+    one, three = (programs[n].count("stablehlo.convolution") for n in (1, 3))
+    assert one == three > 0
+    assert "feature_group_count = 3" in programs[3]  # a group for each seed
+    assert "stablehlo.while" not in programs[3]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "devices", "used", "slots"),
+    [(8, 8, 8, 8), (2, 8, 2, 2), (10, 8, 5, 10), (11, 8, 6, 12), (5, 1, 1, 5)],
+)
+def test_seeds_are_shared_among_as_many_devices_as_help(
+    monkeypatch, seeds, devices, used, slots
+):
+    monkeypatch.setattr(jax, "local_devices", lambda: list(range(devices)))
+    shared = parallel.share_replicas(seeds)
+    assert (len(shared.devices), shared.replicas) == (used, slots)
+
+
+@pytest.fixture(scope="module")
+def shared_by_eight(command_env, tmp_path_factory):
+    file = tmp_path_factory.mktemp("eight") / "result.json"
+    subprocess.run(
+        [sys.executable, "-m", "tests.support.shared_replicas", str(file)],
+        cwd=ROOT,
+        env=command_env | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        check=True,
+        timeout=240,
+    )
+    return json.loads(file.read_text())
+
+
+def test_each_of_eight_devices_holds_its_share_of_the_states(shared_by_eight):
+    """Eight seeds on eight devices, and eleven on six, with one to fill up."""
+    assert shared_by_eight["8"]["replicas"] == {"1": 8}
+    assert shared_by_eight["11"]["replicas"] == {"2": 6}
+    for found in shared_by_eight.values():
+        assert not found["collectives"]
+        assert found["difference"] < 1e-5
+    bytes_of = {n: shared_by_eight[n]["bytes"] for n in ("8", "11")}
+    assert bytes_of["11"] == 2 * bytes_of["8"]
