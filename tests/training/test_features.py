@@ -89,7 +89,9 @@ def test_a_step_of_the_phase_has_no_convolution(reuse, config, small):
     parsed = experiment.parse(config)
     model, (phase, _) = experiment.check(parsed)
     current = state.create(*model.init(jax.random.key(0)), phase)
-    apply_fn, train, val = experiment.take_apart(parsed, model, phase, small, current)
+    apply_fn, train, val = features.inputs_of_phase(
+        parsed, model, phase, small, [current]
+    )
     program = jax.make_jaxpr(
         lambda params: apply_fn(
             params, {}, step.to_input(train.images), train=True, key=jax.random.key(0)
@@ -120,6 +122,22 @@ def test_where_images_are_augmented_nothing_is_reused(config, tmp_path, cache):
     assert not cache.exists()
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_seeds_share_features_if_their_frozen_weights_are_the_same(
+    same, config, small, caplog
+):
+    parsed = experiment.parse(config)
+    model, (phase, _) = experiment.check(parsed)
+    states = [
+        state.create(*model.init(jax.random.key(0 if same else seed)), phase)
+        for seed in (0, 1)
+    ]
+    caplog.set_level(logging.INFO)
+    _, train, _ = features.inputs_of_phase(parsed, model, phase, small, states)
+    assert train.images.shape == (64, *((8, 8, 128) if same else (28, 28, 1)))
+    assert ("they differ from seed to seed" in caplog.text) == (not same)
+
+
 @pytest.mark.parametrize(("megabytes", "reused"), [(3.09, True), (3.07, False)])
 def test_features_beyond_the_budget_are_not_computed(
     megabytes, reused, config, small, cache, caplog
@@ -130,7 +148,7 @@ def test_features_beyond_the_budget_are_not_computed(
     model, (phase, _) = experiment.check(config)
     current = state.create(*model.init(jax.random.key(0)), phase)
     caplog.set_level(logging.INFO)
-    _, train, _ = experiment.take_apart(config, model, phase, small, current)
+    _, train, _ = features.inputs_of_phase(config, model, phase, small, [current])
     assert train.images.shape == (64, *((8, 8, 128) if reused else (28, 28, 1)))
     assert cache.exists() == reused
     numbers = "would take 3 MB, and --config.features_megabytes is 3.07"
