@@ -101,6 +101,8 @@ def run_seeds(
     Raises:
         UserError: the config, the data or one of the folders cannot be used.
     """
+    if len(workdirs) > 1 and processes.count() > 1:
+        raise UserError("Several processes train one seed at a time, by run.py.")
     terminal = terminal or console.start()
     model, phases = check(config)
     if not processes.is_first():
@@ -311,8 +313,9 @@ def _is_finished(journal: Journal) -> bool:
     journal.results = folder.read_results()
     if journal.results is None or not folder.report.exists():
         return False
-    LOGGER.info("%s is finished: nothing to do.", folder.path)
-    narration.say_result(folder, journal.results)
+    with journal.about():
+        LOGGER.info("%s is finished: nothing to do.", folder.path)
+        narration.say_result(folder, journal.results)
     return True
 
 

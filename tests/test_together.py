@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 
 from configs import base
 from mnist_jax import experiment, load_run, models
-from mnist_jax.devices import parallel
+from mnist_jax.devices import parallel, processes
 from mnist_jax.errors import UserError
 from mnist_jax.models import layers, operations
 from mnist_jax.runs.folder import RunFolder
@@ -201,6 +201,12 @@ def test_where_all_seeds_fail_all_are_told(small_config, tmp_path):
     outcomes = run_together(small_config, tmp_path)
     assert all(isinstance(e, NonFiniteLossError) for e in outcomes.values())
     assert list(outcomes) == list(SEEDS)
+
+
+def test_several_processes_are_refused(small_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    with pytest.raises(UserError, match="one seed at a time"):
+        run_together(small_config, tmp_path)
 
 
 def test_seeds_begun_with_other_convolutions_are_refused(
