@@ -103,6 +103,27 @@ def test_a_step_of_the_phase_has_no_convolution(reuse, config, small):
     assert val.images.shape == (30, *shape)
 
 
+@pytest.mark.slow
+def test_pretrained_seeds_share_them_and_train_as_each_alone(config, tmp_path):
+    for phase in config.phases:
+        phase.epochs = 1
+    experiment.run(experiment.parse(config), tmp_path / "first")
+    config.model.pretrained = str(tmp_path / "first" / "weights.safetensors")
+    config.model.pretrained_layers = ("block.*",)
+    parsed = experiment.parse(config)
+    folders = {seed: tmp_path / f"seed{seed}" for seed in (0, 1)}
+    experiment.run_seeds(parsed, folders)
+    log = RunFolder(folders[1]).log.read_text()
+    assert "are computed once, for all epochs of phase" in log
+    assert "arrays are those of" in log and "2 seeds train together" in log
+    experiment.run(dataclasses.replace(parsed, seed=1), tmp_path / "alone")
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-5),
+        params_of(folders[1]),
+        params_of(tmp_path / "alone"),
+    )
+
+
 def test_a_run_that_goes_on_finds_them_again(config, tmp_path, monkeypatch):
     experiment.run(experiment.parse(config), tmp_path / "whole")
     with monkeypatch.context() as patch:
