@@ -243,7 +243,7 @@ def test_a_sweep_together_is_killed_and_goes_on(finished, command_env, tmp_path)
         assert "Ended by KeyboardInterrupt" in (tmp_path / name / "log.txt").read_text()
     command = json.loads((tmp_path / "seed1" / "environment.json").read_text())
     assert "--config.seed=1" in command["command"]
-    assert "together" not in command["command"]
+    assert "--together" not in command["command"]
 
 
 @pytest.mark.parametrize("way", ["--together", "--notogether"])
