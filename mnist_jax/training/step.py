@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Float32, Int32, Integer, PRNGKeyArray, UInt8
 
+from mnist_jax import data
 from mnist_jax.devices import shards
 from mnist_jax.training.freezing import Freeze
 from mnist_jax.training.state import TrainState
@@ -22,6 +23,11 @@ class Batch(NamedTuple):
 
     images: UInt8[Array, "batch height width channels"] | Float32[Array, "batch ..."]
     labels: UInt8[Array, " batch"]
+
+    @classmethod
+    def from_split(cls, split: data.Split) -> "Batch":
+        """Put a whole set on the default device."""
+        return cls(*jax.device_put((split.images, split.labels)))
 
 
 class StepMetrics(NamedTuple):
