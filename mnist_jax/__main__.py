@@ -17,6 +17,7 @@ VERBS = {
     "compare": "a table of finished runs, over their seeds",
     "convert": "weights from elsewhere in this project's own format",
     "fields": "every field of an experiment, with its default and meaning",
+    "predict": "the digits in photographs and other pictures",
     "sweep": "one experiment with several seeds",
 }
 
