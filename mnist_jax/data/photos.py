@@ -27,9 +27,9 @@ _LEAST_CONTRAST, _NOISE = 0.1, 5.0
 _INK = 0.4
 # More than this part of the picture in ink is a dark picture, not writing on paper.
 _MOST_INK = 0.5
-# Sides of parts of ink, in heights of a digit: smaller ones are specks of dirt; smaller
-# ones than the second belong to the digit beside them.
-_SPECK, _FRAGMENT = 0.1, 0.45
+# In sizes of a digit: parts of ink below the first are specks; those below the second,
+# or flatter than the third, are no digits, and belong to one beside them if there is.
+_SPECK, _FRAGMENT, _FLAT = 0.1, 0.45, 0.36
 # The gap that a stroke may have, and how high a digit of several parts may be.
 _GAP, _TALLEST = 0.25, 1.75
 # Fewer pixels of ink than that are none; more parts are a texture.
@@ -188,7 +188,7 @@ def _find_ink(contrast: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
     floor = max(_LEAST_CONTRAST, middle + _NOISE * noise)
     visible = contrast > floor
     lines = ruling.find(visible)
-    near_lines = np.asarray(ndimage.binary_dilation(lines, np.ones((3, 3)), 2))
+    near_lines = np.asarray(ndimage.binary_dilation(lines, np.ones((3, 3)), 2), bool)
     strokes = contrast[visible & ~near_lines]
     if strokes.size < _FEWEST_PIXELS:
         raise PhotoError("has no digit in it: there is no ink on the paper")
@@ -200,7 +200,7 @@ def _find_ink(contrast: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
     if mask.mean() > _MOST_INK:
         raise PhotoError("is nearly all ink: leave some paper around the digits")
     # The soft edges of strokes, which make digits smooth when they shrink.
-    edge = np.asarray(ndimage.binary_dilation(mask)) & ~(lines | mask)
+    edge = np.asarray(ndimage.binary_dilation(mask), bool) & ~(lines | mask)
     soft = (contrast / full).clip(0, 1)
     return np.where(mask | (edge & (contrast > floor)), soft, 0).astype(np.float32)
 
@@ -213,7 +213,8 @@ def _segment(
     Raises:
         PhotoError: there are no parts that are large enough, or too many.
     """
-    labels: Any = ndimage.label(mask, np.ones((3, 3)))[0]  # SciPy's stubs know less
+    labels = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, np.ones((3, 3)), output=labels)
     counts = np.bincount(labels.ravel())
     parts: list[_Part] = []
     for label, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
@@ -238,12 +239,12 @@ def _segment(
             f"has {len(parts)} separate parts: a texture, not digits on paper"
         )
     parts = _join(parts, size)
-    parts = [part for part in parts if _size(part[0]) >= _FRAGMENT * size]
+    parts = [part for part in parts if _height(part[0]) >= _FLAT * size]
     return labels, parts
 
 
 def _is_cut_off_line(part: Box, shape: tuple[int, ...], size: float) -> bool:
-    """Say whether a part is thin and lies at the edge, where lines leave the picture."""
+    """Say whether a part is thin and at the edge, where lines leave the picture."""
     at_edge = (
         min(part.left, part.top) == 0
         or part.right == shape[1]
@@ -278,7 +279,7 @@ def _belong_together(small: Box, other: Box, size: float) -> bool:
     if _size(other) < _FRAGMENT * size:
         return False
     union = _union(small, other)
-    if union.bottom - union.top > _TALLEST * size:
+    if _height(union) > _TALLEST * size:
         return False
     shared = min(small.right, other.right) - max(small.left, other.left)
     narrower = min(small.right - small.left, other.right - other.left)
@@ -288,13 +289,17 @@ def _belong_together(small: Box, other: Box, size: float) -> bool:
     if shared > least * narrower and above <= _GAP * size:
         return True
     # The bar of a 5 can be wider than the rest, but no digit is so flat.
-    flattest = min(part.bottom - part.top for part in (small, other))
-    is_fragment = _size(small) < _FRAGMENT * size or flattest < 0.8 * _FRAGMENT * size
+    flattest = min(_height(small), _height(other))
+    is_fragment = _size(small) < _FRAGMENT * size or flattest < _FLAT * size
     return is_fragment and _distance(small, other) < 0.7 * _GAP * size
 
 
 def _size(box: Box) -> int:
     return max(box.right - box.left, box.bottom - box.top)
+
+
+def _height(box: Box) -> int:
+    return box.bottom - box.top
 
 
 def _union(a: Box, b: Box) -> Box:

@@ -4,17 +4,16 @@ A line runs straight through most of the picture, nearly horizontal or nearly ve
 and is thin. Where a stroke crosses it, the ink is thicker than the line, and stays.
 """
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Bool, Int
 from scipy import ndimage
 
 # A line is looked at in so many parts, of which it may miss two.
 _PARTS = 10
-# Of a line: the part of the picture's extent in its direction that it covers at least,
-# its greatest thickness as a share of that extent, and its greatest slope.
-_COVERED = 0.5
+# Of a line: the part of the picture's extent in its direction in which it is to be seen
+# at least, the rest being under strokes; its greatest thickness as a share of that
+# extent; and its greatest slope.
+_COVERED = 0.3
 _THICKNESS = 1 / 50
 _SLOPE = 0.07
 # Ink that is so many times as thick as a line is a stroke.
@@ -34,26 +33,30 @@ def _find_horizontal(ink: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
     height, width = ink.shape
     most = max(4, round(width * _THICKNESS))
     runs = _vertical_runs(ink)
-    rows, columns = np.nonzero(ink & (runs <= _STROKE * most))
+    all_rows, all_columns = np.nonzero(ink)
+    is_thin = runs[all_rows, all_columns] <= _STROKE * most
+    rows, columns = all_rows[is_thin], all_columns[is_thin]
     if not rows.size:
         return found
     # Over half the width, the next slope is half a pixel away.
     slopes = np.arange(-_SLOPE, _SLOPE, 1 / width)
     slope = max(slopes, key=lambda slope: _sharpness(rows, columns, slope, ink.shape))
-    at = _level(rows, columns, slope, width)
-    coverage = np.bincount(at, minlength=height + width) / width
+    level = _level(rows, columns, slope, width)
+    level_of_all = _level(all_rows, all_columns, slope, width)
+    coverage = np.bincount(level, minlength=height + width) / width
     # A line that is not quite level covers parts of neighbouring rows.
     covered = np.convolve(coverage, np.ones(3), "same")
-    labels: Any = ndimage.label(coverage > _COVERED / 3)[0]
+    highest = ndimage.maximum_filter1d(covered, 2 * most + 1)
     runs = runs[rows, columns]
-    for (band,) in ndimage.find_objects(labels):
-        if covered[band].max() < _COVERED or band.stop - band.start > most:
-            continue
-        on_line = (at >= band.start - 2) & (at < band.stop + 2)
-        if not _goes_through(columns[on_line], width):
+    for centre in np.flatnonzero((covered >= _COVERED) & (covered == highest)):
+        near = np.abs(level_of_all - centre) <= 2
+        if not _goes_through(all_columns[near], width):
             continue
         # Strokes along the line, or across it, are thicker, and cover less of it.
-        thickness = np.quantile(runs[on_line], 0.25)
+        thickness = np.quantile(runs[np.abs(level - centre) <= 1], 0.25)
+        if thickness > most:
+            continue
+        on_line = np.abs(level - centre) <= thickness / 2 + 2
         on_line &= runs <= max(_STROKE * thickness, thickness + 1)
         found[rows[on_line], columns[on_line]] = True
     return found
@@ -64,7 +67,7 @@ def _goes_through(columns: Int[np.ndarray, " n"], width: int) -> bool:
     has_ink = np.zeros(width, bool)
     has_ink[columns] = True
     covered = [part.mean() > 0.5 for part in np.array_split(has_ink, _PARTS)]
-    return covered[0] and covered[-1] and sum(covered) >= _PARTS - 2
+    return bool(covered[0] and covered[-1] and sum(covered) >= _PARTS - 2)
 
 
 def _level(
@@ -93,5 +96,6 @@ def _vertical_runs(ink: Bool[np.ndarray, "H W"]) -> Int[np.ndarray, "H W"]:
     """Return the length of the run of ink that each pixel lies in, in its column."""
     vertical = np.zeros((3, 3), bool)
     vertical[:, 1] = True
-    labels: Any = ndimage.label(ink, vertical)[0]
+    labels = np.zeros(ink.shape, np.int32)
+    ndimage.label(ink, vertical, output=labels)
     return np.bincount(labels.ravel())[labels]
