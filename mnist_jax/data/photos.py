@@ -164,7 +164,8 @@ def _light_of(small: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
 def _is_dark_ground(small: Float[np.ndarray, "h w"]) -> bool:
     """Say whether the ground, which is what lies along the border, is the darker part.
 
-    A plane through the border allows for light that falls from one side.
+    A plane through the border allows for light that falls from one side. The ink is
+    what differs most from it.
     """
     rows, columns = np.indices(small.shape)
     edge = np.ones(small.shape, bool)
@@ -174,6 +175,8 @@ def _is_dark_ground(small: Float[np.ndarray, "h w"]) -> bool:
     above = small - axes @ plane
     above -= np.median(above[edge])
     darkest, brightest = np.quantile(above, (0.01, 0.99))
+    if abs(brightest + darkest) < _LEAST_CONTRAST / 2:  # strokes too thin to be seen
+        return bool(np.median(small[edge]) < 0.5)
     return bool(brightest > -darkest)
 
 
@@ -202,7 +205,7 @@ def _find_ink(contrast: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
     # The soft edges of strokes, which make digits smooth when they shrink.
     edge = np.asarray(ndimage.binary_dilation(mask), bool) & ~(lines | mask)
     soft = (contrast / full).clip(0, 1)
-    return np.where(mask | (edge & (contrast > floor)), soft, 0).astype(np.float32)
+    return np.where(mask | edge, soft, 0).astype(np.float32)
 
 
 def _segment(
