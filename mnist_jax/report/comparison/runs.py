@@ -93,14 +93,20 @@ class Run:
 
     @property
     def hardware(self) -> str:
-        """The hardware, such as "CPU, 2 cores" or "2x NVIDIA H100"."""
+        """The hardware, such as "CPU, 2 cores" or "2x NVIDIA H100".
+
+        Followed by the type that it computed in, if that is not float32: it matters for
+        speed as the device does.
+        """
+        dtype = self.config.get("dtype", "float32")
+        suffix = "" if dtype == "float32" else f", {dtype}"
         kind, count, cores = map(
             self.environment.get, ("device_kind", "device_count", "cores")
         )
         if self.environment.get("device") == "cpu":
-            return f"CPU, {cores} cores" if cores else "CPU"
+            return (f"CPU, {cores} cores" if cores else "CPU") + suffix
         many = f"{count}x " if is_number(count) and count > 1 else ""
-        return f"{many}{kind}" if kind else ""
+        return f"{many}{kind}{suffix}" if kind else ""
 
     def same_result(self, other: "Run") -> bool:
         """Return whether runs of one config and seed ended with identical weights."""
