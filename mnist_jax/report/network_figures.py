@@ -57,7 +57,7 @@ def feature_maps(
     label, row_height = 1.25, 0.48
     figure = new_figure(_TOP + row_height * len(maps) + 0.1)
     title = f": feature maps of the first of the {subject}"
-    note = f"the first {MAPS_SHOWN} of each layer at most; darker means higher"
+    note = f"the first {MAPS_SHOWN} of each layer at most; the more ink, the higher"
     place_title(figure, left=_MARGIN, run=run, title=title, note=note)
     side = (WIDTH - label - _MARGIN) / MAPS_SHOWN
     for row, (name, values) in enumerate(maps.items()):

@@ -7,7 +7,8 @@ seed if below 5 MB. The table of configs goes between these lines of a document,
     <!-- results -->
     <!-- end of results -->
 
-and the table of runs between the same lines with "every run".
+a narrower one between the same lines with "short results", and the table of runs
+between those with "every run".
 """
 
 import re
@@ -21,7 +22,11 @@ from mnist_jax.report.comparison.groups import Comparison
 from mnist_jax.report.comparison.runs import read
 from mnist_jax.runs.folder import RunFolder
 
-_TABLES = {"results": text.results, "every run": text.every_run}
+_TABLES = {
+    "results": text.results,
+    "short results": text.short_results,
+    "every run": text.every_run,
+}
 
 
 def collect(comparison: Comparison, folder: Path) -> list[Path]:
