@@ -95,7 +95,7 @@ def integrated_gradients(
             chosen_logits = logits @ chosen
             return chosen_logits[:-2].sum(), chosen_logits[-1] - chosen_logits[-2]
 
-        path = shares[:, None, None, None] * image
+        path = shares[:, None, None, None] * image[None]
         gradients, difference = jax.grad(scores, has_aux=True)(path)
         mean = gradients[:-2].mean(axis=0)
         return (image * mean).sum(axis=-1), difference

@@ -1,6 +1,7 @@
 """Figures of what a network computes inside; see `mnist_jax.report.figures`."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -94,7 +95,9 @@ def saliency(
     title = f": image #{index} of the {subject}, a {label}"
     place_title(figure, left=_MARGIN, run=run, title=title)
     limit = max(float(np.abs(one.attributions).max()) for one in found) or 1.0
-    panels = [("the image", "", image[..., 0], {"cmap": "gray_r"})]
+    panels: list[tuple[str, str, np.ndarray, dict[str, Any]]] = [
+        ("the image", "", image[..., 0], {"cmap": "gray_r"})
+    ]
     for one in found:
         about = f"{one.difference:+.2f} above an empty image\n"
         about += f"attributions sum to {one.attributions.sum():+.2f}"

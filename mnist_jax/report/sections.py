@@ -5,9 +5,7 @@ tables may have **bold** words, `code` and [links](target), as in Markdown.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias
-
-Align = Literal["left", "right", "center"]
+from typing import NamedTuple, TypeAlias
 
 
 class Text(NamedTuple):
@@ -17,11 +15,11 @@ class Text(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table; rows and `align` are as long as the header."""
+    """A table; rows and `align` (left, right, center) are as long as the header."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
-    align: Sequence[Align]
+    align: Sequence[str]
 
 
 class Code(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mnist_jax.report.sections import Align, Table
+from mnist_jax.report.sections import Table
 
 _RULES = {"left": ":--", "right": "--:", "center": ":-:"}
 EPOCHS_SHOWN = 12
@@ -88,7 +88,7 @@ def epochs_table(epochs: Sequence[dict[str, Any]], best_epoch: int) -> Table:
             cells += [loss(split.get("loss")), accuracy(split.get("accuracy"))]
         cells += [duration(train.get("seconds", 0) + val.get("seconds", 0))]
         rows.append([f"**{cell}**" if epoch == best_epoch else cell for cell in cells])
-    align: list[Align] = ["left" if title == "Phase" else "right" for title in header]
+    align = ["left" if title == "Phase" else "right" for title in header]
     return Table(header, rows, align)
 
 
