@@ -17,10 +17,10 @@ run: $(VENV)/installed  ## set up, then train LeNet-5 on the embedded digits (a 
 
 test: $(VENV)/installed $(if $(CAN_BUILD),$(VENV)/native) check  ## set up, then every check
 	$(if $(CAN_BUILD),,@echo "Not tested: $(CANNOT_BUILD).")
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-all: test  ## likewise, with more runs that are killed at random moments
-	KILLS=20 $(BIN)/python -m pytest tests/test_commands.py -k random_moments
+test-all: test  ## likewise, with the exhaustive tests and more runs killed at random moments
+	KILLS=20 $(BIN)/python -m pytest -n 2 -m exhaustive
 
 native: $(if $(CAN_BUILD),$(VENV)/native,cannot-build)  ## build oneDNN's convolutions: twice as fast on a CPU (needs a C++ compiler)
 
@@ -33,7 +33,7 @@ check: $(VENV)/installed  ## formatter, linter and type checker
 	$(BIN)/pyright
 
 test-oldest: .venv-oldest/installed  ## the fast tests on the lowest supported versions
-	.venv-oldest/bin/python -m pytest -n 2 -m "not slow"
+	.venv-oldest/bin/python -m pytest -n 2 -m "not slow and not exhaustive"
 
 results: $(VENV)/installed  ## write the tables of docs/results.md and README.md from results/
 	$(BIN)/mnist-jax compare results --sort=name \

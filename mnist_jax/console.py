@@ -6,6 +6,7 @@ left.
 """
 
 import contextlib
+import contextvars
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ from rich.progress import (
 from rich.text import Text
 
 LOGGER = logging.getLogger("mnist_jax")
+# The log that lines are for, and what the terminal has before them.
+_about = contextvars.ContextVar[tuple[Path | None, str]]("about", default=(None, ""))
 
 
 class _ConsoleHandler(logging.Handler):
@@ -32,7 +35,8 @@ class _ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else ""
-        self.console.print(Text(self.format(record), style), soft_wrap=True)
+        text = Text(_about.get()[1] + self.format(record), style)
+        self.console.print(text, soft_wrap=True)
 
 
 class _FileHandler(logging.FileHandler):
@@ -59,6 +63,21 @@ def be_quiet() -> None:
 
 
 @contextlib.contextmanager
+def about(log: Path, prefix: str) -> Iterator[None]:
+    """Keep the lines of a block out of all log files but one.
+
+    Args:
+        log: the file, as `log_to` was given it.
+        prefix: put before the lines on the terminal.
+    """
+    token = _about.set((log, prefix))
+    try:
+        yield
+    finally:
+        _about.reset(token)
+
+
+@contextlib.contextmanager
 def log_to(path: Path) -> Iterator[None]:
     """Also append the log lines of this package to a file, with their times.
 
@@ -66,6 +85,7 @@ def log_to(path: Path) -> Iterator[None]:
     cannot be written.
     """
     handler = _FileHandler(path, encoding="utf-8")
+    handler.addFilter(lambda record: _about.get()[0] in (None, path))
     handler.setFormatter(
         logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
     )

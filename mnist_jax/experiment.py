@@ -1,22 +1,24 @@
-"""The story of one run, readable top to bottom.
+"""The story of one run, or of several seeds' together, readable top to bottom.
 
 Data, model, phases of training, one look at the test set, report. Whatever happens in
 between, the same call with the same run folder goes on where it was.
 """
 
+import contextlib
 import dataclasses
 import functools
-import json
 import logging
 import time
+import types
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
+from jaxtyping import PRNGKeyArray
 from rich.console import Console
 
-from mnist_jax import console, data, evaluation, files, models, pretrained, report, tree
+from mnist_jax import console, data, models, pretrained, report
 from mnist_jax.config import ConfigError, Experiment, to_json, to_stored
 from mnist_jax.config import parse as parse_config
 from mnist_jax.data import augment
@@ -24,13 +26,14 @@ from mnist_jax.devices import parallel, processes
 from mnist_jax.errors import UserError
 from mnist_jax.models import operations
 from mnist_jax.report import narration
-from mnist_jax.runs import weights as run_weights
-from mnist_jax.runs.folder import RunFolder, differences
-from mnist_jax.runs.journal import Journal, Record
+from mnist_jax.runs import results as run_results
+from mnist_jax.runs.folder import LOCATION_FIELDS, RunFolder, differences
+from mnist_jax.runs.journal import Journal, read_convolutions
 from mnist_jax.training import features, loop, state
+from mnist_jax.training.loop import NonFiniteLossError
 from mnist_jax.training.phase import Phase, check_batch_size
+from mnist_jax.training.predict import Predict, make_predict
 from mnist_jax.training.state import TrainState
-from mnist_jax.training.step import Batch
 
 LOGGER = logging.getLogger(__name__)
 
@@ -69,47 +72,254 @@ def run(
         UserError: the config, the data or the folder cannot be used, or the loss
             became infinite or NaN.
     """
+    outcome = run_seeds(config, {config.seed: workdir}, terminal=terminal)[config.seed]
+    if isinstance(outcome, NonFiniteLossError):
+        raise outcome
+    return outcome
+
+
+def run_seeds(
+    config: Experiment,
+    workdirs: Mapping[int, Path | str],
+    *,
+    commands: Mapping[int, str] = types.MappingProxyType({}),
+    terminal: Console | None = None,
+) -> dict[int, dict[str, Any] | NonFiniteLossError]:
+    """Train an experiment with several seeds in one program, otherwise as `run` does.
+
+    Args:
+        config: the experiment, but for its seed.
+        workdirs: the run folder of each seed.
+        commands: for each seed, the command line for environment.json; by default that
+            of this process.
+        terminal: shows the progress; standard output by default.
+
+    Returns:
+        For each seed the contents of results.json, or, where the loss became infinite
+        or NaN, the error that says so. The others are not affected.
+
+    Raises:
+        UserError: the config, the data or one of the folders cannot be used.
+    """
+    if len(workdirs) > 1 and processes.count() > 1:
+        raise UserError("Several processes train one seed at a time, by run.py.")
     terminal = terminal or console.start()
     model, phases = check(config)
     if not processes.is_first():
-        return _help(config, model, phases)
-    folder = RunFolder(workdir)
-    with processes.others_waiting() as go:
-        folder.check_config(config)
-        if (results := folder.read_results()) and folder.report.exists():
-            LOGGER.info("%s is finished: nothing to do.", folder.path)
-            narration.say_result(folder, results)
-            return results
-        dataset = _load(config, phases)
-        choice = _choose(config, begun_with=folder.read_convolutions())
-        model = dataclasses.replace(model, convolutions=choice.form)
-        weights = None
-        if not folder.has_checkpoint():
-            weights = pretrained.load(config.model, model)
-        with folder.lock(), console.log_to(folder.log):
-            folder.check_config(config)  # again, now that nobody else writes it
-            results = folder.read_results()
-            if results is None:
-                narration.describe(config, folder, model, dataset, choice)
+        return {config.seed: _train_with_first_process(config, model, phases)}
+    journals = [
+        Journal(
+            dataclasses.replace(config, seed=seed),
+            RunFolder(workdir),
+            alone=len(workdirs) == 1,
+        )
+        for seed, workdir in workdirs.items()
+    ]
+    with processes.others_waiting() as go, contextlib.ExitStack() as opened:
+        unfinished = [journal for journal in journals if not _is_finished(journal)]
+        if unfinished:
+            dataset = _load(config, phases)
+            choice = _choose(config, begun_with=read_convolutions(unfinished))
+            model = dataclasses.replace(model, convolutions=choice.form)
+            weights = None
+            if not all(journal.has_checkpoint() for journal in unfinished):
+                weights = pretrained.load(config.model, model)
+            for journal in unfinished:
+                opened.enter_context(journal.open())
+            if untrained := [j for j in unfinished if j.results is None]:
+                for journal in untrained:
+                    with journal.about():
+                        narration.describe(
+                            journal.config,
+                            journal.folder,
+                            model,
+                            dataset,
+                            choice,
+                            commands.get(journal.config.seed),
+                        )
+                        if weights and not journal.has_checkpoint():
+                            narration.say_weights(weights)
                 form = "onednn" if choice.form == "onednn" else "xla"
-                shared = to_json(config) | {"convolutions": form}
-                journal = Journal(folder, ready=functools.partial(go, shared))
-                trained, record = train(
-                    config,
-                    journal,
+                ready = functools.partial(go, to_json(config) | {"convolutions": form})
+                put = weights.put if weights else None
+                begin = state.make_begin(model, phases, put)
+                train(
+                    untrained,
                     model,
                     phases,
                     dataset,
-                    weights=weights,
+                    begin=begin,
+                    ready=ready,
                     terminal=terminal,
                 )
-                results = test(config, folder, model, dataset, trained, record)
-            report.write(folder.path, dataset.test.images, to_stored(Experiment()))
-            narration.say_result(folder, results)
-    return results
+            predict = _make_predict(config, model)
+            for journal in unfinished:
+                if not journal.error:
+                    _test_and_report(journal, model, dataset, predict)
+    return {j.config.seed: j.error or j.results or {} for j in journals}
 
 
-def _help(
+def train(
+    journals: Sequence[Journal],
+    model: models.Model,
+    phases: list[Phase],
+    dataset: data.Dataset,
+    *,
+    begin: Callable[[int, PRNGKeyArray], TrainState],
+    ready: Callable[[], None] = lambda: None,
+    terminal: Console,
+) -> None:
+    """Run the phases from wherever the journals say that they stand.
+
+    Runs that stand in a later phase than others wait for these at its beginning.
+
+    Args:
+        journals: of the runs, which differ in their seeds. Each is left with the final
+            state, or with the error that ended its run.
+        model: the network.
+        phases: of the training.
+        dataset: its images.
+        begin: as in `Journal.begin`.
+        ready: called when a run folder was read.
+        terminal: where the progress goes.
+    """
+    try:
+        for journal in journals:
+            with journal.about():
+                journal.begin(begin, ready)
+        records = [journal.record for journal in journals]
+        last = min(records, key=lambda record: (record.phase, record.phase_epochs))
+        with console.TrainingProgress(
+            terminal,
+            # Earlier phases may have ended early.
+            epochs=last.epoch
+            - last.phase_epochs
+            + sum(phase.epochs for phase in phases[last.phase :]),
+            done=last.epoch,
+        ) as progress:
+            for index, phase in enumerate(phases[last.phase :], start=last.phase):
+                here = [j for j in journals if j.record.phase <= index and not j.error]
+                for journal in here:
+                    journal.begin_phase(index, phase)
+                if here:
+                    _train_phase(here, model, phase, dataset, progress)
+                for journal in here:
+                    journal.end_phase(phase)
+    finally:
+        for journal in journals:
+            journal.close()
+
+
+def _train_phase(
+    journals: Sequence[Journal],
+    model: models.Model,
+    phase: Phase,
+    dataset: data.Dataset,
+    progress: console.TrainingProgress,
+) -> None:
+    """Train the runs that have epochs left in a phase, epoch by epoch."""
+    config = journals[0].config
+    narration.describe_phase(phase, journals[0].state.params)
+    begin = time.perf_counter()
+    apply_fn, train_data, val_data = jax.block_until_ready(
+        features.inputs_of_phase(
+            config, model, phase, dataset, [journal.state for journal in journals]
+        )
+    )
+    for journal in journals:
+        journal.record.feature_seconds += time.perf_counter() - begin
+    replicas = [journal for journal in journals if not _has_ended(journal, phase)]
+    if len(replicas) > 1:
+        devices = parallel.share_replicas(len(replicas))
+        narration.describe_together(model)
+    else:
+        devices = parallel.choose(config.parallel, phase.batch_size)
+    if replicas:
+        trainer = loop.Trainer(
+            apply_fn=apply_fn,
+            phase=phase,
+            data=train_data,
+            val=val_data,
+            augment_fn=augment.create(config.augment),
+            devices=devices,
+            eval_batch_size=config.eval_batch_size,
+            steps_per_call=config.steps_per_call
+            or loop.default_steps_per_call(
+                jax.default_backend(),
+                model.convolutions,
+                phase.steps_per_epoch(len(train_data.labels)),
+            ),
+            monitor=config.best.monitor,
+            keys=loop.stack_keys([j.keys for j in replicas], devices.replicas),
+            listener=progress,
+        )
+        current = state.stack([j.state for j in replicas], devices.replicas)
+        going = replicas
+        while going:
+            # Of those that fill up the devices, nobody wants the results.
+            epochs = [j.record.epoch + 1 if j in going else None for j in replicas]
+            epochs += [None] * (devices.replicas - len(replicas))
+            current, outcomes = trainer.run_epochs(current, epochs)
+            states = state.unstack(current, devices.replicas)
+            for journal, each, outcome in zip(replicas, states, outcomes, strict=False):
+                if journal in going:
+                    _record(journal, phase, each, outcome)
+            going = [j for j in going if not _has_ended(j, phase)]
+    progress.skip(phase.epochs - max(j.record.phase_epochs for j in journals))
+
+
+def _record(
+    journal: Journal, phase: Phase, current: TrainState, outcome: loop.Outcome
+) -> None:
+    """Write down how an epoch of a run came out."""
+    if isinstance(outcome, NonFiniteLossError):
+        journal.fail(outcome)
+        return
+    records = [{"phase": phase.name} | entry for entry in outcome]
+    with journal.about():
+        journal.write(current, records)
+        LOGGER.info(narration.epoch_line(records, current))
+
+
+def _has_ended(journal: Journal, phase: Phase) -> bool:
+    """Say whether a run has no epoch left in a phase."""
+    if journal.error or journal.record.phase_epochs >= phase.epochs:
+        return True
+    if journal.state.early_stopping.stopped:
+        with journal.about():
+            LOGGER.info(narration.stop_line(phase, journal.state))
+        return True
+    return False
+
+
+def _test_and_report(
+    journal: Journal,
+    model: models.Model,
+    dataset: data.Dataset,
+    predict: Predict,
+) -> None:
+    folder = journal.folder
+    with journal.about():
+        if journal.results is None:
+            journal.results = run_results.test(journal, model, dataset, predict)
+        report.write(folder.path, dataset.test.images, to_stored(Experiment()))
+        narration.say_result(folder, journal.results)
+
+
+def _is_finished(journal: Journal) -> bool:
+    """Check a run folder against the config, and say if nothing is left to do."""
+    folder = journal.folder
+    folder.check_config(journal.config)
+    journal.results = folder.read_results()
+    if journal.results is None or not folder.report.exists():
+        return False
+    with journal.about():
+        LOGGER.info("%s is finished: nothing to do.", folder.path)
+        narration.say_result(folder, journal.results)
+    return True
+
+
+def _train_with_first_process(
     config: Experiment, model: models.Model, phases: list[Phase]
 ) -> dict[str, Any]:
     """Train and test with the first process, which does all else; return nothing."""
@@ -117,31 +327,49 @@ def _help(
     dataset = _load(config, phases)
     if (there := processes.wait_for_first()) is None:
         return {}
-    if different := differences(there, to_json(config)):
+    if different := differences(there, to_json(config), but=LOCATION_FIELDS):
         raise UserError(
             f"Process 0 was given another config:\n{different}\n"
             "All processes need the same flags, but for --process_id."
         )
     choice = _choose(config, asked=there["convolutions"])
     model = dataclasses.replace(model, convolutions=choice.form)
-    trained, record = train(
-        config,
-        Journal(None),
-        model,
-        phases,
-        dataset,
-        terminal=Console(quiet=True),
-    )
-    return test(config, None, model, dataset, trained, record)
+    journal = Journal(config, None)
+    begin = state.make_begin(model, phases)
+    terminal = Console(quiet=True)
+    train([journal], model, phases, dataset, begin=begin, terminal=terminal)
+    return run_results.test(journal, model, dataset, _make_predict(config, model))
+
+
+def check(config: Experiment) -> tuple[models.Model, list[Phase]]:
+    """Build the network and the phases, and reject what can be rejected before work.
+
+    Raises:
+        UserError: a field contradicts another one or the network; the message names it.
+    """
+    model = models.create(config.model, dtype=config.dtype)
+    if not config.phases:
+        raise ConfigError("--config.phases is empty: there is nothing to train.")
+    phases = [
+        Phase.from_config(fields, flag=f"--config.phases[{index}]")
+        for index, fields in enumerate(config.phases)
+    ]
+    if any(phase.freeze or phase.layer_rates for phase in phases):
+        parallel.check_available()  # without which the parameters have no names
+        params, _ = jax.eval_shape(model.init, jax.random.key(0))
+        for phase in phases:
+            phase.check_names(params)
+    augment.create(config.augment)
+    return model, phases
 
 
 def _load(config: Experiment, phases: list[Phase]) -> data.Dataset:
-    """Find a device and the images, and refuse batches that these cannot fill.
+    """Find a device and the images, and reject batches that these cannot fill.
 
     Raises:
         UserError: one of them is not there, or a batch is too large.
     """
-    _check_device()
+    parallel.check_available()
     dataset = data.load(config.data)
     for index, phase in enumerate(phases):
         check_batch_size(phase, index, train_size=len(dataset.train))
@@ -160,275 +388,9 @@ def _choose(
     )
 
 
-def check(config: Experiment) -> tuple[models.Model, list[Phase]]:
-    """Build the network and the phases, and reject what can be rejected before work.
-
-    Raises:
-        UserError: a field contradicts another one or the network; the message names it.
-    """
-    model = models.create(config.model, dtype=config.dtype)
-    if not config.phases:
-        raise ConfigError("--config.phases is empty: there is nothing to train.")
-    phases = [
-        Phase.from_config(fields, flag=f"--config.phases[{index}]")
-        for index, fields in enumerate(config.phases)
-    ]
-    if any(phase.freeze or phase.layer_rates for phase in phases):
-        _check_device()  # without which the parameters have no names
-        params, _ = jax.eval_shape(model.init, jax.random.key(0))
-        for phase in phases:
-            phase.check_names(params)
-    augment.create(config.augment)
-    return model, phases
-
-
-def train(
-    config: Experiment,
-    journal: Journal,
-    model: models.Model,
-    phases: list[Phase],
-    dataset: data.Dataset,
-    *,
-    terminal: Console,
-    weights: pretrained.Weights | None = None,
-) -> tuple[TrainState, Record]:
-    """Run the phases from wherever the journal says they stand.
-
-    Args:
-        config: the experiment.
-        journal: reads and writes checkpoints and metrics.
-        model: the network.
-        phases: of the training.
-        dataset: its images.
-        terminal: where the progress goes.
-        weights: what a run that has no epoch yet begins with, if not all is drawn.
-
-    Returns:
-        The final state, and the record of all epochs.
-    """
-    begin = time.perf_counter()
-    keys = loop.make_keys(config.seed)
-
-    def initial_state(index: int) -> TrainState:
-        create = functools.partial(state.create, phase=phases[index])
-        if weights is None:
-            return jax.jit(lambda key: create(*model.init(key)))(keys.init)
-        LOGGER.info(
-            "Of the parameters, %d arrays are those of %s (SHA-256 %s).",
-            len(weights.arrays),
-            weights.source,
-            weights.sha256,
-        )
-        drawn = jax.jit(model.init)(keys.init)
-        return jax.jit(create)(*weights.put(*drawn))
-
-    try:
-        current, record = journal.begin(initial_state)
-        before = record.seconds
-        with console.TrainingProgress(
-            terminal,
-            # Earlier phases may have ended early.
-            epochs=record.epoch
-            - record.phase_epochs
-            + sum(phase.epochs for phase in phases[record.phase :]),
-            done=record.epoch,
-        ) as progress:
-            for index in range(record.phase, len(phases)):
-                phase = phases[index]
-                if index > record.phase:
-                    record.phase, record.phase_epochs = index, 0
-                    current = state.begin_phase(current, phase)
-                narration.describe_phase(phase, current.params)
-                begin_phase = time.perf_counter()
-                apply_fn, train_data, val_data = jax.block_until_ready(
-                    take_apart(config, model, phase, dataset, current)
-                )
-                record.feature_seconds += time.perf_counter() - begin_phase
-                trainer = loop.Trainer(
-                    apply_fn=apply_fn,
-                    phase=phase,
-                    data=train_data,
-                    val=val_data,
-                    augment_fn=augment.create(config.augment),
-                    devices=parallel.choose(config.parallel, phase.batch_size),
-                    eval_batch_size=config.eval_batch_size,
-                    steps_per_call=config.steps_per_call
-                    or loop.default_steps_per_call(
-                        jax.default_backend(),
-                        model.convolutions,
-                        phase.steps_per_epoch(len(train_data.labels)),
-                    ),
-                    monitor=config.best.monitor,
-                    keys=keys,
-                    listener=progress,
-                )
-                while record.phase_epochs < phase.epochs:
-                    if current.early_stopping.stopped:
-                        LOGGER.info(narration.stop_line(phase, current))
-                        progress.skip(phase.epochs - record.phase_epochs)
-                        break
-                    current, records = trainer.run_epoch(current, record.epoch + 1)
-                    records = [{"phase": phase.name} | entry for entry in records]
-                    record.history += records
-                    record.phase_epochs += 1
-                    record.seconds = before + time.perf_counter() - begin
-                    journal.write(current, record, records)
-                    LOGGER.info(narration.epoch_line(records, current))
-                current = state.end_phase(current, phase)
-        return current, record
-    finally:
-        journal.close()
-
-
-def take_apart(
-    config: Experiment,
-    model: models.Model,
-    phase: Phase,
-    dataset: data.Dataset,
-    current: TrainState,
-) -> tuple[loop.ApplyFn, Batch, Batch]:
-    """Return what a phase computes in each epoch, and on what.
-
-    That is the network and the images, unless a frozen first part of the network gives
-    the same features each time and these fit in `config.features_megabytes`: then the
-    rest of the network, and the features.
-    """
-    train, val = _on_device(dataset.train), _on_device(dataset.val)
-    stop = features.frozen_stages(model, phase, current.params)
-    if not (stop and phase.reuse_features and augment.create(config.augment) is None):
-        return model.apply, train, val
-    size = features.count_bytes(model, stop, len(train.labels) + len(val.labels)) / 1e6
-    if size > config.features_megabytes:
-        LOGGER.info(
-            "The frozen layers before %s are computed anew in each epoch of phase %s: "
-            "their features would take %.0f MB, and --config.features_megabytes is %g.",
-            model.stages[stop][0],
-            phase.name,
-            size,
-            config.features_megabytes,
-        )
-        return model.apply, train, val
-    LOGGER.info(
-        "The frozen layers before %s are computed once, for all epochs of phase %s.",
-        model.stages[stop][0],
-        phase.name,
-    )
-    known = features.Features(
-        model,
-        stop,
-        current.params,
-        current.batch_stats,
-        devices=parallel.every(config.parallel),
-        batch_size=config.eval_batch_size,
-    )
-    apply_fn = functools.partial(model.apply, start=stop)
-    return apply_fn, known.of(train), known.of(val)
-
-
-def test(
-    config: Experiment,
-    folder: RunFolder | None,
-    model: models.Model,
-    dataset: data.Dataset,
-    trained: TrainState,
-    record: Record,
-) -> dict[str, Any]:
-    """Look at the test set, once; write predictions, weights and results.json.
-
-    Without a folder nothing is written, nor returned.
-
-    The last epoch's weights and the best epoch's are both evaluated; which of the two
-    is the run's result was said by `config.test_weights` before.
-    """
-    begin = time.perf_counter()
-    predict = loop.make_predict(
+def _make_predict(config: Experiment, model: models.Model) -> Predict:
+    return make_predict(
         apply_fn=model.apply,
         batch_size=config.eval_batch_size,
         devices=parallel.every(config.parallel),
     )
-    weights = {
-        "last": (trained.params, trained.batch_stats),
-        "best": (trained.best.params, trained.best.batch_stats),
-    }
-    # One evaluation is enough where these are the same.
-    same = tree.digest(weights["last"]) == tree.digest(weights["best"])
-    logits = {}
-    for split, part in (("test", dataset.test), ("val", dataset.val)):
-        images = _on_device(part).images
-        last = np.asarray(predict(*weights["last"], images))
-        best = last if same else np.asarray(predict(*weights["best"], images))
-        logits[split] = {"last": last, "best": best}
-    if folder is None:
-        return {}
-    with files.atomic_writer(folder.predictions) as file:
-        np.savez_compressed(
-            file,
-            labels=dataset.test.labels,
-            **logits["test"],
-            val_labels=dataset.val.labels,
-            **{f"val_{which}": values for which, values in logits["val"].items()},
-        )
-    scores = {
-        split: {
-            which: evaluation.evaluate(values, part.labels)
-            for which, values in logits[split].items()
-        }
-        for split, part in (("test", dataset.test), ("val", dataset.val))
-    }
-    accuracy = scores["test"][config.test_weights]["accuracy"]
-    metadata = {
-        run_weights.NETWORK: model.name,
-        "config": json.dumps(to_stored(config)),
-        "classes": " ".join(map(str, range(evaluation.CLASSES))),
-        "weights": config.test_weights,
-        "tested_on": config.data.test_on,
-        "accuracy": repr(accuracy),
-    }
-    reported = run_weights.named(*weights[config.test_weights])
-    run_weights.write(folder.weights, reported, metadata)
-    epochs = [entry for entry in record.history if entry["split"] == "train"]
-    results = {
-        "config": config.name,
-        "model": model.name,
-        "data": dataset.name,
-        "tested_on": config.data.test_on,
-        "seed": config.seed,
-        "parameters": tree.count_parameters(trained.params, trained.batch_stats),
-        "epochs": record.epoch,
-        "best_epoch": int(trained.best.epoch),
-        "best_monitor": config.best.monitor,
-        "test_weights": config.test_weights,
-        "test_accuracy": accuracy,
-        "train_seconds": record.feature_seconds
-        + sum(entry["seconds"] for entry in epochs),
-        "wall_seconds": record.seconds + time.perf_counter() - begin,
-        "images_per_second": float(
-            np.median([entry["images_per_second"] for entry in epochs])
-        ),
-        "parameters_sha256": tree.digest(weights[config.test_weights]),
-        **scores,
-    }
-    files.write_json(folder.results, results)
-    return results
-
-
-def _check_device() -> None:
-    """Refuse to begin without a device.
-
-    Raises:
-        UserError: what was asked for, by flag or environment, is not there.
-    """
-    try:
-        jax.devices()
-    # An assertion is all that JAX has for a platform whose plugin is not installed.
-    except (AssertionError, RuntimeError) as error:
-        asked = getattr(jax.config, "jax_platforms")  # noqa: B009 - set at run time
-        reason = str(error).split("\n")[0].rstrip(".") or "it is not installed"
-        raise UserError(
-            f"JAX found no device for the platform {asked!r}: {reason}. "
-            "--jax_platforms=cpu (or the variable JAX_PLATFORMS) chooses the CPU."
-        ) from error
-
-
-def _on_device(split: data.Split) -> Batch:
-    return Batch(jax.device_put(split.images), jax.device_put(split.labels))

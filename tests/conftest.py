@@ -1,20 +1,42 @@
 """What all tests share: strictness, a small data set, commands as a user runs them."""
 
+import contextlib
 import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Before JAX reads it, and for the commands that tests start too.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+from jaxtyping import install_import_hook
+
+# In what computes with arrays, every call checks the types and the shapes of the
+# annotations. Not in what checks them itself (`data.Split`), nor in pytrees, which JAX
+# builds of other things than arrays too. An int is a float, as for pyright.
+install_import_hook(
+    [
+        "mnist_jax.data.augment",
+        "mnist_jax.models",
+        *(
+            f"mnist_jax.training.{name}"
+            for name in ("features", "freezing", "layer_rates", "loop", "optimizer")
+        ),
+        *(f"mnist_jax.training.{name}" for name in ("phase", "schedules", "step")),
+    ],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
+
 import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from rich.console import Console
 
 from configs import quickstart
-from mnist_jax import data, experiment, report
+from mnist_jax import console, data, experiment, report
 from tests.support.mirrors import list_files, no_network, start_mirror
 
 __all__ = ["list_files", "no_network", "start_mirror"]  # fixtures for all
@@ -49,6 +71,11 @@ def small_config(small: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> Config
     Two calls an epoch, whatever computes the convolutions.
     """
     monkeypatch.setattr(data, "load", lambda config: small)
+    return make_small_config()
+
+
+def make_small_config() -> ConfigDict:
+    """Return the config of `small_config`, for fixtures of a wider scope."""
     config = quickstart.get_config()
     config.name = "small"
     config.phases[0].epochs = 3
@@ -61,16 +88,40 @@ def small_config(small: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> Config
 @pytest.fixture
 def without_pictures(monkeypatch):
     """Leave out the slowest second of a run, for the laws that are not about it."""
-    monkeypatch.setattr(report, "write_samples", lambda *args, **kwargs: None)
-    monkeypatch.setattr(report, "write", lambda *args: None)
+    leave_out_pictures(monkeypatch)
+
+
+def leave_out_pictures(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(report, "write_samples", lambda *args, **kwargs: None)
+    patch.setattr(report, "write", lambda *args: None)
+
+
+def run_small(
+    config: ConfigDict, small: data.Dataset, folder: Path, **of_console: Any
+) -> Path:
+    """Make a run on `small`, without pictures, that the tests of a module share."""
+    with pytest.MonkeyPatch.context() as patch, _same_logging():
+        patch.setattr(data, "load", lambda config: small)
+        leave_out_pictures(patch)
+        parsed = experiment.parse(config)
+        experiment.run(parsed, folder, terminal=console.start(Console(**of_console)))
+    return folder
+
+
+@contextlib.contextmanager
+def _same_logging() -> Iterator[None]:
+    before = LOGGER.handlers[:], LOGGER.level, LOGGER.propagate
+    try:
+        yield
+    finally:
+        LOGGER.handlers[:], LOGGER.level, LOGGER.propagate = before
 
 
 @pytest.fixture(autouse=True)
 def logging_as_before():
     """A run within a test sends its log lines to a console: not those of the next."""
-    before = LOGGER.handlers[:], LOGGER.level, LOGGER.propagate
-    yield
-    LOGGER.handlers[:], LOGGER.level, LOGGER.propagate = before
+    with _same_logging():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

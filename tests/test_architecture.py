@@ -13,7 +13,7 @@ PACKAGE = Path(mnist_jax.__file__).parent
 FLOORS = (
     ("__main__", "commands"),
     ("experiment",),
-    ("report", "runs", "pretrained"),
+    ("report", "runs", "pretrained", "export"),
     ("training", "evaluation"),
     ("data", "models"),
     ("devices", "tree", "config"),

@@ -46,6 +46,7 @@ def test_throughput_measures_every_round_and_writes_all_of_it(command_env, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_throughput_knows_the_head_phase_whose_features_are_computed_once(
     command_env, tmp_path
 ):

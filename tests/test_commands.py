@@ -5,6 +5,7 @@ import os
 import random
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,21 +84,20 @@ def test_a_run_says_what_it_got_and_where(finished):
     assert "Test accuracy" in (folder / "log.txt").read_text()
 
 
-def test_a_finished_run_says_so(finished, run_command):
+def test_a_finished_run_says_so_and_takes_no_other_config(
+    finished, command_env, tmp_path
+):
     folder, _ = finished
     before = outcome(folder)
-    result = run_command(*QUICK, f"--workdir={folder}")
-    assert result.returncode == 0
-    assert "is finished: nothing to do" in result.stdout
+    flag = f"--workdir={folder}"
+    cases = [[*QUICK, flag], [*QUICK, "--config.seed=7", flag]]
+    same, other = run_each("run.py", cases, cwd=ROOT, env=command_env, folder=tmp_path)
+    assert same.returncode == 0
+    assert "is finished: nothing to do" in same.stdout
+    assert other.returncode == 1
+    assert "seed: 0 there, 7 now" in other.stderr
+    assert "Traceback" not in other.stderr
     assert outcome(folder) == before
-
-
-def test_another_config_in_the_same_folder_is_refused(finished, run_command):
-    folder, _ = finished
-    result = run_command(*QUICK, "--config.seed=7", f"--workdir={folder}")
-    assert result.returncode == 1
-    assert "seed: 0 there, 7 now" in result.stderr
-    assert "Traceback" not in result.stderr
 
 
 def test_a_relative_workdir_is_relative_to_where_one_stands(finished):
@@ -114,18 +114,7 @@ def test_helpshort_lists_the_configs(run_command):
     assert "--workdir" in result.stdout
 
 
-@pytest.mark.parametrize("platform", ["abacus", "rocm"])
-def test_jax_flags_are_taken_and_a_device_that_is_not_there_is_told(
-    run_command, tmp_path, platform
-):
-    flag = f"--jax_platforms={platform}"
-    result = run_command(*QUICK, flag, f"--workdir={tmp_path / 'run'}")
-    assert result.returncode == 1
-    assert re.search(f"no device.*{platform}.*--jax_platforms=cpu", result.stderr)
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "run").exists()
-
-
+VAL_SIZE, DIGITS = "--config.data.val_size=1438", "--config.data.source=digits"
 USAGE = [
     ([], "--config is missing.*configs/lenet5.py"),
     (["--config=configs/nope.py"], "configs/nope.py: no such file.*configs/lenet5.py"),
@@ -153,23 +142,46 @@ USAGE = [
         r"--config.phases\[0\].epochs=0: must be at least 1.",
     ),
 ]
+# Flags that are read, and then refused for what they say.
+REFUSED = [
+    (["--config=configs/quickstart.py", VAL_SIZE], VAL_SIZE),
+    # For its data, not for its name: the variant is found.
+    (["--config=configs/lenet5.py:tuned", DIGITS, VAL_SIZE], VAL_SIZE),
+    *(
+        (
+            ["--config=configs/quickstart.py", f"--jax_platforms={platform}"],
+            f"no device.*{platform}.*--jax_platforms=cpu",
+        )
+        for platform in ("abacus", "rocm")
+    ),
+    # Below a file, since tests may run as root, whom no permission stops.
+    (
+        ["--config=configs/quickstart.py", f"--workdir={ROOT / 'run.py' / 'run'}"],
+        "Cannot write.*--workdir",
+    ),
+]
 
 
 @pytest.fixture(scope="module")
-def usage(command_env, tmp_path_factory):
-    """What each of `USAGE` ends with, and the folder that none may have made."""
-    folder = tmp_path_factory.mktemp("usage")
+def refused(command_env, tmp_path_factory):
+    """What each of `USAGE` and `REFUSED` ends with; the folder that none may make."""
+    folder = tmp_path_factory.mktemp("refused")
     flag = f"--workdir={folder / 'run'}"
-    cases = [[*given[:1], flag, *given[1:]] if given else [] for given, _ in USAGE]
+    given = [flags for flags, _ in USAGE + REFUSED]
+    cases = [[*flags[:1], flag, *flags[1:]] if flags else [] for flags in given]
     results = run_each("run.py", cases, cwd=ROOT, env=command_env, folder=folder)
     return results, folder / "run"
 
 
-@pytest.mark.parametrize("case", range(len(USAGE)), ids=lambda n: " ".join(USAGE[n][0]))
-def test_bad_flags_are_one_clear_line(usage, case):
-    results, workdir = usage
-    result, message = results[case], USAGE[case][1]
-    assert result.returncode == 2, result.stderr
+@pytest.mark.parametrize(
+    "case",
+    range(len(USAGE + REFUSED)),
+    ids=lambda n: " ".join((USAGE + REFUSED)[n][0]),
+)
+def test_bad_flags_are_one_clear_line(refused, case):
+    results, workdir = refused
+    result, message = results[case], (USAGE + REFUSED)[case][1]
+    assert result.returncode == (2 if case < len(USAGE) else 1), result.stderr
     assert re.search(message, result.stderr), result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
     assert not workdir.exists()
@@ -203,27 +215,10 @@ def test_ctrl_c_during_the_imports_is_one_line(command_env, command):
     assert result.stderr == "\nStopped.\n"
 
 
-def test_a_bad_value_is_one_clear_line_and_leaves_nothing(run_command, tmp_path):
-    result = run_command(
-        *QUICK, "--config.data.val_size=1438", f"--workdir={tmp_path / 'run'}"
-    )
-    assert result.returncode == 1
-    assert "--config.data.val_size=1438" in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_workdir_that_cannot_be_written_is_told(run_command, tmp_path):
-    """Below a file, since tests may run as root, whom no permission stops."""
-    (tmp_path / "file").write_text("")
-    result = run_command(*QUICK, f"--workdir={tmp_path / 'file' / 'run'}")
-    assert result.returncode == 1
-    assert re.search("Cannot write.*--workdir", result.stderr)
-    assert "Traceback" not in result.stderr
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("limit", [3_000, 100_000])
+@pytest.mark.parametrize(
+    "limit", [pytest.param(3_000, marks=pytest.mark.exhaustive), 100_000]
+)
 def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
     finished, command_env, run_command, tmp_path, limit
 ):
@@ -232,8 +227,10 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
     The smaller one hits the first figure, the larger one a checkpoint.
     """
 
-    # Compiled programs are files too.
-    env = {k: v for k, v in command_env.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    # Compiled programs are files too: a copy, which may be spoilt, of what is there.
+    kept = shutil.copytree(command_env["JAX_COMPILATION_CACHE_DIR"], tmp_path / "kept")
+    env = command_env | {"JAX_COMPILATION_CACHE_DIR": str(kept)}
+    tmp_path = tmp_path / "run"
     with start(env, *QUICK, f"--workdir={tmp_path}", file_size=limit) as process:
         output, _ = process.communicate()
     assert process.returncode == 1, output
@@ -246,21 +243,20 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
-)
-def test_an_interrupted_run_says_how_to_go_on_and_does(
-    finished, command_env, tmp_path, number, code
-):
-    with start(command_env, *QUICK, f"--workdir={tmp_path}") as process:
-        wait_for(process, r"^epoch +2 ")
-        process.send_signal(number)
-        output, _ = process.communicate()
-    assert process.returncode == code, output
-    assert "Traceback" not in output
-    match = re.search(r"To resume: python (.*)", output)
-    assert match, output
-    with start(command_env, *shlex.split(match[1])[1:]) as process:
+def test_an_interrupted_run_says_how_to_go_on_and_does(finished, command_env, tmp_path):
+    """After SIGTERM in epoch 2 and ctrl-C in epoch 3, each time as it was told."""
+    arguments = [str(ROOT / "run.py"), *QUICK, f"--workdir={tmp_path}"]
+    for number, code, epoch in ((signal.SIGTERM, 143, 1), (signal.SIGINT, 130, 2)):
+        with start(command_env, *arguments[1:]) as process:
+            wait_for(process, rf"^epoch +{epoch} ")
+            process.send_signal(number)
+            output, _ = process.communicate()
+        assert process.returncode == code, output
+        assert "Traceback" not in output
+        match = re.search(r"To resume: python (.*)", output)
+        assert match, output
+        arguments = shlex.split(match[1])
+    with start(command_env, *arguments[1:]) as process:
         output, _ = process.communicate()
     assert process.returncode == 0, output
     assert re.search(r"Going on after epoch [23]", output)
@@ -283,7 +279,13 @@ def test_two_processes_in_one_folder_the_second_is_refused(
     assert outcome(tmp_path) == outcome(finished[0])
 
 
+def leftovers(folder):
+    """What a kill leaves behind, and the run that goes on has to tidy up."""
+    return [p for p in folder.rglob("*") if p.name.endswith((".tmp", "-tmp"))]
+
+
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_runs_killed_at_random_moments_end_as_if_never_killed(
     finished, command_env, tmp_path
 ):
@@ -309,11 +311,7 @@ def test_runs_killed_at_random_moments_end_as_if_never_killed(
             output, _ = process.communicate()
         assert process.returncode == 0, (moments, output)
         assert outcome(folder) == outcome(finished[0]), moments
-        # What a kill leaves behind is tidied up by the run that goes on.
-        leftovers = [
-            path for path in folder.rglob("*") if path.name.endswith((".tmp", "-tmp"))
-        ]
-        assert not leftovers, moments
+        assert not leftovers(folder), moments
 
 
 @pytest.mark.slow
@@ -332,18 +330,7 @@ def test_a_damaged_last_checkpoint_is_told_and_survived(
     assert f"checkpoint of epoch {last.name} is damaged" in result.stdout
     assert outcome(tmp_path) == outcome(finished[0])
     assert len(metrics_without_times(tmp_path)) == 8
-
-
-def test_a_variant_is_found_by_its_name_after_the_colon(run_command, tmp_path):
-    """Refused for its data, not for its name: nothing has to be trained."""
-    result = run_command(
-        "--config=configs/lenet5.py:tuned",
-        "--config.data.source=digits",
-        "--config.data.val_size=1438",
-        f"--workdir={tmp_path / 'run'}",
-    )
-    assert result.returncode == 1
-    assert "--config.data.val_size=1438" in result.stderr
+    assert not leftovers(tmp_path)
 
 
 def test_layers_are_frozen_and_slowed_down_by_name(command_env, tmp_path):

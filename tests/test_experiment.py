@@ -10,9 +10,11 @@ from mnist_jax import console, data, experiment
 from mnist_jax.errors import UserError
 from mnist_jax.models import operations
 from mnist_jax.runs import checkpoint
+from mnist_jax.runs import results as run_results
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.journal import Journal
 from mnist_jax.training.loop import NonFiniteLossError
+from tests.conftest import make_small_config, run_small
 from tests.support.runs import Killed, kill_at, metrics_without_times, outcome
 
 FILES = {
@@ -31,10 +33,10 @@ FILES = {
 }
 
 
-@pytest.fixture
-def uninterrupted(small_config, tmp_path, without_pictures):
-    experiment.run(experiment.parse(small_config), tmp_path / "uninterrupted")
-    return outcome(tmp_path / "uninterrupted")
+@pytest.fixture(scope="module")
+def uninterrupted(small, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    return outcome(run_small(make_small_config(), small, folder))
 
 
 def test_a_run_leaves_a_complete_folder(small_config, tmp_path):
@@ -107,7 +109,7 @@ def test_a_kill_before_the_report_costs_the_report_alone(
         (checkpoint.Checkpoints, "_sync_best", (1, 3)),
         (RunFolder, "append_metrics", (1, 2, 3)),
         # After training.
-        (experiment, "test", (1,)),
+        (run_results, "test", (1,)),
     ],
 )
 def test_resumed_equals_uninterrupted(
@@ -122,6 +124,21 @@ def test_resumed_equals_uninterrupted(
         assert not (folder / "results.json").exists()
         experiment.run(experiment.parse(small_config), folder)
         assert outcome(folder) == uninterrupted
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_run_whose_config_an_earlier_version_wrote_goes_on(
+    small_config, broken_off, uninterrupted
+):
+    """One without "format", with the options of VGG in every network's config."""
+    path = RunFolder(broken_off).config
+    stored = json.loads(path.read_text())
+    assert stored.pop("format") == 2
+    stored["model"] |= {"input_size": 0, "preprocess": "unit", "kernel_init": "zeros"}
+    del stored["features_megabytes"], stored["phases"][0]["reuse_features"]
+    path.write_text(json.dumps(stored))
+    experiment.run(experiment.parse(small_config), broken_off)
+    assert outcome(broken_off) == uninterrupted
 
 
 @pytest.mark.usefixtures("without_pictures")
@@ -231,6 +248,21 @@ def test_what_is_only_for_speed_changes_no_result(
     ):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
         assert ours["accuracy"] == theirs["accuracy"]
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_what_is_only_for_speed_may_change_within_a_run(
+    small_config, broken_off, uninterrupted
+):
+    small_config.update(eval_batch_size=7, steps_per_call=3, parallel="pmap")
+    experiment.run(experiment.parse(small_config), broken_off)
+    log = RunFolder(broken_off).log.read_text()
+    assert "eval_batch_size: 16 there, 7 now" in log
+    assert 'parallel: "jit" there, "pmap" now' in log
+    for ours, theirs in zip(
+        metrics_without_times(broken_off), uninterrupted[2], strict=True
+    ):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
 
 
 @pytest.mark.usefixtures("without_pictures")

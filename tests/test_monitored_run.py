@@ -9,13 +9,13 @@ from rich.console import Console
 from configs import base
 from mnist_jax import experiment
 from mnist_jax.runs.folder import RunFolder
+from tests.conftest import make_small_config, run_small
 from tests.support.runs import Killed, kill_at, metrics_without_times, outcome
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
-@pytest.fixture
-def watched_config(small_config):
+def make_watched_config():
     """Two phases with all that watches: no epoch but the first is good enough.
 
     In the first phase the learning rate is halved after epochs 2, 3 and 4, where it
@@ -23,6 +23,7 @@ def watched_config(small_config):
     with the first epoch's weights, which are the best by training loss (it cannot
     improve by 100), and runs to its end.
     """
+    small_config = make_small_config()
     first, second = base.get_phase(), base.get_phase()
     first.update(name="first", epochs=9, batch_size=16, ema_decay=0.9)
     first.label_smoothing = 0.1
@@ -41,56 +42,64 @@ def watched_config(small_config):
     return small_config
 
 
+@pytest.fixture
+def watched_config(small_config):
+    """The same, with the images of `small`."""
+    return make_watched_config()
+
+
+@pytest.fixture(scope="module")
+def whole(small, tmp_path_factory):
+    """The folder of such a run that nobody disturbed, and what a terminal showed."""
+    screen = io.StringIO()
+    folder = tmp_path_factory.mktemp("whole")
+    terminal = {"file": screen, "force_terminal": True, "width": 120}
+    run_small(make_watched_config(), small, folder, **terminal)
+    return folder, screen.getvalue()
+
+
 def learning_rates(folder):
     records = metrics_without_times(folder)
     return [r["learning_rate"] for r in records if r["split"] == "train"]
 
 
-def test_the_rate_falls_the_phase_stops_and_the_next_begins_afresh(
-    watched_config, tmp_path
-):
-    results = experiment.run(experiment.parse(watched_config), tmp_path)
-    assert results["epochs"] == 5 + 3
-    phases = [r["phase"] for r in metrics_without_times(tmp_path)[::2]]
+def test_the_rate_falls_the_phase_stops_and_the_next_begins_afresh(whole):
+    folder, screen = whole
+    results = RunFolder(folder).read_results()
+    assert results is not None and results["epochs"] == 5 + 3
+    assert "epoch 8/8" in screen  # the bar ends full though a phase ended early
+    phases = [r["phase"] for r in metrics_without_times(folder)[::2]]
     assert phases == ["first"] * 5 + ["second"] * 3
-    rates = learning_rates(tmp_path)
+    rates = learning_rates(folder)
     # Of the steps of that epoch: the reduction at an epoch's end is the next one's.
     expected = [8e-3, 8e-3, 4e-3, 2e-3, 1.5e-3]
     np.testing.assert_allclose(rates[:5], expected, rtol=1e-6)
     # Three steps an epoch, one epoch to warm up, six steps of half a cosine.
     cosine = [1e-3 * (1 + np.cos(np.pi * step / 6)) / 2 for step in (2, 5)]
     np.testing.assert_allclose(rates[5:], [0.75e-3, *cosine], rtol=1e-5)
-    log = (tmp_path / "log.txt").read_text()
+    log = (folder / "log.txt").read_text()
     assert "train_loss has not improved for 4 epochs: stopped." in log
     assert "The weights of epoch 1 are restored." in log
 
 
-def test_resumed_equals_uninterrupted(watched_config, tmp_path, monkeypatch):
-    """Across every reduction, the stop, the restored weights and the new phase."""
-    experiment.run(experiment.parse(watched_config), tmp_path / "whole")
-    # At the first reduction, at the stop, at the end of the next phase's first epoch.
-    for epoch in (2, 5, 6):
-        folder = tmp_path / f"killed-{epoch}"
-        with monkeypatch.context() as patch:
-            kill_at(patch, RunFolder, "append_metrics", epoch)
-            with pytest.raises(Killed):
-                experiment.run(experiment.parse(watched_config), folder)
-        experiment.run(experiment.parse(watched_config), folder)
-        assert outcome(folder) == outcome(tmp_path / "whole")
+def test_resumed_equals_uninterrupted(watched_config, tmp_path, monkeypatch, whole):
+    """Across every reduction, the stop, the restored weights and the new phase.
 
-
-@pytest.mark.parametrize("killed_at", [None, 6])
-def test_the_bar_ends_full_though_a_phase_ended_early(
-    watched_config, tmp_path, monkeypatch, killed_at
-):
-    if killed_at:
+    Killed at the first reduction, at the stop, at the end of the next phase's first
+    epoch.
+    """
+    config = experiment.parse(watched_config)
+    for epoch, epochs_more in ((2, 2), (5, 3), (6, 1)):
         with monkeypatch.context() as patch:
-            kill_at(patch, RunFolder, "append_metrics", killed_at)
+            kill_at(patch, RunFolder, "append_metrics", epochs_more)
             with pytest.raises(Killed):
-                experiment.run(experiment.parse(watched_config), tmp_path)
+                experiment.run(config, tmp_path)
+        saved = (tmp_path / "checkpoints" / "last").iterdir()
+        assert max(int(path.name) for path in saved) == epoch
     screen = io.StringIO()
     terminal = Console(file=screen, force_terminal=True, width=120)
-    experiment.run(experiment.parse(watched_config), tmp_path, terminal=terminal)
+    experiment.run(config, tmp_path, terminal=terminal)
+    assert outcome(tmp_path) == outcome(whole[0])
     assert "epoch 8/8" in screen.getvalue()
 
 

@@ -1,16 +1,20 @@
 """The published tables say what the published runs say."""
 
+import json
 import os
 
 import pytest
 
 import mnist_jax
-from mnist_jax import data
+from configs import lenet5
+from mnist_jax import data, experiment
 from mnist_jax.commands.compare import ordered
+from mnist_jax.config import to_stored
 from mnist_jax.report import comparison
 from mnist_jax.report.comparison import publish
 from mnist_jax.report.comparison.runs import find
 from tests.conftest import ROOT
+from tests.support.made_runs import write_run
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/results.md"])
@@ -34,6 +38,18 @@ def test_published_runs_are_clean_and_lie_where_their_config_and_seed_say():
             # Made from a commit, not from what lay around at the time.
             assert not run.environment["git_commit"].endswith("-dirty")
     assert not found.notes
+
+
+def test_a_run_of_today_counts_with_the_published_ones(tmp_path):
+    config = lenet5.get_config()
+    config.seed = 99
+    folder = write_run(tmp_path / "run", accuracy=0.99, seed=99)
+    stored = to_stored(experiment.parse(config))
+    (folder / "config.json").write_text(json.dumps(stored))
+    found = comparison.read([ROOT / "results", tmp_path])
+    (group,) = (group for group in found.groups if group.first.name == "lenet5")
+    assert {run.seed for run in group.runs} == {0, 1, 2, 3, 4, 99}
+    assert group.accuracy.best == 0.99
 
 
 PUBLISHED_WEIGHTS = sorted((ROOT / "results").glob("*/seed*/weights.safetensors"))

@@ -72,6 +72,12 @@ def run(
             _fail(str(error), 1)
         except OSError as error:
             _fail(_describe_os_error(error), 1)
+        except (RuntimeError, ValueError) as error:  # which JAX's errors are
+            from mnist_jax.devices import failures  # imported late: needs JAX
+
+            if not (message := failures.explain(error, has_config=takes_config)):
+                raise
+            _fail(message, 1)
         except Terminated:
             _fail(f"\nStopped by SIGTERM.{resume()}", 128 + signal.SIGTERM, label="")
         except KeyboardInterrupt:

@@ -1,11 +1,12 @@
 """Compare finished runs: a table with one row for each experiment, over its seeds.
 
   mnist-jax compare [FOLDER ...] [--format=markdown] [--output=FILE]
-      [--publish=FOLDER] [--insert=DOCUMENT]
+      [--report=FOLDER] [--publish=FOLDER] [--insert=DOCUMENT]
 
 FOLDER is a run folder or any folder above some; default: runs/. Runs of one experiment
 make one row: their configs differ only in the seed, or in how things are computed. Only
-config.json, environment.json and results.json of each run are read.
+config.json, environment.json, results.json and evaluation/evaluation.json of each run
+are read; for --report its predictions and metrics too.
 """
 
 import io
@@ -20,14 +21,21 @@ from mnist_jax import files
 from mnist_jax.commands import cli
 from mnist_jax.errors import UserError
 from mnist_jax.report import comparison
-from mnist_jax.report.comparison import Comparison, publish, terminal, text
+from mnist_jax.report.comparison import Comparison, latex, publish, terminal, text
 
 _FORMAT = flags.DEFINE_enum(
     "format",
     None,
-    ["terminal", "markdown", "csv"],
+    ["terminal", "markdown", "csv", "latex"],
     "Format of the table. CSV has unrounded numbers. Default: by the ending of "
-    "--output (.md, .csv, or .txt for a terminal's), otherwise for a terminal.",
+    "--output (.md, .csv, .tex, or .txt for a terminal's), otherwise for a terminal.",
+)
+_LATEX = flags.DEFINE_bool("latex", False, "Short for --format=latex.")
+_REPORT = flags.DEFINE_string(
+    "report",
+    None,
+    "A folder for a page, comparison.md and comparison.html: accuracy, its cost, "
+    "learning curves, who errs where, McNemar's tests.",
 )
 _OUTPUT = flags.DEFINE_string(
     "output", None, "The file to write the table to, instead of printing it."
@@ -52,7 +60,12 @@ _SORT = flags.DEFINE_enum(
     "training first, or by name.",
 )
 
-_FORMAT_BY_ENDING = {".md": "markdown", ".csv": "csv", ".txt": "terminal"}
+_FORMAT_BY_ENDING = {
+    ".md": "markdown",
+    ".csv": "csv",
+    ".tex": "latex",
+    ".txt": "terminal",
+}
 _WIDTH_IN_FILES = 120  # of a terminal's table
 
 
@@ -67,7 +80,8 @@ def main(arguments: list[str]) -> None:
     folders = [Path(folder).expanduser() for folder in arguments or ["runs"]]
     if output and not output.parent.is_dir():
         raise UserError(f"--output={output}: there is no folder {output.parent}.")
-    kind = _FORMAT.value or _format_of(output)
+    chosen = _FORMAT.value or ("latex" if _LATEX.value else None)
+    kind = chosen or _format_of(output)
     found = ordered(comparison.read(folders), _SORT.value)
     if _PUBLISH.value:
         target = Path(_PUBLISH.value).expanduser()
@@ -75,7 +89,12 @@ def main(arguments: list[str]) -> None:
     for document in map(Path, _INSERT.value):
         publish.insert(found, document.expanduser())
         print(f"Wrote the tables into {document}.")
-    if (_PUBLISH.value or _INSERT.value) and not (output or _FORMAT.value):
+    if _REPORT.value:
+        from mnist_jax.report.comparison import page  # late: it draws
+
+        target = Path(_REPORT.value).expanduser()
+        print(f"Wrote {' and '.join(page.write(found, target))} in {target}.")
+    if (_PUBLISH.value or _INSERT.value or _REPORT.value) and not (output or chosen):
         return
     if kind == "csv":  # has no place for notes
         for note in found.notes:
@@ -115,6 +134,8 @@ def rendered(found: Comparison, kind: str) -> str:
     """Return the table as text in one of the formats of --format."""
     if kind == "csv":
         return text.to_csv(found)
+    if kind == "latex":
+        return latex.to_latex(found)
     if kind == "markdown":
         return text.to_markdown(found)
     file = io.StringIO()

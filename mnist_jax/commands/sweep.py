@@ -1,19 +1,19 @@
-"""Run one experiment with several seeds, one after the other, and compare them.
+"""Run one experiment with several seeds, and compare them.
 
-  mnist-jax sweep --config=configs/lenet5.py --seeds=0-4 [--workdir=FOLDER]
-      [--config.FIELD=VALUE ...]
+  mnist-jax sweep --config=configs/lenet5.py --seeds=0-4 [--[no]together]
+      [--workdir=FOLDER] [--config.FIELD=VALUE ...]
 
 Seed k goes to <workdir>/seed<k>, the run folder that run.py would make of it. The same
-command again skips what is finished and goes on with what was stopped. The configs:
+command again skips what is finished and goes on with what was stopped. The seeds train
+together, in one program, on an accelerator, and one after the other on a CPU.
+
+The configs:
 
 """
 
-import contextlib
 import dataclasses
 import re
 import shlex
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -37,6 +37,12 @@ _SEEDS = flags.DEFINE_string(
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The folder of the run folders. Default: runs/<config>/seeds."
+)
+_TOGETHER = flags.DEFINE_bool(
+    "together",
+    None,
+    "Train all seeds in one program. The results are those of one seed after the "
+    "other, up to rounding. Default: on an accelerator, not on a CPU.",
 )
 cli.define_keep_memory()
 jax.config.config_with_absl()
@@ -90,10 +96,11 @@ def main() -> None:
     seeds = parse_seeds(_SEEDS.value or "")
     # Imported late: bad flags need not wait for them.
     from mnist_jax import experiment
-    from mnist_jax.devices import compiler
+    from mnist_jax.devices import compiler, parallel
     from mnist_jax.report import comparison
     from mnist_jax.report.comparison import terminal
     from mnist_jax.runs.folder import RunFolder
+    from mnist_jax.training.loop import NonFiniteLossError
 
     config = experiment.parse(_CONFIG.value)
     workdir = Path(_WORKDIR.value or Path("runs") / config.name / "seeds")
@@ -102,34 +109,52 @@ def main() -> None:
     folders = {seed: workdir / f"seed{seed}" for seed in seeds}
     for seed, folder in folders.items():  # before hours go into the first
         RunFolder(folder).check_config(dataclasses.replace(config, seed=seed))
-    for place, (seed, folder) in enumerate(folders.items(), start=1):
-        LOGGER.info("--- Seed %d (%d of %d)", seed, place, len(seeds))
-        try:
-            with as_typed_for_run(seed, folder):
-                experiment.run(dataclasses.replace(config, seed=seed), folder)
-        except UserError as error:
-            raise UserError(f"Seed {seed}: {error}") from error
-    found = comparison.read(list(folders.values()))
-    console = Console()
-    console.print()
-    terminal.show(found, console)
-    LOGGER.info(
-        "\nThis table again: mnist-jax compare %s",
-        shlex.quote(str(workdir)),
-    )
+    commands = {seed: run_command(seed, folder) for seed, folder in folders.items()}
+    parallel.check_available()
+    if len(seeds) > 1 and _TOGETHER.value is None:
+        together = jax.default_backend() != "cpu"
+    else:
+        together = bool(_TOGETHER.value)
+    outcomes = {}
+    if together:
+        LOGGER.info("--- Seeds %s, together", _SEEDS.value)
+        outcomes = experiment.run_seeds(config, folders, commands=commands)
+    else:
+        for place, (seed, folder) in enumerate(folders.items(), start=1):
+            LOGGER.info("--- Seed %d (%d of %d)", seed, place, len(seeds))
+            mine = dataclasses.replace(config, seed=seed)
+            try:
+                outcomes |= experiment.run_seeds(
+                    mine, {seed: folder}, commands=commands
+                )
+            except NonFiniteLossError as error:
+                LOGGER.error("Seed %d: %s", seed, error)
+                outcomes[seed] = error
+            except UserError as error:
+                raise UserError(f"Seed {seed}: {error}") from error
+    failed = {s: e for s, e in outcomes.items() if isinstance(e, NonFiniteLossError)}
+    if finished := [folders[seed] for seed in seeds if seed not in failed]:
+        console = Console()
+        console.print()
+        terminal.show(comparison.read(finished), console)
+        LOGGER.info(
+            "\nThis table again: mnist-jax compare %s",
+            shlex.quote(str(workdir)),
+        )
+    if failed:
+        raise UserError(
+            "\n".join(f"Seed {seed}: {error}" for seed, error in failed.items())
+        )
 
 
-@contextlib.contextmanager
-def as_typed_for_run(seed: int, folder: Path) -> Iterator[None]:
-    """Have environment.json name the run.py command that makes this one run folder."""
-    typed = sys.argv
+def run_command(seed: int, folder: Path) -> str:
+    """Return the run.py command that makes one of the run folders."""
     overrides = {"config.seed": str(seed), "workdir": str(folder)}
     _, *arguments = cli.arguments_with(seeds=None, **overrides)  # without the verb
-    sys.argv = ["run.py", *arguments]
-    try:
-        yield
-    finally:
-        sys.argv = typed
+    flag = re.compile("--?(no)?together(=.*)?")  # which may stand without a value
+    return shlex.join(
+        ["python", "run.py", *(a for a in arguments if not flag.fullmatch(a))]
+    )
 
 
 def how_to_resume() -> str:

@@ -114,7 +114,8 @@ def draw_parameters(
 
 
 def affine_matrix(
-    parameters: WarpParameters, centre: tuple[float, float]
+    parameters: WarpParameters,
+    centre: tuple[float | Float32[Array, ""], float | Float32[Array, ""]],
 ) -> Float32[Array, "2 3"]:
     """Return the map from the result's (row, column, 1) to the image's (row, column).
 

@@ -8,6 +8,9 @@ A step is written for one batch. Two ways spread it over devices, with the same 
   `mnist_jax.devices.shards` puts together what belongs together.
 
 Several processes, each with its own devices, are one mesh, or one map.
+
+Replicas of a training (the same network and data with other seeds) are shared among
+devices in another way: each device has some replicas, and their batches whole.
 """
 
 import dataclasses
@@ -21,7 +24,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int32
 
-from mnist_jax.devices import shards
+from mnist_jax.devices import failures, shards
 from mnist_jax.devices.compiler import compiler_options
 from mnist_jax.errors import UserError
 from mnist_jax.typing import Tree
@@ -41,9 +44,12 @@ class Devices:
     devices: tuple[Any, ...]
     way: str = "jit"
 
+    replicas = 1
+    batch_axis = 0
+
     @property
     def count(self) -> int:
-        """How many there are."""
+        """How many share a batch."""
         return len(self.devices)
 
     @property
@@ -62,6 +68,17 @@ class Devices:
             tree: of arrays, the same in all processes.
         """
         return jax.tree.map(lambda leaf: _put(leaf, self._everywhere), tree)
+
+    def place(self, state: Tree) -> Tree:
+        """Put what training changes where it is changed: here, on every device."""
+        return self.replicate(state)
+
+    def map(
+        self, function: Callable[..., Tree], in_axes: tuple[int | None, ...]
+    ) -> Callable[..., Tree]:
+        """Return a function of the only replica for all replicas: the same."""
+        del in_axes
+        return function
 
     def split(self, rows: Int32[Array | np.ndarray, "*calls batch"]) -> Any:
         """Divide the last axis, a batch's, among the devices.
@@ -126,6 +143,120 @@ class Devices:
     @property
     def _everywhere(self) -> NamedSharding:
         return NamedSharding(self._mesh, PartitionSpec())
+
+
+@dataclasses.dataclass(frozen=True)
+class ReplicaDevices:
+    """Devices that share the replicas of a training; to be used as `Devices` is.
+
+    What belongs to a replica has a leading axis of length `replicas`, which is divided
+    among the devices. What they have in common, such as images, lies on each device
+    once. The devices have nothing to tell each other.
+
+    Attributes:
+        devices: JAX's, all of this process.
+        replicas: how many there are: a multiple of the devices.
+    """
+
+    devices: tuple[Any, ...]
+    replicas: int
+
+    batch_axis = 1
+    count = 1  # a batch is not shared
+    must_wait = False
+
+    def replicate(self, tree: Tree) -> Tree:
+        """Put what the replicas have in common on every device."""
+        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
+
+    def place(self, state: Tree) -> Tree:
+        """Divide what has a leading axis of replicas among the devices."""
+        return jax.device_put(state, NamedSharding(self._mesh, _BY_REPLICA))
+
+    def map(
+        self, function: Callable[..., Tree], in_axes: tuple[int | None, ...]
+    ) -> Callable[..., Tree]:
+        """Return a function of one replica for all of them.
+
+        Args:
+            function: of one replica.
+            in_axes: for each argument, 0 if each replica has its own, or None.
+        """
+        return jax.shard_map(
+            jax.vmap(function, in_axes),
+            mesh=self._mesh,
+            in_specs=tuple(
+                PartitionSpec() if axis is None else _BY_REPLICA for axis in in_axes
+            ),
+            out_specs=_BY_REPLICA,
+            check_vma=False,
+        )
+
+    def split(self, rows: Any) -> Any:
+        """Return the places of a batch's images as they are: it stays whole."""
+        return rows
+
+    def compile(
+        self,
+        function: Callable[..., Tree],
+        arguments: Sequence[Any],
+        *,
+        rows: int,
+        donate: bool = False,
+    ) -> Callable[..., Tree]:
+        """Compile a function that `map` returned; the rest is as in `Devices`."""
+        del rows
+        jitted = jax.jit(
+            function,
+            donate_argnums=(0,) if donate else (),
+            compiler_options=compiler_options(),
+        )
+        return jitted.lower(*arguments).compile()
+
+    @property
+    def _mesh(self) -> Mesh:
+        return Mesh(np.array(self.devices), ("replicas",))
+
+
+_BY_REPLICA = PartitionSpec("replicas")
+
+
+def share_replicas(count: int) -> ReplicaDevices:
+    """Divide replicas among as few devices as make the largest share smallest.
+
+    The shares are equal: up to one device's share less one is added to `count`, and
+    the caller fills it with repetitions.
+
+    Args:
+        count: of the replicas, at least 2.
+    """
+    devices = jax.local_devices()
+    share = -(-count // len(devices))
+    used = -(-count // share)
+    LOGGER.info(
+        "%d seeds train together, in one program%s.",
+        count,
+        f" on {used} of {len(devices)} devices, up to {share} on each" * (used > 1),
+    )
+    return ReplicaDevices(tuple(devices[:used]), used * share)
+
+
+def check_available() -> None:
+    """Check that JAX has a device.
+
+    Raises:
+        UserError: what was asked for, by flag or environment, is not there.
+    """
+    try:
+        failures.find_devices()
+    # An assertion is all that JAX has for a platform whose plugin is not installed.
+    except (AssertionError, RuntimeError) as error:
+        asked = getattr(jax.config, "jax_platforms")  # noqa: B009 - set at run time
+        reason = str(error).split("\n")[0].rstrip(".") or "it is not installed"
+        raise UserError(
+            f"JAX found no device for the platform {asked!r}: {reason}. "
+            "--jax_platforms=cpu (or the variable JAX_PLATFORMS) chooses the CPU."
+        ) from error
 
 
 def choose(way: str, batch_size: int) -> Devices:

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from mnist_jax.devices import failures
 from mnist_jax.errors import UserError
 from mnist_jax.typing import Tree
 
@@ -45,7 +46,7 @@ def joined(**flags: Any) -> Iterator[None]:
         if _together:
             # JAX would wait at exit for the others, which wait for this one, and abort.
             atexit.register(_exit, 130 if isinstance(error, KeyboardInterrupt) else 1)
-        if count() > 1 and _is_of_xla(error):
+        if count() > 1 and _is_of_xla(error) and not failures.explain(error):
             reason = next(iter(str(error).splitlines()), "")
             raise UserError(f"{_LOST} ({reason})") from error
         raise

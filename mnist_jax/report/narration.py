@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mnist_jax import data, files, models, report, tree
+from mnist_jax import data, files, models, pretrained, report, tree
 from mnist_jax.config import Experiment, to_stored
 from mnist_jax.data import augment
 from mnist_jax.models import operations
@@ -29,10 +29,13 @@ def describe(
     model: models.Model,
     dataset: data.Dataset,
     convolutions: operations.Choice,
+    command: str | None = None,
 ) -> None:
     """Write the files known before training, and log what is about to be trained."""
-    here = environment.describe(convolutions.name)
+    here = environment.describe(convolutions.name, command)
     if folder.config.exists():
+        if changed := folder.speed_changes(config):
+            LOGGER.info("This run goes on with other settings for speed:\n%s", changed)
         environment.warn_if_changed(folder.environment, here)
     else:
         files.write_json(folder.environment, here)
@@ -87,6 +90,16 @@ def _draw_augmented(
     report.write_augmented(folder.path, images, augmented, train.labels[rows], **about)
 
 
+def say_weights(weights: pretrained.Weights) -> None:
+    """Say which parameters a run does not draw."""
+    LOGGER.info(
+        "Of the parameters, %d arrays are those of %s (SHA-256 %s).",
+        len(weights.arrays),
+        weights.source,
+        weights.sha256,
+    )
+
+
 def describe_phase(phase: Phase, params: Tree) -> None:
     """Log what a phase freezes, and the learning rates of its layers."""
     if phase.freeze:
@@ -95,6 +108,16 @@ def describe_phase(phase: Phase, params: Tree) -> None:
     if phase.layer_rates:
         table = phase.layer_rates.table(params)
         LOGGER.info("Factors of the learning rate in phase %s:\n%s", phase.name, table)
+
+
+def describe_together(model: models.Model) -> None:
+    """Say what is different where several seeds train in one program."""
+    LOGGER.info("Seconds are those of all these seeds, images/s those of each.")
+    if model.convolutions == "onednn":
+        LOGGER.info(
+            "oneDNN computes the convolutions of one seed after the other; with "
+            "--config.convolutions=xla they are computed for all seeds at once."
+        )
 
 
 def epoch_line(records: list[dict[str, Any]], current: TrainState) -> str:

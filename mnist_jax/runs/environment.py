@@ -22,8 +22,13 @@ _PACKAGES = "jax jaxlib flax optax orbax-checkpoint numpy ml-collections".split(
 _AFFECTS_RESULTS = "versions device device_kind device_count cores convolutions".split()
 
 
-def describe(convolutions: str = "XLA") -> dict[str, Any]:
-    """Return the contents of environment.json, given what computes convolutions."""
+def describe(convolutions: str = "XLA", command: str | None = None) -> dict[str, Any]:
+    """Return the contents of environment.json.
+
+    Args:
+        convolutions: the name of what computes them.
+        command: the command line that makes the run; by default this process's.
+    """
     device = jax.devices()[0]
     versions = {"python": platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
@@ -36,8 +41,13 @@ def describe(convolutions: str = "XLA") -> dict[str, Any]:
         "convolutions": convolutions,
         "platform": platform.platform(),
         "git_commit": git_commit(),
-        "command": shlex.join(["python", *sys.argv]),
+        "command": command or typed_command(),
     }
+
+
+def typed_command() -> str:
+    """Return the command line that started this process, as one would type it."""
+    return shlex.join(["python", *sys.argv])
 
 
 def git_commit() -> str | None:

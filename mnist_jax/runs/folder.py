@@ -16,6 +16,8 @@ from mnist_jax.errors import UserError
 # Fields that say where files are or what computes, not what the experiment is: they
 # may change when a run is resumed.
 LOCATION_FIELDS = ("data.dir", "data.mirrors", "convolutions", "features_megabytes")
+# Likewise: fields that change results by rounding alone. A resumed run says so.
+SPEED_FIELDS = ("eval_batch_size", "parallel", "steps_per_call")
 
 NUMBER = (int, float)
 Schema = Mapping[Any, str]
@@ -61,6 +63,15 @@ class RunFolder:
                 f"{self.path} holds a run with another config:\n{different}\n"
                 "Use the config that the run was started with, or another --workdir."
             )
+
+    def speed_changes(self, config: Experiment) -> str:
+        """Say which `SPEED_FIELDS` differ from the run's here; empty if none does."""
+        there, now = to_json(self.read_config()), to_json(config)
+        return differences(
+            {name: there[name] for name in SPEED_FIELDS},
+            {name: now[name] for name in SPEED_FIELDS},
+            but=(),
+        )
 
     def _check_is_ours(self) -> None:
         """Reject a folder with files in it that holds no run."""
@@ -199,10 +210,15 @@ def damaged(path: Path, reason: object) -> UserError:
     return UserError(f"{path} is damaged: {reason}. Restore it from a copy.")
 
 
-def differences(there: dict[str, Any], now: dict[str, Any]) -> str:
+def differences(
+    there: dict[str, Any],
+    now: dict[str, Any],
+    *,
+    but: tuple[str, ...] = LOCATION_FIELDS + SPEED_FIELDS,
+) -> str:
     """Describe how two configs from `to_json` differ, one field per line.
 
-    `LOCATION_FIELDS` are ignored; the text is empty if nothing else differs.
+    The fields in `but` are ignored; the text is empty if nothing else differs.
     """
     old, new = (
         {name: json.dumps(value) for name, value in flatten(config).items()}
@@ -211,12 +227,17 @@ def differences(there: dict[str, Any], now: dict[str, Any]) -> str:
     return "\n".join(
         f"  {name}: {old.get(name, 'nothing')} there, {new.get(name, 'nothing')} now"
         for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name) and not name.startswith(LOCATION_FIELDS)
+        if old.get(name) != new.get(name) and not name.startswith(but)
     )
 
 
 def flatten(value: Any, name: str = "") -> dict[str, Any]:
-    """Name every leaf of nested dicts and lists as flags do: a.b[0].c."""
+    """Name every leaf of nested dicts and lists as the command line does.
+
+    Example:
+        >>> flatten({"seed": 3, "phases": [{"epochs": 5}]})
+        {'seed': 3, 'phases[0].epochs': 5}
+    """
     if isinstance(value, dict) and value:
         items = [(f"{name}.{key}" if name else key, value[key]) for key in value]
     elif isinstance(value, list) and value:

@@ -1,17 +1,25 @@
 """Where a run stands, and how it goes on from there."""
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
+from mnist_jax import console
+from mnist_jax.config import Experiment
 from mnist_jax.devices import processes
 from mnist_jax.errors import UserError
 from mnist_jax.runs.checkpoint import Checkpoints
 from mnist_jax.runs.folder import RunFolder
+from mnist_jax.training import state
+from mnist_jax.training.loop import NonFiniteLossError, make_keys
+from mnist_jax.training.phase import Phase
 from mnist_jax.training.state import TrainState
 
 LOGGER = logging.getLogger(__name__)
@@ -43,56 +51,147 @@ class Record:
 
 
 class Journal:
-    """What a run writes down as it goes, and goes on from.
+    """Where a run stands, kept in its folder so that it can go on from there.
 
     The first process alone writes; the others have a journal without a folder.
 
     Args:
+        config: the experiment.
         folder: of the run.
-        ready: called when what is there was read.
+        alone: whether no other seed is trained with this one.
+
+    Attributes:
+        keys: the run's random streams.
+        state: at the end of the last epoch; there is none before `begin`.
+        record: of the epochs.
+        error: what ended the run, if it cannot go on.
+        results: what results.json holds, once it is there.
     """
 
+    state: TrainState
+    error: NonFiniteLossError | None
+
     def __init__(
-        self, folder: RunFolder | None, ready: Callable[[], None] = lambda: None
+        self,
+        config: Experiment,
+        folder: RunFolder | None,
+        *,
+        alone: bool = True,
     ):
-        self._folder, self._ready = folder, ready
-        self._checkpoints = Checkpoints(folder.checkpoints) if folder else None
+        self.config, self._folder = config, folder
+        self.keys = make_keys(config.seed)
+        self.record, self.error = Record(), None
+        self.results: dict[str, Any] | None = None
+        self._alone = alone
+        self._checkpoints: Checkpoints | None = None
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run folder, which the first process alone has."""
+        assert self._folder is not None
+        return self._folder
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is a run folder."""
+        return self._folder is not None
+
+    def about(self) -> contextlib.AbstractContextManager[None]:
+        """Have the lines of a block told as this run's, and in no other log."""
+        if self._alone:
+            return contextlib.nullcontext()
+        return console.about(self.folder.log, f"Seed {self.config.seed}: ")
+
+    def has_checkpoint(self) -> bool:
+        """Say whether there is an epoch to go on from."""
+        return self.folder.has_checkpoint()
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        """Keep other processes out of the folder, and have its log written."""
+        with self.folder.lock(), console.log_to(self.folder.log):
+            self.folder.check_config(self.config)  # now that nobody else writes it
+            self.results = self.folder.read_results()
+            yield
 
     def begin(
-        self, initial_state: Callable[[int], TrainState]
-    ) -> tuple[TrainState, Record]:
-        """Return where the run stands, the same in all processes.
+        self,
+        initial_state: Callable[[int, PRNGKeyArray], TrainState],
+        ready: Callable[[], None],
+    ) -> None:
+        """Set `state` and `record` to where the run stands, the same in all processes.
 
         Args:
-            initial_state: as in `restore_or_begin`.
+            initial_state: gives the state before the first step, with the optimizer of
+                the phase of this index, for a key to draw parameters with.
+            ready: called when what is there was read.
 
         Raises:
             UserError: no checkpoint can be read, though there must have been one.
         """
+        self._begun = time.perf_counter()
+
+        def begin(phase: int) -> TrainState:
+            return initial_state(phase, self.keys.init)
+
         found = None
-        if self._folder and self._checkpoints:
-            found = restore_or_begin(self._folder, self._checkpoints, initial_state)
-            self._ready()
-        record = Record(**processes.share(found and dataclasses.asdict(found[1])))
+        if self._folder:
+            self._checkpoints = Checkpoints(self.folder.checkpoints)
+            found = restore_or_begin(self.folder, self._checkpoints, begin)
+            ready()
+        shared = processes.share(found and dataclasses.asdict(found[1]))
+        self.record = Record(**shared)
+        self._begun -= self.record.seconds
         if found:
             current, _ = found
         else:
-            shapes = jax.eval_shape(lambda: initial_state(record.phase))
+            shapes = jax.eval_shape(lambda: begin(self.record.phase))
             current = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
-        return processes.share_arrays(current), record
+        self.state = processes.share_arrays(current)
 
-    def write(
-        self, current: TrainState, record: Record, records: list[dict[str, Any]]
-    ) -> None:
-        """Keep the end of an epoch, of which `records` are the last.
+    def begin_phase(self, index: int, phase: Phase) -> None:
+        """Go over to a phase, unless the run stands in it already."""
+        if index > self.record.phase:
+            self.record.phase, self.record.phase_epochs = index, 0
+            self.state = state.begin_phase(self.state, phase)
+
+    def end_phase(self, phase: Phase) -> None:
+        """Take the weights that the phase ends with, if the run came so far."""
+        if not self.error:
+            self.state = state.end_phase(self.state, phase)
+
+    def fail(self, error: NonFiniteLossError) -> None:
+        """End the run for an error, without disturbing others.
+
+        Raises:
+            NonFiniteLossError: there are no others.
+        """
+        self.error = error
+        if self._alone:
+            raise error
+        with self.about():
+            LOGGER.error("%s The other seeds go on.", error)
+
+    def write(self, current: TrainState, records: list[dict[str, Any]]) -> None:
+        """Keep the end of an epoch.
+
+        Args:
+            current: the state.
+            records: of the epoch, for metrics.jsonl.
 
         Raises:
             UserError: it cannot be written.
         """
-        if self._folder and self._checkpoints:
+        self.state = current
+        self.record.history += records
+        self.record.phase_epochs += 1
+        self.record.seconds = time.perf_counter() - self._begun
+        if self._checkpoints:
             # The checkpoint first: it is what a resumed run believes.
-            self._checkpoints.save(record.epoch, current, dataclasses.asdict(record))
-            self._folder.append_metrics(records)
+            self._checkpoints.save(
+                self.record.epoch, current, dataclasses.asdict(self.record)
+            )
+            self.folder.append_metrics(records)
 
     def close(self) -> None:
         """Release what the checkpoints hold."""
@@ -142,3 +241,20 @@ def restore_or_begin(
     folder.write_metrics(record.history)
     LOGGER.info("Going on after epoch %d.", record.epoch)
     return current, record
+
+
+def read_convolutions(journals: Sequence[Journal]) -> str | None:
+    """Return what computed the convolutions of the runs so far; None if none began.
+
+    Raises:
+        UserError: they differ, so that one program cannot go on with them.
+    """
+    found = {journal.folder.read_convolutions() for journal in journals}
+    names = [name for name in found if name]
+    if len(names) > 1:
+        raise UserError(
+            "These seeds began with different convolutions: "
+            f"{', '.join(sorted(names))}. They cannot go on in one program; "
+            "--notogether goes on with one after the other."
+        )
+    return names.pop() if names else None

@@ -18,7 +18,7 @@ from mnist_jax.models import operations
 from mnist_jax.runs import weights
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.weights import WeightsError
-from mnist_jax.training import loop
+from mnist_jax.training import predict
 from mnist_jax.typing import Tree
 
 # Seed 0 of configs/lenet5.py:tuned, a copy of the one in results/.
@@ -66,7 +66,7 @@ class Run:
 
     @functools.cached_property
     def _predict(self) -> Any:
-        return loop.make_predict(
+        return predict.make_predict(
             apply_fn=self.model.apply,
             batch_size=self.config.eval_batch_size,
             devices=parallel.every(self.config.parallel),

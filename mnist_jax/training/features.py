@@ -13,6 +13,7 @@ be taken for another, and carries one of its own numbers.
 import functools
 import hashlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -21,11 +22,14 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from mnist_jax import files, models, tree
-from mnist_jax.devices import processes
+from mnist_jax import data, files, models, tree
+from mnist_jax.config import Experiment
+from mnist_jax.data import augment
+from mnist_jax.devices import parallel, processes
 from mnist_jax.devices.parallel import Devices
-from mnist_jax.training import loop
 from mnist_jax.training.phase import Phase
+from mnist_jax.training.predict import ApplyFn, make_predict
+from mnist_jax.training.state import TrainState
 from mnist_jax.training.step import Batch
 from mnist_jax.typing import Tree
 
@@ -35,6 +39,67 @@ _SUFFIX = ".features.safetensors"
 # Together; beyond that the files that were not read for longest are removed.
 _MOST_BYTES = 4 * 10**9
 _NAME = "features"
+
+
+def inputs_of_phase(
+    config: Experiment,
+    model: models.Model,
+    phase: Phase,
+    dataset: data.Dataset,
+    states: Sequence[TrainState],
+) -> tuple[ApplyFn, Batch, Batch]:
+    """Return what a phase computes in each epoch, and on what.
+
+    That is the network and the images, unless a frozen first part of the network gives
+    the same features each time and these fit in `config.features_megabytes`: then the
+    rest of the network, and the features.
+
+    Args:
+        config: the experiment.
+        model: the network.
+        phase: one of the experiment's.
+        dataset: the images.
+        states: of the replicas at the beginning of the phase, which share the features.
+    """
+    train, val = Batch.from_split(dataset.train), Batch.from_split(dataset.val)
+    current = states[0]
+    stop = frozen_stages(model, phase, current.params)
+    if not (stop and phase.reuse_features and augment.create(config.augment) is None):
+        return model.apply, train, val
+    size = count_bytes(model, stop, len(train.labels) + len(val.labels)) / 1e6
+    reason = ""
+    if size > config.features_megabytes:
+        reason = (
+            f"their features would take {size:.0f} MB, and --config.features_megabytes "
+            f"is {config.features_megabytes:g}"
+        )
+    elif len({_digest(model, stop, s.params, s.batch_stats) for s in states}) > 1:
+        reason = "they differ from seed to seed"
+    first = model.stages[stop][0]
+    if reason:
+        LOGGER.info(
+            "The frozen layers before %s are computed anew in each epoch of phase %s: "
+            "%s.",
+            first,
+            phase.name,
+            reason,
+        )
+        return model.apply, train, val
+    LOGGER.info(
+        "The frozen layers before %s are computed once, for all epochs of phase %s.",
+        first,
+        phase.name,
+    )
+    known = Features(
+        model,
+        stop,
+        current.params,
+        current.batch_stats,
+        devices=parallel.every(config.parallel),
+        batch_size=config.eval_batch_size,
+    )
+    apply_fn = functools.partial(model.apply, start=stop)
+    return apply_fn, known.of(train), known.of(val)
 
 
 def frozen_stages(model: models.Model, phase: Phase, params: Tree) -> int:
@@ -86,19 +151,17 @@ class Features:
         batch_size: int,
     ):
         self._weights = (params, batch_stats)
-        layers = [layer for stage in model.stages[:stop] for layer in stage]
         self._depends_on = "\n".join(
             [
                 str(model.module),
                 str(stop),
-                tree.digest({layer: params[layer] for layer in layers}),
-                tree.digest({k: v for k, v in batch_stats.items() if k in layers}),
+                *_digest(model, stop, params, batch_stats),
                 str(model.convolutions),
                 jax.default_backend(),
                 jax.__version__,
             ]
         )
-        self._predict = loop.make_predict(
+        self._predict = make_predict(
             apply_fn=functools.partial(_run_until, model, stop),
             batch_size=batch_size,
             devices=devices,
@@ -124,6 +187,17 @@ class Features:
         return files.cache_folder() / f"{digest.hexdigest()[:32]}{_SUFFIX}"
 
 
+def _digest(
+    model: models.Model, stop: int, params: Tree, batch_stats: Tree
+) -> tuple[str, str]:
+    """Return checksums of the weights before `stop`: parameters, statistics."""
+    layers = [layer for stage in model.stages[:stop] for layer in stage]
+    return (
+        tree.digest({layer: params[layer] for layer in layers}),
+        tree.digest({k: v for k, v in batch_stats.items() if k in layers}),
+    )
+
+
 def _run_until(
     model: models.Model,
     stop: int,
@@ -133,7 +207,7 @@ def _run_until(
     *,
     train: bool,
 ) -> tuple[jax.Array, Tree]:
-    """Be to `make_predict` what `Model.apply` is."""
+    """Adapt `Model.run_until` to the signature of `Model.apply`."""
     del train
     x = model.run_until(stop, params, batch_stats, images)
     return x.astype(jnp.float32), batch_stats

@@ -6,23 +6,21 @@ those of the last one when validation is under way.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int32, PRNGKeyArray, UInt8
+from jaxtyping import Array, Int32, PRNGKeyArray
 
-from mnist_jax.devices.parallel import Devices
+from mnist_jax.devices.parallel import Devices, ReplicaDevices
 from mnist_jax.errors import UserError
 from mnist_jax.training import monitors, step
 from mnist_jax.training.phase import Phase
+from mnist_jax.training.predict import ApplyFn, make_predict
 from mnist_jax.training.state import TrainState
 from mnist_jax.training.step import Batch
-from mnist_jax.typing import Tree
-
-ApplyFn = Callable[..., tuple[Array, Tree]]
 
 
 class Keys(NamedTuple):
@@ -41,6 +39,15 @@ def make_keys(seed: int) -> Keys:
     )
 
 
+def stack_keys(keys: Sequence[Keys], count: int) -> Keys:
+    """Return the streams of replicas as one; `count` as in `state.stack`."""
+    if count == 1:
+        return keys[0]
+    filled = [*keys, *[keys[-1]] * (count - len(keys))]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled)
+
+
+@runtime_checkable
 class Listener(Protocol):
     """Who is told how the training goes on; `mnist_jax.console.Progress` for one."""
 
@@ -89,8 +96,15 @@ def default_steps_per_call(backend: str, convolutions: str | None, steps: int) -
     return max((n for n in few if steps % n == 0), default=20)
 
 
+Outcome = list[dict[str, Any]] | NonFiniteLossError
+
+
 class Trainer:
     """The compiled functions of one phase over one data set.
+
+    It trains one replica of the network, or with `ReplicaDevices` several at once.
+    States and keys then have a leading axis, see `state.stack` and `stack_keys`, over
+    which the functions of one replica are mapped; the data have none.
 
     Args:
         apply_fn: `Model.apply`.
@@ -98,11 +112,11 @@ class Trainer:
         data: the training set.
         val: the validation set.
         augment_fn: changes the training images at random, if given.
-        devices: which ones share a batch.
+        devices: which ones share a batch, or replicas.
         eval_batch_size: images a call in evaluation.
         steps_per_call: at least 1.
         monitor: which figure says what the best epoch is.
-        keys: the run's random streams.
+        keys: the random streams.
         listener: who is told how it goes on.
 
     Raises:
@@ -117,7 +131,7 @@ class Trainer:
         data: Batch,
         val: Batch,
         augment_fn: step.AugmentFn | None,
-        devices: Devices,
+        devices: Devices | ReplicaDevices,
         eval_batch_size: int,
         steps_per_call: int,
         monitor: str,
@@ -127,9 +141,8 @@ class Trainer:
         step.check_images(data)
         step.check_images(val)
         self._devices, self._listener = devices, listener
-        self._data, self._val, self._step_key = devices.replicate(
-            (data, val, keys.step)
-        )
+        self._data, self._val = devices.replicate((data, val))
+        self._order_key, self._step_key = keys.order, devices.place(keys.step)
         self._steps = phase.steps_per_epoch(len(data.labels))
         self._images_per_epoch = self._steps * phase.batch_size
         self._chunk = min(self._steps, steps_per_call)
@@ -146,104 +159,145 @@ class Trainer:
         self._predict = make_predict(
             apply_fn=apply_fn, batch_size=eval_batch_size, devices=devices
         )
-        self._score = jax.jit(
-            lambda logits, labels: (
-                step.cross_entropy(logits, labels).mean(),
-                step.accuracy(logits, labels),
-            )
-        )
-        self._learning_rate = jax.jit(
-            lambda state: learning_rate_fn(state.phase_step - 1) * state.plateau.scale
-        )
-        self._watch = jax.jit(make_watch(phase=phase, monitor=monitor))
-        self._order = jax.jit(
-            lambda epoch: epoch_order(
-                keys.order, epoch, size=len(data.labels), batch_size=phase.batch_size
-            )
-        )
+
+        def score(logits: Array, labels: Array) -> tuple[Array, Array]:
+            loss = step.cross_entropy(logits, labels).mean()
+            return loss, step.accuracy(logits, labels)
+
+        def learning_rate(state: TrainState) -> Any:
+            return learning_rate_fn(state.phase_step - 1) * state.plateau.scale
+
+        def order(key: PRNGKeyArray, epoch: Array) -> Array:
+            size = len(data.labels)
+            return epoch_order(key, epoch, size=size, batch_size=phase.batch_size)
+
+        watch = make_watch(phase=phase, monitor=monitor)
+        self._score = jax.jit(devices.map(score, (0, None)))
+        self._learning_rate = jax.jit(devices.map(learning_rate, (0,)))
+        self._order = jax.jit(devices.map(order, (0, 0)))
+        self._watch = jax.jit(devices.map(watch, (0, 0, 0)))
         self._compiled: dict[int, Callable[..., Any]] = {}
 
     def run_epoch(
         self, state: TrainState, epoch: int
     ) -> tuple[TrainState, list[dict[str, Any]]]:
-        """Train an epoch, validate, and let the monitors take note of it.
-
-        Args:
-            state: at the end of the epoch before; its buffers are given up.
-            epoch: counted from 1 through all phases.
-
-        Returns:
-            The new state and two records, of `train` and `val`: see `metrics.jsonl`.
+        """Train the only replica for an epoch: see `run_epochs`.
 
         Raises:
             NonFiniteLossError: with the step at which it was seen.
         """
-        state = self._devices.replicate(state)
+        state, [outcome] = self.run_epochs(state, [epoch])
+        if isinstance(outcome, NonFiniteLossError):
+            raise outcome
+        return state, outcome
+
+    def run_epochs(
+        self, state: TrainState, epochs: Sequence[int | None]
+    ) -> tuple[TrainState, list[Outcome]]:
+        """Train an epoch, validate, and let the monitors take note of it.
+
+        Args:
+            state: at the end of the epoch before; its buffers are given up.
+            epochs: the number of the epoch, for each replica, counted from 1 through
+                all phases. None for a replica that no longer counts: it is computed
+                like the others, but the caller must not use its state any more.
+
+        Returns:
+            The new state, and for each replica two records, of `train` and `val` (see
+            `metrics.jsonl`), or the error that ended it: its state is of no use either.
+        """
+        state = self._devices.place(state)
         self._compile(state)
         begin = time.perf_counter()
-        state, finish = self._train(state, epoch)
+        errors: dict[int, NonFiniteLossError] = {}
+        counting = [place for place, epoch in enumerate(epochs) if epoch is not None]
+        state, finish = self._train(state, epochs, errors)
+        if len(errors) == len(counting):
+            return state, [errors.get(place, []) for place in range(len(epochs))]
         finished = finish() if self._devices.must_wait else None
         logits = self._predict(*state.weights, self._val.images)
         val_loss, val_accuracy = self._score(logits, self._val.labels)
-        loss, accuracy, trained = finished or finish()
-        if not np.isfinite(val_loss):
-            raise NonFiniteLossError(
-                f"The validation loss became {val_loss} in epoch {epoch}. {_WAY_OUT}"
-            )
-        learning_rate = float(self._learning_rate(state))
+        losses, accuracies, trained = finished or finish()
+        val_losses, val_accuracies, learning_rates = map(
+            np.atleast_1d, (val_loss, val_accuracy, self._learning_rate(state))
+        )
+        for place in set(counting) - errors.keys():
+            if not np.isfinite(val_losses[place]):
+                errors[place] = NonFiniteLossError(
+                    f"The validation loss became {val_losses[place]} in epoch "
+                    f"{epochs[place]}. {_WAY_OUT}"
+                )
         figures = {
-            "train_loss": np.float32(loss),
+            "train_loss": self._for_each(losses, np.float32),
             "val_loss": val_loss,
             "val_accuracy": val_accuracy,
         }
-        state = state.replace(**self._watch(state, figures, np.int32(epoch)))
-        seconds = trained - begin
-        records = [
-            {
-                "epoch": epoch,
-                "split": "train",
-                "loss": loss,
-                "accuracy": accuracy,
-                "learning_rate": learning_rate,
-                "seconds": seconds,
-                "images_per_second": self._images_per_epoch / seconds,
-            },
-            {
-                "epoch": epoch,
-                "split": "val",
-                "loss": float(val_loss),
-                "accuracy": float(val_accuracy),
-                "seconds": time.perf_counter() - trained,
-            },
+        state = state.replace(**self._watch(state, figures, self._numbers(epochs)))
+        seconds, end = trained - begin, time.perf_counter()
+
+        def records(place: int) -> list[dict[str, Any]]:
+            return [
+                {
+                    "epoch": epochs[place],
+                    "split": "train",
+                    "loss": losses[place],
+                    "accuracy": accuracies[place],
+                    "learning_rate": float(learning_rates[place]),
+                    "seconds": seconds,
+                    "images_per_second": self._images_per_epoch / seconds,
+                },
+                {
+                    "epoch": epochs[place],
+                    "split": "val",
+                    "loss": float(val_losses[place]),
+                    "accuracy": float(val_accuracies[place]),
+                    "seconds": end - trained,
+                },
+            ]
+
+        return state, [
+            errors.get(place) or (records(place) if place in counting else [])
+            for place in range(len(epochs))
         ]
-        return state, records
 
     def _train(
-        self, state: TrainState, epoch: int
-    ) -> tuple[TrainState, Callable[[], tuple[float, float, float]]]:
+        self,
+        state: TrainState,
+        epochs: Sequence[int | None],
+        errors: dict[int, NonFiniteLossError],
+    ) -> tuple[TrainState, Callable[[], tuple[list[float], list[float], float]]]:
         """Set the steps of an epoch going.
+
+        Stops where every replica has an error: `errors`, by place, is filled.
 
         Returns:
             The state after them, and a function that waits for their end: it gives the
-            mean loss, the mean accuracy and the time of day, in `perf_counter`'s terms.
+            mean losses, the mean accuracies and the time of day, in `perf_counter`'s
+            terms.
         """
-        indices = self._devices.split(self._order(np.int32(epoch)))
+        order = self._order(self._order_key, self._numbers(epochs))
+        indices = self._devices.split(order)
+        counting = {place: e for place, e in enumerate(epochs) if e is not None}
         losses, accuracies = [], []
 
         def fetch(first: int, metrics: step.StepMetrics) -> float:
-            loss = np.asarray(metrics.loss)
-            finite = np.isfinite(loss)
-            if not finite.all():
-                bad = int(finite.argmin())
-                raise NonFiniteLossError(
-                    f"The training loss became {loss[bad]} in epoch {epoch}, step "
-                    f"{first + bad + 1} of {self._steps}. {_WAY_OUT}"
-                )
+            loss = np.asarray(metrics.loss).reshape(len(epochs), -1)
+            for place, epoch in counting.items():
+                finite = np.isfinite(loss[place])
+                if not finite.all() and place not in errors:
+                    bad = int(finite.argmin())
+                    errors[place] = NonFiniteLossError(
+                        f"The training loss became {loss[place, bad]} in epoch {epoch},"
+                        f" step {first + bad + 1} of {self._steps}. {_WAY_OUT}"
+                    )
             losses.append(loss)
-            accuracies.append(np.asarray(metrics.accuracy))
+            accuracies.append(np.asarray(metrics.accuracy).reshape(loss.shape))
             now = time.perf_counter()
             self._listener.steps_done(
-                epoch, first + len(loss), self._steps, float(loss[-1])
+                min(counting.values()),
+                first + loss.shape[1],
+                self._steps,
+                float(loss[list(counting), -1].mean()),
             )
             return now
 
@@ -257,19 +311,25 @@ class Trainer:
             if pending is not None:
                 fetch(*pending)
             pending = (first, metrics)
+            if len(errors) == len(counting):
+                break
         assert pending is not None, "an epoch has at least one step"
         last = pending
 
-        def finish() -> tuple[float, float, float]:
+        def finish() -> tuple[list[float], list[float], float]:
             end = fetch(*last)
             # In float64 and in one order, whatever the length of the chunks.
-            return (
-                float(np.concatenate(losses).mean(dtype=np.float64)),
-                float(np.concatenate(accuracies).mean(dtype=np.float64)),
-                end,
-            )
+            return _means(losses), _means(accuracies), end
 
         return state, finish
+
+    def _numbers(self, epochs: Sequence[int | None]) -> np.ndarray:
+        return self._for_each([epoch or 0 for epoch in epochs], np.int32)
+
+    def _for_each(self, values: Sequence[Any], dtype: Any) -> np.ndarray:
+        """Return a value of each replica as the mapped functions take them."""
+        array = np.array(values, dtype)
+        return array if self._devices.batch_axis else array[0]
 
     def _compile(self, state: TrainState) -> None:
         """Compile what an epoch needs, so that no epoch's time holds a compilation."""
@@ -278,11 +338,15 @@ class Trainer:
             return
         begin = time.perf_counter()
         self._listener.compiling()
-        indices = self._devices.split(self._order(np.int32(0)))
+        epochs = self._numbers([None] * self._devices.replicas)
+        indices = self._devices.split(self._order(self._order_key, epochs))
         arguments = (state, self._data, indices, np.int32(0), self._step_key)
         for length in lengths:
+            train_steps = step.make_train_steps(
+                train_step=self._train_step, steps=length
+            )
             self._compiled[length] = self._devices.compile(
-                step.make_train_steps(train_step=self._train_step, steps=length),
+                self._devices.map(train_steps, (0, None, 0, None, 0)),
                 arguments,
                 rows=2,
                 donate=True,
@@ -328,34 +392,9 @@ def _chunks(steps: int, chunk: int) -> Iterator[tuple[int, int]]:
         yield first, min(chunk, steps - first)
 
 
-def make_predict(
-    *, apply_fn: ApplyFn, batch_size: int, devices: Devices
-) -> Callable[[Tree, Tree, UInt8[Array, "n h w c"]], Float[Array, "n classes"]]:
-    """Build `predict(params, batch_stats, images) -> logits` for any number of images.
-
-    Every image counts: the last batch is filled up with repetitions of the last image,
-    whose logits are dropped, so that one compiled program serves all batches. So is
-    every batch, if its size is no multiple of the number of devices.
-    """
-    eval_step = step.make_eval_step(apply_fn=apply_fn)
-    compiled: dict[tuple[int, int, Any], Callable[..., Array]] = {}
-
-    def predict(
-        params: Tree, batch_stats: Tree, images: UInt8[Array, "n h w c"]
-    ) -> Float[Array, "n classes"]:
-        params, batch_stats, images = devices.replicate((params, batch_stats, images))
-        count = len(images)
-        size = -(-min(batch_size, count) // devices.count) * devices.count
-        logits = []
-        for first in range(0, count, size):
-            rows = np.minimum(np.arange(first, first + size, dtype=np.int32), count - 1)
-            arguments = (params, batch_stats, images, devices.split(rows))
-            kind = count, size, images.dtype
-            if kind not in compiled:
-                compiled[kind] = devices.compile(eval_step, arguments, rows=3)
-            logits.append(compiled[kind](*arguments))
-            if devices.must_wait:
-                jax.block_until_ready(logits)
-        return jnp.concatenate(logits)[:count]
-
-    return predict
+def _means(chunks: list[np.ndarray]) -> list[float]:
+    """Return the mean of each replica, of arrays [replicas, steps]."""
+    return [
+        float(np.concatenate(parts).mean(dtype=np.float64))
+        for parts in zip(*chunks, strict=True)
+    ]

@@ -52,6 +52,12 @@ def create(
     """Build the function from the step of the phase, from 0, to the learning rate.
 
     `check` must accept the config; `peak` is the largest learning rate.
+
+    Example:
+        >>> config = Schedule("cosine", warmup_epochs=1.0)
+        >>> rate = create(config, peak=0.1, epochs=3, steps_per_epoch=4)
+        >>> [round(float(rate(step)), 3) for step in range(0, 12, 2)]
+        [0.02, 0.06, 0.1, 0.085, 0.05, 0.015]
     """
     steps = epochs * steps_per_epoch
     build = SCHEDULES[config.name]

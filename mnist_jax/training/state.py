@@ -1,10 +1,15 @@
 """Everything that a checkpoint must hold of the training, and nothing else."""
 
-import flax.struct
-import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Int32
+from collections.abc import Callable, Sequence
 
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Int32, PRNGKeyArray
+
+from mnist_jax import models
 from mnist_jax.training.monitors import Best, EarlyStopping, Plateau, copy
 from mnist_jax.training.phase import Phase
 from mnist_jax.typing import Tree
@@ -47,6 +52,36 @@ class TrainState(flax.struct.PyTreeNode):
         return self.params, self.batch_stats
 
 
+def make_begin(
+    model: models.Model,
+    phases: Sequence[Phase],
+    put: Callable[[Tree, Tree], tuple[Tree, Tree]] | None = None,
+) -> Callable[[int, PRNGKeyArray], TrainState]:
+    """Build `begin(index, key)`: the state before the first step of a phase.
+
+    Args:
+        model: the network.
+        phases: of which the index is one.
+        put: replaces some of the drawn `(params, batch_stats)`, if given.
+    """
+    drawn = jax.jit(
+        lambda key, index: create(*model.init(key), phase=phases[index]),
+        static_argnums=1,
+    )
+    init = jax.jit(model.init)
+    completed = jax.jit(
+        lambda params, batch_stats, index: create(
+            params, batch_stats, phase=phases[index]
+        ),
+        static_argnums=2,
+    )
+
+    def begin(index: int, key: PRNGKeyArray) -> TrainState:
+        return completed(*put(*init(key)), index) if put else drawn(key, index)
+
+    return begin
+
+
 def create(params: Tree, batch_stats: Tree, phase: Phase) -> TrainState:
     """Return the state before the first step."""
     zero = jnp.zeros((), jnp.int32)
@@ -82,6 +117,32 @@ def end_phase(state: TrainState, phase: Phase) -> TrainState:
         else state.weights
     )
     return state.replace(params=params, batch_stats=batch_stats, ema=())
+
+
+def stack(states: Sequence[TrainState], count: int) -> TrainState:
+    """Return the states of replicas as one, on the host, with a leading axis.
+
+    Args:
+        states: of the replicas, in the same phase.
+        count: length of the axis; the last state is repeated to fill it. If 1, there is
+            no axis, and the only state is returned as it is.
+    """
+    if count == 1:
+        return states[0]
+    filled = [*states, *[states[-1]] * (count - len(states))]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(filled))
+
+
+def unstack(state: TrainState, count: int) -> list[TrainState]:
+    """Return the states that `stack` put together with the same count."""
+    if count == 1:
+        return [state]
+    on_host = jax.device_get(state)
+    # Copies: a replica that is done must not keep those of all others alive.
+    return [
+        jax.tree.map(lambda leaf: np.array(leaf[index]), on_host)  # noqa: B023
+        for index in range(count)
+    ]
 
 
 def _begin(

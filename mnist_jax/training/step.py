@@ -6,8 +6,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Float32, Int32, Integer, PRNGKeyArray, UInt8
 
+from mnist_jax import data
 from mnist_jax.devices import shards
 from mnist_jax.training.freezing import Freeze
 from mnist_jax.training.state import TrainState
@@ -22,6 +23,11 @@ class Batch(NamedTuple):
 
     images: UInt8[Array, "batch height width channels"] | Float32[Array, "batch ..."]
     labels: UInt8[Array, " batch"]
+
+    @classmethod
+    def from_split(cls, split: data.Split) -> "Batch":
+        """Put a whole set on the default device."""
+        return cls(*jax.device_put((split.images, split.labels)))
 
 
 class StepMetrics(NamedTuple):
@@ -70,7 +76,7 @@ def check_images(batch: Batch) -> None:
 
 def cross_entropy(
     logits: Float[Array, "batch classes"],
-    labels: UInt8[Array, " batch"],
+    labels: Integer[Array, " batch"],
     *,
     smoothing: float = 0.0,
 ) -> Float[Array, " batch"]:
@@ -91,7 +97,7 @@ def cross_entropy(
 
 
 def accuracy(
-    logits: Float[Array, "batch classes"], labels: UInt8[Array, " batch"]
+    logits: Float[Array, "batch classes"], labels: Integer[Array, " batch"]
 ) -> Float32[Array, ""]:
     """Return the share of images whose largest logit is their label's."""
     return jnp.mean(logits.argmax(axis=-1) == labels, dtype=jnp.float32)
@@ -233,7 +239,7 @@ def make_train_steps(
 
 def make_eval_step(
     *, apply_fn: Callable[..., tuple[Array, Tree]]
-) -> Callable[..., Float[Array, "batch classes"]]:
+) -> Callable[..., Float[Array, "batch ..."]]:
     """Build `eval_step(params, batch_stats, images, rows) -> logits`.
 
     `images` is a whole set, uint8, and `rows` says which of them to look at.
@@ -242,9 +248,9 @@ def make_eval_step(
     def eval_step(
         params: Tree,
         batch_stats: Tree,
-        images: UInt8[Array, "n height width channels"],
+        images: UInt8[Array, "n height width channels"] | Float32[Array, "n ..."],
         rows: Int32[Array, " batch"],
-    ) -> Float[Array, "batch classes"]:
+    ) -> Float[Array, "batch ..."]:
         batch = to_input(images[rows])
         return shards.gather(apply_fn(params, batch_stats, batch, train=False)[0])
 

@@ -77,7 +77,7 @@ def test_what_cannot_be_is_one_clear_line(tmp_path):
         ([f"{tmp_path}/file"], 1, f"{here}/file is not a folder"),
         ([run, f"{tmp_path}/empty"], 1, f"No run in {here}/empty: .*results.json"),
         ([run, f"--output={tmp_path}/none/t.md"], 1, f"no folder {here}/none"),
-        ([run, f"--output={tmp_path}/t.xlsx"], 1, "xlsx. Known: .md, .csv, .txt"),
+        ([run, f"--output={tmp_path}/t.xlsx"], 1, "xlsx. Known: .md, .csv, .tex, .txt"),
         ([run, "--format=html"], 2, "--format=html.*terminal.markdown.csv"),
         ([run, "--sort=size"], 2, "--sort=size"),
     ]
@@ -110,3 +110,25 @@ def test_it_needs_no_jax():
         check=True,
     )
     assert not {"jax", "flax", "matplotlib"} & set(loaded.stdout.split())
+
+
+def test_it_writes_latex_and_a_page(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path / "runs" / f"{seed}", seed=seed, accuracy=0.98 + seed / 100)
+        config = {"name": "other"}
+        write_run(tmp_path / "runs" / f"o{seed}", seed=seed, config=config)
+    runs = str(tmp_path / "runs")
+    cases = [
+        ["compare", runs, "--latex"],
+        ["compare", runs, f"--output={tmp_path / 't.tex'}"],
+        ["compare", runs, f"--report={tmp_path / 'page'}"],
+        ["compare", runs],
+    ]
+    env = os.environ | {"COLUMNS": "200"}
+    results = run_each("mnist_jax", cases, cwd=ROOT, env=env, folder=tmp_path)
+    assert [result.returncode for result in results] == [0] * 4, results
+    assert results[0].stdout == (tmp_path / "t.tex").read_text()
+    assert r"\begin{tabular}" in results[0].stdout
+    assert results[2].stdout.startswith("Wrote comparison.md and comparison.html in ")
+    assert "not separated by 2 and 2 seeds" in results[3].stdout
+    assert "better" not in results[3].stdout

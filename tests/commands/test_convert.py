@@ -1,8 +1,6 @@
 """`mnist-jax convert`: what it keeps, and what it refuses in terms of its own flags."""
 
 import re
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +12,7 @@ from mnist_jax.commands import convert
 from mnist_jax.errors import UserError
 from mnist_jax.runs import weights as run_weights
 from tests.conftest import ROOT
+from tests.support.commands import run_each
 from tests.support.small_vgg import VGG_METADATA, Small, write_vgg
 
 
@@ -89,30 +88,20 @@ def test_the_messages_of_the_command_name_its_own_flags(convert_in_process, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "mnist_jax", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-@pytest.mark.slow
-def test_the_command_refuses_nonsense(tmp_path):
+def test_the_command_refuses_nonsense(command_env, tmp_path):
     out = tmp_path / "out.safetensors"
     run_weights.write(out, {"x": np.zeros(1)}, {run_weights.NETWORK: "lenet6"})
     before = out.read_bytes()
-    for arguments, message in (
-        (("convert", out), "Name two files"),
-        (("convert", tmp_path / "nothing", out), "cannot be read"),
-        (("convert", out, tmp_path / "no" / "x"), "there is no folder"),
-        (("convert", out, tmp_path), "is a folder"),
-        (("convert", out, out), "by another version: .*lenet6"),
-    ):
-        failed = command(*arguments)
+    expected = [
+        ([out], "Name two files"),
+        ([tmp_path / "nothing", out], "cannot be read"),
+        ([out, tmp_path / "no" / "x"], "there is no folder"),
+        ([out, tmp_path], "is a folder"),
+        ([out, out], "by another version: .*lenet6"),
+    ]
+    cases = [["convert", *map(str, arguments)] for arguments, _ in expected]
+    results = run_each("mnist_jax", cases, cwd=ROOT, env=command_env, folder=tmp_path)
+    for failed, (_, message) in zip(results, expected, strict=True):
         assert failed.returncode == 1
         assert re.search(message, failed.stderr) and "Traceback" not in failed.stderr
     assert out.read_bytes() == before

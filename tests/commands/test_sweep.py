@@ -126,27 +126,15 @@ def test_bad_flags_are_one_clear_line(command_env, tmp_path):
 # The commands that it names.
 
 
-def test_each_run_is_written_down_as_the_command_that_makes_it(monkeypatch):
-    typed = [
-        "/x/__main__.py",
-        "sweep",
-        "--config=c.py",
-        "--seeds",
-        "0-4",
-        "--workdir=w",
-        "--a=b c",
-    ]
-    monkeypatch.setattr(sys, "argv", typed)
-    with pytest.raises(KeyError), sweep.as_typed_for_run(3, Path("w/seed3")):
-        assert sys.argv == [
-            "run.py",
-            "--config=c.py",
-            "--a=b c",
-            "--config.seed=3",
-            "--workdir=w/seed3",
-        ]
-        raise KeyError
-    assert sys.argv == typed
+@pytest.mark.parametrize(
+    "flag", [[], ["--together"], ["--notogether"], ["--together=true"], ["-together"]]
+)
+def test_each_run_is_written_down_as_the_command_that_makes_it(monkeypatch, flag):
+    typed = ["--config=c.py", "--seeds", "0-4", *flag, "--workdir=w", "--a=b c"]
+    monkeypatch.setattr(sys, "argv", ["/x/__main__.py", "sweep", *typed])
+    assert sweep.run_command(3, Path("w/seed3")) == (
+        "python run.py --config=c.py '--a=b c' --config.seed=3 --workdir=w/seed3"
+    )
 
 
 def test_a_command_is_named_as_it_was_typed(monkeypatch):
@@ -187,11 +175,16 @@ def test_a_sweep_ends_with_its_table(finished):
 
 @pytest.mark.slow
 def test_finished_seeds_are_not_trained_again(finished, command_env):
+    """From another folder than the project's, where a relative --workdir begins."""
     folder, _ = finished
+    config = f"--config={ROOT / 'configs' / 'quickstart.py'}"
+    here = folder.parents[2]
     files = [path for path in folder.rglob("*") if path.is_file()]
     before = {path: path.stat().st_mtime_ns for path in files}
-    code, output = finish(command_env, *QUICK, "--seeds=0-1", f"--workdir={folder}")
-    assert code == 0
+    arguments = (config, *QUICK[1:], "--seeds=0-1")
+    workdir = f"--workdir={folder.relative_to(here)}"
+    code, output = finish(command_env, *arguments, workdir, cwd=here)
+    assert code == 0, output
     assert output.count("is finished: nothing to do") == 2
     assert "Compiling" not in output
     assert {path: path.stat().st_mtime_ns for path in files} == before
@@ -233,6 +226,38 @@ def test_a_killed_sweep_goes_on_to_the_same_results(finished, command_env, tmp_p
     assert output.count("is finished: nothing to do") == 1
     for name in ("seed0", "seed1"):
         assert outcome(tmp_path / name) == outcome(finished[0] / name)
+
+
+@pytest.mark.slow
+def test_a_sweep_together_is_killed_and_goes_on(finished, command_env, tmp_path):
+    """To the accuracies of one seed after the other; ctrl-C names the command."""
+    arguments = (*QUICK, "--seeds=0-1", "--together", f"--workdir={tmp_path}")
+    with start(command_env, *arguments) as process:
+        wait_for(process, r"^Seed 0: epoch +1 ")
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate()
+    assert process.returncode == 130
+    match = re.search(r"To go on: python -m mnist_jax sweep (.*)", output)
+    assert match and shlex.split(match[1]) == list(arguments), output
+    code, output = finish(command_env, *arguments)
+    assert code == 0, output
+    assert "2 seeds train together, in one program" in output
+    for name in ("seed0", "seed1"):
+        ours, theirs = outcome(tmp_path / name)[0], outcome(finished[0] / name)[0]
+        assert ours["test"]["last"]["confusion"] == theirs["test"]["last"]["confusion"]
+        assert "Ended by KeyboardInterrupt" in (tmp_path / name / "log.txt").read_text()
+    command = json.loads((tmp_path / "seed1" / "environment.json").read_text())
+    assert "--config.seed=1" in command["command"]
+    assert "--together" not in command["command"]
+
+
+@pytest.mark.parametrize("way", ["--together", "--notogether"])
+def test_seeds_whose_loss_is_not_finite_are_named(command_env, tmp_path, way):
+    rate = "--config.phases[0].optimizer.learning_rate=1e38"
+    arguments = (*QUICK, rate, way, "--seeds=4,5", f"--workdir={tmp_path}")
+    code, output = finish(command_env, *arguments)
+    assert code == 1 and "Traceback" not in output
+    assert re.search(r"(?s)Error: Seed 4: The training loss .*\nSeed 5: ", output)
 
 
 def test_a_run_that_fails_ends_the_sweep_and_is_named(command_env, tmp_path):

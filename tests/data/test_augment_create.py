@@ -3,6 +3,7 @@
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -50,7 +51,7 @@ def test_an_image_depends_on_the_key_and_its_place_alone():
 
 
 def test_in_a_loop_and_over_seeds_it_is_the_same():
-    images, function = noise(40, 20, 14, 1), create(**ALL)
+    images, function = jnp.asarray(noise(40, 20, 14, 1)), create(**ALL)
     seeds = keys(4).reshape(2, 2)
     over_seeds = jax.vmap(function, in_axes=(0, None))
     _, found = jax.lax.scan(lambda c, keys: (c, over_seeds(keys, images)), None, seeds)
@@ -60,7 +61,7 @@ def test_in_a_loop_and_over_seeds_it_is_the_same():
 
 
 def test_compiled_or_not_it_is_the_same():
-    images = noise(40, 20, 14, 1)
+    images = jnp.asarray(noise(40, 20, 14, 1))
     found = create(**AFFINE)(KEY, images)
     np.testing.assert_allclose(found, compiled(**AFFINE)(KEY, images), atol=1e-5)
 

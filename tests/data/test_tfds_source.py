@@ -300,6 +300,7 @@ def test_neither_tensorflow_nor_the_network_is_asked_for(tiny, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_official_set_is_the_same_through_tfds(
     tfds, official_dir, official, tmp_path
 ):

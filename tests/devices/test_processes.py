@@ -99,25 +99,25 @@ def assert_close_to(folder, other):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", [0, 1])
-def test_two_processes_come_to_what_one_does_though_one_is_killed(
-    start_two, alone, tmp_path, killed
+def test_two_processes_come_to_what_one_does_though_each_is_killed_once(
+    start_two, alone, tmp_path
 ):
-    both = start_two(*QUICK)
-    said = wait_for(both[0], r"^epoch +1 ")
-    both[killed].send_signal(signal.SIGKILL)
-    statuses, outputs = finish(both)
-    other = 1 - killed
-    assert statuses[killed] == -signal.SIGKILL and statuses[other] != 0
-    # If the first dies, JAX may be quicker than we are to say so.
-    end = outputs[other]
-    assert "Lost another process" in end or "another task died" in end
-    assert killed == 0 or "Lost another process" in end
-    assert not (tmp_path / "run" / "results.json").exists()
+    for killed in (0, 1):
+        both = start_two(*QUICK)
+        wait_for(both[0], rf"^epoch +{killed + 1} ")
+        both[killed].send_signal(signal.SIGKILL)
+        statuses, outputs = finish(both)
+        other = 1 - killed
+        assert statuses[killed] == -signal.SIGKILL and statuses[other] != 0
+        # If the first dies, JAX may be quicker than we are to say so.
+        end = outputs[other]
+        assert "Lost another process" in end or "another task died" in end
+        assert killed == 0 or "Lost another process" in end
+        assert not (tmp_path / "run" / "results.json").exists()
 
     statuses, outputs = finish(start_two(*QUICK))
     assert statuses == [0, 0], outputs
-    assert "Going on after epoch" in outputs[0] and "epoch   1" in said
+    assert "Going on after epoch" in outputs[0]
     assert_close_to(tmp_path / "run", alone)
     # The first alone writes and speaks.
     assert not (tmp_path / "other").exists()
@@ -130,14 +130,13 @@ def test_two_processes_come_to_what_one_does_though_one_is_killed(
 SMALL_VGG = """
 from configs import base, quickstart, vgg16
 from mnist_jax import models
-from mnist_jax.models.vgg import VGG
-
-
-class Small(VGG):
-    blocks = (1, 1)
-
+from mnist_jax.data import Split, digits
+from tests.support.small_vgg import Small
 
 models.MODELS["vgg16"] = Small
+whole = digits.load()
+quarter = tuple(Split(part.images[::4], part.labels[::4]) for part in whole)
+digits.load = lambda: quarter
 
 
 def get_config():

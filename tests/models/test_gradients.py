@@ -190,7 +190,7 @@ class Ours(NamedTuple):
 
 def run_form(form, params, batch):
     """Compute the gradient as training does, and find out what was decided."""
-    images, labels = batch
+    images, labels = jnp.asarray(batch[0]), batch[1]
 
     def loss(params):
         ops = Form()
@@ -305,7 +305,7 @@ def test_a_share_that_is_lost_is_noticed(batch, monkeypatch):
 def test_the_network_here_is_the_double_cnn(batch):
     model, params = start("double_cnn")
     ours = run_form("cpu", params, batch)
-    theirs, _ = model.apply(params, {}, batch[0], train=False)
+    theirs, _ = model.apply(params, {}, jnp.asarray(batch[0]), train=False)
     np.testing.assert_allclose(ours.logits, theirs, rtol=0, atol=1e-5)
 
 

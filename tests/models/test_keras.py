@@ -30,8 +30,8 @@ every_model = pytest.mark.parametrize(
 )
 
 # Fewer in training make rounding visible: where a unit is almost never active, its
-# variance is almost 0 and BatchNorm enlarges what is left of it.
-BATCH = 64
+# variance is almost 0 and BatchNorm enlarges what is left of it. VGG has no BatchNorm.
+BATCH, BATCH_OF_VGG = 64, 8
 # Of two almost equal values in a window, rounding says which is the larger and gets the
 # gradient; BatchNorm enlarges it where variances are small. Even the plain forms differ
 # by 0.003 from Keras here. The gradient that once got lost made 0.46.
@@ -71,14 +71,15 @@ def draw_weights(model):
     return draw_tree(params), draw_tree(batch_stats)
 
 
-def draw_batch():
+def draw_batch(name):
     """Digits have an even background, so that windows of a pool have ties."""
     rng = np.random.default_rng(1)
-    blots = rng.uniform(0, 1, (BATCH, 7, 7, 1)).repeat(4, axis=1).repeat(4, axis=2)
+    batch = BATCH_OF_VGG if name.startswith("vgg") else BATCH
+    blots = rng.uniform(0, 1, (batch, 7, 7, 1)).repeat(4, axis=1).repeat(4, axis=2)
     images = (blots * rng.uniform(0.5, 1, blots.shape)).astype(np.float32)
     images[:, :6] = 0
     images[:, :, 22:] = 0
-    return jnp.asarray(images), jnp.asarray(rng.integers(0, 10, BATCH))
+    return jnp.asarray(images), jnp.asarray(rng.integers(0, 10, batch))
 
 
 @functools.cache
@@ -122,7 +123,7 @@ def assert_close(ours, theirs, tolerance, what):
 @every_model
 def test_evaluation_equals_keras(name):
     model, params, batch_stats, keras_model = pair(name)
-    images, _ = draw_batch()
+    images, _ = draw_batch(name)
     ours, after = jax.jit(lambda p, b: model.apply(p, b, images, train=False))(
         params, batch_stats
     )
@@ -132,7 +133,7 @@ def test_evaluation_equals_keras(name):
         )(*values(keras_model))
     assert tree.count_parameters(params, batch_stats) == keras_model.count_params()
     # That the weights which were drawn make a difference worth comparing.
-    assert np.std(ours, axis=0).min() > 0.01
+    assert np.std(ours, axis=0).min() > 100 * 1e-5
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
     jax.tree.map(np.testing.assert_array_equal, after, batch_stats)
 
@@ -148,7 +149,7 @@ def test_evaluation_equals_keras(name):
 def test_training_equals_keras_but_for_dropout(name):
     """Logits, BatchNorm's new statistics, and the gradient of the mean loss."""
     model, params, batch_stats, keras_model = pair(name)
-    images, labels = draw_batch()
+    images, labels = draw_batch(name)
 
     def mean_loss(logits):
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()

@@ -8,10 +8,10 @@ import pytest
 from configs import vgg16
 from mnist_jax import experiment, models
 from mnist_jax.errors import UserError
-from mnist_jax.models.vgg import VGG
 from mnist_jax.runs import checkpoint
 from mnist_jax.runs import weights as run_weights
 from mnist_jax.runs.folder import RunFolder
+from tests.support.small_vgg import Small
 
 WAYS = [
     "",
@@ -22,12 +22,6 @@ WAYS = [
     "scratch",
 ]
 TUNED = ["first_blocks=1,imagenet_input,tuned", "scratch,tuned"]  # augments by itself
-
-
-class Small(VGG):
-    """VGG with two blocks, and a hundredth of the work."""
-
-    blocks = (1, 1)
 
 
 @pytest.fixture
@@ -48,7 +42,11 @@ def weights(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("way", "augment"),
-    [*itertools.product(WAYS, (False, True)), *itertools.product(TUNED, (False,))],
+    [
+        ("", True),
+        *((way, False) for way in (*WAYS, *TUNED[:1])),
+        pytest.param(TUNED[1], False, marks=pytest.mark.exhaustive),
+    ],
 )
 def test_each_way_trains_what_it_says(
     way, augment, weights, small_config, tmp_path, without_pictures
@@ -169,6 +167,7 @@ def test_input_that_there_is_not_is_refused(fields, message):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_real_first_blocks_train_with_the_rest(
     real_blocks, small_config, tmp_path, without_pictures
 ):

@@ -60,6 +60,18 @@ def test_where_the_data_lie_may_change(folder):
     folder.check_config(parse(config))
 
 
+def test_what_is_for_speed_may_change_and_is_told(folder):
+    config = lenet5.get_config()
+    assert not folder.speed_changes(parse(config))
+    config.update(eval_batch_size=7, parallel="pmap", steps_per_call=3)
+    folder.check_config(parse(config))
+    assert folder.speed_changes(parse(config)).splitlines() == [
+        "  eval_batch_size: 1000 there, 7 now",
+        '  parallel: "jit" there, "pmap" now',
+        "  steps_per_call: 0 there, 3 now",
+    ]
+
+
 @pytest.mark.parametrize("name", ["config", "results"])
 def test_a_damaged_file_is_named(folder, name):
     path = getattr(folder, name)

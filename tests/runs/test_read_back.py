@@ -12,17 +12,12 @@ import mnist_jax
 from configs import base, quickstart
 from mnist_jax import evaluation, experiment, models
 from mnist_jax.errors import UserError
-from mnist_jax.models.vgg import VGG
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.load import load
+from tests.conftest import run_small
+from tests.support.small_vgg import Small
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
-
-
-class Small(VGG):
-    """VGG with two blocks, and a hundredth of the work."""
-
-    blocks = (1, 1)
 
 
 def last(config):
@@ -76,8 +71,12 @@ def xla(config):
 
 
 WAYS = [
-    *(last, best, average, restored, two_phases, batch_norm),
-    *(dropout, bfloat16, larger_vgg, xla),
+    *(last, best, average, restored, batch_norm, bfloat16, larger_vgg),
+    # VGG has dropout too; other tests have phases, and a form of convolutions.
+    *(
+        pytest.param(way, marks=pytest.mark.exhaustive)
+        for way in (two_phases, dropout, xla)
+    ),
 ]
 
 
@@ -107,17 +106,9 @@ def test_a_loaded_run_says_what_the_run_reported(
 @pytest.fixture(scope="module")
 def finished(small, tmp_path_factory):
     """The folder of a run of three steps."""
-    with pytest.MonkeyPatch.context() as patch:
-        from mnist_jax import data, report
-
-        patch.setattr(data, "load", lambda config: small)
-        patch.setattr(report, "write_samples", lambda *args, **kwargs: None)
-        patch.setattr(report, "write", lambda *args: None)
-        config = quickstart.get_config()
-        config.phases[0].update(epochs=1, batch_size=20)
-        folder = tmp_path_factory.mktemp("finished") / "run"
-        experiment.run(experiment.parse(config), folder)
-    return folder
+    config = quickstart.get_config()
+    config.phases[0].update(epochs=1, batch_size=20)
+    return run_small(config, small, tmp_path_factory.mktemp("finished") / "run")
 
 
 @pytest.fixture

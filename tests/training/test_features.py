@@ -15,20 +15,14 @@ from configs import vgg16
 from mnist_jax import experiment, models
 from mnist_jax.config import Model
 from mnist_jax.devices import parallel
-from mnist_jax.models.vgg import VGG
 from mnist_jax.runs import checkpoint
 from mnist_jax.runs import journal as resume
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.training import features, state, step
 from mnist_jax.training.freezing import Freeze
 from tests.support.runs import Killed, kill_at, outcome
+from tests.support.small_vgg import Small
 from tests.support.training_parts import make_phase
-
-
-class Small(VGG):
-    """VGG with two blocks, and a hundredth of the work."""
-
-    blocks = (1, 1)
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +83,9 @@ def test_a_step_of_the_phase_has_no_convolution(reuse, config, small):
     parsed = experiment.parse(config)
     model, (phase, _) = experiment.check(parsed)
     current = state.create(*model.init(jax.random.key(0)), phase)
-    apply_fn, train, val = experiment.take_apart(parsed, model, phase, small, current)
+    apply_fn, train, val = features.inputs_of_phase(
+        parsed, model, phase, small, [current]
+    )
     program = jax.make_jaxpr(
         lambda params: apply_fn(
             params, {}, step.to_input(train.images), train=True, key=jax.random.key(0)
@@ -99,6 +95,27 @@ def test_a_step_of_the_phase_has_no_convolution(reuse, config, small):
     shape = (28, 28, 1) if reuse == "never" else (8, 8, 128)
     assert train.images.shape == (64, *shape)
     assert val.images.shape == (30, *shape)
+
+
+@pytest.mark.slow
+def test_pretrained_seeds_share_them_and_train_as_each_alone(config, tmp_path):
+    for phase in config.phases:
+        phase.epochs = 1
+    experiment.run(experiment.parse(config), tmp_path / "first")
+    config.model.pretrained = str(tmp_path / "first" / "weights.safetensors")
+    config.model.pretrained_layers = ("block.*",)
+    parsed = experiment.parse(config)
+    folders = {seed: tmp_path / f"seed{seed}" for seed in (0, 1)}
+    experiment.run_seeds(parsed, folders)
+    log = RunFolder(folders[1]).log.read_text()
+    assert "are computed once, for all epochs of phase" in log
+    assert "arrays are those of" in log and "2 seeds train together" in log
+    experiment.run(dataclasses.replace(parsed, seed=1), tmp_path / "alone")
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-5),
+        params_of(folders[1]),
+        params_of(tmp_path / "alone"),
+    )
 
 
 def test_a_run_that_goes_on_finds_them_again(config, tmp_path, monkeypatch):
@@ -120,6 +137,22 @@ def test_where_images_are_augmented_nothing_is_reused(config, tmp_path, cache):
     assert not cache.exists()
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_seeds_share_features_if_their_frozen_weights_are_the_same(
+    same, config, small, caplog
+):
+    parsed = experiment.parse(config)
+    model, (phase, _) = experiment.check(parsed)
+    states = [
+        state.create(*model.init(jax.random.key(0 if same else seed)), phase)
+        for seed in (0, 1)
+    ]
+    caplog.set_level(logging.INFO)
+    _, train, _ = features.inputs_of_phase(parsed, model, phase, small, states)
+    assert train.images.shape == (64, *((8, 8, 128) if same else (28, 28, 1)))
+    assert ("they differ from seed to seed" in caplog.text) == (not same)
+
+
 @pytest.mark.parametrize(("megabytes", "reused"), [(3.09, True), (3.07, False)])
 def test_features_beyond_the_budget_are_not_computed(
     megabytes, reused, config, small, cache, caplog
@@ -130,7 +163,7 @@ def test_features_beyond_the_budget_are_not_computed(
     model, (phase, _) = experiment.check(config)
     current = state.create(*model.init(jax.random.key(0)), phase)
     caplog.set_level(logging.INFO)
-    _, train, _ = experiment.take_apart(config, model, phase, small, current)
+    _, train, _ = features.inputs_of_phase(config, model, phase, small, [current])
     assert train.images.shape == (64, *((8, 8, 128) if reused else (28, 28, 1)))
     assert cache.exists() == reused
     numbers = "would take 3 MB, and --config.features_megabytes is 3.07"

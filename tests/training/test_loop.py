@@ -7,6 +7,7 @@ import pytest
 
 from mnist_jax.devices import parallel
 from mnist_jax.training import loop, step
+from mnist_jax.training.predict import make_predict
 from tests.conftest import assert_trees_equal
 from tests.support.training_parts import (
     EVERYTHING,
@@ -72,7 +73,7 @@ def judged(small):
 def test_prediction_covers_every_image_whatever_the_batch(judged, batch_size):
     """Without dropout, and with BatchNorm's running statistics."""
     images, params, batch_stats, expected = judged
-    predict = loop.make_predict(
+    predict = make_predict(
         apply_fn=TINY.apply, batch_size=batch_size, devices=parallel.every()
     )
     logits = predict(params, batch_stats, images)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from mnist_jax.report import tables
+from mnist_jax.report.comparison import robust
 from mnist_jax.report.comparison.groups import Group
 from mnist_jax.report.comparison.runs import is_number
 
@@ -116,6 +117,7 @@ COLUMNS = (
         rank=3,
         long_title="The report (one run)",
     ),
+    Column("Damaged", robust.column, "right", 3, long_title="On damaged images"),
     Column("Weights", lambda group: group.weights, "left", 2, "{} epoch's weights"),
     Column("Other weights", _other_weights, "left", 8, long_title="The other weights"),
     Column("Epochs", _epochs, "right", 7, "epochs: {}"),

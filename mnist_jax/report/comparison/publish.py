@@ -7,8 +7,9 @@ seed if below 5 MB. The table of configs goes between these lines of a document,
     <!-- results -->
     <!-- end of results -->
 
-a narrower one between the same lines with "short results", and the table of runs
-between those with "every run".
+and others between the same lines with "short results", for one that fits a README, with
+"every run", for the table of runs, and with "separated by seeds", for the differences
+that the seeds bear out.
 """
 
 import re
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from mnist_jax import files
 from mnist_jax.errors import UserError
-from mnist_jax.report.comparison import text
+from mnist_jax.report.comparison import separation, text
 from mnist_jax.report.comparison.groups import Comparison
 from mnist_jax.report.comparison.runs import read
 from mnist_jax.runs.folder import RunFolder
@@ -25,6 +26,7 @@ from mnist_jax.runs.folder import RunFolder
 _TABLES = {
     "results": text.results,
     "short results": text.short_results,
+    "separated by seeds": lambda found: separation.table(found.groups),
     "every run": text.every_run,
 }
 

@@ -15,6 +15,7 @@ from mnist_jax.report.inputs import Fields, read_object
 from mnist_jax.runs.folder import (
     LOCATION_FIELDS,
     NUMBER,
+    SPEED_FIELDS,
     RunFolder,
     damaged,
     flatten,
@@ -25,9 +26,7 @@ from mnist_jax.runs.folder import (
 _NOT_THE_EXPERIMENT = (
     "seed",
     *LOCATION_FIELDS,
-    "steps_per_call",
-    "parallel",
-    "eval_batch_size",
+    *SPEED_FIELDS,
     "report_accuracy",
 )
 _REUSE_FEATURES = re.compile(r"phases\[\d+\]\.reuse_features")

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mnist_jax.report.comparison import columns
+from mnist_jax.report.comparison import columns, separation
 from mnist_jax.report.comparison.columns import Column, Label
 from mnist_jax.report.comparison.groups import Comparison, Group
 
@@ -42,6 +42,10 @@ def show(comparison: Comparison, console: Console) -> None:
         )
     for line in lines + footnotes:
         console.print(Text(line, "dim"))
+    if findings := separation.sentences(groups):
+        console.print()
+        for line in findings:
+            console.print(Text(line))
     for line in comparison.notes:
         console.print(Text(line, "yellow"))
 

@@ -7,14 +7,17 @@ import statistics
 from typing import Any
 
 from mnist_jax.report import tables
-from mnist_jax.report.comparison import columns
+from mnist_jax.report.comparison import columns, separation
 from mnist_jax.report.comparison.groups import Comparison, Group
 from mnist_jax.report.comparison.runs import Run
 
 
 def to_markdown(comparison: Comparison) -> str:
-    """Return the table, its explanation, and a second table of every run."""
-    return f"{results(comparison)}\n\n**Every run**\n\n{every_run(comparison)}\n"
+    """Return the table, its explanation, what the seeds say, and a table of runs."""
+    sections = [results(comparison)]
+    if findings := separation.sentences(comparison.groups):
+        sections.append("\n".join(f"- {line}" for line in findings))
+    return "\n\n".join([*sections, "**Every run**", every_run(comparison)]) + "\n"
 
 
 def results(comparison: Comparison) -> str:

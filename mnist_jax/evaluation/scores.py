@@ -97,6 +97,11 @@ def wilson_interval(correct: int, examples: int) -> tuple[float, float]:
     References:
         Wilson, "Probable inference, the law of succession, and statistical inference",
         Journal of the American Statistical Association 22 (158), 1927.
+
+    Example:
+        >>> low, high = wilson_interval(9937, 10000)
+        >>> f"{low:.4f} to {high:.4f}"
+        '0.9919 to 0.9951'
     """
     z_squared = _Z_95**2
     centre = (correct + z_squared / 2) / (examples + z_squared)

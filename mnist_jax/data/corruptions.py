@@ -1,0 +1,198 @@
+"""Graded damage to test images: nine kinds, five strengths each.
+
+What an image becomes depends on the kind, the strength, the seed and the image's place
+in the set, not on how many others there are. Of one image, the stronger version is the
+same draw taken further: it turns the same way, only more.
+
+The names follow Mu, Gilmer, "MNIST-C: a robustness benchmark for computer vision",
+2019 (https://arxiv.org/abs/1906.02337); the images are not theirs.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8
+from scipy import ndimage
+
+from mnist_jax.data import augment
+from mnist_jax.data.augment import WarpParameters
+
+STRENGTHS = (1, 2, 3, 4, 5)
+
+Images = UInt8[np.ndarray, "n 28 28 1"]
+Ink = Float32[np.ndarray, "n 28 28"]
+# NumPy promises that its numbers never change (NEP 19), unlike Generator's.
+Random = np.random.RandomState
+
+
+class Corruption(NamedTuple):
+    """A kind of damage."""
+
+    apply: Callable[[Ink, Random, float], Ink]
+    """(ink in 0..1, random, amount) -> ink. An amount of 0 changes nothing."""
+    amounts: tuple[float, float, float, float, float]
+    """Of the five strengths."""
+    unit: str
+    """Of the amounts, in a word or two."""
+    meaning: str
+    """What an amount is, in full."""
+
+
+def corrupt(images: Images, name: str, strength: int, *, seed: int = 0) -> Images:
+    """Return damaged copies of images.
+
+    Args:
+        images: 0 (background) to 255 (ink).
+        name: of the kind of damage, a key of `CORRUPTIONS`.
+        strength: 1 to 5; 0 gives the images as they are.
+        seed: of the draws, 0..2**32-1.
+    """
+    kind = CORRUPTIONS[name]
+    amount = kind.amounts[strength - 1] if strength else 0.0
+    ink = images[..., 0].astype(np.float32) / 255
+    damaged = kind.apply(ink, Random([seed, *name.encode()]), amount)
+    return np.rint(255 * damaged.clip(0, 1)).astype(np.uint8)[..., None]
+
+
+def warp(
+    images: Ink,
+    *,
+    angle: np.ndarray | float = 0.0,
+    row_shift: np.ndarray | float = 0.0,
+    column_shift: np.ndarray | float = 0.0,
+    shear: np.ndarray | float = 0.0,
+    zoom: np.ndarray | float = 1.0,
+) -> Ink:
+    """Turn, shift, shear and zoom images about their middle, with background around.
+
+    Args:
+        images: ink in 0..1.
+        angle: radians, one for all images or one for each, as all that follow.
+        row_shift: pixels.
+        column_shift: pixels.
+        shear: radians.
+        zoom: above 1, digits shrink. See `augment.WarpParameters` for the directions.
+    """
+    fields = (angle, row_shift, column_shift, shear, zoom, zoom)
+    each = [jnp.broadcast_to(jnp.float32(field), len(images)) for field in fields]
+    return np.asarray(_warp(jnp.asarray(images), WarpParameters(*each)))
+
+
+@jax.jit
+def _warp(images: jax.Array, parameters: WarpParameters) -> jax.Array:
+    def one(image: jax.Array, parameters: WarpParameters) -> jax.Array:
+        # `augment.warp` repeats the edge: a border of background, and that is it.
+        framed = jnp.pad(image, 1)[..., None]
+        centre = framed.shape[0] / 2 - 0.5, framed.shape[1] / 2 - 0.5
+        matrix = augment.affine_matrix(parameters, centre)
+        return augment.warp(framed, matrix)[1:-1, 1:-1, 0]
+
+    return jax.vmap(one)(images, parameters)
+
+
+def _sign(images: Ink, random: Random) -> Float64[np.ndarray, " n"]:
+    return random.choice([-1.0, 1.0], size=len(images))
+
+
+def _rotation(images: Ink, random: Random, amount: float) -> Ink:
+    return warp(images, angle=np.radians(amount) * _sign(images, random))
+
+
+def _shift(images: Ink, random: Random, amount: float) -> Ink:
+    direction = random.uniform(0, 2 * np.pi, size=len(images))
+    rows, columns = amount * np.sin(direction), amount * np.cos(direction)
+    return warp(images, row_shift=rows, column_shift=columns)
+
+
+def _shear(images: Ink, random: Random, amount: float) -> Ink:
+    return warp(images, shear=np.radians(amount) * _sign(images, random))
+
+
+def _scale(images: Ink, random: Random, amount: float) -> Ink:
+    return warp(images, zoom=(1 + amount) ** _sign(images, random))
+
+
+def _noise(images: Ink, random: Random, amount: float) -> Ink:
+    return images + np.float32(amount) * random.standard_normal(images.shape)
+
+
+def _blur(images: Ink, random: Random, amount: float) -> Ink:
+    return ndimage.gaussian_filter(images, (0, amount, amount), mode="constant")
+
+
+def _contrast(images: Ink, random: Random, amount: float) -> Ink:
+    mean = images.mean(axis=(1, 2), keepdims=True)
+    return mean + np.float32(1 - amount) * (images - mean)
+
+
+def _occlusion(images: Ink, random: Random, amount: float) -> Ink:
+    size, side = images.shape[1], int(amount)
+    draws = random.uniform(size=(len(images), 2))
+    corners = np.floor(draws * (size - side + 1)).astype(int)
+    offsets = np.arange(size) - corners[..., None]  # [n, 2, size]
+    inside = (offsets >= 0) & (offsets < side)
+    hidden = inside[:, 0, :, None] & inside[:, 1, None, :]
+    return np.where(hidden, np.float32(0), images)
+
+
+def _thickness(images: Ink, random: Random, amount: float) -> Ink:
+    thicker = _sign(images, random) > 0
+    changed = np.empty_like(images)
+    changed[thicker] = _repeat(ndimage.grey_dilation, images[thicker], amount)
+    changed[~thicker] = _repeat(ndimage.grey_erosion, images[~thicker], amount / 2)
+    return changed
+
+
+def _repeat(operation: Callable[..., Ink], images: Ink, times: float) -> Ink:
+    """Apply an operation of grey morphology again and again, the last time in part."""
+    cross = ndimage.generate_binary_structure(2, 1)[None]
+    while times > 0:
+        part = np.float32(min(times, 1))
+        changed = operation(images, footprint=cross, mode="constant")
+        images = (1 - part) * images + part * changed
+        times -= 1
+    return images
+
+
+CORRUPTIONS: dict[str, Corruption] = {
+    "rotation": Corruption(
+        _rotation, (10, 20, 30, 40, 50), "degrees", "degrees to either side"
+    ),
+    "shift": Corruption(_shift, (1, 2, 3, 4, 5), "pixels", "pixels in any direction"),
+    "shear": Corruption(
+        _shear, (10, 20, 30, 40, 50), "degrees", "degrees to either side"
+    ),
+    "scale": Corruption(
+        _scale, (0.15, 0.3, 0.45, 0.6, 0.75), "share", "larger or smaller by this share"
+    ),
+    "noise": Corruption(
+        _noise,
+        (0.1, 0.2, 0.3, 0.4, 0.5),
+        "standard deviation",
+        "standard deviation, full ink is 1",
+    ),
+    "blur": Corruption(
+        _blur,
+        (0.5, 1, 1.5, 2, 2.5),
+        "pixels",
+        "standard deviation of the Gaussian in pixels",
+    ),
+    "contrast": Corruption(
+        _contrast,
+        (0.3, 0.5, 0.7, 0.8, 0.9),
+        "share lost",
+        "share of the contrast that is lost",
+    ),
+    "occlusion": Corruption(
+        _occlusion, (4, 6, 8, 10, 12), "pixels", "side in pixels of a blank square"
+    ),
+    "thickness": Corruption(
+        _thickness,
+        (0.4, 0.8, 1.2, 1.6, 2.0),
+        "pixels",
+        "pixels on each side of strokes that get thicker; half if they get thinner",
+    ),
+}

@@ -1,0 +1,52 @@
+"""Prediction over a whole set of images, in batches of one size."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from mnist_jax.devices.parallel import Devices, ReplicaDevices
+from mnist_jax.training import step
+from mnist_jax.typing import Tree
+
+ApplyFn = Callable[..., tuple[Array, Tree]]
+# Grey values, 0..255 or, as floats, 0..1.
+Images = UInt8[Array | np.ndarray, "n h w c"] | Float[Array | np.ndarray, "n h w c"]
+Predict = Callable[[Tree, Tree, Images], Float[Array, "..."]]
+
+
+def make_predict(
+    *, apply_fn: ApplyFn, batch_size: int, devices: Devices | ReplicaDevices
+) -> Predict:
+    """Build `predict(params, batch_stats, images) -> logits` for any number of images.
+
+    Every image counts: the last batch is filled up with repetitions of the last image,
+    whose logits are dropped, so that one compiled program serves all batches. So is
+    every batch, if its size is no multiple of the number of devices. With
+    `ReplicaDevices`, weights and logits have a leading axis of replicas.
+    """
+    eval_step = devices.map(step.make_eval_step(apply_fn=apply_fn), (0, 0, None, None))
+    compiled: dict[tuple[int, int, Any], Callable[..., Array]] = {}
+
+    def predict(params: Tree, batch_stats: Tree, images: Images) -> Float[Array, "..."]:
+        params, batch_stats = devices.place((params, batch_stats))
+        images = devices.replicate(images)
+        count = len(images)
+        size = -(-min(batch_size, count) // devices.count) * devices.count
+        logits = []
+        for first in range(0, count, size):
+            rows = np.minimum(np.arange(first, first + size, dtype=np.int32), count - 1)
+            arguments = (params, batch_stats, images, devices.split(rows))
+            kind = count, size, images.dtype
+            if kind not in compiled:
+                compiled[kind] = devices.compile(eval_step, arguments, rows=3)
+            logits.append(compiled[kind](*arguments))
+            if devices.must_wait:
+                jax.block_until_ready(logits)
+        whole = jnp.concatenate(logits, axis=devices.batch_axis)
+        return jax.lax.slice_in_dim(whole, 0, count, axis=devices.batch_axis)
+
+    return predict

@@ -1,0 +1,190 @@
+"""`mnist-jax evaluate`: the figures of results.json again, and what is refused."""
+
+import dataclasses
+import json
+import logging
+import os
+import re
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import quickstart
+from mnist_jax import data, experiment, report
+from mnist_jax.commands import assessing
+from mnist_jax.errors import UserError
+from mnist_jax.evaluation import calibration
+from mnist_jax.report import comparison, evaluated
+from mnist_jax.report.comparison import robust
+from mnist_jax.runs.load import load
+from tests.conftest import ROOT
+from tests.support.commands import run_each
+
+
+@pytest.fixture(scope="module")
+def finished(small, tmp_path_factory):
+    """The folder of a run of three steps on `small`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "load", lambda config: small)
+        patch.setattr(report, "write_samples", lambda *args, **kwargs: None)
+        patch.setattr(report, "write", lambda *args: None)
+        config: Any = quickstart.get_config()
+        config.phases[0].update(epochs=1, batch_size=20)
+        folder = tmp_path_factory.mktemp("finished") / "run"
+        logger = logging.getLogger("mnist_jax")
+        for name in ("handlers", "level", "propagate"):  # for the tests of others
+            value = getattr(logger, name)
+            patch.setattr(logger, name, value[:] if name == "handlers" else value)
+        experiment.run(experiment.parse(config), folder)
+    return folder
+
+
+@pytest.fixture
+def run_and_images(finished, small, monkeypatch):
+    monkeypatch.setattr(assessing, "_load_data", lambda config: small)
+    run = load(finished)
+    return run, assessing.images_for([run], None)
+
+
+def test_it_finds_what_results_json_says(run_and_images, finished, small):
+    run, images = run_and_images
+    _, [found], notes = assessing.assess([run], images)
+    weights = run.results["test_weights"]
+    assert found["evaluation"] == run.results["test"][weights]
+    assert not notes and not found["notes"] and images.name == "test images of digits"
+    # The temperature is the same from predictions.npz and from the images themselves.
+    logits = run.logits(small.val.images)
+    expected = calibration.temperature(logits, small.val.labels)
+    assert found["calibration"]["temperature"] == pytest.approx(expected)
+    alone = load(finished / "weights.safetensors")
+    [again] = assessing.assess([alone], images).runs
+    assert again["calibration"] == found["calibration"]
+
+
+def test_another_accuracy_is_an_error_and_rounding_a_note(run_and_images):
+    run, images = run_and_images
+    other = dataclasses.replace(run, accuracy=run.accuracy + 3 / 50)
+    with pytest.raises(UserError, match="is reported, .* a difference of 3 in 50"):
+        assessing.assess([other], images)
+    other = dataclasses.replace(run, accuracy=run.accuracy + 2 / 50)
+    [entry] = assessing.assess([other], images).runs
+    assert "a difference of 2 in 50" in entry["notes"][0]
+
+
+def test_damaged_predictions_are_named(run_and_images, finished, tmp_path):
+    _, images = run_and_images
+    folder = shutil.copytree(finished, tmp_path / "run")
+    content = (folder / "predictions.npz").read_bytes()
+    for damaged in (b"", b"text", content[:1000]):
+        (folder / "predictions.npz").write_bytes(damaged)
+        with pytest.raises(UserError, match="predictions.npz is damaged.*Without it"):
+            assessing.assess([load(folder)], images)
+
+
+def test_runs_of_different_data_are_not_set_side_by_side(run_and_images):
+    run, _ = run_and_images
+    others = load()
+    with pytest.raises(UserError, match="different images: .*digits.*mnist.*--data="):
+        assessing.images_for([run, others], None)
+    val = dataclasses.replace(run.config.data, test_on="val")
+    validated = dataclasses.replace(
+        run,
+        config=dataclasses.replace(run.config, data=val),
+        tested_on="val",
+    )
+    with pytest.raises(UserError, match="test images of .*validation images of"):
+        assessing.images_for([run, validated], None)
+    # Its own validation images are no place to fit a temperature on.
+    [entry] = assessing.assess([validated], assessing.Images(*run_and_images[1])).runs
+    assert "no temperature" in entry["notes"][0]
+
+
+def test_what_is_measured_is_compared(run_and_images, finished, tmp_path):
+    run, images = run_and_images
+    found = assessing.assess([run], images, tta=True, damaged=20)
+    [entry] = found.runs
+    assert entry["augmented"]["examples"] == 50
+    [group] = comparison.read([finished]).groups
+    assert robust.column(group) == "-"
+    folder = shutil.copytree(finished, tmp_path / "run")
+    names = evaluated.write(found, folder / evaluated.FOLDER, images.split.images)
+    there = sorted(path.name for path in (folder / evaluated.FOLDER).iterdir())
+    assert there == sorted(names)
+    page = (folder / evaluated.FOLDER / "evaluation.md").read_text()
+    for name in re.findall(r"\]\((.*?)\)", page):
+        assert name in names
+    mean = entry["robustness"]["mean_corrupted_accuracy"]
+    [group] = comparison.read([folder]).groups
+    assert robust.column(group) == f"{mean:.4f} (20 images)"
+
+    path = folder / evaluated.FOLDER / evaluated.FILE
+    content = json.loads(path.read_text())
+    assert content["runs"] == found.runs
+    content["runs"][0]["parameters_sha256"] = "another"
+    for text, message in (
+        (json.dumps(content), "is about other weights than results.json"),
+        ("{", "is damaged"),
+        ('{"runs": [1]}', "is damaged"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError, match=message):
+            robust.column(group)
+
+
+def test_which_images(run_and_images, tmp_path):
+    run, _ = run_and_images
+    digits = assessing.images_for([run], "digits")
+    assert len(digits.split) == 359 and digits.name == "test images of digits"
+    (tmp_path / "empty").mkdir()
+    for wanted, message in {
+        f"{tmp_path / 'empty'}": "empty holds no PNG files",
+        "cifar": r"--data=cifar: .*known: mnist, tfds, digits\)",
+        f"{tmp_path / 'a'},{tmp_path / 'b'}": "Cannot read .*/a: No such file",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            assessing.images_for([run], wanted)
+
+
+def test_the_command(finished, tmp_path, command_env):
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        path = tmp_path / "png" / str(number) / "a.png"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(rng.integers(0, 256, (28, 28), np.uint8)).save(path)
+    shutil.copytree(finished, tmp_path / "stopped")
+    (tmp_path / "stopped" / "results.json").unlink()
+    png = f"--data={tmp_path / 'png'}"
+    cases = {
+        (png, f"--output={tmp_path / 'out'}"): "Wrote evaluation.md, reliability.png",
+        (str(finished), png): "Not saved: evaluation/ in a run's folder is for its own",
+        (str(tmp_path / "stopped"),): "Error: .*stopped is not finished",
+        ("--limit=10",): "Error: --limit .* needs --robustness",
+        (f"--output={tmp_path / 'png' / '0' / 'a.png'}",): "Error: .*is not a folder",
+    }
+    arguments = [["evaluate", *case] for case in cases]
+    results = run_each(
+        "mnist_jax", arguments, cwd=ROOT, env=command_env, folder=tmp_path
+    )
+    for result, message in zip(results, cases.values(), strict=True):
+        assert re.search(message, result.stdout + result.stderr), result
+        assert result.returncode == message.startswith("Error")
+        if result.returncode:
+            assert len(result.stderr.strip().splitlines()) == 1
+    assert "lenet5-tuned (seed 0)" in results[0].stdout
+    assert "of 4" in results[0].stdout and "no temperature" in results[0].stdout
+    assert (tmp_path / "out" / "evaluation.json").exists()
+    assert not (finished / "evaluation").exists()
+
+
+@pytest.mark.skipif("MNIST_DIR" not in os.environ, reason="MNIST_DIR names no folder")
+def test_the_packaged_network_on_the_official_test_set():
+    run = load()
+    images = assessing.images_for([run], None)
+    found = assessing.assess([run], images)
+    [entry] = found.runs
+    assert entry["evaluation"]["accuracy"] == pytest.approx(run.accuracy, abs=2.5e-4)
+    assert entry["without_doubtful_labels"]["examples"] == 9_985
+    assert entry["calibration"]["loss_scaled"] < entry["calibration"]["loss"]

@@ -1,0 +1,119 @@
+"""Labelled images of one's own: what is read, and what is refused, with which words."""
+
+import gzip
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnist_jax.data import DataError, idx, labelled
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (6, 28, 28), np.uint8)
+
+
+def write_png(path, image, mode="L"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).convert(mode).save(path)
+
+
+def test_subfolders_are_labels(tmp_path, images):
+    for number, image in enumerate(images):
+        mode = ("L", "RGB")[number % 2]
+        write_png(tmp_path / str(number % 3) / "more" / f"{number}.PNG", image, mode)
+    (tmp_path / "notes.txt").write_text("")
+    found = labelled.read_folder(tmp_path)
+    order = [0, 3, 1, 4, 2, 5]
+    assert found.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    np.testing.assert_array_equal(found.images[..., 0], images[order])
+
+
+def test_a_table_has_labels(tmp_path, images):
+    lines = ["file,label"]
+    for number, image in enumerate(images):
+        write_png(tmp_path / f"{number}.png", image)
+        lines.append(f"{number}.png,{9 - number}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    found = labelled.read_folder(tmp_path)
+    assert found.labels.tolist() == [9, 8, 7, 6, 5, 4]
+    np.testing.assert_array_equal(found.images[..., 0], images)
+
+
+def test_a_pair_of_idx_files(tmp_path, images):
+    labels = np.arange(6, dtype=np.uint8)
+    (tmp_path / "images").write_bytes(gzip.compress(idx.encode(images)))
+    (tmp_path / "labels").write_bytes(idx.encode(labels))
+    (tmp_path / "high").write_bytes(idx.encode(labels + 5))
+    (tmp_path / "few").write_bytes(idx.encode(labels[:5]))
+    whole = idx.encode(images)
+    for name, content in {
+        "empty": b"",
+        "begun": whole[:3],
+        "header": whole[:9],
+        "cut": whole[:-1],
+        "longer": whole + b"0",
+        "other": b"GIF89a" * 9,
+        "zip": gzip.compress(whole)[:99],
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "paper").write_bytes(idx.encode(255 - images // 4))
+    (tmp_path / "small").write_bytes(idx.encode(images[:, :20]))
+    found = labelled.read_idx(tmp_path / "images", tmp_path / "labels")
+    assert found.labels.tolist() == labels.tolist()
+    np.testing.assert_array_equal(found.images[..., 0], images)
+    for first, second, message in (
+        (
+            "images",
+            "high",
+            r"high has the label 10 at index 5, where labels are 0\.\.9",
+        ),
+        ("images", "few", r"few has the shape \[5\], where .* have \[6\]"),
+        ("small", "labels", r"small has the shape \[6, 20, 28\].*center_in_28x28"),
+        ("paper", "labels", "paper: 6 of 6 images have a bright edge.*255 less its"),
+        *(
+            (name, "labels", f"{name} is not an IDX file of unsigned bytes")
+            for name in ("empty", "begun", "header", "other")
+        ),
+        ("cut", "labels", r"cut is cut off .* announces the shape \[6, 28, 28\]"),
+        ("longer", "labels", "longer is cut off or has trailing bytes"),
+        ("zip", "labels", "Cannot read .*zip: Compressed file ended"),
+        ("none", "labels", "Cannot read .*none: No such file"),
+        ("labels", "images", r"labels has the shape \[6\], where images have"),
+    ):
+        with pytest.raises(DataError, match=message):
+            labelled.read_idx(tmp_path / first, tmp_path / second)
+
+
+def test_a_folder_that_says_too_little_is_refused(tmp_path, images):
+    def refuse(message):
+        with pytest.raises(DataError, match=message):
+            labelled.read_folder(tmp_path / "photos")
+
+    folder = tmp_path / "photos"
+    refuse("photos: there is no such folder")
+    folder.mkdir()
+    refuse("photos holds no PNG files. Put PNG files into subfolders 0 to 9")
+    write_png(folder / "a.png", images[0])
+    refuse("a.png: no label. Put PNG files into subfolders 0 to 9")
+    write_png(folder / "10" / "b.png", images[0])
+    refuse("photos/10: a subfolder's name is the label of its images, 0 to 9")
+
+    table = folder / "labels.csv"
+    for lines, message in (
+        ("file,label\na.png,10\n", "line 2: the label of a.png is '10', not one of"),
+        ("file,label\na.png,seven\n", "the label of a.png is 'seven'"),
+        ("file,label\na.png\n", "line 2: no file or no label"),
+        ("a.png,7\n10/b.png,7\n", "line 2: no file or no label.*must be file,label"),
+        ("file,label\na.png,7\na.png,7\n", "line 3: a.png is there twice"),
+        ("file,label\nc.png,7\n", "line 2: there is no file .*c.png"),
+        ("file,label\na.png,7\n", "10/b.png: no label in .*labels.csv"),
+    ):
+        table.write_text(lines)
+        refuse(message)
+    table.write_text("file,label\na.png,7\n10/b.png,7\n")
+    write_png(folder / "a.png", images[0, :20])
+    refuse("a.png is 28x20 pixels. Images must be MNIST's: 28x28.*center_in_28x28")
+    (folder / "a.png").write_text("no picture")
+    refuse("a.png is not an image that can be read")

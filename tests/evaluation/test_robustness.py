@@ -1,0 +1,56 @@
+"""Damaged images are counted as their definition says; views are averaged."""
+
+import numpy as np
+import pytest
+
+from mnist_jax.data import corruptions
+from mnist_jax.evaluation import augmented, robustness
+
+
+def by_ink(images):
+    """A network of a kind: the more ink there is, the higher the digit."""
+    share = images.astype(np.float64).mean(axis=(1, 2, 3)) / 60
+    return -np.abs(share[:, None] * 9 - np.arange(10))
+
+
+def test_accuracies_are_those_of_the_damaged_images(small):
+    split = robustness.spread(small.test, 20)
+    reversed_fn = lambda images: -by_ink(images)  # noqa: E731
+    found = robustness.measure([by_ink, reversed_fn], split, seed=3)
+    for one, predict in zip(found, (by_ink, reversed_fn), strict=True):
+        assert one["examples"] == 20 and one["seed"] == 3
+        every = []
+        for name in corruptions.CORRUPTIONS:
+            for strength in corruptions.STRENGTHS:
+                images = corruptions.corrupt(split.images, name, strength, seed=3)
+                right = (predict(images).argmax(axis=1) == split.labels).mean()
+                assert one["corruptions"][name]["accuracy"][strength - 1] == right
+                every.append(right)
+        assert one["mean_corrupted_accuracy"] == pytest.approx(np.mean(every))
+        clean = (predict(split.images).argmax(axis=1) == split.labels).mean()
+        assert one["accuracy"] == clean
+
+
+def test_a_part_is_spread_over_the_whole(small):
+    split = small.test
+    part = robustness.spread(split, 5)
+    np.testing.assert_array_equal(part.images, split.images[::10])
+    np.testing.assert_array_equal(part.labels, split.labels[::10])
+    np.testing.assert_array_equal(robustness.spread(split, 50).images, split.images)
+
+
+def test_test_time_augmentation_is_the_mean_over_the_views(small):
+    seen = []
+
+    def predict(images):
+        seen.append(images)
+        return np.eye(10)[len(seen) - 1] * np.ones((len(images), 1))
+
+    images = small.test.images[:4]
+    found = augmented.predict(predict, images)
+    np.testing.assert_allclose(found, [[1 / 7] * 7 + [0] * 3] * 4)
+    np.testing.assert_array_equal(seen[0], images)
+    # Rows up, rows down, columns to the left, to the right; digits keep off the edge.
+    for views, move, axis in ((1, -1, 1), (2, 1, 1), (3, -1, 2), (4, 1, 2)):
+        np.testing.assert_array_equal(seen[views], np.roll(images, move, axis))
+    assert all((view != images).any() for view in seen[1:])

@@ -1,0 +1,109 @@
+"""notebooks/colab.ipynb runs from top to bottom, and is committed without outputs."""
+
+import base64
+import io
+import os
+import sys
+
+import nbclient
+import nbformat
+import pytest
+from PIL import Image
+
+from mnist_jax.__main__ import VERBS
+from mnist_jax.data import digits
+from tests.conftest import ROOT
+
+# What a user could type into the form of the first cell.
+TINY = """
+FLAGS = "--config.data.source=digits --config.data.val_size=138 "
+FLAGS += "--config.phases[0].epochs=2 --config.phases[0].batch_size=128"
+"""
+NO_JAX = 'import sys; assert not {"jax", "mnist_jax"} & sys.modules.keys()'
+
+
+@pytest.fixture(scope="module")
+def notebook():
+    return nbformat.read(ROOT / "notebooks" / "colab.ipynb", as_version=4)
+
+
+def test_it_is_committed_without_outputs(notebook):
+    nbformat.validate(notebook)
+    assert notebook.metadata.keys() == {"colab", "kernelspec", "language_info"}
+    for cell in notebook.cells:
+        assert not cell.get("outputs") and cell.get("execution_count") is None
+        assert cell.metadata.keys() <= {"tags"}
+
+
+def test_only_colab_downloads_installs_and_uploads(notebook):
+    for cell in notebook.cells:
+        colab = ("google.colab", "git clone", "pip install")
+        if cell.cell_type == "code" and any(words in cell.source for words in colab):
+            assert "\nif IN_COLAB" in cell.source
+
+
+@pytest.fixture(scope="module")
+def executed(notebook, command_env, tmp_path_factory):
+    """The notebook after it ran with tiny settings, and its folder of runs."""
+    runs = tmp_path_factory.mktemp("notebook")
+    image = digits.load()[1].images[0, :, :, 0]
+    Image.fromarray(255 - image).resize((280, 280)).save(runs / "photo.png")
+    ours = {
+        "settings": f"{TINY}RUNS = {str(runs)!r}",
+        "photo": 'PHOTO = f"{RUNS}/photo.png"',
+    }
+    cells = []
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", ())
+        if "predict" in tags and "predict" not in VERBS:
+            continue
+        cells.append(cell)
+        cells += [nbformat.v4.new_code_cell(ours[tag]) for tag in tags if tag in ours]
+    cells.append(nbformat.v4.new_code_cell(NO_JAX))
+    copy = nbformat.v4.new_notebook(cells=cells, metadata=notebook.metadata)
+    folder = os.path.dirname(sys.executable)
+    env = command_env | {
+        "PATH": os.pathsep.join([folder, os.environ["PATH"]]),
+        "PYTHONPATH": str(ROOT),
+        # With a setting of the allocator's the commands do not start themselves anew.
+        "GLIBC_TUNABLES": "glibc.malloc.top_pad=0",
+        "JUPYTER_PLATFORM_DIRS": "1",
+    }
+    client = nbclient.NotebookClient(
+        copy, timeout=200, resources={"metadata": {"path": str(ROOT)}}
+    )
+    client.execute(env=env)
+    return copy, runs
+
+
+def outputs_of(executed, words):
+    """What the one cell with these words printed, and the pictures that it showed."""
+    (cell,) = [cell for cell in executed[0].cells if words in cell.source]
+    printed = "".join(out.get("text", "") for out in cell.outputs)
+    shown = [out.data["image/png"] for out in cell.outputs if "data" in out]
+    return printed, [Image.open(io.BytesIO(base64.b64decode(png))) for png in shown]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", ["quick", "tuned"])
+def test_it_trains_and_shows_the_pictures(executed, run):
+    _, runs = executed
+    printed, _ = outputs_of(executed, f'--workdir="{{RUNS}}/{run}"')
+    assert "Test accuracy" in printed and (runs / run / "results.json").exists()
+    _, pictures = outputs_of(executed, f'show("{run}"')
+    assert len(pictures) >= 3
+
+
+@pytest.mark.slow
+def test_it_shows_the_device_and_compares(executed):
+    device, _ = outputs_of(executed, "jax.devices()")
+    assert device.startswith("cpu")
+    table, _ = outputs_of(executed, "mnist-jax compare")
+    assert "quickstart" in table and "lenet5-tuned" in table
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("predict" not in VERBS, reason="there is no verb predict")
+def test_it_reads_a_photo(executed):
+    _, pictures = outputs_of(executed, "mnist-jax predict")
+    assert len(pictures) == 1

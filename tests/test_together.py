@@ -1,0 +1,295 @@
+"""Laws of seeds that train together: what comes out is what comes out one by one."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.typing import DTypeLike
+
+from configs import base
+from mnist_jax import experiment, load_run, models
+from mnist_jax.devices import parallel, processes
+from mnist_jax.errors import UserError
+from mnist_jax.models import layers, operations
+from mnist_jax.runs.folder import RunFolder
+from mnist_jax.runs.journal import Journal
+from mnist_jax.training import loop
+from mnist_jax.training.loop import NonFiniteLossError
+from tests.conftest import ROOT
+from tests.support.runs import Killed, kill_at, metrics_without_times, outcome
+from tests.support.training_parts import largest_difference
+
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
+SEEDS = (0, 1, 5)
+
+
+class Tiny(nn.Module):
+    """A network with BatchNorm and dropout that compiles fast."""
+
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        x = layers.average_pool(images, 2)
+        x = nn.relu(layers.Conv(4, (3, 3), padding="SAME", name="conv")(x))
+        x = layers.BatchNorm(name="norm")(x, use_running_average=not train)
+        x = layers.max_pool(x, 2)
+        x = layers.Dropout(0.25)(x, train=train)
+        return layers.Dense(10, name="logits")(x.reshape(x.shape[0], -1))
+
+
+@pytest.fixture
+def watched_config(small_config, monkeypatch):
+    """Two phases with all that watches; the first stops early, not always so soon."""
+    monkeypatch.setitem(models.MODELS, "tiny", Tiny)
+    small_config.model.name = "tiny"
+    small_config.update(convolutions="xla", steps_per_call=1)
+    small_config.best.monitor = "val_accuracy"
+    first, second = base.get_phase(), base.get_phase()
+    first.update(name="first", epochs=5, batch_size=16, ema_decay=0.5)
+    first.optimizer.update(name="rmsprop", learning_rate=0.1)
+    first.plateau.update(monitor="train_loss", patience=1)
+    first.early_stopping.update(monitor="val_accuracy", patience=1, restore_best=True)
+    second.update(name="second", epochs=1, batch_size=21, start_from="best")
+    small_config.phases = (first, second)
+    return small_config
+
+
+def run_together(config, folder, seeds=SEEDS):
+    folders = {seed: folder / f"seed{seed}" for seed in seeds}
+    return experiment.run_seeds(experiment.parse(config), folders)
+
+
+def run_one_by_one(config, folder, seeds=SEEDS):
+    parsed = experiment.parse(config)
+    for seed in seeds:
+        mine = dataclasses.replace(parsed, seed=seed)
+        experiment.run(mine, folder / f"seed{seed}")
+
+
+def assert_same_run(first, second, tolerance):
+    """The same files, epochs and best; losses and weights to rounding."""
+    assert {p.name for p in first.iterdir()} == {p.name for p in second.iterdir()}
+    ours, theirs = metrics_without_times(first), metrics_without_times(second)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.pop("loss") == pytest.approx(other.pop("loss"), rel=tolerance)
+        assert one.pop("accuracy") == pytest.approx(other.pop("accuracy"), abs=1e-6)
+        assert one == other
+    ours, theirs = outcome(first)[0], outcome(second)[0]
+    for key in ("config", "seed", "epochs", "best_epoch", "parameters", "test_weights"):
+        assert ours[key] == theirs[key]
+    assert ours["test"]["best"]["confusion"] == theirs["test"]["best"]["confusion"]
+    assert largest_difference(load_run(first).params, load_run(second).params) < (
+        tolerance
+    )
+    for name in ("config.json", "summary.txt"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+@pytest.fixture
+def together(small_config, tmp_path):
+    """A LeNet-5 with three seeds, each of three epochs."""
+    run_together(small_config, tmp_path / "together")
+    return tmp_path / "together"
+
+
+def test_the_folders_are_those_of_one_by_one(small_config, small, tmp_path, together):
+    run_one_by_one(small_config, tmp_path / "one")
+    for seed in SEEDS:
+        name = f"seed{seed}"
+        assert_same_run(together / name, tmp_path / "one" / name, 2e-5)
+        # Each log has the lines of its own seed, and those of all.
+        log = (together / name / "log.txt").read_text()
+        assert log.count("INFO epoch ") == 3 and f"seed {seed}, " in log
+        assert "3 seeds train together" in log and "Seed " not in log
+        # Read back to the bit.
+        logits = load_run(together / name).logits(small.test.images)
+        predictions = np.load(together / name / "predictions.npz")
+        np.testing.assert_array_equal(logits, predictions["last"])
+    losses = {metrics_without_times(together / f"seed{s}")[0]["loss"] for s in SEEDS}
+    assert len(losses) == 3
+
+
+def test_monitors_phases_and_draws_are_each_seed_s_own_and_resume(
+    watched_config, tmp_path, monkeypatch
+):
+    """BatchNorm, dropout, plateau, early stopping, moving average; two kills."""
+    run_together(watched_config, tmp_path / "whole")
+    run_one_by_one(watched_config, tmp_path / "one")
+    epochs = {}
+    for seed in SEEDS:
+        name = f"seed{seed}"
+        assert_same_run(tmp_path / "whole" / name, tmp_path / "one" / name, 1e-3)
+        epochs[seed] = outcome(tmp_path / "whole" / name)[0]["epochs"]
+        for way in ("whole", "one"):
+            log = (tmp_path / way / name / "log.txt").read_text()
+            assert log.count("has not improved") == (epochs[seed] < 6)
+    assert len(set(epochs.values())) > 1, "all stopped at once: nothing is tested"
+    # Between the first epochs of two seeds, and between their last ones.
+    for count in (2, sum(epochs.values()) - 1):
+        folder = tmp_path / f"killed-{count}"
+        with monkeypatch.context() as patch:
+            kill_at(patch, RunFolder, "append_metrics", count)
+            with pytest.raises(Killed):
+                run_together(watched_config, folder)
+        run_together(watched_config, folder)
+        for seed in SEEDS:
+            name = f"seed{seed}"
+            assert outcome(folder / name) == outcome(tmp_path / "whole" / name)
+
+
+def test_seeds_that_were_begun_one_by_one_go_on_together(
+    small_config, tmp_path, monkeypatch, together
+):
+    """One finished, one after its first epoch, one not begun."""
+    run_one_by_one(small_config, tmp_path / "mixed", SEEDS[:1])
+    with monkeypatch.context() as patch:
+        kill_at(patch, RunFolder, "append_metrics", 2)
+        with pytest.raises(Killed):
+            run_one_by_one(small_config, tmp_path / "mixed", SEEDS[1:2])
+    run_together(small_config, tmp_path / "mixed")
+    for seed in SEEDS:
+        name = f"seed{seed}"
+        assert_same_run(tmp_path / "mixed" / name, together / name, 2e-5)
+
+
+def test_a_loss_that_is_not_finite_ends_its_seed_alone(
+    small_config, tmp_path, monkeypatch, together
+):
+    """Weights that are poisoned before the second epoch."""
+    run_epochs = loop.Trainer.run_epochs
+
+    def poisoned(self, current, epochs):
+        if epochs[1] == 2:
+            current = jax.tree.map(np.array, jax.device_get(current))
+            for leaf in jax.tree.leaves(current.params):
+                leaf[1] = np.nan
+        return run_epochs(self, current, epochs)
+
+    monkeypatch.setattr(loop.Trainer, "run_epochs", poisoned)
+    outcomes = run_together(small_config, tmp_path / "poisoned")
+    error = outcomes[SEEDS[1]]
+    assert isinstance(error, NonFiniteLossError)
+    assert "training loss became nan in epoch 2, step 1 of 4" in str(error)
+    for seed in (SEEDS[0], SEEDS[2]):
+        name = f"seed{seed}"
+        assert outcome(tmp_path / "poisoned" / name) == outcome(together / name)
+        assert "nan" not in (tmp_path / "poisoned" / name / "log.txt").read_text()
+    folder = RunFolder(tmp_path / "poisoned" / f"seed{SEEDS[1]}")
+    assert "loss became nan" in folder.log.read_text()
+    assert not folder.results.exists()
+    assert [r["epoch"] for r in metrics_without_times(folder.path)] == [1, 1]
+
+
+def test_where_all_seeds_fail_all_are_told(small_config, tmp_path):
+    small_config.phases[0].optimizer.learning_rate = 1e38
+    outcomes = run_together(small_config, tmp_path)
+    assert all(isinstance(e, NonFiniteLossError) for e in outcomes.values())
+    assert list(outcomes) == list(SEEDS)
+
+
+def test_several_processes_are_refused(small_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    with pytest.raises(UserError, match="one seed at a time"):
+        run_together(small_config, tmp_path)
+
+
+def test_seeds_begun_with_other_convolutions_are_refused(
+    small_config, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        kill_at(patch, RunFolder, "append_metrics", 1)
+        with pytest.raises(Killed):
+            run_one_by_one(small_config, tmp_path, SEEDS[:1])
+        with pytest.raises(Killed):
+            kill_at(patch, Journal, "write", 1)
+            run_one_by_one(small_config, tmp_path, SEEDS[1:2])
+    path = tmp_path / f"seed{SEEDS[1]}" / "environment.json"
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"convolutions": "oneDNN 0"})
+    )
+    with pytest.raises(UserError, match="different convolutions: .*--notogether"):
+        run_together(small_config, tmp_path)
+
+
+# -- the program
+
+
+def train_programs(monkeypatch, config, folder, seeds):
+    """Return the train programs that a run compiles, as StableHLO."""
+    programs = []
+    for kind in (parallel.Devices, parallel.ReplicaDevices):
+        compile_ = kind.compile
+
+        def record(self, function, arguments, *, compile_=compile_, **options):
+            if options.get("donate"):
+                programs.append(jax.jit(function).lower(*arguments).as_text())
+            return compile_(self, function, arguments, **options)
+
+        monkeypatch.setattr(kind, "compile", record)
+    kill_at(monkeypatch, Journal, "write", 1)
+    with pytest.raises(Killed):
+        run_together(config, folder, seeds)
+    monkeypatch.undo()
+    return programs
+
+
+def test_there_is_one_program_whose_convolutions_are_of_all_seeds(
+    watched_config, tmp_path, monkeypatch
+):
+    plain = operations.Choice("plain", "XLA")
+    monkeypatch.setattr(operations, "choose", lambda *_, **__: plain)
+    programs = {}
+    for seeds in (SEEDS, SEEDS[:1]):
+        with monkeypatch.context() as patch:
+            (programs[len(seeds)],) = train_programs(
+                patch, watched_config, tmp_path / f"{len(seeds)}", seeds
+            )
+    one, three = (programs[n].count("stablehlo.convolution") for n in (1, 3))
+    assert one == three > 0
+    assert "feature_group_count = 3" in programs[3]  # a group for each seed
+    one, three = (programs[n].count("stablehlo.while") for n in (1, 3))
+    assert one == three  # of the random bits; none over seeds
+
+
+@pytest.mark.parametrize(
+    ("seeds", "devices", "used", "slots"),
+    [(8, 8, 8, 8), (2, 8, 2, 2), (10, 8, 5, 10), (11, 8, 6, 12), (5, 1, 1, 5)],
+)
+def test_seeds_are_shared_among_as_many_devices_as_help(
+    monkeypatch, seeds, devices, used, slots
+):
+    monkeypatch.setattr(jax, "local_devices", lambda: list(range(devices)))
+    shared = parallel.share_replicas(seeds)
+    assert (len(shared.devices), shared.replicas) == (used, slots)
+
+
+@pytest.fixture(scope="module")
+def shared_by_eight(command_env, tmp_path_factory):
+    file = tmp_path_factory.mktemp("eight") / "result.json"
+    subprocess.run(
+        [sys.executable, "-m", "tests.support.shared_replicas", str(file)],
+        cwd=ROOT,
+        env=command_env | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        check=True,
+        timeout=240,
+    )
+    return json.loads(file.read_text())
+
+
+def test_each_of_eight_devices_holds_its_share_of_the_states(shared_by_eight):
+    """Eight seeds on eight devices, and eleven on six, with one to fill up."""
+    assert shared_by_eight["8"]["replicas"] == {"1": 8}
+    assert shared_by_eight["11"]["replicas"] == {"2": 6}
+    for found in shared_by_eight.values():
+        assert not found["collectives"]
+        assert found["difference"] < 1e-5
+    bytes_of = {n: shared_by_eight[n]["bytes"] for n in ("8", "11")}
+    assert bytes_of["11"] == 2 * bytes_of["8"]
