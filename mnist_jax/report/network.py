@@ -14,8 +14,12 @@ from jaxtyping import Array, Float, Float32, UInt8
 from mnist_jax.runs.load import Run
 from mnist_jax.typing import Tree
 
-PATH_STEPS = 64
-"""Points on the path of integrated gradients."""
+TOLERANCE = 0.01
+"""By how much attributions may miss the difference of the logits, as a share of the
+largest difference of any logit."""
+# Points in one call, and the numbers of equal parts that the path is divided into, one
+# after the other, until the tolerance is met: saturated networks need the last.
+_POINTS, _PARTS = 64, (1, 4, 16)
 _BATCH_SIZE = 100
 
 
@@ -32,9 +36,9 @@ class Saliency(NamedTuple):
 class Inside(NamedTuple):
     """What `look_inside` finds."""
 
-    kernels: Float32[np.ndarray, "h w n"]
+    kernels: Float32[np.ndarray, "h w kernels"]
     """Of the first convolution, summed over its input channels."""
-    feature_maps: dict[str, Float32[np.ndarray, "h w n"]]
+    feature_maps: dict[str, Float32[np.ndarray, "_ _ _"]]
     """Outputs of the convolutions for the first image, by layer, from the input on."""
     features: Float32[np.ndarray, "n features"]
     """Penultimate activations of all images."""
@@ -73,38 +77,52 @@ def integrated_gradients(
 ) -> list[Saliency]:
     """Attribute the logits of some digits to the pixels of an image.
 
-    The path leads from the empty image straight to this one; the integral is a sum over
-    the midpoints of `PATH_STEPS` intervals. Attributions sum to the difference between
-    the logits at the ends, to within 2 % of the largest difference in practice.
+    The path leads from the empty image straight to this one. The integral is computed
+    by Gauss's rule, on up to 16 x 64 points, so that the attributions sum to the
+    difference between the logits at its ends to within `TOLERANCE`.
 
     Sundararajan, Taly, Yan: "Axiomatic attribution for deep networks", 2017,
     https://arxiv.org/abs/1703.01365.
     """
+    inked = image.astype(np.float32) / 255
 
     @jax.jit
-    def attribute(
-        params: Tree, batch_stats: Tree, image: Array, chosen: Array
-    ) -> tuple[Float[Array, "h w"], Array]:
-        image = image.astype(jnp.float32) / 255
-        middles = (jnp.arange(PATH_STEPS) + 0.5) / PATH_STEPS
-        # The ends are in the batch for their logits only.
-        shares = jnp.concatenate([middles, jnp.array([0.0, 1.0])])
+    def logits_at(params: Tree, batch_stats: Tree, path: Array) -> Array:
+        return run.model.apply(params, batch_stats, path, train=False)[0]
 
-        def scores(path: Array) -> tuple[Array, Array]:
-            logits, _ = run.model.apply(params, batch_stats, path, train=False)
-            chosen_logits = logits @ chosen
-            return chosen_logits[:-2].sum(), chosen_logits[-1] - chosen_logits[-2]
+    @jax.jit
+    def integrate(
+        params: Tree, batch_stats: Tree, path: Array, weights: Array, chosen: Array
+    ) -> Array:
+        def score(path: Array) -> Array:
+            return weights @ (logits_at(params, batch_stats, path) @ chosen)
 
-        path = shares[:, None, None, None] * image[None]
-        gradients, difference = jax.grad(scores, has_aux=True)(path)
-        mean = gradients[:-2].mean(axis=0)
-        return (image * mean).sum(axis=-1), difference
+        return jax.grad(score)(path).sum(axis=0)
 
+    ends = np.stack([np.zeros_like(inked), inked])
+    empty, full = np.asarray(logits_at(run.params, run.batch_stats, ends))
+    differences = full - empty
+    allowed = TOLERANCE * np.abs(differences).max()
+    nodes, weights = np.polynomial.legendre.leggauss(_POINTS)
     found = []
     for digit in digits:
         chosen = np.eye(len(run.classes), dtype=np.float32)[digit]
-        attributions, difference = attribute(run.params, run.batch_stats, image, chosen)
-        found.append(Saliency(digit, np.asarray(attributions), float(difference)))
+        attributions = np.zeros(inked.shape[:2], np.float32)
+        for parts in _PARTS:
+            gradient = np.zeros_like(inked)
+            for part in range(parts):
+                at = ((part + (nodes + 1) / 2) / parts).astype(np.float32)
+                gradient += integrate(
+                    run.params,
+                    run.batch_stats,
+                    at[:, None, None, None] * inked,
+                    (weights / 2 / parts).astype(np.float32),
+                    chosen,
+                )
+            attributions = (inked * gradient).sum(axis=-1)
+            if abs(attributions.sum() - differences[digit]) <= allowed:
+                break
+        found.append(Saliency(digit, attributions, float(differences[digit])))
     return found
 
 

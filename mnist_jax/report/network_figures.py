@@ -52,7 +52,7 @@ def kernels(values: Float32[np.ndarray, "h w n"], *, run: str) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def feature_maps(
-    maps: Mapping[str, Float32[np.ndarray, "h w n"]], *, run: str, subject: str
+    maps: Mapping[str, Float32[np.ndarray, "_ _ _"]], *, run: str, subject: str
 ) -> Figure:
     """Draw the first maps of each layer, one layer in a row."""
     label, row_height = 1.25, 0.48

@@ -29,8 +29,8 @@ FIGURES = {
         "Integrated gradients ([Sundararajan, Taly, Yan, 2017]"
         "(https://arxiv.org/abs/1703.01365)) along the straight path from an empty "
         "image. Each pixel's share adds to the logit (red) or subtracts from it "
-        "(blue), and the shares sum to the difference between the logits of the image "
-        "and of the empty one.",
+        "(blue). The shares sum to the difference between the logits of the image and "
+        "of the empty one, usually to within 1 % of the largest such difference.",
     ),
     "kernels": (
         "Kernels of the first layer",
