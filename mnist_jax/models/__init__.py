@@ -135,7 +135,7 @@ class Model:
 
     def feature_maps(
         self, params: Tree, batch_stats: Tree, images: Images
-    ) -> dict[str, Float[Array, "batch height width channels"]]:
+    ) -> dict[str, Float[Array, "batch _ _ _"]]:
         """Return the output of each convolution in evaluation, by its layer's name."""
         _, updates = self._run(
             params,
