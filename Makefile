@@ -19,8 +19,9 @@ test: $(VENV)/installed $(if $(CAN_BUILD),$(VENV)/native) check  ## set up, then
 	$(if $(CAN_BUILD),,@echo "Not tested: $(CANNOT_BUILD).")
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-all: test  ## likewise, with the exhaustive tests and more runs killed at random moments
+test-all: test  ## likewise, with the exhaustive tests, more kills and more photographs
 	KILLS=20 $(BIN)/python -m pytest -n 2 -m exhaustive
+	PHOTOS=1000 $(BIN)/python -m pytest tests/data/test_photos.py -k "photographed or ruled_paper"
 
 native: $(if $(CAN_BUILD),$(VENV)/native,cannot-build)  ## build oneDNN's convolutions: twice as fast on a CPU (needs a C++ compiler)
 

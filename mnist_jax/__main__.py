@@ -19,6 +19,7 @@ VERBS = {
     "evaluate": "how far networks can be trusted: calibration, damaged images",
     "export": "a trained network as ONNX, StableHLO, safetensors or a page",
     "fields": "every field of an experiment, with its default and meaning",
+    "predict": "the digits in photographs and other pictures",
     "sweep": "one experiment with several seeds",
 }
 

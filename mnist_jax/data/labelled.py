@@ -56,7 +56,7 @@ def read_idx(images_path: Path, labels_path: Path) -> Split:
     Raises:
         DataError: a file cannot be read, is damaged or holds something else.
     """
-    images, labels = _read_array(images_path), _read_array(labels_path)
+    images, labels = read_array(images_path), read_array(labels_path)
     if images.ndim != 3 or images.shape[1:] != (28, 28):
         raise DataError(
             f"{images_path} has the shape {list(images.shape)}, where images have "
@@ -163,7 +163,12 @@ def _read_png(path: Path) -> UInt8[np.ndarray, "28 28"]:
     return grey
 
 
-def _read_array(path: Path) -> UInt8[np.ndarray, "N ..."]:
+def read_array(path: Path) -> UInt8[np.ndarray, "N ..."]:
+    """Return the array in an IDX file, compressed or not, which may be damaged.
+
+    Raises:
+        DataError: the file cannot be read, or is not one of unsigned bytes.
+    """
     try:
         content = path.read_bytes()
         if content.startswith(_GZIP):

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -21,8 +21,11 @@ from mnist_jax.runs.weights import WeightsError
 from mnist_jax.training import predict
 from mnist_jax.typing import Tree
 
+if TYPE_CHECKING:
+    from mnist_jax.runs.reading import Reading
+
 # Seed 0 of configs/lenet5.py:tuned, a copy of the one in results/.
-_PACKAGED = Path(__file__).with_name("lenet5.safetensors")
+PACKAGED = Path(__file__).with_name("lenet5.safetensors")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +67,23 @@ class Run:
             return np.zeros((0, len(self.classes)), np.float32)
         return np.asarray(self._predict(self.params, self.batch_stats, images))
 
+    def read(self, source: Any) -> "Reading":
+        """Read the handwritten digits in a picture, such as a photograph.
+
+        Args:
+            source: a path, a file opened to read bytes, a Pillow image, or an array
+                [height, width] or [height, width, 3 or 4], uint8 or floating-point in
+                0..1; dark digits on light paper, or light ones on a dark ground.
+
+        Raises:
+            UserError: it is not an image, or there is no digit in it.
+            OSError: the file cannot be read.
+        """
+        from mnist_jax.data import photos  # imported late: only photographs need SciPy
+        from mnist_jax.runs import reading
+
+        return reading.read(self, photos.find_digits(source))
+
     @functools.cached_property
     def _predict(self) -> Any:
         return predict.make_predict(
@@ -86,7 +106,7 @@ def load(path: Path | str | None = None) -> Run:
         UserError: the run is not finished, or its weights are missing, damaged or those
             of another network.
     """
-    path = _PACKAGED if path is None else Path(path).expanduser().absolute()
+    path = PACKAGED if path is None else Path(path).expanduser().absolute()
     folder = RunFolder(path)
     results, environment = None, {}
     if path.is_dir():

@@ -1,0 +1,265 @@
+"""Read handwritten digits in photographs, scans and drawings.
+
+  mnist-jax predict PICTURE ... [--run=RUN] [--save=FOLDER] [--csv=FILE] [--json]
+
+PICTURE is an image file, a folder of them, a pattern such as 'scans/*.png', or - for
+standard input. Several digits are read from left to right and line by line. RUN is a
+run folder, or a file of weights that a run wrote. If none is given, a LeNet-5 that
+comes with this package reads.
+"""
+
+import csv
+import glob
+import io
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from absl import flags
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mnist_jax import files
+from mnist_jax.commands import cli
+from mnist_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from mnist_jax.runs.load import Run
+    from mnist_jax.runs.reading import Digit, Reading
+
+_RUN = flags.DEFINE_string(
+    "run", None, "The run folder of the network that reads, or its file of weights."
+)
+_RAW = flags.DEFINE_bool(
+    "raw",
+    False,
+    "The pictures are 28x28 and prepared as MNIST's: bright on black, centred. Then "
+    "they may be .npy and IDX files of several images too.",
+)
+_SAVE = flags.DEFINE_string(
+    "save",
+    None,
+    "A folder for a picture of each reading: what was found where, what the network "
+    "saw, and how probable each digit is. For one PICTURE, the name of a PNG file too.",
+)
+_CSV = flags.DEFINE_string(
+    "csv", None, "A CSV file to write, with a row for each digit."
+)
+_JSON = flags.DEFINE_bool("json", False, "Print JSON instead of a table.")
+
+_ENDINGS = {
+    *(".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".mpo", ".pbm", ".pgm", ".png", ".pnm"),
+    *(".ppm", ".tif", ".tiff", ".webp"),
+}
+_PREPARED_ENDINGS = {".npy", ".idx"}
+_SHOWN = 3  # of a digit's most probable classes
+
+
+class _Picture(NamedTuple):
+    """A picture that was read, and from where it can be read again."""
+
+    name: str
+    source: Any
+    reading: "Reading"
+
+
+def main(arguments: list[str]) -> None:
+    """Read the pictures and print what they say.
+
+    Raises:
+        UserError: the flags are wrong, or some picture could not be read; the others
+            have been.
+    """
+    if not arguments:
+        raise UserError("Name a picture: mnist-jax predict PICTURE ...")
+    _check_targets(arguments)
+    # Imported late: bad flags need not wait for JAX.
+    from mnist_jax.data import photos
+    from mnist_jax.devices import compiler
+    from mnist_jax.runs import load, reading
+
+    compiler.keep_compiled()
+    run = load.load(_RUN.value)
+    read, failures = [], []
+    find = photos.read_prepared if _RAW.value else photos.find_digits
+    for name, source in _expand(arguments, failures):
+        try:
+            found = find(source)
+        except photos.PhotoError as error:
+            failures.append(f"{name} {error}.")
+        except OSError as error:
+            failures.append(f"{name}: {error.strerror or error}.")
+        else:
+            read.append(_Picture(name, source, reading.read(run, found)))
+    _write(read, failures, run)
+    if failures:
+        raise UserError("\n".join(failures))
+
+
+def _check_targets(arguments: Sequence[str]) -> None:
+    """Reject --save and --csv that cannot be written, before any work is done."""
+    for flag in (_SAVE, _CSV):
+        if flag.value and not Path(flag.value).expanduser().parent.is_dir():
+            parent = Path(flag.value).expanduser().parent
+            raise UserError(f"--{flag.name}={flag.value}: there is no folder {parent}.")
+    if _CSV.value and Path(_CSV.value).expanduser().is_dir():
+        raise UserError(f"--csv={_CSV.value} is a folder: give the name of a file.")
+    if _SAVE.value and _SAVE.value.lower().endswith(".png"):
+        if len(arguments) > 1 or Path(arguments[0]).is_dir():
+            raise UserError(
+                f"--save={_SAVE.value} is a file: for several pictures, name a folder."
+            )
+    elif _SAVE.value and Path(_SAVE.value).expanduser().is_file():
+        raise UserError(f"--save={_SAVE.value} is neither a folder nor a .png file.")
+
+
+def _expand(
+    arguments: Sequence[str], failures: list[str]
+) -> Iterator[tuple[str, Path | io.BytesIO]]:
+    """Yield each picture's name and source; add to `failures` what names none."""
+    endings = _PREPARED_ENDINGS | _ENDINGS if _RAW.value else _ENDINGS
+    for argument in arguments:
+        path = Path(argument).expanduser()
+        if argument == "-":
+            yield "standard input", io.BytesIO(sys.stdin.buffer.read())
+        elif path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in endings)
+            if not inside:
+                failures.append(f"{argument} is a folder without pictures.")
+            yield from ((str(file), file) for file in inside)
+        elif path.exists() or not glob.has_magic(argument):
+            yield argument, path
+        elif matches := sorted(glob.glob(str(path), recursive=True)):
+            yield from ((match, Path(match)) for match in matches)
+        else:
+            failures.append(f"{argument} matches no file.")
+
+
+def _write(read: Sequence[_Picture], failures: Sequence[str], run: "Run") -> None:
+    """Write what the flags ask for."""
+    if _CSV.value:
+        files.write_text(Path(_CSV.value).expanduser(), as_csv(read))
+    if _SAVE.value and read:
+        _save(read, Path(_SAVE.value).expanduser())
+    if _JSON.value:
+        print(json.dumps(as_json(read, failures, run), indent=2))
+    elif read:
+        _show(read, run, Console())
+
+
+def as_json(
+    read: Sequence[_Picture], failures: Sequence[str], run: "Run"
+) -> dict[str, Any]:
+    """Return readings as JSON has them; boxes are left, top, right, bottom."""
+    from mnist_jax.runs import reading
+
+    pictures = [
+        {
+            "picture": name,
+            "reading": str(said),
+            "unsure": said.unsure,
+            "digits": [
+                {
+                    "digit": digit.label,
+                    "probability": digit.probability,
+                    "unsure": digit.unsure,
+                    "box": list(digit.box),
+                    "probabilities": dict(_ranked(digit, run)),
+                }
+                for digit in said.digits
+            ],
+        }
+        for name, _, said in read
+    ]
+    return {
+        "network": str(run.path),
+        "unsure_below": reading.threshold(run)[0],
+        "pictures": pictures,
+        "errors": list(failures),
+    }
+
+
+def as_csv(read: Sequence[_Picture]) -> str:
+    """Return a row for each digit, with the probability of each class."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    columns = ["line", "place", "digit", "probability", "unsure"]
+    writer.writerow(
+        ["picture", *columns, "left", "top", "right", "bottom"]
+        + [f"p{label}" for label in range(10)]
+    )
+    for name, _, said in read:
+        for place, digit in enumerate(said.digits):
+            values = [digit.line, place, digit.label, digit.probability, digit.unsure]
+            writer.writerow([name, *values, *digit.box, *digit.probabilities.tolist()])
+    return file.getvalue()
+
+
+def _ranked(digit: "Digit", run: "Run") -> list[tuple[str, float]]:
+    """Return classes and their probabilities, the most probable first."""
+    pairs = zip(run.classes, digit.probabilities.tolist(), strict=True)
+    return sorted(pairs, key=lambda pair: -pair[1])
+
+
+def _show(read: Sequence[_Picture], run: "Run", console: Console) -> None:
+    """Print a table of the readings."""
+    from mnist_jax.runs import reading
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("Picture", overflow="fold")
+    table.add_column("Reading", style="bold", overflow="fold")
+    for title in ("Most probable", "Second", "Third"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("")
+    for name, _, said in read:
+        texts = [escape(name), str(said).replace("\n", " / ")]
+        for place, digit in enumerate(said.digits):
+            ranks = [
+                f"{label} {100 * probability:5.1f} %"
+                for label, probability in _ranked(digit, run)[:_SHOWN]
+            ]
+            note = "[yellow]unsure[/]" if digit.unsure else ""
+            table.add_row(*(["", ""] if place else texts), *ranks, note)
+    console.print(table)
+    below, source = reading.threshold(run)
+    share = f"{100 * reading.FALSE_ALARMS:g} %"
+    console.print(
+        f"\nRead by {reading.name_of(run)}, {run.config.model.name}, right on "
+        f"{100 * run.accuracy:.2f} % of its {run.tested_on} images. Unsure: below "
+        f"{100 * below:.1f} %, as {share} of {source} are.",
+        style="dim",
+        markup=False,
+        highlight=False,
+    )
+
+
+def _save(read: Sequence[_Picture], target: Path) -> None:
+    """Write a picture of each reading."""
+    from mnist_jax.report import strip
+
+    if target.suffix.lower() == ".png":
+        paths = [target]
+    else:
+        target.mkdir(exist_ok=True)
+        stems = [
+            "stdin" if name == "standard input" else Path(name).stem
+            for name, *_ in read
+        ]
+        # Files of the same name in different folders are numbered.
+        paths = [
+            target
+            / (f"{stem}-{n}.png" if (n := stems[:i].count(stem)) else f"{stem}.png")
+            for i, stem in enumerate(stems)
+        ]
+    for path, (_, source, said) in zip(paths, read, strict=True):
+        with files.atomic_writer(path) as file:
+            strip.draw(source, said, prepared=_RAW.value).save(file, "PNG")
+
+
+def start() -> NoReturn:
+    """Parse the flags and run."""
+    cli.run(main, usage=__doc__ or "", verb="predict", takes_arguments=True)

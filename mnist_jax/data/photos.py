@@ -1,0 +1,356 @@
+"""Photographs of handwritten digits, prepared as MNIST's images were.
+
+A picture becomes a map of ink, with the light evened out and the lines of the paper
+taken away; the ink is divided into digits in the order in which they are read; each is
+brought to MNIST's size and place (`centering`). docs/predict.md describes the steps.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+from PIL import Image
+from scipy import ndimage
+
+from mnist_jax.data import labelled, pictures, ruling
+from mnist_jax.data.centering import center_in_28x28
+from mnist_jax.data.dataset import DataError
+from mnist_jax.data.pictures import PhotoError
+
+__all__ = ["Box", "Digit", "PhotoError", "find_digits"]
+
+# Light is estimated on a picture of this side. What is darker by so much than the mean
+# of a window, a part of that side, is a stroke: a shadow is wider, or not as dark.
+_LIGHT_SIDE, _LIGHT_WINDOW, _DARKER = 128, 0.4, 0.2
+# What differs less from the paper is no ink, nor is what is lost in so much noise.
+_LEAST_CONTRAST, _NOISE = 0.1, 5.0
+# Ink is what has this part of the darkest strokes' contrast.
+_INK = 0.4
+# More than this part of the picture in ink is a dark picture, not writing on paper.
+_MOST_INK = 0.5
+# In sizes of a digit: parts of ink below the first are specks; those below the second,
+# or flatter than the third, are no digits, and belong to one beside them if there is.
+_SPECK, _FRAGMENT, _FLAT = 0.1, 0.45, 0.36
+# The gap that a stroke may have, and how high a digit of several parts may be.
+_GAP, _TALLEST = 0.25, 1.75
+# Fewer pixels of ink than that are none; more parts are a texture.
+_FEWEST_PIXELS = 20
+_MOST_DIGITS = 200
+# Width of strokes in a box of 20 pixels: thinner ones than the first are widened to the
+# second.
+_THIN, _WIDENED = 1.6, 2.2
+
+
+class Box(NamedTuple):
+    """Where a digit lies, in pixels of the upright picture; right, bottom excluded."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+class Digit(NamedTuple):
+    """A digit that was found: where, as a network sees it, and in which line."""
+
+    box: Box
+    image: UInt8[np.ndarray, "28 28"]
+    line: int
+
+
+# A part of the ink: its box, and the labels of the pieces it consists of.
+_Part = tuple[Box, list[int]]
+
+
+def find_digits(source: Any) -> list[Digit]:
+    """Find the digits in a picture, line by line and from left to right.
+
+    Args:
+        source: a path, a file opened to read bytes, a Pillow image, or an array
+            [height, width] or [height, width, 3 or 4], uint8 or floating-point in 0..1.
+            Dark digits on light paper, or light ones on a dark ground.
+
+    Raises:
+        PhotoError: it is not an image, or too large, or nothing in it can be a digit.
+        OSError: the file cannot be read.
+    """
+    grey, scale = pictures.read(source)
+    ink = _find_ink(_flatten(grey))
+    labels, parts = _segment(ink > 0)
+    digits = []
+    for line, parts_of_line in enumerate(_in_lines(parts)):
+        for box, members in parts_of_line:
+            window = slice(box.top, box.bottom), slice(box.left, box.right)
+            alone = np.where(np.isin(labels[window], members), ink[window], 0)
+            image = center_in_28x28(_with_visible_strokes(alone))
+            full_size = Box(*(round(scale * side) for side in box))
+            digits.append(Digit(full_size, image, line))
+    return digits
+
+
+def read_prepared(source: Any) -> list[Digit]:
+    """Read images that are as MNIST's already: 28x28, bright digits on black.
+
+    Args:
+        source: a path to an image, to an array in NumPy's format (.npy), or to an IDX
+            file (.idx, -ubyte, with .gz or not), of one image or several.
+
+    Raises:
+        PhotoError: it is no such image.
+        OSError: the file cannot be read.
+    """
+    name = str(source).removesuffix(".gz")
+    if name.endswith(".npy"):
+        try:
+            images = np.load(source, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise PhotoError(f"is no array of numbers: {error}") from error
+    elif name.endswith((".idx", "-ubyte")):
+        try:
+            images = labelled.read_array(Path(source))
+        except DataError as error:
+            raise PhotoError(str(error)) from error
+    else:
+        images, _ = pictures.read(source)
+    if np.issubdtype(images.dtype, np.floating):
+        if not np.all((images >= 0) & (images <= 1)):  # also where they are NaN
+            raise PhotoError("has floating-point numbers outside 0..1")
+        images = np.rint(255 * images).astype(np.uint8)
+    if images.shape[-1:] == (1,):
+        images = images[..., 0]
+    if images.ndim == 2:
+        images = images[np.newaxis]
+    if images.dtype != np.uint8 or images.shape[1:] != (28, 28) or not len(images):
+        raise PhotoError(
+            f"holds {images.dtype} of shape {list(images.shape)}, where a prepared "
+            "image is uint8 [28, 28]; without --raw it is read as a photograph"
+        )
+    return [Digit(Box(0, 0, 28, 28), image, 0) for image in images]
+
+
+def _flatten(grey: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
+    """Return by how much less light than the paper around it each pixel has, in 0..1.
+
+    If the digits are brighter than their ground, both are exchanged first.
+    """
+    factor = max(1, max(grey.shape) / _LIGHT_SIDE)
+    size = [max(8, round(side / factor)) for side in reversed(grey.shape)]
+    small = Image.fromarray(grey).resize((size[0], size[1]), Image.Resampling.BOX)
+    small = ndimage.median_filter(np.asarray(small), 3, mode="nearest")
+    if _is_dark_ground(small):
+        grey, small = 1 - grey, 1 - small
+    light = _light_of(small)
+    light = Image.fromarray(light).resize(
+        (grey.shape[1], grey.shape[0]), Image.Resampling.BICUBIC
+    )
+    return (1 - grey / np.maximum(np.asarray(light), 0.05)).clip(0, 1)
+
+
+def _light_of(small: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Return the brightness of the paper everywhere, under the strokes too."""
+    window = round(_LIGHT_WINDOW * max(small.shape))
+    around = ndimage.uniform_filter(small, window, mode="nearest")
+    stroke = ndimage.binary_dilation(small < (1 - _DARKER) * around)
+    paper = np.where(stroke, 0, small)
+    light, weight = np.float32(0), np.float32(0)
+    # The mean of the paper nearby, and from farther off where there is none.
+    for sigma, share in ((0.03, 1), (0.1, 1e-2), (0.5, 1e-4)):
+        blur = sigma * max(small.shape)
+        light += share * ndimage.gaussian_filter(paper, blur, mode="nearest")
+        known = np.where(stroke, np.float32(0), np.float32(1))
+        weight += share * ndimage.gaussian_filter(known, blur, mode="nearest")
+    return (light / np.maximum(weight, 1e-6)).astype(np.float32)
+
+
+def _is_dark_ground(small: Float[np.ndarray, "h w"]) -> bool:
+    """Say whether the ground, which is what lies along the border, is the darker part.
+
+    A plane through the border allows for light that falls from one side. The ink is
+    what differs most from it.
+    """
+    rows, columns = np.indices(small.shape)
+    edge = np.ones(small.shape, bool)
+    edge[2:-2, 2:-2] = False
+    axes = np.stack([np.ones_like(rows), rows, columns], axis=-1).astype(float)
+    plane, *_ = np.linalg.lstsq(axes[edge], small[edge], rcond=None)
+    above = small - axes @ plane
+    above -= np.median(above[edge])
+    darkest, brightest = np.quantile(above, (0.01, 0.99))
+    if abs(brightest + darkest) < _LEAST_CONTRAST / 2:  # strokes too thin to be seen
+        return bool(np.median(small[edge]) < 0.5)
+    return bool(brightest > -darkest)
+
+
+def _find_ink(contrast: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
+    """Return how much ink each pixel has, in 0..1, without the lines of the paper.
+
+    Raises:
+        PhotoError: there is no ink, or hardly anything else.
+    """
+    middle = np.median(contrast)
+    noise = 1.4826 * np.median(np.abs(contrast - middle))
+    floor = max(_LEAST_CONTRAST, middle + _NOISE * noise)
+    visible = contrast > floor
+    lines = ruling.find(visible)
+    near_lines = np.asarray(ndimage.binary_dilation(lines, np.ones((3, 3)), 2), bool)
+    strokes = contrast[visible & ~near_lines]
+    if strokes.size < _FEWEST_PIXELS:
+        raise PhotoError("has no digit in it: there is no ink on the paper")
+    full = np.quantile(strokes, 0.8)
+    threshold = max(floor, _INK * full)
+    if lines.any():  # between the lines and the strokes, if they differ
+        threshold = max(threshold, min(1.3 * np.median(contrast[lines]), 0.7 * full))
+    mask = (contrast > threshold) & ~lines
+    if mask.mean() > _MOST_INK:
+        raise PhotoError("is nearly all ink: leave some paper around the digits")
+    # The soft edges of strokes, which make digits smooth when they shrink.
+    edge = np.asarray(ndimage.binary_dilation(mask), bool) & ~(lines | mask)
+    soft = (contrast / full).clip(0, 1)
+    return np.where(mask | edge, soft, 0).astype(np.float32)
+
+
+def _segment(
+    mask: Bool[np.ndarray, "H W"],
+) -> tuple[Int[np.ndarray, "H W"], list[_Part]]:
+    """Divide ink into digits: labels of pixels, and for each digit its box and labels.
+
+    Raises:
+        PhotoError: there are no parts that are large enough, or too many.
+    """
+    labels = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, np.ones((3, 3)), output=labels)
+    counts = np.bincount(labels.ravel())
+    parts: list[_Part] = []
+    for label, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
+        box = Box(columns.start, rows.start, columns.stop, rows.stop)
+        if counts[label] >= _FEWEST_PIXELS // 4 and _size(box) >= 3:
+            parts.append((box, [label]))
+    if not parts:
+        raise PhotoError("has no digit in it: there are only specks of ink")
+    # The size of a digit: half of all ink lies in parts that are at least as large.
+    sizes = np.array([_size(box) for box, _ in parts])
+    order = np.argsort(sizes)
+    ink = np.cumsum([counts[parts[index][1][0]] for index in order])
+    size = float(sizes[order][np.searchsorted(ink, ink[-1] / 2)])
+    parts = [
+        part
+        for part in parts
+        if _size(part[0]) >= _SPECK * size
+        and not _is_cut_off_line(part[0], mask.shape, size)
+    ]
+    if len(parts) > _MOST_DIGITS:
+        raise PhotoError(
+            f"has {len(parts)} separate parts: a texture, not digits on paper"
+        )
+    parts = _join(parts, size)
+    parts = [part for part in parts if _height(part[0]) >= _FLAT * size]
+    return labels, parts
+
+
+def _is_cut_off_line(part: Box, shape: tuple[int, ...], size: float) -> bool:
+    """Say whether a part is thin and at the edge, where lines leave the picture."""
+    at_edge = (
+        min(part.left, part.top) == 0
+        or part.right == shape[1]
+        or part.bottom == shape[0]
+    )
+    thinner = min(part.right - part.left, part.bottom - part.top)
+    return at_edge and thinner < _SPECK * size
+
+
+def _join(parts: list[_Part], size: float) -> list[_Part]:
+    """Unite the parts of digits whose strokes do not touch."""
+    parts = sorted(parts, key=lambda part: _size(part[0]))
+    done: list[_Part] = []
+    while parts:
+        box, members = parts.pop(0)
+        best = min(
+            (other for other in parts if _belong_together(box, other[0], size)),
+            key=lambda other: _distance(box, other[0]),
+            default=None,
+        )
+        if best is None:
+            done.append((box, members))
+            continue
+        parts.remove(best)
+        parts.append((_union(box, best[0]), members + best[1]))
+        parts.sort(key=lambda part: _size(part[0]))
+    return done
+
+
+def _belong_together(small: Box, other: Box, size: float) -> bool:
+    """Say whether two parts are of one digit; remains of lines make no digit."""
+    if _size(other) < _FRAGMENT * size:
+        return False
+    union = _union(small, other)
+    if _height(union) > _TALLEST * size:
+        return False
+    shared = min(small.right, other.right) - max(small.left, other.left)
+    narrower = min(small.right - small.left, other.right - other.left)
+    above = max(small.top, other.top) - min(small.bottom, other.bottom)
+    # Slanted digits side by side share columns too, though fewer.
+    least = 0.25 if above > -0.15 * size else 0.5
+    if shared > least * narrower and above <= _GAP * size:
+        return True
+    # The bar of a 5 can be wider than the rest, but no digit is so flat.
+    flattest = min(_height(small), _height(other))
+    is_fragment = _size(small) < _FRAGMENT * size or flattest < _FLAT * size
+    return is_fragment and _distance(small, other) < 0.7 * _GAP * size
+
+
+def _size(box: Box) -> int:
+    return max(box.right - box.left, box.bottom - box.top)
+
+
+def _height(box: Box) -> int:
+    return box.bottom - box.top
+
+
+def _union(a: Box, b: Box) -> Box:
+    return Box(
+        min(a.left, b.left),
+        min(a.top, b.top),
+        max(a.right, b.right),
+        max(a.bottom, b.bottom),
+    )
+
+
+def _distance(a: Box, b: Box) -> float:
+    across = max(a.left, b.left) - min(a.right, b.right)
+    down = max(a.top, b.top) - min(a.bottom, b.bottom)
+    return float(np.hypot(max(across, 0), max(down, 0)))
+
+
+def _in_lines(parts: list[_Part]) -> list[list[_Part]]:
+    """Divide digits into lines from top to bottom, each from left to right."""
+    lines: list[list[_Part]] = []
+    for part in sorted(parts, key=lambda part: part[0].top + part[0].bottom):
+        middle = (part[0].top + part[0].bottom) / 2
+        for line in lines:
+            top = np.mean([box.top for box, _ in line])
+            bottom = np.mean([box.bottom for box, _ in line])
+            if top <= middle < bottom:
+                line.append(part)
+                break
+        else:
+            lines.append([part])
+    lines.sort(key=lambda line: np.mean([box.top + box.bottom for box, _ in line]))
+    return [sorted(line, key=lambda part: part[0].left) for line in lines]
+
+
+def _with_visible_strokes(ink: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "H W"]:
+    """Widen strokes that would fade when the digit shrinks to 20 pixels."""
+    mask = np.pad(ink > 0.5, 1)
+    if not mask.any():
+        return ink
+    # The mean distance of a stroke's pixels to its edge is a quarter of its width.
+    inside = np.asarray(ndimage.distance_transform_edt(mask))
+    width = 4 * inside[mask].mean() - 1
+    pixel = max(ink.shape) / 20
+    if width >= _THIN * pixel:
+        return ink
+    radius = (_WIDENED * pixel - width) / 2
+    margin = int(np.ceil(radius)) + 1
+    outside = np.asarray(ndimage.distance_transform_edt(~np.pad(ink > 0.5, margin)))
+    return np.maximum((radius + 1 - outside).clip(0, 1), np.pad(ink, margin))

@@ -1,0 +1,124 @@
+"""Image files of any kind, as upright grey pictures of a workable size."""
+
+import os
+import warnings
+from typing import IO, Any
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mnist_jax.errors import UserError
+
+# Pixels of the longer side that a picture is shrunk to. A digit of a fortieth of a page
+# still has 35 pixels then.
+_WORKING_SIDE = 1400
+_LEAST_SIDE = 8
+# More than any telephone's photograph; a few kilobytes can claim to be gigapixels.
+_MOST_PIXELS = 128_000_000
+
+
+class PhotoError(UserError):
+    """No digit can be read from a picture; the message says why."""
+
+
+def read(source: Any) -> tuple[Float[np.ndarray, "H W"], float]:
+    """Read a picture as brightness, upright and on white where it is transparent.
+
+    Args:
+        source: a path, a file opened to read bytes, a Pillow image, or an array
+            [height, width] or [height, width, 3 or 4], uint8 or floating-point in 0..1.
+
+    Returns:
+        Brightness in 0 (black) to 1 (white), at most 1,400 pixels on the longer side,
+        and how many pixels of the upright picture one of its pixels is wide.
+
+    Raises:
+        PhotoError: it is not an image, too large or too small, damaged or animated.
+        OSError: the file cannot be read.
+    """
+    if isinstance(source, Image.Image):
+        return _prepare(source)
+    if isinstance(source, (str, os.PathLike)) or hasattr(source, "read"):
+        with _open(source) as image:
+            return _prepare(image)
+    return _prepare(_from_array(np.asarray(source)))
+
+
+def _open(source: str | os.PathLike[str] | IO[bytes]) -> Image.Image:
+    """Read the header of an image file; its pixels are not decoded yet."""
+    try:
+        with warnings.catch_warnings():
+            # Checked in _prepare, by a limit of our own.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(source)
+    except Image.DecompressionBombError as error:
+        raise PhotoError(_too_large()) from error
+    except UnidentifiedImageError as error:
+        raise PhotoError("is not an image, or of a format that is not read") from error
+    except (SyntaxError, ValueError) as error:
+        raise PhotoError(f"is damaged: {error}") from error
+
+
+def _too_large() -> str:
+    millions = _MOST_PIXELS // 1_000_000
+    return f"has more than {millions} million pixels: shrink it, or cut a part out"
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise PhotoError(
+            f"is an array of shape {list(array.shape)}, where a picture is [height, "
+            "width] or [height, width, 3 or 4]"
+        )
+    if not array.size:
+        raise PhotoError("has no pixels")
+    if np.issubdtype(array.dtype, np.floating):
+        if not np.all((array >= 0) & (array <= 1)):  # also where they are NaN
+            raise PhotoError("has floating-point numbers outside 0..1")
+        array = np.rint(255 * array).astype(np.uint8)
+    if array.dtype == bool:
+        array = np.uint8(255) * array
+    if array.dtype != np.uint8:
+        raise PhotoError(f"is an array of {array.dtype}; give uint8, or floats in 0..1")
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _prepare(image: Image.Image) -> tuple[Float[np.ndarray, "H W"], float]:
+    if image.width * image.height > _MOST_PIXELS:
+        raise PhotoError(_too_large())
+    if min(image.size) < _LEAST_SIDE:
+        raise PhotoError(
+            f"has {image.width}x{image.height} pixels: too small to hold a digit"
+        )
+    frames = getattr(image, "n_frames", 1)
+    # An MPO is a photograph with a preview or a second view behind it.
+    if frames > 1 and image.format != "MPO":
+        raise PhotoError(f"has {frames} frames: save the one to be read as a picture")
+    longer = max(image.size)
+    try:
+        if image.format == "JPEG":  # decodes less, as long as more than enough is left
+            image.draft("L", (2 * _WORKING_SIDE, 2 * _WORKING_SIDE))
+        upright = _to_grey(ImageOps.exif_transpose(image))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise PhotoError(f"is damaged or cut off: {error}") from error
+    if max(upright.size) > _WORKING_SIDE:
+        upright.thumbnail((_WORKING_SIDE, _WORKING_SIDE), Image.Resampling.BOX)
+    grey = np.asarray(upright, np.float32) / (255 if upright.mode == "L" else 1)
+    return grey, longer / max(upright.size)
+
+
+def _to_grey(image: Image.Image) -> Image.Image:
+    """Return an image of mode L (0..255) or F (0..1)."""
+    if image.mode.startswith(("I", "F")):  # 16 bits and more
+        values = np.asarray(image, np.float32)
+        values = np.nan_to_num(values, posinf=0.0, neginf=0.0).clip(0)
+        most = 65535 if image.mode.startswith("I") else 1
+        grey = Image.fromarray(values / max(most, values.max()))
+    elif image.has_transparency_data:
+        layer = image.convert("RGBA")
+        paper = Image.new("RGBA", layer.size, "white")
+        grey = Image.alpha_composite(paper, layer).convert("RGB").convert("L")
+    else:
+        grey = image.convert("RGB" if image.mode == "CMYK" else "L").convert("L")
+    return grey

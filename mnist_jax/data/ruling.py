@@ -1,0 +1,101 @@
+"""The printed lines of ruled and squared paper, told from strokes by their shape.
+
+A line runs straight through most of the picture, nearly horizontal or nearly vertical,
+and is thin. Where a stroke crosses it, the ink is thicker than the line, and stays.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Int
+from scipy import ndimage
+
+# A line is looked at in so many parts, of which it may miss two.
+_PARTS = 10
+# Of a line: the part of the picture's extent in its direction in which it is to be seen
+# at least, the rest being under strokes; its greatest thickness as a share of that
+# extent; and its greatest slope.
+_COVERED = 0.3
+_THICKNESS = 1 / 50
+_SLOPE = 0.07
+# Ink that is so many times as thick as a line is a stroke.
+_STROKE = 1.6
+
+
+def find(ink: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    """Return which pixels of ink belong to printed lines and to nothing else."""
+    horizontal = _find_horizontal(ink)
+    # Without these, a crossing of two lines is as thin as the vertical one.
+    vertical = _find_horizontal((ink & ~horizontal).T).T
+    return horizontal | vertical
+
+
+def _find_horizontal(ink: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    found = np.zeros_like(ink)
+    height, width = ink.shape
+    most = max(4, round(width * _THICKNESS))
+    runs = _vertical_runs(ink)
+    all_rows, all_columns = np.nonzero(ink)
+    is_thin = runs[all_rows, all_columns] <= _STROKE * most
+    rows, columns = all_rows[is_thin], all_columns[is_thin]
+    if not rows.size:
+        return found
+    # Over half the width, the next slope is half a pixel away.
+    slopes = np.arange(-_SLOPE, _SLOPE, 1 / width)
+    slope = max(slopes, key=lambda slope: _sharpness(rows, columns, slope, ink.shape))
+    level = _level(rows, columns, slope, width)
+    level_of_all = _level(all_rows, all_columns, slope, width)
+    coverage = np.bincount(level, minlength=height + width) / width
+    # A line that is not quite level covers parts of neighbouring rows.
+    covered = np.convolve(coverage, np.ones(3), "same")
+    highest = ndimage.maximum_filter1d(covered, 2 * most + 1)
+    runs = runs[rows, columns]
+    for centre in np.flatnonzero((covered >= _COVERED) & (covered == highest)):
+        near = np.abs(level_of_all - centre) <= 2
+        if not _goes_through(all_columns[near], width):
+            continue
+        # Strokes along the line, or across it, are thicker, and cover less of it.
+        thickness = np.quantile(runs[np.abs(level - centre) <= 1], 0.25)
+        if thickness > most:
+            continue
+        on_line = np.abs(level - centre) <= thickness / 2 + 2
+        on_line &= runs <= max(_STROKE * thickness, thickness + 1)
+        found[rows[on_line], columns[on_line]] = True
+    return found
+
+
+def _goes_through(columns: Int[np.ndarray, " n"], width: int) -> bool:
+    """Say whether ink in these columns covers both ends and nearly all between them."""
+    has_ink = np.zeros(width, bool)
+    has_ink[columns] = True
+    covered = [part.mean() > 0.5 for part in np.array_split(has_ink, _PARTS)]
+    return bool(covered[0] and covered[-1] and sum(covered) >= _PARTS - 2)
+
+
+def _level(
+    rows: Int[np.ndarray, " n"],
+    columns: Int[np.ndarray, " n"],
+    slope: float,
+    width: int,
+) -> Int[np.ndarray, " n"]:
+    """Return the row, from 0, at which a line through each pixel meets the middle."""
+    levels = np.rint(rows - slope * (columns - width / 2)).astype(np.int64)
+    return levels + width // 2
+
+
+def _sharpness(
+    rows: Int[np.ndarray, " n"],
+    columns: Int[np.ndarray, " n"],
+    slope: float,
+    shape: tuple[int, ...],
+) -> float:
+    """Return how much ink of the picture lies on few lines of that slope."""
+    level = _level(rows, columns, slope, shape[1])
+    return float(np.square(np.bincount(level, minlength=sum(shape))).sum())
+
+
+def _vertical_runs(ink: Bool[np.ndarray, "H W"]) -> Int[np.ndarray, "H W"]:
+    """Return the length of the run of ink that each pixel lies in, in its column."""
+    vertical = np.zeros((3, 3), bool)
+    vertical[:, 1] = True
+    labels = np.zeros(ink.shape, np.int32)
+    ndimage.label(ink, vertical, output=labels)
+    return np.bincount(labels.ravel())[labels]

@@ -1,0 +1,183 @@
+"""`mnist-jax predict` as a user meets it."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mnist_jax
+from mnist_jax.data import digits, idx
+from tests.conftest import ROOT
+from tests.support import paper
+from tests.support.commands import run_each
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A folder of good pictures, and one of bad ones."""
+    folder = tmp_path_factory.mktemp("pictures")
+    images = digits.load()[1].images[..., 0]
+    rng = np.random.default_rng(0)
+    (folder / "good").mkdir()
+    for name, squared in (("a", False), ("b", True)):
+        picture = paper.photograph_number(images[[4, 5, 6]], rng, squared=squared)
+        (folder / "good" / f"{name}.jpg").write_bytes(paper.jpeg(picture))
+    Image.fromarray(images[3]).save(folder / "prepared.png")
+    np.save(folder / "prepared.npy", images[:5])
+    (folder / "prepared.idx").write_bytes(idx.encode(images[:5]))
+
+    (folder / "empty").mkdir()
+    (folder / "text.png").write_text("no image")
+    whole = (folder / "good" / "a.jpg").read_bytes()
+    (folder / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    Image.new("L", (1, 1)).save(folder / "tiny.png")
+    Image.new("L", (300, 300), 200).save(folder / "blank.png")
+    Image.new("L", (300, 300), 0).save(folder / "black.png")
+    frames = [Image.new("L", (60, 60), level) for level in (0, 99)]
+    frames[0].save(folder / "film.gif", save_all=True, append_images=frames[1:])
+    # The header alone: nothing must try to decode it.
+    header = b"IHDR" + struct.pack(">IIBBBBB", 20000, 20000, 8, 0, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    (folder / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + b"\0\0\0\0IDAT")
+    (folder / "unfinished").mkdir()
+    config = ROOT / "results" / "lenet5-tuned" / "seed0" / "config.json"
+    shutil.copy(config, folder / "unfinished")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def predict(command_env, tmp_path_factory):
+    """Run the verb with each of some arguments."""
+
+    def run(*cases):
+        return run_each(
+            "mnist_jax",
+            [["predict", *map(str, case)] for case in cases],
+            cwd=ROOT,
+            env=command_env,
+            folder=tmp_path_factory.mktemp("outputs"),
+        )
+
+    return run
+
+
+def test_what_it_says_is_what_python_says(predict, pictures, tmp_path):
+    good = pictures / "good"
+    table, as_json, named = predict(
+        [good, f"--csv={tmp_path / 'out.csv'}", f"--save={tmp_path / 'strips'}"],
+        [good / "*.jpg", "--json"],
+        [good / "a.jpg", "--run", ROOT / "results" / "lenet5-tuned" / "seed0"],
+    )
+    run = mnist_jax.load_run()
+    expected = {name: run.read(good / f"{name}.jpg") for name in "ab"}
+    assert [ended.returncode for ended in (table, as_json, named)] == [0, 0, 0]
+    for name, reading in expected.items():
+        assert len(str(reading)) == 3
+        assert re.search(rf"{name}\.jpg +{reading} ", table.stdout)
+    assert re.search(rf"a\.jpg +{expected['a']} ", named.stdout)
+    assert "predictions.npz" in named.stdout  # whose threshold is taken, and why
+
+    told = json.loads(as_json.stdout)["pictures"]
+    assert [picture["reading"] for picture in told] == list(map(str, expected.values()))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text())))
+    digits_read = [digit for reading in expected.values() for digit in reading.digits]
+    flat = [digit for picture in told for digit in picture["digits"]]
+    for row, item, digit in zip(rows, flat, digits_read, strict=True):
+        assert row["digit"] == item["digit"] == digit.label
+        assert item["box"] == list(digit.box)
+        assert float(row["probability"]) == pytest.approx(digit.probability, abs=1e-6)
+        assert item["probability"] == pytest.approx(digit.probability, abs=1e-6)
+        assert sum(item["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    for name in "ab":
+        with Image.open(tmp_path / "strips" / f"{name}.png") as strip:
+            assert min(strip.size) > 100
+
+
+def test_prepared_images_go_to_the_network_as_they_are(predict, pictures):
+    several = [pictures / f"prepared.{ending}" for ending in ("npy", "idx", "png")]
+    (ended,) = predict([*several, "--raw", "--json"])
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout)["pictures"]
+    images = digits.load()[1].images[..., 0]
+    labels = mnist_jax.load_run().predict(images[:5]).argmax(axis=1)
+    expected = "".join(map(str, labels))
+    assert [picture["reading"] for picture in told] == [expected] * 2 + [expected[3]]
+
+
+def test_standard_input(pictures, command_env):
+    ended = subprocess.run(
+        [sys.executable, "-m", "mnist_jax", "predict", "-", "--json"],
+        input=(pictures / "good" / "a.jpg").read_bytes(),
+        capture_output=True,
+        cwd=ROOT,
+        env=command_env,
+    )
+    assert ended.returncode == 0, ended.stderr
+    (told,) = json.loads(ended.stdout)["pictures"]
+    expected = mnist_jax.load_run().read(pictures / "good" / "a.jpg")
+    assert (told["picture"], told["reading"]) == ("standard input", str(expected))
+
+
+def test_each_bad_picture_has_a_line_of_its_own(predict, pictures):
+    expected = {
+        "none.png": "No such file",
+        "*.bmp": "matches no file",
+        "empty": "is a folder without pictures",
+        "text.png": "is not an image",
+        "half.jpg": "is damaged or cut off",
+        "tiny.png": "has 1x1 pixels: too small",
+        "huge.png": "has more than 128 million pixels",
+        "blank.png": "has no digit in it: there is no ink",
+        "black.png": "has no digit in it: there is no ink",
+        "film.gif": "has 2 frames",
+    }
+    photograph, digit = pictures / "good" / "a.jpg", pictures / "prepared.png"
+    all_bad, raw = predict(
+        [pictures / name for name in expected], ["--raw", photograph, digit]
+    )
+    assert (all_bad.returncode, raw.returncode) == (1, 1)
+    for line, (name, why) in zip(
+        all_bad.stderr.splitlines(), expected.items(), strict=True
+    ):
+        assert name in line and why in line
+    assert re.search(r"a\.jpg holds uint8 of shape .* without --raw", raw.stderr)
+    assert "prepared.png" in raw.stdout
+
+
+def test_wrong_flags_are_one_clear_line(predict, pictures, tmp_path):
+    good = pictures / "good" / "a.jpg"
+    expected = [
+        ([], "Name a picture"),
+        ([good, f"--run={tmp_path}/none"], "Cannot read .*none"),
+        ([good, f"--run={pictures / 'empty'}"], "empty is not a run folder"),
+        ([good, f"--run={pictures / 'unfinished'}"], "unfinished is not finished"),
+        ([good, f"--save={tmp_path}/none/x.png"], "--save=.*there is no folder"),
+        ([good, good, f"--save={tmp_path}/x.png"], "--save=.*for several pictures"),
+        ([good, f"--csv={tmp_path}"], "--csv=.* is a folder"),
+    ]
+    ended = predict(*(arguments for arguments, _ in expected))
+    for result, (_, message) in zip(ended, expected, strict=True):
+        assert result.returncode == 1, result
+        assert re.search(message, result.stderr), result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_one_bad_file_does_not_lose_the_others(predict, pictures):
+    bad, good = pictures / "text.png", pictures / "good"
+    table, as_json = predict(
+        [bad, good, pictures / "tiny.png"], [bad, good / "a.jpg", "--json"]
+    )
+    assert (table.returncode, as_json.returncode) == (1, 1)
+    assert "a.jpg" in table.stdout and "b.jpg" in table.stdout
+    assert len(table.stderr.strip().splitlines()) == 2
+    told = json.loads(as_json.stdout)
+    assert len(told["pictures"]) == len(told["errors"]) == 1

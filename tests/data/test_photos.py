@@ -1,0 +1,233 @@
+"""Laws of photographs: what is prepared from them is what MNIST would have had."""
+
+import io
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mnist_jax
+from mnist_jax.data import digits, hold_out, photos
+from mnist_jax.data.photos import PhotoError
+from mnist_jax.runs import reading
+from tests.support import paper
+
+
+def page(*places, shape=(300, 400), digit=60):
+    """Ink with an embedded digit at each of some places: (row, column, index)."""
+    images = digits.load()[1].images[..., 0]
+    ink = np.zeros(shape, np.float32)
+    for row, column, index in places:
+        part = paper.enlarge(images[index], digit / 28)
+        ink[row : row + digit, column : column + digit] = part
+    return ink
+
+
+def as_picture(ink, *, paper_grey=230, ink_grey=40):
+    grey = paper_grey + ink * (ink_grey - paper_grey)
+    return Image.fromarray(np.rint(grey).astype(np.uint8))
+
+
+def prepared(source):
+    return np.stack([digit.image for digit in photos.find_digits(source)])
+
+
+@pytest.fixture(scope="module")
+def photograph():
+    return paper.photograph(page((80, 90, 3), (100, 220, 7)), np.random.default_rng(1))
+
+
+def test_every_orientation_gives_the_same_images(photograph):
+    expected = photos.find_digits(photograph)
+    assert len(expected) == 2
+    for orientation, turn in paper.TURNED.items():
+        stored = photograph if turn is None else photograph.transpose(turn)
+        exif = Image.Exif()
+        exif[paper.ORIENTATION] = orientation
+        file = io.BytesIO()
+        stored.save(file, "PNG", exif=exif)
+        file.seek(0)
+        for one, other in zip(photos.find_digits(file), expected, strict=True):
+            assert one.box == other.box and one.line == other.line
+            np.testing.assert_array_equal(one.image, other.image)
+
+
+def test_transparent_is_white(photograph):
+    rng = np.random.default_rng(0)
+    alpha = Image.fromarray(rng.integers(150, 256, (300, 400), dtype=np.uint8))
+    layer = photograph.copy()
+    layer.putalpha(alpha)
+    white = Image.new("RGBA", layer.size, "white")
+    flattened = Image.alpha_composite(white, layer).convert("RGB")
+    np.testing.assert_array_equal(prepared(layer), prepared(flattened))
+
+
+def test_ink_on_nothing_is_read():
+    """As drawing programs save it: the digit opaque, everything else transparent."""
+    ink = page((80, 90, 3))
+    black = np.zeros((*ink.shape, 4), np.uint8)
+    black[..., 3] = np.rint(255 * ink)
+    on_white = as_picture(ink, paper_grey=255, ink_grey=0)
+    np.testing.assert_array_equal(prepared(black), prepared(on_white))
+
+
+def test_a_negative_gives_the_same_images():
+    grey = np.asarray(as_picture(page((80, 90, 3), (100, 220, 7)))) / 255
+    one, other = prepared(grey), prepared(1 - grey)
+    assert np.abs(one.astype(float) - other).mean() < 1
+
+
+def test_modes_and_formats_do_not_matter(photograph):
+    grey = photograph.convert("L")
+    expected = prepared(grey)
+    values = np.asarray(grey)
+    deep = Image.fromarray(values.astype(np.uint16) * 257)
+    for same in (
+        grey.convert("RGB"),
+        grey.convert("P"),
+        deep,
+        Image.fromarray(values.astype(np.int32) * 257),
+        Image.fromarray(values.astype(np.float32) / 255),
+        values,
+        values.astype(np.float64) / 255,
+        np.repeat(values[..., None], 3, axis=2),
+    ):
+        difference = np.abs(prepared(same).astype(float) - expected)
+        assert difference.mean() < 0.5
+    assert len(prepared(photograph.convert("CMYK"))) == 2
+    two_levels = grey.point(lambda level: 255 * (level > 110)).convert("1")
+    assert len(prepared(two_levels)) == 2
+
+
+@pytest.mark.parametrize("size", [60, 600])
+def test_what_is_prepared_again_stays(size):
+    for index in range(8):
+        ink = page((size // 4, size // 4, index), shape=(2 * size,) * 2, digit=size)
+        (once,) = prepared(as_picture(ink))
+        (again,) = prepared(once)
+        assert np.corrcoef(once.ravel(), again.ravel())[0, 1] > 0.98
+
+
+def test_digits_are_read_line_by_line():
+    places = [(30, 40, 0), (22, 150, 1), (38, 260, 2), (140, 60, 3), (150, 170, 4)]
+    found = photos.find_digits(as_picture(page(*places)))
+    assert [digit.line for digit in found] == [0, 0, 0, 1, 1]
+    for digit, (row, column, _) in zip(found, places, strict=True):
+        left, top, right, bottom = digit.box
+        assert column - 2 <= left < right <= column + 62
+        assert row - 2 <= top < bottom <= row + 62
+
+
+def test_boxes_are_in_pixels_of_the_whole_picture():
+    small = photos.find_digits(as_picture(page((80, 90, 3))))[0].box
+    picture = as_picture(page((80, 90, 3))).resize((4000, 3000))
+    large = photos.find_digits(picture)[0].box
+    np.testing.assert_allclose(np.array(large) / 10, small, atol=2)
+
+
+def test_lines_of_the_paper_leave_the_digits_as_they_are():
+    ink = page((80, 90, 3), (100, 220, 7))
+    rng = np.random.default_rng(2)
+    plain = paper.photograph(ink, rng)
+    for squared in (False, True):
+        lines = paper.ruled(ink.shape, rng, spacing=45, squared=squared)
+        ruled = paper.photograph(ink, np.random.default_rng(2), lines=lines)
+        one, other = prepared(plain), prepared(ruled)
+        assert one.shape == other.shape
+        assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.9
+
+
+def test_faint_and_thin_strokes_are_thick_enough_to_be_seen():
+    ink = np.zeros((800, 800), np.float32)
+    ink[100:700, 300:303] = 1  # a 1, three pixels wide: a tenth of one when it shrinks
+    (image,) = prepared(as_picture(ink, paper_grey=240, ink_grey=190))
+    assert image.max() > 200
+    assert 1.5 < (image[14] / 255.0).sum() < 3
+
+
+@pytest.mark.parametrize(
+    "array, message",
+    [
+        (np.full((300, 300), 200, np.uint8), "no ink"),
+        (np.zeros((300, 300), np.uint8), "no ink"),
+        (np.zeros((1, 1), np.uint8), "1x1 pixels: too small"),
+        (np.zeros((0, 9), np.uint8), "no pixels"),
+        (np.zeros((30, 30, 2), np.uint8), "array of shape"),
+        (np.full((30, 30), 1.5), "outside 0..1"),
+        (np.full((30, 30), np.nan), "outside 0..1"),
+        (np.zeros((30, 30), np.int64), "int64"),
+    ],
+)
+def test_pictures_without_digits_are_rejected(array, message):
+    with pytest.raises(PhotoError, match=message):
+        photos.find_digits(array)
+
+
+def test_textures_are_rejected_or_unsure():
+    """Leaves of grass, a palace, a flower: nothing is read in them with certainty."""
+    from sklearn.datasets import load_sample_images
+
+    run = mnist_jax.load_run()
+    for picture in load_sample_images().images:
+        try:
+            reading = run.read(picture)
+        except PhotoError:
+            continue
+        assert reading.unsure
+
+
+@pytest.fixture(scope="module")
+def test_set(official):
+    """The official test images, and what the LeNet-5 in the package reads in them."""
+    run = mnist_jax.load_run()
+    images, labels = official[1].images[..., 0], official[1].labels
+    return run, images, labels
+
+
+def test_a_photographed_digit_is_read_as_the_original(test_set):
+    """PHOTOS says how many digits; 100 if it is not set."""
+    run, images, _ = test_set
+    rng = np.random.default_rng(0)
+    count = int(os.environ.get("PHOTOS", "100"))
+    images = images[np.linspace(0, len(images) - 1, count).astype(int)]
+    found = [
+        prepared(
+            io.BytesIO(
+                paper.jpeg(
+                    paper.photograph_digit(image, rng),
+                    orientation=int(rng.integers(1, 9)),
+                )
+            )
+        )
+        for image in images
+    ]
+    one_digit = np.array([len(digits) == 1 for digits in found])
+    read = run.predict(np.stack([digits[0] for digits in found])).argmax(axis=1)
+    same = one_digit & (read == run.predict(images).argmax(axis=1))
+    assert same.mean() >= 0.98
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_numbers_on_ruled_paper_are_read(test_set, squared):
+    """PHOTOS says how many digits in the test before; a tenth of that, numbers."""
+    run, images, labels = test_set
+    rng = np.random.default_rng(1 + squared)
+    right = total = 0
+    for _ in range(int(os.environ.get("PHOTOS", "100")) // 10):
+        chosen = rng.integers(0, len(images), rng.integers(3, 7))
+        picture = paper.photograph_number(images[chosen], rng, squared=squared)
+        said = str(run.read(io.BytesIO(paper.jpeg(picture))))
+        expected = "".join(map(str, labels[chosen]))
+        total += len(expected)
+        if len(said) == len(expected):
+            right += sum(a == b for a, b in zip(said, expected, strict=True))
+    assert right / total >= 0.95
+
+
+def test_the_packaged_threshold_is_its_validation_images(official):
+    run = mnist_jax.load_run()
+    data = run.config.data
+    _, val = hold_out(official[0], val_size=data.val_size, split_seed=data.split_seed)
+    derived = reading.quantile(run.logits(val.images))
+    np.testing.assert_allclose(reading.PACKAGED_THRESHOLD, derived, atol=1e-3)

@@ -1,0 +1,120 @@
+"""Pictures like photographs of handwriting, drawn from images of MNIST, by a seed."""
+
+import io
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+ORIENTATION = 0x0112
+# How a camera turns the pixels that a viewer turns back, by the EXIF orientation.
+TURNED = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def enlarge(image, factor):
+    """A digit [28, 28] as smooth ink in 0..1, so many times as large."""
+    size = round(28 * factor)
+    ink = Image.fromarray(image.astype(np.float32) / 255)
+    return np.asarray(ink.resize((size, size), Image.Resampling.BICUBIC)).clip(0, 1)
+
+
+def crop(ink):
+    """Ink without the empty border around it."""
+    rows, columns = (np.flatnonzero((ink > 0.1).any(axis=axis)) for axis in (1, 0))
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def light(shape, rng):
+    """Light from one side, and the soft shadow of a hand: 0.4 to 1."""
+    rows, columns = (np.linspace(-1, 1, side) for side in shape)
+    angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.25)
+    slope = np.cos(angle) * rows[:, None] + np.sin(angle) * columns
+    shadow_at = rng.uniform(-0.5, 0.5)
+    turn = rng.uniform(0, 2 * np.pi)
+    edge = np.cos(turn) * rows[:, None] + np.sin(turn) * columns - shadow_at
+    shadow = 1 / (1 + np.exp(-edge / rng.uniform(0.05, 0.3)))
+    return (1 - strength * (1 + slope) / 1.4) * (1 - rng.uniform(0, 0.35) * shadow)
+
+
+def ruled(shape, rng, *, spacing, squared):
+    """The lines of paper, 0 (none) to 1: slightly turned, a pixel or more wide."""
+    rows, columns = np.indices(shape).astype(np.float32)
+    tilt = np.radians(rng.uniform(-2, 2))
+    down = rows * np.cos(tilt) + columns * np.sin(tilt) + rng.uniform(0, spacing)
+    across = columns * np.cos(tilt) - rows * np.sin(tilt) + rng.uniform(0, spacing)
+    width = rng.uniform(1, 2.5)
+
+    def lines(along):
+        away = np.abs((along + spacing / 2) % spacing - spacing / 2)
+        return (width / 2 + 0.5 - away).clip(0, 1)
+
+    return np.maximum(lines(down), lines(across)) if squared else lines(down)
+
+
+def photograph(ink, rng, *, lines=None):
+    """Ink [H, W] in 0..1 as a grainy colour photograph in uneven light."""
+    paper = rng.uniform(0.8, 0.97) * np.array([1, 0.98, rng.uniform(0.9, 1)])
+    pen = rng.uniform(0.05, 0.3) * np.array([1, 1, rng.uniform(1, 1.6)])
+    picture = np.broadcast_to(paper, (*ink.shape, 3)).copy()
+    if lines is not None:
+        print_ = paper * (1 - rng.uniform(0.2, 0.45))
+        picture += lines[..., None] * (print_ - picture)
+    picture += ink[..., None] * (np.minimum(picture, pen) - picture)
+    picture *= light(ink.shape, rng)[..., None]
+    picture = ndimage.gaussian_filter(picture, (0.6, 0.6, 0))
+    picture += rng.normal(0, 0.012, picture.shape)
+    return Image.fromarray(np.rint(255 * picture.clip(0, 1)).astype(np.uint8))
+
+
+def photograph_digit(image, rng):
+    """One digit, enlarged and shifted, on plain paper."""
+    ink = crop(enlarge(image, rng.uniform(5, 12)))
+    height, width = ink.shape
+    side = max(ink.shape)
+    margins = rng.uniform(0.1, 0.8, 4) * side
+    top, bottom, left, right = margins.astype(int)
+    page = np.zeros((top + height + bottom, left + width + right), np.float32)
+    page[top : top + height, left : left + width] = ink
+    return photograph(page, rng)
+
+
+def photograph_number(images, rng, *, squared):
+    """A number of several digits on lined or squared paper."""
+    factor = rng.uniform(2.5, 5)
+    digits = [crop(enlarge(image, factor * rng.uniform(0.9, 1.1))) for image in images]
+    height = round(26 * factor)
+    gaps = rng.uniform(3, 9, len(digits) + 1) * factor
+    widths = [digit.shape[1] for digit in digits]
+    margin = round(rng.uniform(8, 30) * factor)
+    page = np.zeros(
+        (2 * margin + height, round(2 * margin + sum(widths) + sum(gaps))), np.float32
+    )
+    left = margin
+    for digit, gap in zip(digits, gaps, strict=False):
+        top = margin + height // 2 - digit.shape[0] // 2 + round(rng.normal(0, factor))
+        part = page[top : top + digit.shape[0], left : left + digit.shape[1]]
+        np.maximum(part, digit, out=part)
+        left += round(digit.shape[1] + gap)
+    spacing = (rng.uniform(9, 13) if squared else rng.uniform(22, 34)) * factor
+    lines = ruled(page.shape, rng, spacing=spacing, squared=squared)
+    return photograph(page, rng, lines=lines)
+
+
+def jpeg(picture, *, quality=85, orientation=1):
+    """The bytes of a JPEG file whose pixels lie as a turned camera stores them."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    if (turn := TURNED[orientation]) is not None:
+        picture = picture.transpose(turn)
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=quality, exif=exif)
+    return file.getvalue()
