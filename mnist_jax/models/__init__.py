@@ -133,6 +133,24 @@ class Model:
         )
         return updates["intermediates"]["features"][0]
 
+    def feature_maps(
+        self, params: Tree, batch_stats: Tree, images: Images
+    ) -> dict[str, Float[Array, "batch _ _ _"]]:
+        """Return the output of each convolution in evaluation, by its layer's name."""
+        _, updates = self._run(
+            params,
+            batch_stats,
+            images,
+            train=False,
+            mutable=["intermediates"],
+            capture_intermediates=lambda module, _: isinstance(module, layers.Conv),
+        )
+        return {
+            name: outputs["__call__"][0]
+            for name, outputs in updates["intermediates"].items()
+            if name != "features"
+        }
+
     def _run(
         self,
         params: Tree,

@@ -13,14 +13,19 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, Integer, UInt8
 
 from mnist_jax.errors import UserError
+from mnist_jax.evaluation import most_confident_mistakes
 from mnist_jax.files import write_text
-from mnist_jax.report import page
+from mnist_jax.report import html, markdown, page
 from mnist_jax.report.inputs import read_predictions, read_run
+from mnist_jax.runs.folder import RunFolder
 
-__all__ = ["write", "write_augmented", "write_samples"]
+__all__ = ["load_figures", "write", "write_augmented", "write_samples"]
+
+IMAGES_MAPPED = 500
+"""Images on the map of features at most: VGG16 computes some 50 a second on a CPU."""
 
 
 def write(
@@ -28,11 +33,12 @@ def write(
     test_images: UInt8[np.ndarray, "n h w 1"],
     defaults: dict[str, Any],
 ) -> None:
-    """Write the figures of a finished run and report.md into its folder.
+    """Write the figures of a finished run, report.html and report.md into its folder.
 
     Args:
         run_folder: holds config.json, environment.json, metrics.jsonl, predictions.npz,
-            results.json and summary.txt.
+            results.json and summary.txt. Without weights.safetensors, the figures of
+            what the network computes inside are left out.
         test_images: the images of predictions.npz, in the same order.
         defaults: the default config, in the layout of config.json.
 
@@ -70,12 +76,70 @@ def write(
             test_images, predictions.labels, predictions.logits[weights], **named
         ),
     }
+    if RunFolder(run_folder).weights.exists():
+        drawn |= _draw_network(
+            run_folder,
+            test_images,
+            predictions.labels,
+            predictions.logits[weights],
+            **named,
+        )
     for name, figure in drawn.items():
         figures.save(figure, _figure_path(run_folder, name))
     existing = [
         name for name in page.FIGURES if _figure_path(run_folder, name).exists()
     ]
-    write_text(run_folder / "report.md", page.render(run, existing, defaults))
+    content = page.build(run, existing, defaults)
+    # report.md comes last: it marks a folder whose report is complete.
+    write_text(run_folder / "report.html", html.render(content, run_folder / "figures"))
+    write_text(run_folder / "report.md", markdown.render(content))
+
+
+def _draw_network(
+    run_folder: Path,
+    images: UInt8[np.ndarray, "n h w 1"],
+    labels: Integer[np.ndarray, " n"],
+    logits: Float[np.ndarray, "n 10"],
+    *,
+    run: str,
+    subject: str,
+) -> dict[str, Any]:
+    """Draw what the network of weights.safetensors computes inside, by figure name."""
+    # Imported late: they load JAX and matplotlib.
+    from mnist_jax.report import network, network_figures
+    from mnist_jax.runs import load
+
+    loaded = load.load(run_folder)
+    some = slice(IMAGES_MAPPED)
+    inside = network.look_inside(loaded, images[some])
+    predicted = logits.argmax(axis=1)
+    mistakes = most_confident_mistakes(logits, labels).indices
+    index = int(mistakes[0]) if len(mistakes) else 0
+    # The prediction, and the true digit or, if that was predicted, the runner-up.
+    ranking = [int(digit) for digit in logits[index].argsort()[::-1]]
+    other = int(labels[index]) if len(mistakes) else ranking[1]
+    found = network.integrated_gradients(loaded, images[index], [ranking[0], other])
+    return {
+        "saliency": network_figures.saliency(
+            images[index],
+            found,
+            index=index,
+            label=int(labels[index]),
+            run=run,
+            subject=subject,
+        ),
+        "kernels": network_figures.kernels(inside.kernels, run=run),
+        "feature_maps": network_figures.feature_maps(
+            inside.feature_maps, run=run, subject=subject
+        ),
+        "feature_space": network_figures.feature_space(
+            inside.features,
+            labels[some],
+            (predicted != labels)[some],
+            run=run,
+            subject=subject,
+        ),
+    }
 
 
 def write_samples(folder: Path, *arrays: np.ndarray, run: str, data: str) -> None:

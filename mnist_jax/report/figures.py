@@ -142,7 +142,7 @@ def confusion_matrix(
     accuracy = np.trace(confusion) / examples
     title = f": accuracy {accuracy:.4f} on {examples:,} {subject}"
     unit = "per cent of each true digit" if normalized else "number of images"
-    note = f"{unit}; errors in red, right predictions in blue, darker means more"
+    note = f"{unit}; errors in red, right predictions in blue, stronger means more"
     place_title(figure, left=left, run=run, title=title, note=note)
     colors = _cell_colors(
         values,

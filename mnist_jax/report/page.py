@@ -1,4 +1,4 @@
-"""report.md: a run on one page."""
+"""A run on one page: the sections of report.md and report.html."""
 
 import json
 import re
@@ -7,17 +7,49 @@ from typing import Literal
 
 from mnist_jax.report import tables
 from mnist_jax.report.inputs import Fields, Run
+from mnist_jax.report.sections import (
+    Block,
+    Code,
+    Folded,
+    Page,
+    Picture,
+    Section,
+    Table,
+    Text,
+)
 from mnist_jax.runs.folder import flatten
 
 FIGURES = {
-    "curves": "Learning curves",
-    "confusion_matrix": "Confusion matrix",
-    "confusion_matrix_normalized": "Confusion matrix, row by row in per cent",
-    "mistakes": "Most confident mistakes",
-    "samples": "Samples of the data",
-    "augmented": "Augmented training images",
+    "curves": ("Learning curves", ""),
+    "confusion_matrix": ("Confusion matrix", ""),
+    "confusion_matrix_normalized": ("Confusion matrix, row by row in per cent", ""),
+    "mistakes": ("Most confident mistakes", ""),
+    "saliency": (
+        "What a prediction is based on",
+        "Integrated gradients ([Sundararajan, Taly, Yan, 2017]"
+        "(https://arxiv.org/abs/1703.01365)) along the straight path from an empty "
+        "image. Each pixel's share adds to the logit (red) or subtracts from it "
+        "(blue). The shares sum to the difference between the logits of the image and "
+        "of the empty one, usually to within 1 % of the largest such difference.",
+    ),
+    "kernels": (
+        "Kernels of the first layer",
+        "Summed over the input channels, which all hold the same grey values.",
+    ),
+    "feature_maps": (
+        "Feature maps of one image",
+        "The outputs of the convolutions, from the input on. Every layer has a grey "
+        "scale of its own, from its lowest to its highest value.",
+    ),
+    "feature_space": (
+        "Map of the penultimate features",
+        "The inputs of the last layer, projected onto their first two principal "
+        "components.",
+    ),
+    "samples": ("Samples of the data", ""),
+    "augmented": ("Augmented training images", ""),
 }
-"""Titles of the figures, in the order of the page."""
+"""Titles of the figures and notes on them, in the order of the page."""
 
 _TESTED_ON = {"test": "Test", "val": "Validation"}
 # Their first and last 5,000 test images are by different groups of writers.
@@ -29,8 +61,8 @@ _MONITORS = {
 }
 
 
-def render(run: Run, figures: Sequence[str], defaults: Fields) -> str:
-    """Return the page as Markdown.
+def build(run: Run, figures: Sequence[str], defaults: Fields) -> Page:
+    """Return the page of a run.
 
     Args:
         run: the contents of the run folder's text files.
@@ -39,33 +71,50 @@ def render(run: Run, figures: Sequence[str], defaults: Fields) -> str:
     """
     results = run.results
     scores = results["test"][results["test_weights"]]["per_class"]
+    pictures = [
+        Section(title, [*([Text(note)] if note else []), Picture(name, title)])
+        for name, (title, note) in FIGURES.items()
+        if name in figures
+    ]
+    layers: list[Block] = [Code(run.summary)]
+    if "kernels" not in figures:
+        layers.append(
+            Text(
+                "The run folder has no `weights.safetensors`, so there are no pictures "
+                "of the network's kernels, feature maps and features."
+            )
+        )
     sections = [
-        f"# {results['config']}: {results['model']} on {results['data']}",
-        summary(results),
-        _accuracies(results),
-        "## How it was made",
-        tables.fenced(run.environment["command"], "sh"),
-        _circumstances(run),
+        Section(
+            "How it was made",
+            [Code(run.environment["command"], "sh"), _circumstances(run)],
+        ),
+        *pictures,
+        Section(
+            "Digit by digit",
+            [
+                Text(
+                    f"{_TESTED_ON[tested_on(results)]} images, "
+                    f"{_weights(results['test_weights'])}."
+                ),
+                tables.per_class_table(scores),
+            ],
+        ),
+        Section("Epochs", _epochs(run)),
+        Section("Layers", layers),
+        Section(
+            "Config",
+            [
+                _changed_fields(run.config, defaults),
+                Folded("Every field", [Code(json.dumps(run.config, indent=2), "json")]),
+            ],
+        ),
     ]
-    for name, title in FIGURES.items():
-        if name in figures:
-            sections += [f"## {title}", f"![{title}](figures/{name}.png)"]
-    sections += [
-        "## Digit by digit",
-        f"{_TESTED_ON[tested_on(results)]} images, "
-        f"{_weights(results['test_weights'])}.",
-        tables.per_class_table(scores),
-        "## Epochs",
-        _epochs(run),
-        "## Layers",
-        tables.fenced(run.summary),
-        "## Config",
-        _changed_fields(run.config, defaults),
-        "<details>\n<summary>Every field</summary>",
-        tables.fenced(json.dumps(run.config, indent=2), "json"),
-        "</details>",
-    ]
-    return "\n\n".join(sections) + "\n"
+    return Page(
+        f"{results['config']}: {results['model']} on {results['data']}",
+        [Text(summary(results)), _accuracies(results)],
+        sections,
+    )
 
 
 def summary(results: Fields) -> str:
@@ -99,7 +148,7 @@ def summary(results: Fields) -> str:
     return " ".join(sentences)
 
 
-def _accuracies(results: Fields) -> str:
+def _accuracies(results: Fields) -> Table:
     """Return the table of last and best weights on validation and test images."""
     # A run that was tested on validation images has the same ones as "test".
     splits = ("test", "val") if tested_on(results) == "test" else ("val",)
@@ -115,14 +164,14 @@ def _accuracies(results: Fields) -> str:
         for split in splits
         for weights, evaluation in results[split].items()
     ]
-    return tables.markdown_table(
+    return Table(
         ["Set", "Weights", "Images", "Accuracy", "95 % interval", "Loss"],
         rows,
         ["left", "left", "right", "right", "right", "right"],
     )
 
 
-def _circumstances(run: Run) -> str:
+def _circumstances(run: Run) -> Table:
     """Return the table of times, hardware and versions; unknown ones are left out."""
     results, environment = run.results, run.environment
     device = environment.get("device_kind") or environment.get("device")
@@ -143,24 +192,24 @@ def _circumstances(run: Run) -> str:
         "SHA-256 of the weights": results["parameters_sha256"],
     }
     rows = [[name, text] for name, text in items.items() if text]
-    return tables.markdown_table(["What", "Value"], rows, ["left", "left"])
+    return Table(["What", "Value"], rows, ["left", "left"])
 
 
-def _epochs(run: Run) -> str:
+def _epochs(run: Run) -> list[Block]:
     """Return a paragraph about the best epoch, and the table of epochs."""
     best_epoch = run.results["best_epoch"]
     total = len({line["epoch"] for line in run.epochs})
     selection = "A selection. " if total > tables.EPOCHS_SHOWN else ""
-    return (
+    text = (
         f"Best epoch, in bold: {best_epoch}, by the {_monitor(run.results)}. "
         f"{selection}All epochs, unrounded, are in [metrics.jsonl](metrics.jsonl). "
         "Training figures are means over the steps of the epoch, under the recipe's "
         "augmentation and dropout; validation follows the epoch."
-        f"\n\n{tables.epochs_table(run.epochs, best_epoch)}"
     )
+    return [Text(text), tables.epochs_table(run.epochs, best_epoch)]
 
 
-def _changed_fields(config: Fields, defaults: Fields) -> str:
+def _changed_fields(config: Fields, defaults: Fields) -> Table:
     """Return the table of the fields that differ from their defaults."""
     default_of = flatten(defaults)
     rows = []
@@ -168,9 +217,9 @@ def _changed_fields(config: Fields, defaults: Fields) -> str:
         # All phases have the defaults of the first.
         default = default_of.get(re.sub(r"^phases\[\d+\]", "phases[0]", name), ...)
         if value != default:
-            shown = "-" if default is ... else json.dumps(default)
-            rows.append([f"`{name}`", json.dumps(value), shown])
-    return tables.markdown_table(["Field", "Value", "Default"], rows, ["left"] * 3)
+            shown = "-" if default is ... else f"`{json.dumps(default)}`"
+            rows.append([f"`{name}`", f"`{json.dumps(value)}`", shown])
+    return Table(["Field", "Value", "Default"], rows, ["left"] * 3)
 
 
 def tested_on(results: Fields) -> Literal["test", "val"]:

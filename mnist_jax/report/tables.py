@@ -1,10 +1,12 @@
-"""Markdown tables, and one way to write each kind of number."""
+"""Tables, and one way to write each kind of number."""
 
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from mnist_jax.report.sections import Table
 
 _RULES = {"left": ":--", "right": "--:", "center": ":-:"}
 EPOCHS_SHOWN = 12
@@ -48,7 +50,7 @@ def markdown_table(
     )
 
 
-def per_class_table(scores: Sequence[dict[str, Any]]) -> str:
+def per_class_table(scores: Sequence[dict[str, Any]]) -> Table:
     """Return precision, recall, F1 and number of images of each digit."""
     rows = [
         [
@@ -59,10 +61,10 @@ def per_class_table(scores: Sequence[dict[str, Any]]) -> str:
         for score in scores
     ]
     header = ["Digit", "Precision", "Recall", "F1", "Images"]
-    return markdown_table(header, rows, ["right"] * len(header))
+    return Table(header, rows, ["right"] * len(header))
 
 
-def epochs_table(epochs: Sequence[dict[str, Any]], best_epoch: int) -> str:
+def epochs_table(epochs: Sequence[dict[str, Any]], best_epoch: int) -> Table:
     """Return loss and accuracy by epoch, thinned if long, with the best epoch bold.
 
     Args:
@@ -87,7 +89,7 @@ def epochs_table(epochs: Sequence[dict[str, Any]], best_epoch: int) -> str:
         cells += [duration(train.get("seconds", 0) + val.get("seconds", 0))]
         rows.append([f"**{cell}**" if epoch == best_epoch else cell for cell in cells])
     align = ["left" if title == "Phase" else "right" for title in header]
-    return markdown_table(header, rows, align)
+    return Table(header, rows, align)
 
 
 def thinned(phases: Sequence[str], epochs: Sequence[int], best_epoch: int) -> list[int]:

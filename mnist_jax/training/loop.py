@@ -329,7 +329,7 @@ class Trainer:
     def _for_each(self, values: Sequence[Any], dtype: Any) -> np.ndarray:
         """Return a value of each replica as the mapped functions take them."""
         array = np.array(values, dtype)
-        return array if self._devices.batch_axis else array[0]
+        return array if self._devices.batch_axis else array.reshape(())
 
     def _compile(self, state: TrainState) -> None:
         """Compile what an epoch needs, so that no epoch's time holds a compilation."""

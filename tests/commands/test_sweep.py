@@ -237,7 +237,7 @@ def test_a_sweep_together_is_killed_and_goes_on(finished, command_env, tmp_path)
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate()
     assert process.returncode == 130
-    match = re.search(r"To go on: python -m mnist_jax sweep (.*)", output)
+    match = re.search(r"To resume: python -m mnist_jax sweep (.*)", output)
     assert match and shlex.split(match[1]) == list(arguments), output
     code, output = finish(command_env, *arguments)
     assert code == 0, output

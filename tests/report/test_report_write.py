@@ -13,7 +13,7 @@ import pytest
 
 from mnist_jax import report
 from mnist_jax.errors import UserError
-from mnist_jax.report import figures, page
+from mnist_jax.report import figures, markdown, page
 from mnist_jax.report.inputs import read_run
 from tests.report.conftest import DEFAULTS
 
@@ -21,14 +21,14 @@ FIGURES = ["curves", "confusion_matrix", "confusion_matrix_normalized", "mistake
 
 
 def render(fake_run) -> str:
-    return page.render(read_run(fake_run.folder), FIGURES, DEFAULTS)
+    return markdown.render(page.build(read_run(fake_run.folder), FIGURES, DEFAULTS))
 
 
 def test_writes_its_figures_and_its_page_and_nothing_else(fake_run, written_run):
     before = {path.name for path in fake_run.folder.rglob("*")}
     written = {path.name for path in written_run.folder.rglob("*")} - before
     names = {f"{name}.png" for name in (*FIGURES, "samples")}
-    assert written == names | {"figures", "report.md"}
+    assert written == names | {"figures", "report.html", "report.md"}
     for path in (written_run.folder / "figures").iterdir():
         with PIL.Image.open(path) as image:
             assert image.width == 960
@@ -183,12 +183,12 @@ def test_the_page_lists_the_fields_that_are_not_the_defaults(fake_run):
     section = render(fake_run).partition("## Config\n\n")[2].partition("<details>")[0]
     cells = [re.split(r" *\| *", line)[1:4] for line in section.splitlines()[2:]]
     assert [row for row in cells if row] == [
-        ["`name`", '"lenet5"', '"base"'],
-        ["`seed`", "7", "0"],
-        ["`phases[0].epochs`", "15", "50"],
-        ["`phases[1].epochs`", "15", "50"],
-        ["`phases[1].batch_size`", "32", "86"],
-        ["`phases[1].freeze[0]`", '"a"', "-"],
+        ["`name`", '`"lenet5"`', '`"base"`'],
+        ["`seed`", "`7`", "`0`"],
+        ["`phases[0].epochs`", "`15`", "`50`"],
+        ["`phases[1].epochs`", "`15`", "`50`"],
+        ["`phases[1].batch_size`", "`32`", "`86`"],
+        ["`phases[1].freeze[0]`", '`"a"`', "-"],
     ]
 
 

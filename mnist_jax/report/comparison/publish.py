@@ -7,8 +7,9 @@ seed if below 5 MB. The table of configs goes between these lines of a document,
     <!-- results -->
     <!-- end of results -->
 
-and others between the same lines with "every run", for the table of runs, and with
-"separated by seeds", for the differences that the seeds bear out.
+and others between the same lines with "short results", for one that fits a README, with
+"every run", for the table of runs, and with "separated by seeds", for the differences
+that the seeds bear out.
 """
 
 import re
@@ -24,6 +25,7 @@ from mnist_jax.runs.folder import RunFolder
 
 _TABLES = {
     "results": text.results,
+    "short results": text.short_results,
     "separated by seeds": lambda found: separation.table(found.groups),
     "every run": text.every_run,
 }

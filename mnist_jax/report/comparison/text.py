@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import statistics
 from typing import Any
 
@@ -37,6 +38,48 @@ def results(comparison: Comparison) -> str:
     )
     below = [columns.explanation(groups), *footnotes, *comparison.notes]
     return "\n\n".join([table, *below])
+
+
+def short_results(comparison: Comparison) -> str:
+    """Return a table narrow enough for a README, with one row per config."""
+    groups = comparison.groups
+    labels, footnotes = columns.labels(groups)
+    best, rows = columns.best(groups), []
+    for index, group in enumerate(groups):
+        found = group.accuracy
+        accuracy = tables.accuracy(found.mean)
+        if found.sd is not None:
+            accuracy += f" ± {tables.accuracy(found.sd)}"
+        parameters = dict.fromkeys(group.numbers("parameters"))
+        seconds = group.mean_seconds
+        rows.append(
+            [
+                labels[index].name,
+                f"**{accuracy}**" if index in best else accuracy,
+                str(found.n),
+                tables.accuracy(group.report_accuracy),
+                ", ".join(f"{number:,}" for number in parameters) or "-",
+                f"{seconds / 60:.0f}" if seconds else "-",
+                _short_command(group),
+            ]
+        )
+    table = tables.markdown_table(
+        ["Network", "Accuracy", "n", "Report", "Parameters", "Minutes", "Command"],
+        rows,
+        ["left", *["right"] * 5, "left"],
+    )
+    return "\n\n".join(
+        [table, columns.explanation(groups), *footnotes, *comparison.notes]
+    )
+
+
+def _short_command(group: Group) -> str:
+    """Return the command of a run, without its seed and its folder."""
+    command = group.first.environment.get("command")
+    if not command:
+        return "-"
+    flags = r" --(workdir|config\.seed)(=| )('[^']*'|\S+)"
+    return _code(re.sub(flags, "", str(command)))
 
 
 def to_csv(comparison: Comparison) -> str:

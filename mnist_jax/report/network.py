@@ -1,0 +1,141 @@
+"""What a trained network computes inside: kernels, feature maps, features, saliency.
+
+Importing this module loads JAX. All is computed on one device, since only the first of
+several processes writes a report.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, UInt8
+
+from mnist_jax.runs.load import Run
+from mnist_jax.typing import Tree
+
+TOLERANCE = 0.01
+"""By how much attributions may miss the difference of the logits, as a share of the
+largest difference of any logit."""
+# Points in one call, and the numbers of equal parts that the path is divided into, one
+# after the other, until the tolerance is met: saturated networks need the last.
+_POINTS, _PARTS = 64, (1, 4, 16)
+_BATCH_SIZE = 100
+
+
+class Saliency(NamedTuple):
+    """The integrated gradients of one logit with respect to the pixels of an image."""
+
+    digit: int
+    """The class of the logit."""
+    attributions: Float32[np.ndarray, "h w"]
+    difference: float
+    """The logit of the image minus that of the empty image."""
+
+
+class Inside(NamedTuple):
+    """What `look_inside` finds."""
+
+    kernels: Float32[np.ndarray, "h w kernels"]
+    """Of the first convolution, summed over its input channels."""
+    feature_maps: dict[str, Float32[np.ndarray, "_ _ _"]]
+    """Outputs of the convolutions for the first image, by layer, from the input on."""
+    features: Float32[np.ndarray, "n features"]
+    """Penultimate activations of all images."""
+
+
+def look_inside(run: Run, images: UInt8[np.ndarray, "n h w 1"]) -> Inside:
+    """Compute the feature maps of the first image, and the features of all.
+
+    Args:
+        run: the trained network.
+        images: at least one.
+    """
+    model = run.model
+
+    @jax.jit
+    def observe(params: Tree, batch_stats: Tree, images: Array) -> tuple[Tree, Array]:
+        scaled = images.astype(jnp.float32) / 255
+        maps = model.feature_maps(params, batch_stats, scaled[:1])
+        return maps, model.features(params, batch_stats, scaled)
+
+    size, features, first = min(_BATCH_SIZE, len(images)), [], None
+    for start in range(0, len(images), size):
+        # The last batch ends with the last image, so that one program serves all.
+        at = min(start, len(images) - size)
+        maps, found = observe(run.params, run.batch_stats, images[at : at + size])
+        features.append(np.asarray(found, np.float32)[start - at :])
+        first = first or maps
+    assert first is not None
+    feature_maps = {name: np.asarray(m[0], np.float32) for name, m in first.items()}
+    kernels = np.asarray(run.params[next(iter(first))]["kernel"], np.float32)
+    return Inside(kernels.sum(axis=2), feature_maps, np.concatenate(features))
+
+
+def integrated_gradients(
+    run: Run, image: UInt8[np.ndarray, "h w 1"], digits: list[int]
+) -> list[Saliency]:
+    """Attribute the logits of some digits to the pixels of an image.
+
+    The path leads from the empty image straight to this one. The integral is computed
+    by Gauss's rule, on up to 16 x 64 points, so that the attributions sum to the
+    difference between the logits at its ends to within `TOLERANCE`.
+
+    Sundararajan, Taly, Yan: "Axiomatic attribution for deep networks", 2017,
+    https://arxiv.org/abs/1703.01365.
+    """
+    inked = image.astype(np.float32) / 255
+
+    @jax.jit
+    def logits_at(params: Tree, batch_stats: Tree, path: Array) -> Array:
+        return run.model.apply(params, batch_stats, path, train=False)[0]
+
+    @jax.jit
+    def integrate(
+        params: Tree, batch_stats: Tree, path: Array, weights: Array, chosen: Array
+    ) -> Array:
+        def score(path: Array) -> Array:
+            return weights @ (logits_at(params, batch_stats, path) @ chosen)
+
+        return jax.grad(score)(path).sum(axis=0)
+
+    ends = np.stack([np.zeros_like(inked), inked])
+    empty, full = np.asarray(logits_at(run.params, run.batch_stats, ends))
+    differences = full - empty
+    allowed = TOLERANCE * np.abs(differences).max()
+    nodes, weights = np.polynomial.legendre.leggauss(_POINTS)
+    found = []
+    for digit in digits:
+        chosen = np.eye(len(run.classes), dtype=np.float32)[digit]
+        attributions = np.zeros(inked.shape[:2], np.float32)
+        for parts in _PARTS:
+            gradient = np.zeros_like(inked)
+            for part in range(parts):
+                at = ((part + (nodes + 1) / 2) / parts).astype(np.float32)
+                gradient += integrate(
+                    run.params,
+                    run.batch_stats,
+                    at[:, None, None, None] * inked,
+                    (weights / 2 / parts).astype(np.float32),
+                    chosen,
+                )
+            attributions = (inked * gradient).sum(axis=-1)
+            if abs(attributions.sum() - differences[digit]) <= allowed:
+                break
+        found.append(Saliency(digit, attributions, float(differences[digit])))
+    return found
+
+
+def principal_components(
+    rows: Float[np.ndarray, "n features"],
+) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, " 2"]]:
+    """Return the first two principal components of each row, and their shares.
+
+    The shares are those of the total variance, in 0..1. Equal to scikit-learn's PCA but
+    for signs; importing that would take longer than the whole report.
+    """
+    centred = rows - rows.mean(axis=0)
+    left, scales, _ = np.linalg.svd(centred, full_matrices=False)
+    variances = scales**2
+    total = variances.sum()
+    return left[:, :2] * scales[:2], variances[:2] / (total if total > 0 else 1)
