@@ -7,10 +7,12 @@ import matplotlib
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Integer, UInt8
 from matplotlib import colormaps
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 
 from mnist_jax.report.network import Saliency, principal_components
 from mnist_jax.report.style import (
+    HAIRLINE,
     INK,
     MUTED,
     STYLE,
@@ -45,7 +47,7 @@ def kernels(values: Float32[np.ndarray, "h w n"], *, run: str) -> Figure:
         height=rows * side * height / width,
     )
     sheet = _sheet(np.moveaxis(values, 2, 0), rows, columns)
-    axes.imshow(sheet, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+    axes.imshow(sheet, cmap=_framed("RdBu_r"), vmin=-limit, vmax=limit, aspect="auto")
     axes.set_axis_off()
     return figure
 
@@ -71,7 +73,7 @@ def feature_maps(
             figure, left=label, top=top, width=side * len(shown), height=side
         )
         sheet = _sheet(shown, 1, len(shown))
-        axes.imshow(sheet, cmap="gray_r", aspect="auto")
+        axes.imshow(sheet, cmap=_framed("gray_r"), aspect="auto")
         axes.set_axis_off()
     return figure
 
@@ -159,10 +161,15 @@ def feature_space(
     return figure
 
 
+def _framed(name: str) -> Colormap:
+    """Return a colour map that draws NaNs as the frames of tiles."""
+    return colormaps[name].with_extremes(bad=HAIRLINE)
+
+
 def _sheet(
     tiles: Float[np.ndarray, "n h w"], rows: int, columns: int
 ) -> Float[np.ndarray, "height width"]:
-    """Arrange tiles row by row, with gaps of NaN, which are not drawn, between them.
+    """Arrange tiles row by row, with gaps of NaN, which `_framed` colours.
 
     Tiles are enlarged to about 28 pixels, so that the gaps of all sheets look alike.
     """
