@@ -8,7 +8,6 @@ import pytest
 import mnist_jax
 from configs import lenet5
 from mnist_jax import data, experiment
-from mnist_jax.commands.compare import ordered
 from mnist_jax.config import to_stored
 from mnist_jax.report import comparison
 from mnist_jax.report.comparison import publish
@@ -23,7 +22,7 @@ def test_documents_hold_the_tables_of_the_published_runs(document, tmp_path):
     copy = tmp_path / "copy.md"
     copy.write_text((ROOT / document).read_text())
     found = comparison.read([ROOT / "results"])
-    publish.insert(ordered(found, "name"), copy)
+    publish.insert(comparison.ordered(found, "name"), copy)
     assert (ROOT / document).read_text() == copy.read_text()
 
 

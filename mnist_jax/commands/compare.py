@@ -82,7 +82,7 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"--output={output}: there is no folder {output.parent}.")
     chosen = _FORMAT.value or ("latex" if _LATEX.value else None)
     kind = chosen or _format_of(output)
-    found = ordered(comparison.read(folders), _SORT.value)
+    found = comparison.ordered(comparison.read(folders), _SORT.value)
     if _PUBLISH.value:
         target = Path(_PUBLISH.value).expanduser()
         print(f"{len(publish.collect(found, target))} new in {target}.")
@@ -117,17 +117,6 @@ def _format_of(output: Path | None) -> str:
             f"{', '.join(_FORMAT_BY_ENDING)}; or choose one by --format."
         )
     return _FORMAT_BY_ENDING.get(ending, "terminal")
-
-
-def ordered(found: Comparison, order: str) -> Comparison:
-    """Return the comparison with its rows in the order that --sort names."""
-    keys = {
-        "given": lambda group: 0,
-        "accuracy": lambda group: -group.accuracy.mean,
-        "time": lambda group: group.mean_seconds or float("inf"),
-        "name": lambda group: group.first.name,
-    }
-    return found._replace(groups=sorted(found.groups, key=keys[order]))
 
 
 def rendered(found: Comparison, kind: str) -> str:

@@ -11,7 +11,7 @@ from mnist_jax.errors import UserError
 from mnist_jax.report.comparison import runs
 from mnist_jax.report.comparison.groups import Comparison, group
 
-__all__ = ["Comparison", "read"]
+__all__ = ["Comparison", "ordered", "read"]
 
 
 def read(folders: Sequence[Path]) -> Comparison:
@@ -36,3 +36,14 @@ def read(folders: Sequence[Path]) -> Comparison:
     if unfinished:
         notes.append(f"Not finished: {names}.")
     return Comparison(groups, notes)
+
+
+def ordered(found: Comparison, order: str) -> Comparison:
+    """Return it with its rows as "given", or by "accuracy", "time" or "name"."""
+    keys = {
+        "given": lambda group: 0,
+        "accuracy": lambda group: -group.accuracy.mean,
+        "time": lambda group: group.mean_seconds or float("inf"),
+        "name": lambda group: group.first.name,
+    }
+    return found._replace(groups=sorted(found.groups, key=keys[order]))
