@@ -64,6 +64,8 @@ def test_published_runs_are_of_these_experiments(path):
     name, _, variant = run.name.partition("-")
     config = MODULES[name].get_config(variant.replace("-", ","))
     config.seed = run.seed
+    # The command of a result may name the type to compute in.
+    config.dtype = run.dtype
     # ImageNet's weights may lie anywhere.
     config.model.pretrained = run.model.pretrained
     assert experiment.parse(config) == run

@@ -23,6 +23,7 @@ FILES = {
     "environment.json",
     "log.txt",
     "weights.safetensors",
+    "report.html",
     "summary.txt",
     "metrics.jsonl",
     "predictions.npz",

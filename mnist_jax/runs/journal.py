@@ -18,7 +18,7 @@ from mnist_jax.errors import UserError
 from mnist_jax.runs.checkpoint import Checkpoints
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.training import state
-from mnist_jax.training.loop import NonFiniteLossError, make_keys
+from mnist_jax.training.loop import Keys, NonFiniteLossError, make_keys
 from mnist_jax.training.phase import Phase
 from mnist_jax.training.state import TrainState
 
@@ -79,11 +79,15 @@ class Journal:
         alone: bool = True,
     ):
         self.config, self._folder = config, folder
-        self.keys = make_keys(config.seed)
         self.record, self.error = Record(), None
         self.results: dict[str, Any] | None = None
         self._alone = alone
         self._checkpoints: Checkpoints | None = None
+
+    @property
+    def keys(self) -> Keys:
+        """The run's random streams; they need a device, which may be missing."""
+        return make_keys(self.config.seed)
 
     @property
     def folder(self) -> RunFolder:
