@@ -5,44 +5,26 @@ import json
 import subprocess
 import sys
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.typing import DTypeLike
 
 from configs import base
 from mnist_jax import experiment, load_run, models
 from mnist_jax.devices import parallel, processes
 from mnist_jax.errors import UserError
-from mnist_jax.models import layers, operations
+from mnist_jax.models import operations
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.journal import Journal
 from mnist_jax.training import loop
 from mnist_jax.training.loop import NonFiniteLossError
 from tests.conftest import ROOT
 from tests.support.runs import Killed, kill_at, metrics_without_times, outcome
-from tests.support.training_parts import largest_difference
+from tests.support.training_parts import Tiny, largest_difference
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
 SEEDS = (0, 1, 5)
-
-
-class Tiny(nn.Module):
-    """A network with BatchNorm and dropout that compiles fast."""
-
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, images, *, train):
-        x = layers.average_pool(images, 2)
-        x = nn.relu(layers.Conv(4, (3, 3), padding="SAME", name="conv")(x))
-        x = layers.BatchNorm(name="norm")(x, use_running_average=not train)
-        x = layers.max_pool(x, 2)
-        x = layers.Dropout(0.25)(x, train=train)
-        return layers.Dense(10, name="logits")(x.reshape(x.shape[0], -1))
 
 
 @pytest.fixture

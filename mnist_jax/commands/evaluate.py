@@ -20,11 +20,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mnist_jax.commands import assessing, cli
+from mnist_jax.commands import cli
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import augmented
 from mnist_jax.report import evaluated
-from mnist_jax.report.evaluated import Evaluation, page
+from mnist_jax.report.evaluated import Evaluation, measure, page
 from mnist_jax.runs import load
 
 _DATA = flags.DEFINE_string(
@@ -64,9 +64,9 @@ def main(arguments: list[str]) -> None:
         raise UserError("--limit is about damaged images: it needs --robustness.")
     compiler.keep_compiled()
     runs = [load.load(argument) for argument in arguments] or [load.load()]
-    images = assessing.images_for(runs, _DATA.value)
+    images = measure.images_for(runs, _DATA.value)
     count = len(images.split)
-    found = assessing.assess(
+    found = measure.assess(
         runs,
         images,
         tta=_TTA.value,
@@ -76,9 +76,9 @@ def main(arguments: list[str]) -> None:
     if output:
         _write(found, output, images)
         return
-    reasons = dict.fromkeys(assessing.why_not_saved(run, images) for run in runs)
+    reasons = dict.fromkeys(measure.why_not_saved(run, images) for run in runs)
     for run, entry in zip(runs, found.runs, strict=True):
-        if not assessing.why_not_saved(run, images):
+        if not measure.why_not_saved(run, images):
             alone = found._replace(runs=[entry])
             _write(alone, run.path.parent / evaluated.FOLDER, images)
     if missing := [reason for reason in reasons if reason]:
@@ -108,7 +108,7 @@ def _table(content: page.Table) -> Table:
     return table
 
 
-def _write(found: Evaluation, folder: Path, images: assessing.Images) -> None:
+def _write(found: Evaluation, folder: Path, images: measure.Images) -> None:
     names = evaluated.write(found, folder, images.split.images)
     print(f"Wrote {', '.join(names)} in {folder}.")
 

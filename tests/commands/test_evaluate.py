@@ -14,11 +14,11 @@ from PIL import Image
 
 from configs import quickstart
 from mnist_jax import data, experiment, report
-from mnist_jax.commands import assessing
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import calibration
 from mnist_jax.report import comparison, evaluated
 from mnist_jax.report.comparison import robust
+from mnist_jax.report.evaluated import measure
 from mnist_jax.runs.load import load
 from tests.conftest import ROOT
 from tests.support.commands import run_each
@@ -44,14 +44,14 @@ def finished(small, tmp_path_factory):
 
 @pytest.fixture
 def run_and_images(finished, small, monkeypatch):
-    monkeypatch.setattr(assessing, "_load_data", lambda config: small)
+    monkeypatch.setattr(measure, "_load_data", lambda config: small)
     run = load(finished)
-    return run, assessing.images_for([run], None)
+    return run, measure.images_for([run], None)
 
 
 def test_it_finds_what_results_json_says(run_and_images, finished, small):
     run, images = run_and_images
-    _, [found], notes = assessing.assess([run], images)
+    _, [found], notes = measure.assess([run], images)
     weights = run.results["test_weights"]
     assert found["evaluation"] == run.results["test"][weights]
     assert not notes and not found["notes"] and images.name == "test images of digits"
@@ -60,7 +60,7 @@ def test_it_finds_what_results_json_says(run_and_images, finished, small):
     expected = calibration.temperature(logits, small.val.labels)
     assert found["calibration"]["temperature"] == pytest.approx(expected)
     alone = load(finished / "weights.safetensors")
-    [again] = assessing.assess([alone], images).runs
+    [again] = measure.assess([alone], images).runs
     assert again["calibration"] == found["calibration"]
 
 
@@ -68,9 +68,9 @@ def test_another_accuracy_is_an_error_and_rounding_a_note(run_and_images):
     run, images = run_and_images
     other = dataclasses.replace(run, accuracy=run.accuracy + 3 / 50)
     with pytest.raises(UserError, match="is reported, .* a difference of 3 in 50"):
-        assessing.assess([other], images)
+        measure.assess([other], images)
     other = dataclasses.replace(run, accuracy=run.accuracy + 2 / 50)
-    [entry] = assessing.assess([other], images).runs
+    [entry] = measure.assess([other], images).runs
     assert "a difference of 2 in 50" in entry["notes"][0]
 
 
@@ -81,14 +81,14 @@ def test_damaged_predictions_are_named(run_and_images, finished, tmp_path):
     for damaged in (b"", b"text", content[:1000]):
         (folder / "predictions.npz").write_bytes(damaged)
         with pytest.raises(UserError, match="predictions.npz is damaged.*Without it"):
-            assessing.assess([load(folder)], images)
+            measure.assess([load(folder)], images)
 
 
 def test_runs_of_different_data_are_not_set_side_by_side(run_and_images):
     run, _ = run_and_images
     others = load()
     with pytest.raises(UserError, match="different images: .*digits.*mnist.*--data="):
-        assessing.images_for([run, others], None)
+        measure.images_for([run, others], None)
     val = dataclasses.replace(run.config.data, test_on="val")
     validated = dataclasses.replace(
         run,
@@ -96,15 +96,15 @@ def test_runs_of_different_data_are_not_set_side_by_side(run_and_images):
         tested_on="val",
     )
     with pytest.raises(UserError, match="test images of .*validation images of"):
-        assessing.images_for([run, validated], None)
+        measure.images_for([run, validated], None)
     # Its own validation images are no place to fit a temperature on.
-    [entry] = assessing.assess([validated], assessing.Images(*run_and_images[1])).runs
+    [entry] = measure.assess([validated], measure.Images(*run_and_images[1])).runs
     assert "no temperature" in entry["notes"][0]
 
 
 def test_what_is_measured_is_compared(run_and_images, finished, tmp_path):
     run, images = run_and_images
-    found = assessing.assess([run], images, tta=True, damaged=20)
+    found = measure.assess([run], images, tta=True, damaged=20)
     [entry] = found.runs
     assert entry["augmented"]["examples"] == 50
     [group] = comparison.read([finished]).groups
@@ -136,7 +136,7 @@ def test_what_is_measured_is_compared(run_and_images, finished, tmp_path):
 
 def test_which_images(run_and_images, tmp_path):
     run, _ = run_and_images
-    digits = assessing.images_for([run], "digits")
+    digits = measure.images_for([run], "digits")
     assert len(digits.split) == 359 and digits.name == "test images of digits"
     (tmp_path / "empty").mkdir()
     for wanted, message in {
@@ -145,7 +145,7 @@ def test_which_images(run_and_images, tmp_path):
         f"{tmp_path / 'a'},{tmp_path / 'b'}": "Cannot read .*/a: No such file",
     }.items():
         with pytest.raises(UserError, match=message):
-            assessing.images_for([run], wanted)
+            measure.images_for([run], wanted)
 
 
 def test_the_command(finished, tmp_path, command_env):
@@ -182,8 +182,8 @@ def test_the_command(finished, tmp_path, command_env):
 @pytest.mark.skipif("MNIST_DIR" not in os.environ, reason="MNIST_DIR names no folder")
 def test_the_packaged_network_on_the_official_test_set():
     run = load()
-    images = assessing.images_for([run], None)
-    found = assessing.assess([run], images)
+    images = measure.images_for([run], None)
+    found = measure.assess([run], images)
     [entry] = found.runs
     assert entry["evaluation"]["accuracy"] == pytest.approx(run.accuracy, abs=2.5e-4)
     assert entry["without_doubtful_labels"]["examples"] == 9_985

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from html import unescape
 from typing import Any
 
 import numpy as np
@@ -108,11 +109,14 @@ def test_the_page_has_all_and_needs_nothing_else(runs, tmp_path, assert_readable
     assert names == ["comparison.md", "comparison.html"]
     markdown = (tmp_path / "page" / "comparison.md").read_text()
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", markdown)
-    assert pictures == ["accuracy.png", "cost.png", "curves.png", "mistakes.png"]
+    drawn = ["accuracy", "cost", "curves", "mistakes"]
+    assert pictures == [f"figures/{name}.png" for name in drawn]
     assert all((tmp_path / "page" / name).exists() for name in pictures)
     whole = (tmp_path / "page" / "comparison.html").read_text()
     assert whole.count('src="data:image/png;base64,') == 4
     assert "<table>" in whole and ".png" not in whole
+    titles = re.findall("^## (.*)", markdown, re.M)
+    assert titles == [unescape(each) for each in re.findall("<h2>(.*)</h2>", whole)]
     assert not re.search(r'(src|href)="(?!data:)', whole)
 
     both, notes = answers.read(found)

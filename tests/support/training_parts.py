@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from configs import base
 from mnist_jax import config, models
@@ -18,6 +19,8 @@ KEY = jax.random.key(1)
 
 class Tiny(nn.Module):
     """One of everything that a network here has; it compiles fast, in a loop too."""
+
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, images, *, train):

@@ -1,26 +1,19 @@
 """A comparison as a page: comparison.md with its pictures, comparison.html with all."""
 
-import base64
-import html
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from mnist_jax import files
 from mnist_jax.errors import UserError
-from mnist_jax.report import load_figures, tables
+from mnist_jax.report import html, load_figures, markdown
 from mnist_jax.report.comparison import answers, separation, text
 from mnist_jax.report.comparison.answers import Answers
 from mnist_jax.report.comparison.groups import Comparison, Group
+from mnist_jax.report.sections import Block, Page, Picture, Section, Table, Text
 from mnist_jax.runs.folder import RunFolder
 
 NAME = "comparison"
-_STYLE = """
-body { font: 15px/1.5 sans-serif; color: #1f2328; max-width: 60em; margin: 2em auto; }
-table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto; }
-th, td { border: 1px solid #d8dee4; padding: 3px 8px; }
-img { max-width: 100%; }
-"""
 
 
 def write(comparison: Comparison, folder: Path) -> list[str]:
@@ -48,56 +41,49 @@ def write(comparison: Comparison, folder: Path) -> list[str]:
         except UserError as error:
             notes.append(f"The images are not drawn: {error}")
     for name, figure in drawn.items():
-        save(figure, folder / f"{name}.png")
-    content = _render(comparison, found, notes, list(drawn))
-    files.write_text(folder / f"{NAME}.md", content)
-    pictures = {name: (folder / f"{name}.png").read_bytes() for name in drawn}
-    files.write_text(folder / f"{NAME}.html", _html(content, pictures))
+        save(figure, folder / "figures" / f"{name}.png")
+    page = _page(comparison, found, notes, list(drawn))
+    files.write_text(folder / f"{NAME}.md", markdown.render(page))
+    files.write_text(folder / f"{NAME}.html", html.render(page, folder / "figures"))
     return [f"{NAME}.md", f"{NAME}.html"]
 
 
-def _render(
+def _page(
     comparison: Comparison,
     found: Answers | None,
     notes: Sequence[str],
     figures: Sequence[str],
-) -> str:
-    """Return the page in Markdown."""
-    sections = ["# Comparison", text.results(comparison)]
+) -> Page:
+    explanations = map(Text, text.explanations(comparison))
+    introduction = [text.results_table(comparison), *explanations]
+    sections = []
     if lines := separation.sentences(comparison.groups):
-        sections += [
-            "## Which differences the seeds bear out",
-            "\n".join(f"- {line}" for line in lines),
-        ]
-    sections += ["## Accuracy and its cost", _image("accuracy"), _image("cost")]
-    sections.append("## Learning curves")
+        title = "Which differences the seeds bear out"
+        sections.append(Section(title, [*map(Text, lines)]))
+    cost = [Picture("accuracy", "Accuracy"), Picture("cost", "Accuracy and its cost")]
+    sections.append(Section("Accuracy and its cost", cost))
+    curves: list[Block] = [Text("No run has its metrics.jsonl.")]
     if "curves" in figures:
-        sections += [
-            "Each experiment's lowest seed that has its metrics.jsonl.",
-            _image("curves"),
-        ]
-    else:
-        sections.append("No run has its metrics.jsonl.")
-    sections.append("## Who errs where")
-    if found:
-        sections.append(_errors(found))
-    else:
-        sections.append("That needs predictions.npz of two experiments' runs.")
+        shown = "Each experiment's lowest seed that has its metrics.jsonl."
+        curves = [Text(shown), Picture("curves", "Learning curves")]
+    sections.append(Section("Learning curves", curves))
+    needs = "That needs predictions.npz of two experiments' runs."
+    errors: list[Block] = [Text(_errors(found) if found else needs)]
     if "mistakes" in figures:
-        sections.append(_image("mistakes"))
-    sections += notes
+        errors.append(Picture("mistakes", "Who errs where"))
+    errors += map(Text, notes)
+    sections.append(Section("Who errs where", errors))
     if found:
         header, rows = answers.mcnemar_rows(found)
-        align = ["left"] + ["right"] * (len(header) - 1)
-        sections += [
-            "## McNemar's test",
+        meaning = (
             "Two trained networks on the same images: how many only the row's network "
             "gets right, how many only the column's, and the exact test's p-value, "
             "corrected for all pairs by Holm's method. It is about these two networks, "
-            "not about other seeds of theirs.",
-            tables.markdown_table(header, rows, align),
-        ]
-    return "\n\n".join(sections) + "\n"
+            "not about other seeds of theirs."
+        )
+        table = Table(header, rows, ["left"] + ["right"] * (len(header) - 1))
+        sections.append(Section("McNemar's test", [Text(meaning), table]))
+    return Page("Comparison", introduction, sections)
 
 
 def _errors(found: Answers) -> str:
@@ -136,25 +122,3 @@ def _validation(groups: Sequence[Group]) -> dict[int, dict[int, float]]:
         if by_epoch:
             found[place] = dict(sorted(by_epoch.items()))
     return found
-
-
-def _image(name: str) -> str:
-    return f"![{name}]({name}.png)"
-
-
-def _html(markdown: str, pictures: dict[str, bytes]) -> str:
-    """Return the page as HTML that needs no other file."""
-    from markdown_it import MarkdownIt
-
-    for name, content in pictures.items():
-        encoded = base64.b64encode(content).decode()
-        markdown = markdown.replace(
-            _image(name), f"![{name}](data:image/png;base64,{encoded})"
-        )
-    renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
-    title = html.escape(markdown.splitlines()[0].lstrip("# "))
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"{renderer.render(markdown)}</body>\n</html>\n"
-    )

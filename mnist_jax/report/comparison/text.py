@@ -10,6 +10,7 @@ from mnist_jax.report import tables
 from mnist_jax.report.comparison import columns, separation
 from mnist_jax.report.comparison.groups import Comparison, Group
 from mnist_jax.report.comparison.runs import Run
+from mnist_jax.report.sections import Table
 
 
 def to_markdown(comparison: Comparison) -> str:
@@ -22,8 +23,20 @@ def to_markdown(comparison: Comparison) -> str:
 
 def results(comparison: Comparison) -> str:
     """Return the table as Markdown, with its explanation below."""
+    table = tables.markdown_table(*results_table(comparison))
+    return "\n\n".join([table, *explanations(comparison)])
+
+
+def explanations(comparison: Comparison) -> list[str]:
+    """Return the paragraphs below a table of results."""
+    _, footnotes = columns.labels(comparison.groups)
+    return [columns.explanation(comparison.groups), *footnotes, *comparison.notes]
+
+
+def results_table(comparison: Comparison) -> Table:
+    """Return the full table of results, one row per group."""
     groups = comparison.groups
-    labels, footnotes = columns.labels(groups)
+    labels, _ = columns.labels(groups)
     best, shown = columns.best(groups), columns.columns_for(groups)
     rows = []
     for index, group in enumerate(groups):
@@ -31,19 +44,17 @@ def results(comparison: Comparison) -> str:
         if index in best:
             cells["Mean"] = f"**{cells['Mean']}**"
         rows.append([str(labels[index]), *cells.values()])
-    table = tables.markdown_table(
+    return Table(
         ["Network", *(column.long_title or column.title for column in shown)],
         rows,
         ["left", *(column.align for column in shown)],
     )
-    below = [columns.explanation(groups), *footnotes, *comparison.notes]
-    return "\n\n".join([table, *below])
 
 
 def short_results(comparison: Comparison) -> str:
     """Return a table narrow enough for a README, with one row per config."""
     groups = comparison.groups
-    labels, footnotes = columns.labels(groups)
+    labels, _ = columns.labels(groups)
     best, rows = columns.best(groups), []
     for index, group in enumerate(groups):
         found = group.accuracy
@@ -68,9 +79,7 @@ def short_results(comparison: Comparison) -> str:
         rows,
         ["left", *["right"] * 5, "left"],
     )
-    return "\n\n".join(
-        [table, columns.explanation(groups), *footnotes, *comparison.notes]
-    )
+    return "\n\n".join([table, *explanations(comparison)])
 
 
 def _short_command(group: Group) -> str:

@@ -1,4 +1,4 @@
-"""Networks and images put together: what `mnist-jax evaluate` measures."""
+"""The measurements of `mnist-jax evaluate`: networks applied to images."""
 
 import collections
 import dataclasses
