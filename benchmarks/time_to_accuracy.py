@@ -32,6 +32,7 @@ from pathlib import Path
 from absl import app, flags
 
 from benchmarks import work
+from benchmarks.targets import first_epoch
 from mnist_jax.devices import memory
 
 _CONFIG = flags.DEFINE_string("config", "configs/speedrun.py", "The experiment.")
@@ -114,18 +115,6 @@ def run_until(
     finally:
         process.kill()
         process.wait()
-
-
-def first_epoch(folder: Path, target: float) -> int | None:
-    """Return the first epoch of a run with such a validation accuracy, if any."""
-    metrics = folder / "metrics.jsonl"
-    lines = metrics.read_text().splitlines(keepends=True) if metrics.exists() else []
-    for line in lines:
-        if line.endswith("\n"):  # otherwise it is being written
-            entry = json.loads(line)
-            if entry["split"] == "val" and entry["accuracy"] >= target:
-                return entry["epoch"]
-    return None
 
 
 def _say_seconds(seconds: Sequence[float]) -> str:

@@ -95,8 +95,8 @@ def run_seeds(
         terminal: shows the progress; standard output by default.
 
     Returns:
-        For each seed the contents of results.json, or, where the loss became infinite
-        or NaN, the error that says so. The others are not affected.
+        For each seed, the contents of results.json or, if the loss became infinite
+        or NaN, the error. The other seeds are not affected.
 
     Raises:
         UserError: the config, the data or one of the folders cannot be used.
@@ -282,7 +282,7 @@ def _record(
 
 
 def _has_ended(journal: Journal, phase: Phase) -> bool:
-    """Say whether a run has no epoch left in a phase."""
+    """Return whether a run has no epochs left in a phase."""
     if journal.error or journal.record.phase_epochs >= phase.epochs:
         return True
     if journal.state.early_stopping.stopped:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from benchmarks.targets import first_epoch
 from tests.conftest import ROOT
 
 
@@ -76,10 +77,8 @@ def test_scaling_counts_the_bytes_of_all_gradients(command_env):
 
 
 def test_a_target_counts_as_reached_in_the_first_epoch_that_is_written(tmp_path):
-    from benchmarks import time_to_accuracy
-
     metrics = tmp_path / "metrics.jsonl"
-    assert time_to_accuracy.first_epoch(tmp_path, 0.9) is None
+    assert first_epoch(tmp_path, 0.9) is None
     entries = [
         {"epoch": epoch, "split": split, "accuracy": accuracy}
         for epoch, split, accuracy in (
@@ -91,9 +90,9 @@ def test_a_target_counts_as_reached_in_the_first_epoch_that_is_written(tmp_path)
     ]
     whole = "".join(json.dumps(entry) + "\n" for entry in entries)
     metrics.write_text(whole)
-    assert time_to_accuracy.first_epoch(tmp_path, 0.9) == 2
+    assert first_epoch(tmp_path, 0.9) == 2
     metrics.write_text(whole[:-10])  # the last line is being written
-    assert time_to_accuracy.first_epoch(tmp_path, 0.95) is None
+    assert first_epoch(tmp_path, 0.95) is None
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Say how far networks can be trusted: intervals, calibration, damaged images.
+"""Report how far networks can be trusted: intervals, calibration, damaged images.
 
   mnist-jax evaluate [RUN ...] [--robustness] [--tta] [--data=DATA] [--output=FOLDER]
 

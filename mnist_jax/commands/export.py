@@ -26,7 +26,7 @@ _FORMAT = flags.DEFINE_enum(
     "format", None, _ENDINGS, "Format of the file. Default: by the ending of --output."
 )
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "The file to write. One that is there is replaced."
+    "output", None, "The file to write. An existing file is replaced."
 )
 
 

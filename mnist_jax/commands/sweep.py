@@ -4,7 +4,7 @@
       [--workdir=FOLDER] [--config.FIELD=VALUE ...]
 
 Seed k goes to <workdir>/seed<k>, the run folder that run.py would make of it. The same
-command again skips what is finished and goes on with what was stopped. The seeds train
+command again skips finished runs and resumes stopped ones. The seeds train
 together, in one program, on an accelerator, and one after the other on a CPU.
 
 The configs:

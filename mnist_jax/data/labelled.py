@@ -91,7 +91,7 @@ def _check_background(images: UInt8[np.ndarray, "N 28 28"], path: Path) -> None:
 
 
 def _labels_of_names(folder: Path) -> dict[Path, int]:
-    """Return the label of each PNG file, by the subfolder that it lies in."""
+    """Return the label of each PNG file, by the subfolder it is in."""
     loose, known, unknown = [], {}, []
     for path in _pngs(folder):
         parts = path.relative_to(folder).parts
@@ -133,7 +133,7 @@ def _labels_of_table(table: Path) -> dict[Path, int]:
                 "0 to 9."
             )
         if path in found:
-            raise DataError(f"{table}, line {line}: {name} is there twice.")
+            raise DataError(f"{table}, line {line}: {name} is listed twice.")
         if not path.is_file():
             raise DataError(f"{table}, line {line}: there is no file {path}.")
         found[path] = int(label)

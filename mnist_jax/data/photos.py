@@ -43,7 +43,7 @@ _THIN, _WIDENED = 1.6, 2.2
 
 
 class Box(NamedTuple):
-    """Where a digit lies, in pixels of the upright picture; right, bottom excluded."""
+    """Location of a digit, in pixels of the upright picture; right, bottom excluded."""
 
     left: int
     top: int
@@ -97,7 +97,7 @@ def read_prepared(source: Any) -> list[Digit]:
             file (.idx, -ubyte, with .gz or not), of one image or several.
 
     Raises:
-        PhotoError: it is no such image.
+        PhotoError: not such an image.
         OSError: the file cannot be read.
     """
     name = str(source).removesuffix(".gz")
@@ -105,7 +105,7 @@ def read_prepared(source: Any) -> list[Digit]:
         try:
             images = np.load(source, allow_pickle=False)
         except (ValueError, EOFError) as error:
-            raise PhotoError(f"is no array of numbers: {error}") from error
+            raise PhotoError(f"is not an array of numbers: {error}") from error
     elif name.endswith((".idx", "-ubyte")):
         try:
             images = labelled.read_array(Path(source))
@@ -164,7 +164,7 @@ def _light_of(small: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
 
 
 def _is_dark_ground(small: Float[np.ndarray, "h w"]) -> bool:
-    """Say whether the ground, which is what lies along the border, is the darker part.
+    """Return whether the background, judged by the border, is the darker part.
 
     A plane through the border allows for light that falls from one side. The ink is
     what differs most from it.
@@ -186,7 +186,7 @@ def _find_ink(contrast: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
     """Return how much ink each pixel has, in 0..1, without the lines of the paper.
 
     Raises:
-        PhotoError: there is no ink, or hardly anything else.
+        PhotoError: there is no ink, or almost nothing but ink.
     """
     middle = np.median(contrast)
     noise = 1.4826 * np.median(np.abs(contrast - middle))
@@ -249,7 +249,7 @@ def _segment(
 
 
 def _is_cut_off_line(part: Box, shape: tuple[int, ...], size: float) -> bool:
-    """Say whether a part is thin and at the edge, where lines leave the picture."""
+    """Return whether a part is thin and at the edge, where lines leave the picture."""
     at_edge = (
         min(part.left, part.top) == 0
         or part.right == shape[1]
@@ -280,7 +280,7 @@ def _join(parts: list[_Part], size: float) -> list[_Part]:
 
 
 def _belong_together(small: Box, other: Box, size: float) -> bool:
-    """Say whether two parts are of one digit; remains of lines make no digit."""
+    """Return whether two parts belong to one digit; remnants of lines do not."""
     if _size(other) < _FRAGMENT * size:
         return False
     union = _union(small, other)

@@ -63,7 +63,7 @@ def _find_horizontal(ink: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
 
 
 def _goes_through(columns: Int[np.ndarray, " n"], width: int) -> bool:
-    """Say whether ink in these columns covers both ends and nearly all between them."""
+    """Return whether ink covers both ends of these columns and nearly all between."""
     has_ink = np.zeros(width, bool)
     has_ink[columns] = True
     covered = [part.mean() > 0.5 for part in np.array_split(has_ink, _PARTS)]

@@ -22,7 +22,7 @@ _TPU_TAKEN = re.compile(
 def find_devices() -> None:
     """Have JAX find its devices, and fail if another process holds the TPU.
 
-    Where JAX is free to choose the platform, it would go on with the CPU instead.
+    Where JAX is free to choose the platform, it would silently use the CPU instead.
 
     Raises:
         UserError: another process holds the TPU.

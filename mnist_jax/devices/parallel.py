@@ -193,7 +193,7 @@ class ReplicaDevices:
         )
 
     def split(self, rows: Any) -> Any:
-        """Return the places of a batch's images as they are: it stays whole."""
+        """Return the indices of a batch unchanged: the batch is not divided."""
         return rows
 
     def compile(

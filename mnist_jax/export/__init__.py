@@ -38,7 +38,7 @@ def write(run: Run, path: Path, *, format: str) -> Path:
 
     Args:
         run: the network.
-        path: of the file; what is there is replaced.
+        path: the file; an existing one is replaced.
         format: a key of `FORMATS`.
 
     Returns:

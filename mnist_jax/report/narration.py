@@ -35,7 +35,7 @@ def describe(
     here = environment.describe(convolutions.name, command)
     if folder.config.exists():
         if changed := folder.speed_changes(config):
-            LOGGER.info("This run goes on with other settings for speed:\n%s", changed)
+            LOGGER.info("This run resumes with other settings for speed:\n%s", changed)
         environment.warn_if_changed(folder.environment, here)
     else:
         files.write_json(folder.environment, here)
@@ -91,7 +91,7 @@ def _draw_augmented(
 
 
 def say_weights(weights: pretrained.Weights) -> None:
-    """Say which parameters a run does not draw."""
+    """Log which parameters are not drawn at random."""
     LOGGER.info(
         "Of the parameters, %d arrays are those of %s (SHA-256 %s).",
         len(weights.arrays),
@@ -111,7 +111,7 @@ def describe_phase(phase: Phase, params: Tree) -> None:
 
 
 def describe_together(model: models.Model) -> None:
-    """Say what is different where several seeds train in one program."""
+    """Log what differs when several seeds train in one program."""
     LOGGER.info("Seconds are those of all these seeds, images/s those of each.")
     if model.convolutions == "onednn":
         LOGGER.info(

@@ -1,4 +1,4 @@
-"""What a trained network computes inside: kernels, feature maps, features, saliency.
+"""Inside a trained network: kernels, feature maps, features, saliency.
 
 Importing this module loads JAX. All is computed on one device, since only the first of
 several processes writes a report.

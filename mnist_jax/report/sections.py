@@ -1,4 +1,4 @@
-"""What a page consists of, whatever it is written in.
+"""The contents of a page, independent of the output format.
 
 `markdown.render` and `html.render` turn a `Page` into text. Texts and the cells of
 tables may have **bold** words, `code` and [links](target), as in Markdown.

@@ -65,7 +65,7 @@ class RunFolder:
             )
 
     def speed_changes(self, config: Experiment) -> str:
-        """Say which `SPEED_FIELDS` differ from the run's here; empty if none does."""
+        """Describe which `SPEED_FIELDS` differ from the run's; empty if none does."""
         there, now = to_json(self.read_config()), to_json(config)
         return differences(
             {name: there[name] for name in SPEED_FIELDS},

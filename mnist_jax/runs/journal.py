@@ -101,18 +101,18 @@ class Journal:
         return self._folder is not None
 
     def about(self) -> contextlib.AbstractContextManager[None]:
-        """Have the lines of a block told as this run's, and in no other log."""
+        """Prefix log lines with this run's seed, and write them to its log alone."""
         if self._alone:
             return contextlib.nullcontext()
         return console.about(self.folder.log, f"Seed {self.config.seed}: ")
 
     def has_checkpoint(self) -> bool:
-        """Say whether there is an epoch to go on from."""
+        """Return whether there is a checkpoint to resume from."""
         return self.folder.has_checkpoint()
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
-        """Keep other processes out of the folder, and have its log written."""
+        """Lock the folder, and log to it."""
         with self.folder.lock(), console.log_to(self.folder.log):
             self.folder.check_config(self.config)  # now that nobody else writes it
             self.results = self.folder.read_results()

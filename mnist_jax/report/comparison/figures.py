@@ -32,7 +32,7 @@ _SHOWN_OF_ALL, _SHOWN_OF_ONE = 16, 8
 
 
 class Spread(NamedTuple):
-    """Where an experiment's accuracy lies."""
+    """The interval of an experiment's accuracy."""
 
     mean: float
     low: float
@@ -43,7 +43,7 @@ class Spread(NamedTuple):
 def spread(group: Group) -> Spread:
     """Return the mean with its 95 % interval: over seeds, or of the one run's images.
 
-    Without a second seed there is no telling how much seeds differ: the Wilson interval
+    A single seed does not show how much seeds differ: the Wilson interval
     says how sure the one run's accuracy is.
     """
     from scipy import special

@@ -76,7 +76,7 @@ def findings(groups: Sequence[Group]) -> list[Finding]:
 
 
 def sentences(groups: Sequence[Group]) -> list[str]:
-    """Say of each pair whether its seeds separate it, and by which test."""
+    """State for each pair whether its seeds separate it, and by which test."""
     found = findings(groups)
     lines = [_sentence(one) for one in found if one.difference]
     tested = len(lines)

@@ -13,7 +13,7 @@ from mnist_jax.report.evaluated.page import Evaluation
 __all__ = ["FILE", "FOLDER", "Evaluation", "page", "write"]
 
 FOLDER, FILE = "evaluation", "evaluation.json"
-"""Where a run's own evaluation lies in its folder."""
+"""The path of a run's own evaluation in its folder."""
 
 
 def write(

@@ -26,13 +26,13 @@ _BAD_ARCHIVES = (zipfile.BadZipFile, zlib.error)
 
 
 class Images(NamedTuple):
-    """What networks are evaluated on."""
+    """The images that networks are evaluated on."""
 
     split: data.Split
     name: str
     """Such as "test images of mnist"."""
     key: tuple[Any, ...]
-    """What tells them from others."""
+    """Identifies them."""
 
 
 def assess(
