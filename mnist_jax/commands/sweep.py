@@ -72,7 +72,7 @@ def parse_seeds(text: str) -> list[int]:
         seeds += range(first, last + 1)
     twice = [seed for place, seed in enumerate(seeds) if seed in seeds[:place]]
     if twice:
-        raise ValueError(f"{twice[0]} is there twice.")
+        raise ValueError(f"{twice[0]} is listed twice.")
     return seeds
 
 

@@ -106,7 +106,7 @@ def test_a_folder_that_says_too_little_is_refused(tmp_path, images):
         ("file,label\na.png,seven\n", "the label of a.png is 'seven'"),
         ("file,label\na.png\n", "line 2: no file or no label"),
         ("a.png,7\n10/b.png,7\n", "line 2: no file or no label.*must be file,label"),
-        ("file,label\na.png,7\na.png,7\n", "line 3: a.png is there twice"),
+        ("file,label\na.png,7\na.png,7\n", "line 3: a.png is listed twice"),
         ("file,label\nc.png,7\n", "line 2: there is no file .*c.png"),
         ("file,label\na.png,7\n", "10/b.png: no label in .*labels.csv"),
     ):
