@@ -5,7 +5,9 @@ import html
 import json
 import math
 import re
+from collections.abc import Mapping, Sequence
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,10 @@ from mnist_jax.export.graph import Constant, Graph, Operation, Shape, Value
 MOST_BYTES = 8_000_000
 """Larger pages are refused: they load slowly, and each answer takes a second."""
 
-_PAGE = resources.files("mnist_jax.export") / "page"
-_SCRIPTS = ("network.js", "drawing.js", "page.js")
+PARTS = resources.files("mnist_jax.export") / "page"
+"""The folder of what pages to draw on consist of."""
+
+_SCRIPTS = ("network.js", "drawing.js", "sheet.js", "answer.js", "page.js")
 # The elementwise operations of network.js.
 _UNARY = frozenset("abs exp log logistic neg rsqrt sqrt square tanh".split())
 _BINARY = frozenset("add div max min mul sub".split())
@@ -48,18 +52,47 @@ def to_bytes(graph: Graph, *, classes: tuple[str, ...], facts: dict[str, str]) -
     description = json.dumps(
         {"classes": classes, "steps": steps}, separators=(",", ":")
     )
-    contents = {name: html.escape(text) for name, text in facts.items()} | {
-        "style": _read("page.css"),
-        "script": "".join(map(_read, _SCRIPTS)),
-        "description": description.replace("<", "\\u003c"),
-        "weights": base64.b64encode(weights.astype("<f4").tobytes()).decode(),
+    return assemble(
+        PARTS / "page.html",
+        styles=[PARTS / "page.css"],
+        scripts=[PARTS / name for name in _SCRIPTS],
+        facts=facts,
+        data={
+            "description": description,
+            "weights": base64.b64encode(weights.astype("<f4").tobytes()).decode(),
+        },
+    )
+
+
+def assemble(
+    template: Traversable,
+    *,
+    styles: Sequence[Traversable],
+    scripts: Sequence[Traversable],
+    facts: Mapping[str, str],
+    data: Mapping[str, str],
+) -> bytes:
+    """Return a page that needs no other file.
+
+    Args:
+        template: its HTML, with the names of what is filled in, as {{style}}.
+        styles: joined and filled in as {{style}}.
+        scripts: joined and filled in as {{script}}.
+        facts: text by its name in the template.
+        data: JSON or base64 inside a script element, by its name in the template.
+    """
+    contents = {
+        "style": "\n".join(part.read_text(encoding="utf-8") for part in styles),
+        "script": "\n".join(part.read_text(encoding="utf-8") for part in scripts),
+        **{name: html.escape(text) for name, text in facts.items()},
+        **{name: text.replace("<", "\\u003c") for name, text in data.items()},
     }
-    page = re.sub(r"{{(\w+)}}", lambda name: contents[name[1]], _read("page.html"))
+    page = re.sub(
+        r"{{(\w+)}}",
+        lambda name: contents[name[1]],
+        template.read_text(encoding="utf-8"),
+    )
     return page.encode()
-
-
-def _read(name: str) -> str:
-    return (_PAGE / name).read_text(encoding="utf-8")
 
 
 def _steps(graph: Graph) -> tuple[list[dict[str, Any]], np.ndarray]:

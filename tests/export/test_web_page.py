@@ -27,6 +27,7 @@ PREDICT = """(() => {
     JSON.parse(part("network")).steps, decodeWeights(part("weights")));
   return %s.map((image) => Array.from(predict(Uint8Array.from(image))));
 })()"""
+TEMPLATE = (web_page.PARTS / "page.html").read_text()
 # In parts of the sheet.
 STROKES = {
     "three": [[[0.3, 0.25], [0.5, 0.15], [0.65, 0.3], [0.45, 0.47], [0.7, 0.65],
@@ -42,7 +43,7 @@ STROKES = {
 @pytest.fixture(scope="module")
 def evaluate(node):
     def run(expression, *, scripts=("network.js", "drawing.js"), page=""):
-        texts = "\n".join(web_page._read(name) for name in scripts)
+        texts = "\n".join((web_page.PARTS / name).read_text() for name in scripts)
         given = {"scripts": texts, "expression": expression, "page": page}
         done = subprocess.run(
             [node, "-e", DRIVER],
@@ -98,7 +99,7 @@ def test_every_operation_computes_what_jax_does(name, evaluate):
 
     image = np.random.default_rng(0).integers(0, 256, (1, 5, 24), np.uint8)
     traced = graph.trace(function, {}, (5, 24))
-    facts = dict.fromkeys(re.findall(r"{{(\w+)}}", web_page._read("page.html")), "")
+    facts = dict.fromkeys(re.findall(r"{{(\w+)}}", TEMPLATE), "")
     page = web_page.to_bytes(traced, classes=tuple("abc"), facts=facts).decode()
     found = evaluate(PREDICT % json.dumps([image.ravel().tolist()]), page=page)
     expected = jax.nn.softmax(function({}, image), axis=-1)
@@ -143,7 +144,7 @@ def test_what_a_page_cannot_hold_is_said(make_run, monkeypatch):
 def test_what_a_page_says_is_text_and_not_markup(make_run):
     run = make_run("lenet5")
     traced = graph.trace(*network.make_logits(run), network.INPUT_SHAPE)
-    names = re.findall(r"{{(\w+)}}", web_page._read("page.html"))
+    names = re.findall(r"{{(\w+)}}", TEMPLATE)
     facts = dict.fromkeys(names, "<b>&")
     page = web_page.to_bytes(traced, classes=("</script>",) * 10, facts=facts).decode()
     assert "<b>&" not in page and page.count("&lt;b&gt;&amp;") >= 6
@@ -190,8 +191,8 @@ def test_a_browser_predicts_as_the_run_and_reads_what_is_drawn(
     np.testing.assert_allclose(np.reshape(found, (-1, 10)), expected, rtol=0, atol=1e-4)
 
     sheet, digit, sentence, clear, undo = (
-        browser.find_element("id", name)
-        for name in ("sheet", "digit", "sentence", "clear", "undo")
+        browser.find_element("css selector", name)
+        for name in ("#sheet", ".digit", ".sentence", "#clear", "#undo")
     )
     assert digit.text == "?" and not clear.is_enabled()
     side = sheet.size["width"]
@@ -213,7 +214,7 @@ def test_a_browser_predicts_as_the_run_and_reads_what_is_drawn(
     draw(STROKES["three"])
     wait_for("3")
     shares = [
-        item.text for item in browser.find_elements("css selector", "#bars .best")
+        item.text for item in browser.find_elements("css selector", ".bars .best")
     ]
     assert len(shares) == 1 and shares[0].startswith("3")
     clear.click()
