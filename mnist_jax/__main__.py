@@ -16,6 +16,7 @@ from mnist_jax.devices import memory
 VERBS = {
     "compare": "a table of finished runs, over their seeds",
     "convert": "weights from elsewhere in this project's own format",
+    "demo": "a page in the browser to draw digits in, read as you draw",
     "evaluate": "how far networks can be trusted: calibration, damaged images",
     "export": "a trained network as ONNX, StableHLO, safetensors or a page",
     "fields": "every field of an experiment, with its default and meaning",

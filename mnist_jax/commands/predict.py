@@ -155,8 +155,6 @@ def as_json(
     read: Sequence[_Picture], failures: Sequence[str], run: "Run"
 ) -> dict[str, Any]:
     """Return readings as JSON has them; boxes are left, top, right, bottom."""
-    from mnist_jax.runs import reading
-
     pictures = [
         {
             "picture": name,
@@ -177,7 +175,7 @@ def as_json(
     ]
     return {
         "network": str(run.path),
-        "unsure_below": reading.threshold(run)[0],
+        "unsure_below": run.threshold[0],
         "pictures": pictures,
         "errors": list(failures),
     }
@@ -225,7 +223,7 @@ def _show(read: Sequence[_Picture], run: "Run", console: Console) -> None:
             note = "[yellow]unsure[/]" if digit.unsure else ""
             table.add_row(*(["", ""] if place else texts), *ranks, note)
     console.print(table)
-    below, source = reading.threshold(run)
+    below, source = run.threshold
     share = f"{100 * reading.FALSE_ALARMS:g} %"
     console.print(
         f"\nRead by {reading.name_of(run)}, {run.config.model.name}, right on "

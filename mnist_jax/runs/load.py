@@ -85,6 +85,13 @@ class Run:
         return reading.read(self, photos.find_digits(source))
 
     @functools.cached_property
+    def threshold(self) -> tuple[float, str]:
+        """The probability below which a digit is unsure, and what it is taken from."""
+        from mnist_jax.runs import reading
+
+        return reading.find_threshold(self)
+
+    @functools.cached_property
     def _predict(self) -> Any:
         return predict.make_predict(
             apply_fn=self.model.apply,

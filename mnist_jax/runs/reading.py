@@ -75,7 +75,7 @@ def read(run: "Run", found: Sequence[photos.Digit]) -> Reading:
     size = max(_SMALLEST_BATCH, 1 << (len(images) - 1).bit_length())
     batch = np.zeros((size, *images.shape[1:]), np.uint8)
     batch[: len(images)] = images
-    below, _ = threshold(run)
+    below, _ = run.threshold
     return Reading(
         tuple(
             Digit(
@@ -91,7 +91,7 @@ def read(run: "Run", found: Sequence[photos.Digit]) -> Reading:
     )
 
 
-def threshold(run: "Run") -> tuple[float, str]:
+def find_threshold(run: "Run") -> tuple[float, str]:
     """Return the probability below which a digit is unsure, and what it is taken from.
 
     `FALSE_ALARMS` of the run's validation images are below it: their logits are in
@@ -127,4 +127,7 @@ def name_of(run: "Run") -> Path | str:
     """Return how a run is called in a line of text."""
     from mnist_jax.runs.load import PACKAGED
 
-    return "the LeNet-5 in this package" if run.path == PACKAGED else run.path.parent
+    if run.path == PACKAGED:
+        return "the LeNet-5 in this package"
+    folder, here = run.path.parent, Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder

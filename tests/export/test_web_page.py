@@ -14,6 +14,7 @@ from mnist_jax import export
 from mnist_jax.errors import UserError
 from mnist_jax.export import graph, network, web_page
 from mnist_jax.export.graph import UnsupportedError
+from tests.support.browser import chromium, draw
 
 # Evaluates scripts of a page, without the page, then an expression.
 DRIVER = """
@@ -153,27 +154,15 @@ def test_what_a_page_says_is_text_and_not_markup(make_run):
 
 
 @pytest.fixture(scope="module")
-def browser(chromium, tmp_path_factory):
-    """Headless Chromium, or the reason why there is none."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium["chromium"]
-    profile = tmp_path_factory.mktemp("profile")
-    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-quic",
-                 "no-first-run", "disable-background-networking", "disable-sync",
-                 "disable-component-update", f"user-data-dir={profile}",
-                 "window-size=390,844"):  # fmt: skip
-        options.add_argument(f"--{flag}")
-    service = webdriver.ChromeService(chromium["chromedriver"])
-    driver = webdriver.Chrome(options, service)
-    yield driver
-    driver.quit()
+def browser(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("profile"), size=(390, 844)) as driver:
+        yield driver
 
 
 def test_a_browser_predicts_as_the_run_and_reads_what_is_drawn(
     browser, tmp_path, images
 ):
-    from selenium.webdriver import ActionChains, Keys
+    from selenium.webdriver import Keys
 
     from mnist_jax.runs.load import load
 
@@ -195,23 +184,12 @@ def test_a_browser_predicts_as_the_run_and_reads_what_is_drawn(
         for name in ("#sheet", ".digit", ".sentence", "#clear", "#undo")
     )
     assert digit.text == "?" and not clear.is_enabled()
-    side = sheet.size["width"]
 
     def wait_for(text):
         browser.execute_async_script("setTimeout(arguments[0], 300)")
         assert digit.text == text, sentence.text
 
-    def draw(strokes):
-        action = ActionChains(browser, duration=10)
-        for stroke in strokes:
-            places = [(int((x - 0.5) * side), int((y - 0.5) * side)) for x, y in stroke]
-            action.move_to_element_with_offset(sheet, *places[0]).click_and_hold()
-            for place in places[1:]:
-                action.move_to_element_with_offset(sheet, *place)
-            action.release()
-        action.perform()
-
-    draw(STROKES["three"])
+    draw(browser, STROKES["three"])
     wait_for("3")
     shares = [
         item.text for item in browser.find_elements("css selector", ".bars .best")
@@ -219,7 +197,7 @@ def test_a_browser_predicts_as_the_run_and_reads_what_is_drawn(
     assert len(shares) == 1 and shares[0].startswith("3")
     clear.click()
     wait_for("?")
-    draw(STROKES["one"])
+    draw(browser, STROKES["one"])
     wait_for("1")
     undo.click()
     wait_for("?")

@@ -33,8 +33,11 @@ function paintSheet() {
   }
 }
 
-function paintSeen(image) {
-  const context = byId("seen").getContext("2d");
+const paintSeen = (image) => paintImage(byId("seen"), image);
+
+/** Paint an image of 784 bytes, or black, on a canvas of 28x28 pixels. */
+function paintImage(canvas, image) {
+  const context = canvas.getContext("2d");
   const pixels = context.createImageData(SIDE, SIDE);
   for (let i = 0; i < SIDE * SIDE; i++) {
     pixels.data.fill(image ? image[i] : 0, 4 * i, 4 * i + 3);

@@ -1,0 +1,51 @@
+"""Draw digits in a browser and watch networks read them.
+
+  mnist-jax demo [RUN ...] [--port=8000] [--host=127.0.0.1] [--corrections=FOLDER]
+
+RUN is a run folder or its weights.safetensors; several answer side by side. Without
+one, the LeNet-5 that comes with the package answers. The page also reads photographs,
+and keeps what was read wrongly, with the right label, in a folder that
+`mnist-jax evaluate --data=FOLDER` takes. It loads nothing from elsewhere and sends
+nothing but to this command, which stays on this machine unless --host says otherwise.
+"""
+
+from pathlib import Path
+from typing import NoReturn
+
+from absl import flags
+
+from mnist_jax.commands import cli
+
+_PORT = flags.DEFINE_integer(
+    "port", 8000, "The port. 0: any that is free.", lower_bound=0, upper_bound=65535
+)
+_HOST = flags.DEFINE_string(
+    "host",
+    "127.0.0.1",
+    "The address to listen at. 0.0.0.0: all of this machine's, so that others in the "
+    "network can use the demo, and write corrections.",
+)
+_CORRECTIONS = flags.DEFINE_string(
+    "corrections", "corrections", "A folder for the images that were read wrongly."
+)
+
+
+def main(arguments: list[str]) -> None:
+    """Serve the page until interrupted."""
+    # Imported late: they import JAX, and bad flags need not wait for that.
+    from mnist_jax import demo
+    from mnist_jax.devices import compiler
+    from mnist_jax.runs import load
+
+    compiler.keep_compiled()
+    corrections = demo.Corrections(Path(_CORRECTIONS.value).expanduser())
+    runs = [load.load(argument) for argument in arguments] or [load.load()]
+    desk = demo.Desk(runs, corrections)
+    with demo.Server(desk, host=_HOST.value, port=_PORT.value) as server:
+        print(f"Open {server.address} in a browser (ctrl-C ends the demo).", flush=True)
+        server.serve_forever()
+
+
+def start() -> NoReturn:
+    """Parse the flags and run."""
+    cli.run(main, usage=__doc__ or "", verb="demo", takes_arguments=True)

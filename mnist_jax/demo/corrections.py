@@ -1,0 +1,87 @@
+"""Images that were read wrongly, with their labels, for `mnist-jax evaluate --data`."""
+
+import csv
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from mnist_jax import files
+from mnist_jax.data.labelled import LABELS_FILE
+from mnist_jax.errors import UserError
+
+_COLUMNS = ["file", "label", "read_as"]
+
+
+class Corrections:
+    """A folder of 28x28 PNG files and their labels.csv; made for the first image.
+
+    Raises:
+        UserError: the folder holds something else, or its labels.csv cannot be read.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"--corrections={folder} is not a folder.")
+        if folder.is_dir() and any(folder.iterdir()) and not self._table.exists():
+            raise UserError(
+                f"--corrections={folder} has files in it, but no {LABELS_FILE}: name "
+                "an empty folder, or a new one."
+            )
+        self._read()
+
+    @property
+    def _table(self) -> Path:
+        return self.folder / LABELS_FILE
+
+    def add(
+        self, image: UInt8[np.ndarray, "28 28"], *, label: str, read_as: str
+    ) -> int:
+        """Keep an image; the same image again replaces its label.
+
+        Args:
+            image: bright on dark.
+            label: what it shows.
+            read_as: what networks took it for, for the third column.
+
+        Returns:
+            How many images there are now.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = f"{hashlib.sha256(image.tobytes()).hexdigest()[:12]}.png"
+        columns, rows = self._read()
+        rows = [row for row in rows if row["file"] != name]
+        rows.append({"file": name, "label": label, "read_as": read_as})
+        with files.atomic_writer(self.folder / name) as file:
+            Image.fromarray(image).save(file, "PNG")
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+        files.write_text(self._table, text.getvalue())
+        return len(rows)
+
+    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
+        """Return the columns and rows of labels.csv, those of others included."""
+        if not self._table.exists():
+            return _COLUMNS, []
+        try:
+            with self._table.open(encoding="utf-8-sig", newline="") as file:
+                reader = csv.DictReader(file, strict=True)
+                rows = list(reader)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise UserError(f"Cannot read {self._table}: {error}.") from error
+        columns = list(reader.fieldnames or [])
+        if not {"file", "label"} <= set(columns) or any(None in row for row in rows):
+            raise UserError(
+                f"{self._table} is not a table of images: its first line must be "
+                "file,label and each other one an image's."
+            )
+        return list(dict.fromkeys(columns + _COLUMNS)), rows

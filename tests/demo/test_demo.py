@@ -1,0 +1,318 @@
+"""The demo: it reads as the run does, keeps corrections, answers only its page."""
+
+import base64
+import http.client
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnist_jax import data
+from mnist_jax.data import labelled
+from mnist_jax.demo import Corrections, Desk, Server
+from mnist_jax.errors import UserError
+from mnist_jax.runs.load import load
+from tests.support import paper
+from tests.support.browser import DIGITS, chromium, draw
+from tests.support.commands import run_each
+
+ROOT = Path(__file__).parents[2]
+BINARY = "application/octet-stream"
+
+
+@pytest.fixture(scope="module")
+def run():
+    return load()
+
+
+@pytest.fixture(scope="module")
+def images(small: data.Dataset) -> np.ndarray:
+    """Twenty of the embedded digits, uint8 [20, 28, 28]."""
+    return small.test.images[:20, ..., 0]
+
+
+@pytest.fixture(scope="module")
+def photo(images) -> bytes:
+    """A PNG file of five digits on squared paper."""
+    file = io.BytesIO()
+    rng = np.random.default_rng(3)
+    paper.photograph_number(images[:5], rng, squared=True).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "kept" / "here"
+
+
+@pytest.fixture
+def server(run, folder):
+    """A demo in which the network in the package stands twice."""
+    desk = Desk([run, run], Corrections(folder))
+    with Server(desk, host="127.0.0.1", port=0) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.02])
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def send(server, method, path, body=b"", **headers):
+    """Send a request and return the answer's status, headers and body."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.request(method, path, body, named)
+    response = connection.getresponse()
+    content = response.read()
+    connection.close()
+    return response.status, dict(response.headers), content
+
+
+def ask(server, path, body, kind=BINARY):
+    status, _, content = send(server, "POST", path, body, Content_Type=kind)
+    return status, json.loads(content)
+
+
+def test_drawings_and_photographs_are_read_as_by_the_run(server, run, images, photo):
+    for image in images:
+        status, said = ask(server, "/predict?run=1", image.tobytes())
+        assert status == 200
+        (answer,) = said["answers"]
+        (digit,) = answer["digits"]
+        probabilities = run.predict(image[np.newaxis])[0]
+        np.testing.assert_allclose(digit["probabilities"], probabilities, atol=1e-6)
+        assert answer["run"] == 1
+        assert digit["label"] == run.classes[probabilities.argmax()]
+        assert digit["unsure"] == (probabilities.max() < run.threshold[0])
+
+    expected = run.read(io.BytesIO(photo))
+    status, said = ask(server, "/read?run=0&run=1", photo)
+    assert status == 200 and len(expected.digits) == len(said["found"]) == 5
+    for found, digit in zip(said["found"], expected.digits, strict=True):
+        assert base64.b64decode(found["image"]) == digit.image.tobytes()
+        assert found["box"] == list(digit.box)
+    assert [answer["text"] for answer in said["answers"]] == [str(expected)] * 2
+
+
+def correction(image, label, read_as="0"):
+    grey = base64.b64encode(image.tobytes()).decode()
+    return json.dumps({"image": grey, "label": label, "read_as": read_as})
+
+
+def test_corrections_are_what_evaluate_reads(server, folder, images):
+    assert not folder.exists()  # before there is anything to keep
+    labels = ["3", "1", "9"]
+    for count, (image, label) in enumerate(zip(images, labels, strict=False), start=1):
+        status, said = ask(
+            server, "/correct", correction(image, label), "application/json"
+        )
+        assert (status, said["count"]) == (200, count)
+    # A label that was wrong itself.
+    _, said = ask(server, "/correct", correction(images[1], "7"), "application/json")
+    assert said["count"] == 3
+    split = labelled.read_folder(folder)
+    kept = {
+        image.tobytes(): label
+        for image, label in zip(split.images, split.labels, strict=True)
+    }
+    assert kept == {
+        images[0].tobytes(): 3, images[1].tobytes(): 7, images[2].tobytes(): 9
+    }  # fmt: skip
+
+
+def test_columns_and_rows_of_others_stay(tmp_path, images):
+    Image.fromarray(images[0]).save(tmp_path / "own.png")
+    (tmp_path / "labels.csv").write_text("label,file,writer\n4,own.png,Ada\n")
+    assert Corrections(tmp_path).add(images[1], label="2", read_as="7") == 2
+    lines = (tmp_path / "labels.csv").read_text().splitlines()
+    assert lines[:2] == ["label,file,writer,read_as", "4,own.png,Ada,"]
+    assert lines[2].startswith("2,") and lines[2].endswith(".png,,7")
+
+
+@pytest.mark.parametrize(
+    "path, body, headers, status, message",
+    [
+        ("/predict?run=0", bytes(783), {}, 400, "784 bytes, got 783"),
+        ("/predict?run=2", bytes(784), {}, 400, "from 0 to 1"),
+        ("/predict?run=0", bytes(784), {"Content_Type": "text/plain"}, 400, "known"),
+        ("/predict?run=0", bytes(784), {"Host": "evil.example:80"}, 400, "address"),
+        ("/nothing", b"", {}, 400, "known are /predict"),
+        ("/names", b"", {}, 400, "known are /predict"),
+        ("/read?run=0", b"no image", {}, 422, "is not an image"),
+        ("/read?run=0", b"", {"Content_Length": "64000001"}, 400, "at most 64,000,000"),
+        ("/correct", b"{}", {"Content_Type": "application/json"}, 400, "no correction"),
+        ("/correct", b"[]", {"Content_Type": "application/json"}, 400, "no correction"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(server, folder, path, body, headers, status, message):
+    headers = {"Content_Type": BINARY} | headers
+    answered, _, content = send(server, "POST", path, body, **headers)
+    assert answered == status and message in json.loads(content)["error"]
+    assert not folder.exists()
+
+
+def test_a_label_is_a_digit(server, images):
+    for label in ("10", "", 7, None, ["7"], "../x"):
+        status, said = ask(
+            server, "/correct", correction(images[0], label), "application/json"
+        )
+        assert status == 400 and "not one of 0 to 9" in said["error"]
+
+
+def test_a_blank_picture_and_a_full_disk_are_said(server, folder, images):
+    file = io.BytesIO()
+    Image.new("RGB", (300, 200), "white").save(file, "PNG")
+    status, said = ask(server, "/read?run=0", file.getvalue())
+    assert status == 422 and "error" in said
+    folder.parent.parent.joinpath("kept").write_text("in the way")
+    status, said = ask(
+        server, "/correct", correction(images[0], "1"), "application/json"
+    )
+    assert status == 500 and "kept" in said["error"]
+    status, _ = ask(server, "/predict?run=0", images[0].tobytes())
+    assert status == 200  # it goes on
+
+
+def test_the_page_is_complete_and_the_only_one(server):
+    status, headers, content = send(server, "GET", "/")
+    assert status == 200
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    page = content.decode()
+    assert "{{" not in page and "://" not in page
+    for path, host, expected in (
+        ("/favicon.ico", f"localhost:{server.port}", 404),
+        ("/", f"evil.example:{server.port}", 403),
+    ):
+        assert send(server, "GET", path, Host=host)[0] == expected
+
+
+def test_bad_folders_and_ports_are_refused(run, server, tmp_path):
+    with pytest.raises(UserError, match=r"--port=\d+ .*in use.*another port"):
+        Server(server.desk, host="127.0.0.1", port=server.port)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="has files in it, but no labels.csv"):
+        Corrections(tmp_path)
+    with pytest.raises(UserError, match="is not a folder"):
+        Corrections(tmp_path / "notes.txt")
+    (tmp_path / "labels.csv").write_text("name\nx.png\n")
+    with pytest.raises(UserError, match="first line must be file,label"):
+        Corrections(tmp_path)
+
+
+def test_the_command_as_a_user_types_it(tmp_path):
+    taken = socket.create_server(("127.0.0.1", 0))
+    port = taken.getsockname()[1]
+    cases = [["demo", "nowhere"], ["demo", f"--port={port}"], ["demo", "--port=70000"]]
+    ended = run_each(
+        "mnist_jax", cases, cwd=ROOT, env=dict(os.environ), folder=tmp_path
+    )
+    assert [end.returncode for end in ended] == [1, 1, 2]
+    for end, said in zip(ended, ("nowhere", f"--port={port}", "port"), strict=True):
+        assert said in end.stderr and "Traceback" not in end.stderr
+    taken.close()
+
+    command = [sys.executable, "-m", "mnist_jax", "demo", "--port=0"]
+    kept = tmp_path / "kept"
+    process = subprocess.Popen(
+        [*command, f"--corrections={kept}"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        address = line.split()[1].removeprefix("http://")
+        connection = http.client.HTTPConnection(address, timeout=30)
+        connection.request("GET", "/")
+        assert b"Draw a digit" in connection.getresponse().read()
+        connection.close()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+    finally:
+        process.kill()
+        process.communicate()
+    assert not kept.exists()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("profile"), size=(1280, 1000)) as driver:
+        yield driver
+
+
+def test_a_browser_shows_what_is_drawn_read_and_corrected(
+    browser, server, folder, photo, run, tmp_path
+):
+    browser.get(server.address)
+
+    def texts(selector):
+        return [part.text for part in browser.find_elements("css selector", selector)]
+
+    def wait_for(selector, expected):
+        end = time.monotonic() + 10
+        while texts(selector) != expected and time.monotonic() < end:
+            time.sleep(0.02)
+        assert texts(selector) == expected, texts(".sentence")
+
+    clear = browser.find_element("id", "clear")
+    for digit, strokes in DIGITS.items():
+        draw(browser, strokes)
+        wait_for(".digit", [digit, digit])
+        shares = texts(".bars .best .share")
+        assert shares[0] == shares[1] and shares[0].endswith("%")
+        clear.click()
+        wait_for(".digit", ["?", "?"])
+
+    draw(browser, DIGITS["7"])
+    wait_for(".digit", ["7", "7"])
+    first, _ = browser.find_elements("css selector", "#chosen input")
+    first.click()
+    wait_for(".card:not([hidden]) .digit", ["7"])
+    browser.find_elements("css selector", "#labels button")[1].click()
+    wait_for("#kept", [f"Kept as 1 in {folder}, which has 1 image now."])
+    split = labelled.read_folder(folder)
+    assert split.labels.tolist() == [1]
+    assert run.predict(split.images)[0].argmax() == 7  # the very image
+    first.click()
+    wait_for(".digit", ["7", "7"])
+
+    (tmp_path / "photo.png").write_bytes(photo)
+    chooser = browser.find_element("id", "file")
+    chooser.send_keys(str(tmp_path / "photo.png"))
+    text = str(run.read(io.BytesIO(photo)))
+    wait_for("#texts b", [text, text])
+    for place, button in enumerate(
+        browser.find_elements("css selector", "#found button")
+    ):
+        button.click()
+        assert texts(".digit") == [text[place]] * 2
+        assert len(texts(".boxes .current")) == 1
+    (tmp_path / "blank.png").write_bytes(b"no picture")
+    chooser.send_keys(str(tmp_path / "blank.png"))
+    wait_for("#trouble", [
+        "The picture is not an image, or of a format that is not read."
+    ])  # fmt: skip
+    log = [line for line in browser.get_log("browser") if "422" not in line["message"]]
+    assert log == []
+    for width in (390, 1280):
+        browser.set_window_size(width, 900)
+        narrow = "return document.documentElement.scrollWidth <= window.innerWidth"
+        assert browser.execute_script(narrow)
+
+    server.shutdown()
+    server.server_close()
+    browser.execute_script("window.fetch = () => Promise.reject()")  # kept connections
+    draw(browser, DIGITS["1"])
+    message = (
+        "The demo does not answer. Look at the terminal where it was started; if it "
+        "has ended, start it again."
+    )
+    wait_for("#trouble", [message])
