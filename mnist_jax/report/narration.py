@@ -158,4 +158,5 @@ def say_result(folder: RunFolder, results: dict[str, Any]) -> None:
         results["test_weights"],
     )
     LOGGER.info("Pictures: %s", folder.figures)
-    LOGGER.info("Report:   %s", folder.report)
+    page_path = folder.path / "report.html"  # which earlier versions did not write
+    LOGGER.info("Report:   %s", page_path if page_path.exists() else folder.report)
