@@ -144,7 +144,7 @@ class Journal:
             self._checkpoints = Checkpoints(self.folder.checkpoints)
             found = restore_or_begin(self.folder, self._checkpoints, begin)
             if self.config.log.tensorboard:
-                events.write(self.folder.events, found[1].history if found else [])
+                events.write(self.folder.events, found[1].history)
             ready()
         shared = processes.share(found and dataclasses.asdict(found[1]))
         self.record = Record(**shared)
