@@ -26,6 +26,7 @@ from mnist_jax.devices import parallel, processes
 from mnist_jax.errors import UserError
 from mnist_jax.models import operations
 from mnist_jax.report import narration
+from mnist_jax.runs import events
 from mnist_jax.runs import results as run_results
 from mnist_jax.runs.folder import LOCATION_FIELDS, RunFolder, differences
 from mnist_jax.runs.journal import Journal, read_convolutions
@@ -360,6 +361,8 @@ def check(config: Experiment) -> tuple[models.Model, list[Phase]]:
         for phase in phases:
             phase.check_names(params)
     augment.create(config.augment)
+    if config.log.tensorboard:
+        events.check_installed()
     return model, phases
 
 

@@ -77,7 +77,7 @@ def test_a_run_says_what_it_got_and_where(finished):
     results = json.loads((folder / "results.json").read_text())
     assert f"Test accuracy {results['test_accuracy']:.4f}" in output
     assert str(folder / "figures") in output
-    assert output.strip().endswith(str(folder / "report.md"))
+    assert output.strip().endswith(str(folder / "report.html"))
     # No terminal: one line an epoch, and no bar.
     assert len(re.findall(r"^epoch +\d", output, re.MULTILINE)) == 4
     assert "\r" not in output and "\x1b" not in output

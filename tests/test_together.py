@@ -19,6 +19,7 @@ from mnist_jax.runs.journal import Journal
 from mnist_jax.training import loop
 from mnist_jax.training.loop import NonFiniteLossError
 from tests.conftest import ROOT
+from tests.support.events import expected_points, points
 from tests.support.runs import Killed, kill_at, metrics_without_times, outcome
 from tests.support.training_parts import Tiny, largest_difference
 
@@ -77,7 +78,8 @@ def assert_same_run(first, second, tolerance):
 
 @pytest.fixture
 def together(small_config, tmp_path):
-    """A LeNet-5 with three seeds, each of three epochs."""
+    """A LeNet-5 with three seeds, each of three epochs, and their events."""
+    small_config.log.tensorboard = True
     run_together(small_config, tmp_path / "together")
     return tmp_path / "together"
 
@@ -89,6 +91,7 @@ def test_the_folders_are_those_of_one_by_one(small_config, small, tmp_path, toge
         assert_same_run(together / name, tmp_path / "one" / name, 2e-5)
         # Each log has the lines of its own seed, and those of all.
         log = (together / name / "log.txt").read_text()
+        assert points(together / name) == expected_points(together / name)
         assert log.count("INFO epoch ") == 3 and f"seed {seed}, " in log
         assert "3 seeds train together" in log and "Seed " not in log
         # Read back to the bit.

@@ -23,7 +23,7 @@ from rich.table import Table
 from mnist_jax.commands import cli
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import augmented
-from mnist_jax.report import evaluated
+from mnist_jax.report import evaluated, sections
 from mnist_jax.report.evaluated import Evaluation, measure, page
 from mnist_jax.runs import load
 
@@ -99,7 +99,7 @@ def _show(found: Evaluation, console: Console) -> None:
         console.print(line, style="dim", markup=False, highlight=False)
 
 
-def _table(content: page.Table) -> Table:
+def _table(content: sections.Table) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for place, title in enumerate(content.header):
         table.add_column(title, justify="right" if place else "left")

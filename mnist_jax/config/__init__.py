@@ -13,6 +13,7 @@ from mnist_jax.config.experiment import (
     Data,
     EarlyStopping,
     Experiment,
+    Log,
     Model,
     Optimizer,
     Phase,

@@ -304,6 +304,17 @@ class Best:
 
 
 @dataclass(frozen=True)
+class Log:
+    """What a run writes for other programs to follow it."""
+
+    tensorboard: bool = option(
+        False,
+        "Whether to write event files for TensorBoard into the run folder. Needs "
+        '`pip install "mnist_jax[tensorboard]"`.',
+    )
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A network, its data, and how it is trained and tested."""
 
@@ -368,3 +379,4 @@ class Experiment:
         "XLA's, whose gradients are 25 to 100 times slower inside a loop.",
         at_least=0,
     )
+    log: Log = option(Log(), "What a run writes for other programs to follow it.")

@@ -6,8 +6,11 @@ from typing import Any
 from mnist_jax.config.experiment import Data, Experiment, Model, Optimizer, Phase
 from mnist_jax.config.fields import ConfigError, parse, to_json
 
-FORMAT = 2
-"""Version of the layout, in the field "format" of config.json; 1 had no such field."""
+FORMAT = 3
+"""Version of the layout, in the field "format" of config.json.
+
+Format 1 had no such field; format 2 had no section `log`.
+"""
 
 # Fields that the first config.json files lacked. Their defaults mean what runs did
 # before they existed; if such a default ever changes, its old value belongs here.
@@ -47,7 +50,7 @@ def from_stored(stored: dict[str, Any], *, name: str = "config.json") -> Experim
             invalid value.
     """
     version = stored.get("format", 1)
-    if version not in (1, FORMAT):
+    if version not in range(1, FORMAT + 1):
         raise ConfigError(
             f"{name} was written by a newer version of mnist_jax (format {version}; "
             f"this version reads up to {FORMAT}). Use that version."
@@ -65,6 +68,8 @@ def upgrade(old: dict[str, Any]) -> dict[str, Any]:
     Changes only what earlier versions wrote differently, and checks nothing.
     """
     new = {name: value for name, value in old.items() if name != "format"}
+    if old.get("format", 1) in (1, 2):
+        new = _add(new, "log", Experiment())
     if "format" in old:
         return new
     new = _add(new, _NEW_IN_EXPERIMENT, Experiment())

@@ -16,10 +16,10 @@ import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
 from mnist_jax.errors import UserError
-from mnist_jax.evaluation import most_confident_mistakes
+from mnist_jax.evaluation import assessment, most_confident_mistakes
 from mnist_jax.files import write_text
 from mnist_jax.report import html, markdown, page
-from mnist_jax.report.inputs import read_predictions, read_run
+from mnist_jax.report.inputs import Predictions, read_predictions, read_run
 from mnist_jax.runs.folder import RunFolder
 
 __all__ = ["load_figures", "write", "write_augmented", "write_samples"]
@@ -76,6 +76,11 @@ def write(
             test_images, predictions.labels, predictions.logits[weights], **named
         ),
     }
+    calibration = _calibration(predictions, weights, fit=kind == "test")
+    if calibration:
+        from mnist_jax.report.evaluated.figures import reliability
+
+        drawn["reliability"] = reliability([{"name": name, "calibration": calibration}])
     if RunFolder(run_folder).weights.exists():
         drawn |= _draw_network(
             run_folder,
@@ -89,10 +94,28 @@ def write(
     existing = [
         name for name in page.FIGURES if _figure_path(run_folder, name).exists()
     ]
-    content = page.build(run, existing, defaults)
+    content = page.build(run, existing, defaults, calibration)
     # report.md comes last: it marks a folder whose report is complete.
     write_text(run_folder / "report.html", html.render(content, run_folder / "figures"))
     write_text(run_folder / "report.md", markdown.render(content))
+
+
+def _calibration(
+    predictions: Predictions, weights: str, *, fit: bool
+) -> dict[str, Any] | None:
+    """Return "calibration" of `assessment.assess`, or None for an old run.
+
+    Args:
+        predictions: of the run.
+        weights: "last" or "best".
+        fit: whether to fit a temperature on the validation images.
+    """
+    if predictions.val is None:
+        return None
+    held = assessment.Held(predictions.val.logits[weights], predictions.val.labels)
+    logits = predictions.logits[weights]
+    found = assessment.assess(logits, predictions.labels, held=held if fit else None)
+    return found["calibration"]
 
 
 def _draw_network(

@@ -1,7 +1,8 @@
 """Learning curves: loss and error rate of every epoch, side by side.
 
 The error rate is shown instead of the accuracy because on a logarithmic axis both the
-step from 97 % to 98 % and the one from 99.4 % to 99.6 % are easy to see.
+step from 97 % to 98 % and the one from 99.4 % to 99.6 % are easy to see. Below both,
+the learning rate is on the same axis of epochs.
 """
 
 import itertools
@@ -40,6 +41,8 @@ _PANELS = {
     "Error rate (%)": lambda row: round(100 * (1 - row["accuracy"]), 9),
 }
 _PANEL_WIDTH, _PANEL_HEIGHT = 3.2, 2.5
+_RATE_GAP, _RATE_HEIGHT = 0.4, 0.6
+_WIDE_RATES = 20  # times the lowest rate; a larger range is drawn logarithmically
 _FLAG_FONT, _FLAG_HEIGHT = 8, 0.2  # points, inches
 _DOTS_UP_TO = 30  # epochs; with more of them dots would run together
 # The mark of the best epoch leaves the curve visible.
@@ -80,8 +83,12 @@ def curves(
     """
     last = max(row["epoch"] for row in rows)
     flags = _phase_flags(rows, _x_limits(last))
+    rates = {
+        row["epoch"]: row["learning_rate"] for row in rows if "learning_rate" in row
+    }
     top = 0.8 + _FLAG_HEIGHT * (1 + max((flag.row for flag in flags), default=-1))
-    figure = new_figure(top + _PANEL_HEIGHT + 0.9)
+    bottom = top + _PANEL_HEIGHT
+    figure = new_figure(bottom + bool(rates) * (_RATE_GAP + _RATE_HEIGHT) + 0.9)
     place_title(figure, left=0.6, run=run, title=f" on {subject}")
     for number, (title, value_of) in enumerate(_PANELS.items()):
         left = 0.6 + number * (_PANEL_WIDTH + 0.8)
@@ -90,20 +97,47 @@ def curves(
         axes = place_axes(figure, left=left, top=top, **size)
         floor = _scale_y(axes, np.array([value_of(row) for row in rows]))
         _scale_x(axes, last)
-        for split in _SPLITS:
+        for split, (name, color) in _SPLITS.items():
             values = {
                 row["epoch"]: max(value_of(row), floor)
                 for row in rows
                 if row["split"] == split
             }
             if values:
-                _draw_split(axes, values, split)
+                _draw_line(axes, values, label=name, color=color)
             if monitor.startswith(split) and best_epoch in values:
                 axes.plot([best_epoch], [values[best_epoch]], **_RING)
         for flag in flags:
             _draw_flag(axes, flag)
+        if rates:
+            axes.set_xticklabels([])
+            axes.set_xlabel("")
+            _draw_rates(figure, rates, last, flags, left=left, top=bottom)
     _draw_legend(figure, best_epoch, monitor)
     return figure
+
+
+def _draw_rates(
+    figure: Figure,
+    rates: dict[int, float],
+    last: int,
+    flags: Sequence[_Flag],
+    *,
+    left: float,
+    top: float,
+) -> None:
+    """Draw the learning rate of each epoch below a panel that ends at `top`."""
+    text = {"text": "Learning rate", "size": 8, "color": MUTED}
+    place_text(figure, left=left, top=top + 0.18, **text)
+    size = {"width": _PANEL_WIDTH, "height": _RATE_HEIGHT}
+    axes = place_axes(figure, left=left, top=top + _RATE_GAP, **size)
+    values = np.array(list(rates.values()))
+    floor = _scale_y(axes, values, wide=_WIDE_RATES, ticks=3)
+    _scale_x(axes, last)
+    drawn = {epoch: max(rate, floor) for epoch, rate in rates.items()}
+    _draw_line(axes, drawn, label="learning rate", color=INK)
+    for flag in flags:
+        axes.axvline(flag.edge, color=POLE, linewidth=0.8, zorder=1)
 
 
 def phases(rows: Sequence[Row]) -> list[tuple[str, int]]:
@@ -154,29 +188,42 @@ def log_ticks(low: float, high: float) -> list[float]:
     return [tick for tick in ticks if low <= tick <= high]
 
 
-def _scale_y(axes: Axes, values: np.ndarray) -> float:
-    """Set the y axis, logarithmic if the values span a decade; return its lowest value.
+def _scale_y(
+    axes: Axes, values: np.ndarray, *, wide: float = 10, ticks: int = 10
+) -> float:
+    """Set the y axis, logarithmic if the values span a wide range.
 
     A logarithmic axis has no zero: zeros are drawn at the bottom, at a tick labelled 0.
+
+    Args:
+        axes: to be scaled.
+        values: drawn on them.
+        wide: largest value of a linear axis, as a multiple of the lowest above 0.
+        ticks: the largest number of ticks above 0.
+
+    Returns:
+        The lowest value that can be drawn.
     """
     positive = values[values > 0]
     axes.grid(axis="y")
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(length=0)
-    if not positive.size or positive.max() <= 10 * positive.min():
+    axes.yaxis.set_major_formatter("{x:g}")
+    if not positive.size or positive.max() <= wide * positive.min():
         axes.set_ylim(0, 1.08 * positive.max() if positive.size else 1)
-        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_major_locator(MaxNLocator(min(6, ticks), steps=[1, 2, 5, 10]))
         return 0.0
     has_zeros = positive.size < values.size
     floor = positive.min() / 3 if has_zeros else positive.min()
     axes.set_yscale("log")
     axes.set_ylim(floor / 1.15, positive.max() * 1.15)
-    ticks = log_ticks(positive.min(), positive.max() * 1.15)
-    labels = [f"{tick:g}" for tick in ticks]
+    places = log_ticks(positive.min(), positive.max() * 1.15)
+    places = places[::-1][:: -(-len(places) // ticks)][::-1]  # with the highest
+    labels = [f"{place:g}" for place in places]
     if has_zeros:
-        ticks, labels = [floor, *ticks], ["0", *labels]
-    axes.set_yticks(ticks, labels)
+        places, labels = [floor, *places], ["0", *labels]
+    axes.set_yticks(places, labels)
     axes.yaxis.set_minor_locator(NullLocator())
     return floor
 
@@ -194,11 +241,10 @@ def _scale_x(axes: Axes, last: int) -> None:
     axes.set_xlabel("epoch", labelpad=3)
 
 
-def _draw_split(axes: Axes, values: dict[int, float], split: str) -> None:
-    name, color = _SPLITS[split]
+def _draw_line(axes: Axes, values: dict[int, float], *, label: str, color: str) -> None:
     axes.plot(
         *zip(*values.items(), strict=True),
-        label=name,
+        label=label,
         color=color,
         linewidth=1.4 if len(values) <= 100 else 1.0,
         # A single epoch has no line, only a marker.

@@ -1,6 +1,7 @@
 """Read and check the files of a finished run that its report is made from."""
 
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
@@ -54,11 +55,13 @@ class Run(NamedTuple):
 
 
 class Predictions(NamedTuple):
-    """The labels of the test set, and the logits of its images."""
+    """The labels of the test images, and the logits of the network."""
 
     labels: Integer[np.ndarray, " n"]
     logits: dict[str, Float32[np.ndarray, "n 10"]]
     """By weights: "last" and "best"."""
+    val: "Predictions | None" = None
+    """Likewise for the validation images; None if an earlier version made the run."""
 
 
 def read_run(run_folder: Path) -> Run:
@@ -93,17 +96,23 @@ def read_predictions(run_folder: Path) -> Predictions:
     path = RunFolder(run_folder).predictions
     try:
         with path.open("rb") as file, np.load(file) as arrays:
-            labels = arrays["labels"]
-            logits = {weights: arrays[weights] for weights in ("last", "best")}
+            val = _read_split(arrays, "val_") if "val_labels" in arrays else None
+            found = _read_split(arrays)._replace(val=val)
     except FileNotFoundError as error:
         raise UserError(f"Cannot read {path}: no such file.") from error
     except _BAD_ARCHIVE as error:
         raise damaged(path, error) from error
-    for weights, rows in logits.items():
-        if rows.shape[:-1] != labels.shape:
-            reason = f"labels are {labels.shape}, {weights} is {rows.shape}"
-            raise damaged(path, reason)
-    return Predictions(labels, logits)
+    for part in filter(None, (found, val)):
+        for weights, rows in part.logits.items():
+            if rows.shape[:-1] != part.labels.shape:
+                reason = f"labels are {part.labels.shape}, {weights} is {rows.shape}"
+                raise damaged(path, reason)
+    return found
+
+
+def _read_split(arrays: Mapping[str, np.ndarray], prefix: str = "") -> Predictions:
+    logits = {weights: arrays[f"{prefix}{weights}"] for weights in ("last", "best")}
+    return Predictions(arrays[f"{prefix}labels"], logits)
 
 
 def _read_results(path: Path) -> Fields:

@@ -34,8 +34,8 @@ def describe(
     """Write the files known before training, and log what is about to be trained."""
     here = environment.describe(convolutions.name, command)
     if folder.config.exists():
-        if changed := folder.speed_changes(config):
-            LOGGER.info("This run resumes with other settings for speed:\n%s", changed)
+        if changed := folder.noted_changes(config):
+            LOGGER.info("This run resumes with other settings:\n%s", changed)
         environment.warn_if_changed(folder.environment, here)
     else:
         files.write_json(folder.environment, here)
@@ -72,6 +72,8 @@ def describe(
             config.steps_per_call,
         )
     LOGGER.info("Run folder: %s", folder.path)
+    if config.log.tensorboard:
+        LOGGER.info("Watch it:   tensorboard --logdir=%s", folder.events.parent)
 
 
 def _draw_augmented(
@@ -156,4 +158,5 @@ def say_result(folder: RunFolder, results: dict[str, Any]) -> None:
         results["test_weights"],
     )
     LOGGER.info("Pictures: %s", folder.figures)
-    LOGGER.info("Report:   %s", folder.report)
+    page_path = folder.path / "report.html"  # which earlier versions did not write
+    LOGGER.info("Report:   %s", page_path if page_path.exists() else folder.report)

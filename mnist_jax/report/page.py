@@ -24,6 +24,7 @@ FIGURES = {
     "confusion_matrix": ("Confusion matrix", ""),
     "confusion_matrix_normalized": ("Confusion matrix, row by row in per cent", ""),
     "mistakes": ("Most confident mistakes", ""),
+    "reliability": ("Calibration", ""),  # its note depends on the run
     "saliency": (
         "What a prediction is based on",
         "Integrated gradients ([Sundararajan, Taly, Yan, 2017]"
@@ -61,20 +62,30 @@ _MONITORS = {
 }
 
 
-def build(run: Run, figures: Sequence[str], defaults: Fields) -> Page:
+def build(
+    run: Run,
+    figures: Sequence[str],
+    defaults: Fields,
+    calibration: Fields | None = None,
+) -> Page:
     """Return the page of a run.
 
     Args:
         run: the contents of the run folder's text files.
         figures: names of the existing figures, such as "curves".
         defaults: the default config, in the layout of config.json.
+        calibration: of the reported weights, as `assessment.assess` returns it, if
+            there is a figure of it.
     """
     results = run.results
     scores = results["test"][results["test_weights"]]["per_class"]
+    notes = {name: note for name, (_, note) in FIGURES.items() if name in figures}
+    if calibration:
+        notes["reliability"] = _about_calibration(calibration, results)
     pictures = [
         Section(title, [*([Text(note)] if note else []), Picture(name, title)])
-        for name, (title, note) in FIGURES.items()
-        if name in figures
+        for name, note in notes.items()
+        for title in [FIGURES[name][0]]
     ]
     layers: list[Block] = [Code(run.summary)]
     if "kernels" not in figures:
@@ -171,6 +182,43 @@ def _accuracies(results: Fields) -> Table:
     )
 
 
+def _about_calibration(found: Fields, results: Fields) -> str:
+    """Say whether a network claims too much, and what a temperature changes."""
+    scores = results["test"][results["test_weights"]]
+    images = f"{scores['examples']:,} {_TESTED_ON[tested_on(results)].lower()} images"
+    claimed = sum(one["count"] * one.get("confidence", 0) for one in found["bins"])
+    claimed /= scores["examples"]
+    low, high = scores["accuracy_interval"]
+    accuracy = (
+        f"its accuracy, {tables.accuracy(scores['accuracy'])} "
+        f"({tables.interval(scores['accuracy_interval'])})"
+    )
+    if low <= claimed <= high:
+        verdict = f"is within the 95 % interval of {accuracy}"
+    else:
+        side, how = ("above", "over") if claimed > high else ("below", "under")
+        verdict = f"is {side} the 95 % interval of {accuracy}: it is {how}confident"
+    sentences = [
+        f"On the {images}, the network's mean confidence, {tables.accuracy(claimed)}, "
+        f"{verdict}.",
+        "The expected calibration error (ECE), the mean distance between confidence "
+        f"and accuracy in {len(found['bins'])} bins, is "
+        f"{tables.accuracy(found['ece'])}.",
+    ]
+    if found["temperature"]:
+        sentences.append(
+            f"With the logits divided by a temperature of "
+            f"{tables.number(found['temperature'])}, fitted on the validation images, "
+            f"it is {tables.accuracy(found['ece_scaled'])}; no prediction changes."
+        )
+    elif tested_on(results) == "test":
+        sentences.append(
+            "No temperature is fitted, since the loss on the validation images has no "
+            "minimum."
+        )
+    return " ".join(sentences)
+
+
 def _circumstances(run: Run) -> Table:
     """Return the table of times, hardware and versions; unknown ones are left out."""
     results, environment = run.results, run.environment
@@ -216,7 +264,7 @@ def _changed_fields(config: Fields, defaults: Fields) -> Table:
     for name, value in flatten(config).items():
         # All phases have the defaults of the first.
         default = default_of.get(re.sub(r"^phases\[\d+\]", "phases[0]", name), ...)
-        if value != default:
+        if value != default and name != "format":  # of config.json, not of the run
             shown = "-" if default is ... else f"`{json.dumps(default)}`"
             rows.append([f"`{name}`", f"`{json.dumps(value)}`", shown])
     return Table(["Field", "Value", "Default"], rows, ["left"] * 3)

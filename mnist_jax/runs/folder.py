@@ -16,8 +16,9 @@ from mnist_jax.errors import UserError
 # Fields that say where files are or what computes, not what the experiment is: they
 # may change when a run is resumed.
 LOCATION_FIELDS = ("data.dir", "data.mirrors", "convolutions", "features_megabytes")
-# Likewise: fields that change results by rounding alone. A resumed run says so.
-SPEED_FIELDS = ("eval_batch_size", "parallel", "steps_per_call")
+# Likewise: fields that change results by rounding alone, if at all. A resumed run logs
+# what has changed.
+NOTED_FIELDS = ("eval_batch_size", "parallel", "steps_per_call", "log.tensorboard")
 
 NUMBER = (int, float)
 Schema = Mapping[Any, str]
@@ -44,6 +45,7 @@ class RunFolder:
         self.results = self.path / "results.json"
         self.checkpoints = self.path / "checkpoints"
         self.figures = self.path / "figures"
+        self.events = self.path / "tensorboard" / "events.out.tfevents"
         self.report = self.path / "report.md"
         self._lock = self.path / ".lock"
 
@@ -64,13 +66,13 @@ class RunFolder:
                 "Use the config that the run was started with, or another --workdir."
             )
 
-    def speed_changes(self, config: Experiment) -> str:
-        """Describe which `SPEED_FIELDS` differ from the run's; empty if none does."""
-        there, now = to_json(self.read_config()), to_json(config)
+    def noted_changes(self, config: Experiment) -> str:
+        """Describe which `NOTED_FIELDS` differ from the run's; empty if none does.
+
+        The config must have passed `check_config`.
+        """
         return differences(
-            {name: there[name] for name in SPEED_FIELDS},
-            {name: now[name] for name in SPEED_FIELDS},
-            but=(),
+            to_json(self.read_config()), to_json(config), but=LOCATION_FIELDS
         )
 
     def _check_is_ours(self) -> None:
@@ -214,7 +216,7 @@ def differences(
     there: dict[str, Any],
     now: dict[str, Any],
     *,
-    but: tuple[str, ...] = LOCATION_FIELDS + SPEED_FIELDS,
+    but: tuple[str, ...] = LOCATION_FIELDS + NOTED_FIELDS,
 ) -> str:
     """Describe how two configs from `to_json` differ, one field per line.
 

@@ -11,10 +11,11 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from mnist_jax import console
+from mnist_jax import console, files
 from mnist_jax.config import Experiment
 from mnist_jax.devices import processes
 from mnist_jax.errors import UserError
+from mnist_jax.runs import events
 from mnist_jax.runs.checkpoint import Checkpoints
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.training import state
@@ -142,6 +143,8 @@ class Journal:
         if self._folder:
             self._checkpoints = Checkpoints(self.folder.checkpoints)
             found = restore_or_begin(self.folder, self._checkpoints, begin)
+            if self.config.log.tensorboard:
+                events.write(self.folder.events, found[1].history)
             ready()
         shared = processes.share(found and dataclasses.asdict(found[1]))
         self.record = Record(**shared)
@@ -196,6 +199,18 @@ class Journal:
                 self.record.epoch, current, dataclasses.asdict(self.record)
             )
             self.folder.append_metrics(records)
+            if self.config.log.tensorboard:
+                events.append(self.folder.events, records)
+
+    def finish(self, results: dict[str, Any]) -> None:
+        """Write results.json, which marks the run as tested.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if self.config.log.tensorboard:
+            events.append_results(self.folder.events, self.config, results)
+        files.write_json(self.folder.results, results)
 
     def close(self) -> None:
         """Release what the checkpoints hold."""

@@ -86,7 +86,7 @@ def test(
         "parameters_sha256": tree.digest(reported),
         **scores,
     }
-    files.write_json(folder.results, results)
+    journal.finish(results)
     return results
 
 

@@ -107,7 +107,9 @@ def _make_run(folder: Path) -> FakeRun:
         "last": _make_logits(labels, seed=1, noise=3.0),
         "best": _make_logits(labels, seed=2, noise=2.8),
     }
-    arrays: dict[str, Any] = {"labels": labels, **logits}
+    val = {f"val_{name}": rows[:150] for name, rows in logits.items()}
+    arrays: dict[str, Any] = {"labels": labels, "val_labels": labels[:150]}
+    arrays |= logits | val
     np.savez_compressed(folder / "predictions.npz", **arrays)
     test = {name: evaluate(rows, labels) for name, rows in logits.items()}
     val = {name: evaluate(rows[:150], labels[:150]) for name, rows in logits.items()}

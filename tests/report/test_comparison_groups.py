@@ -64,6 +64,7 @@ def test_rows_do_not_depend_on_the_order_but_their_order_does(tmp_path_factory, 
         ("eval_batch_size", 5),
         ("features_megabytes", 5),
         ("report_accuracy", 0.5),
+        ("log.tensorboard", True),
     ],
 )
 def test_what_changes_no_result_does_not_part_runs(tmp_path, field, value):

@@ -73,7 +73,7 @@ def test_curves_stand_extreme_values(
 def test_curves_show_the_values(make_epochs):
     rows = make_epochs(40)
     figure = curves.curves(rows, best_epoch=17, monitor="val_accuracy", **OF_X)
-    loss_axes, error_axes = figure.axes
+    loss_axes, _, error_axes, _ = figure.axes
     for axes, value_of in [
         (loss_axes, lambda row: row["loss"]),
         (error_axes, lambda row: 100 * (1 - row["accuracy"])),
@@ -92,6 +92,34 @@ def test_curves_show_the_values(make_epochs):
             assert (shown[expected <= bottom] < expected[expected > bottom].min()).all()
         at_17 = value_of(rows[2 * 16 + 1])
         np.testing.assert_allclose(np.asarray(best.get_xydata()), [[17, at_17]])
+
+
+@pytest.mark.parametrize(("share", "scale"), [(0.06, "linear"), (0.04, "log")])
+def test_learning_rates_are_below_both_panels(
+    make_epochs, assert_readable, share, scale
+):
+    rows = make_epochs(20, ("head", "fine-tuning"))
+    rates = np.geomspace(1e-3, 1e-3 * share, 20).tolist()
+    for row in rows:
+        if row["split"] == "train":
+            row["learning_rate"] = rates[row["epoch"] - 1]
+    figure = curves.curves(rows, best_epoch=17, monitor="val_loss", **OF_X)
+    for above, below in (figure.axes[:2], figure.axes[2:]):
+        assert below.get_yscale() == scale
+        assert below.get_xlim() == above.get_xlim()
+        line, *borders = below.lines
+        assert np.asarray(line.get_xdata()).tolist() == list(range(1, 21))
+        np.testing.assert_allclose(np.asarray(line.get_ydata()), rates)
+        assert [np.asarray(border.get_xdata())[0] for border in borders] == [0.5, 10.5]
+    texts = assert_readable(figure, at_least=15)
+    assert texts.count("Learning rate") == 2 and "0.001" in texts
+
+
+def test_without_learning_rates_there_is_no_axis_for_them(make_epochs, drawn_texts):
+    rows = [row for row in make_epochs(5) if row["split"] == "val"]
+    figure = curves.curves(rows, best_epoch=3, monitor="val_loss", **OF_X)
+    assert len(figure.axes) == 2
+    assert strings(drawn_texts(figure)).count("epoch") == 2
 
 
 @pytest.mark.parametrize(("monitor", "place"), [("train_loss", 0), ("val_loss", 1)])
@@ -118,7 +146,7 @@ def test_no_more_errors_are_drawn_at_a_tick_that_says_zero(make_epochs):
     rows = make_epochs(12)
     for row in rows[-6:]:
         row["accuracy"] = 1.0
-    axes = curves.curves(rows, best_epoch=12, monitor="val_loss", **OF_X).axes[1]
+    axes = curves.curves(rows, best_epoch=12, monitor="val_loss", **OF_X).axes[2]
     place = list(axes.get_yticks()).index(np.asarray(axes.lines[0].get_ydata())[-1])
     assert axes.get_yticklabels()[place].get_text() == "0"
     assert np.isfinite(axes.get_ylim()).all() and axes.get_ylim()[0] > 0

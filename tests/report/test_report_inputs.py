@@ -25,6 +25,10 @@ def test_reads_everything(fake_run):
     predictions = inputs.read_predictions(fake_run.folder)
     np.testing.assert_array_equal(predictions.labels, fake_run.labels)
     assert predictions.logits["best"].shape == (len(fake_run.labels), 10)
+    assert predictions.val is not None and len(predictions.val.labels) == 150
+    with np.load(fake_run.folder / "predictions.npz") as arrays:
+        for name, logits in predictions.val.logits.items():
+            np.testing.assert_array_equal(logits, arrays[f"val_{name}"])
 
 
 @pytest.mark.parametrize("name", TEXT_FILES)
@@ -133,6 +137,17 @@ def test_damaged_predictions_are_named(fake_run, damage):
                 "best": np.zeros((2, 10)),
             },
             r"labels are \(3,\), best is \(2, 10\)",
+        ),
+        (
+            {
+                "labels": np.zeros(3),
+                "last": np.zeros((3, 10)),
+                "best": np.zeros((3, 10)),
+                "val_labels": np.zeros(2),
+                "val_last": np.zeros((3, 10)),
+                "val_best": np.zeros((3, 10)),
+            },
+            r"labels are \(2,\), last is \(3, 10\)",
         ),
     ],
 )

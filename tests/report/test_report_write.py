@@ -13,11 +13,16 @@ import pytest
 
 from mnist_jax import report
 from mnist_jax.errors import UserError
+from mnist_jax.evaluation import assessment, log_softmax
 from mnist_jax.report import figures, markdown, page
 from mnist_jax.report.inputs import read_run
+from mnist_jax.report.sections import Text
 from tests.report.conftest import DEFAULTS
 
-FIGURES = ["curves", "confusion_matrix", "confusion_matrix_normalized", "mistakes"]
+FIGURES = [
+    *("curves", "confusion_matrix", "confusion_matrix_normalized", "mistakes"),
+    "reliability",
+]
 
 
 def render(fake_run) -> str:
@@ -190,6 +195,52 @@ def test_the_page_lists_the_fields_that_are_not_the_defaults(fake_run):
         ["`phases[1].batch_size`", "`32`", "`86`"],
         ["`phases[1].freeze[0]`", '`"a"`', "-"],
     ]
+
+
+def calibrated(fake_run, logits, labels, **results):
+    """Return the section about calibration of a run with these test logits."""
+    found = assessment.assess(logits, labels, held=assessment.Held(logits, labels))
+    fake_run.rewrite_results(test={"last": found["evaluation"]}, **results)
+    run = read_run(fake_run.folder)
+    content = page.build(run, FIGURES, DEFAULTS, found["calibration"])
+    (section,) = [s for s in content.sections if s.title == "Calibration"]
+    assert isinstance(text := section.blocks[0], Text)
+    return found, text.text
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"),
+    [(10.0, "is above .*: it is over"), (0.2, "is below .*: it is under")],
+)
+def test_the_page_says_whether_the_network_claims_too_much(
+    fake_run, make_logits, factor, verdict
+):
+    logits = factor * make_logits(fake_run.labels, seed=1, noise=3.0)
+    found, text = calibrated(fake_run, logits, fake_run.labels)
+    assert re.search(verdict, text)
+    claimed = np.exp(log_softmax(logits)).max(axis=1).mean()
+    assert f"mean confidence, {claimed:.4f}, is" in text
+    numbers = found["calibration"]
+    assert f"in 15 bins, is {numbers['ece']:.4f}." in text
+    assert f"temperature of {numbers['temperature']:.3g}, fitted" in text
+    assert f"images, it is {numbers['ece_scaled']:.4f};" in text
+    assert numbers["ece_scaled"] < numbers["ece"]
+
+
+def test_the_page_says_why_there_is_no_temperature(fake_run, make_logits):
+    logits = make_logits(fake_run.labels, seed=1, noise=0.1)  # without a mistake
+    _, text = calibrated(fake_run, logits, fake_run.labels)
+    assert "No temperature is fitted, since the loss" in text
+
+
+def test_a_run_without_validation_logits_has_no_section_on_calibration(fake_run):
+    path = fake_run.folder / "predictions.npz"
+    with np.load(path) as arrays:
+        kept = {name: arrays[name] for name in ("labels", "last", "best")}
+    np.savez(path, **kept)
+    report.write(fake_run.folder, fake_run.images, DEFAULTS)
+    assert "Calibration" not in (fake_run.folder / "report.md").read_text()
+    assert not (fake_run.folder / "figures" / "reliability.png").exists()
 
 
 def test_a_run_of_several_phases_on_other_data(fake_run, make_epochs):

@@ -62,10 +62,10 @@ def test_where_the_data_lie_may_change(folder):
 
 def test_what_is_for_speed_may_change_and_is_told(folder):
     config = lenet5.get_config()
-    assert not folder.speed_changes(parse(config))
+    assert not folder.noted_changes(parse(config))
     config.update(eval_batch_size=7, parallel="pmap", steps_per_call=3)
     folder.check_config(parse(config))
-    assert folder.speed_changes(parse(config)).splitlines() == [
+    assert folder.noted_changes(parse(config)).splitlines() == [
         "  eval_batch_size: 1000 there, 7 now",
         '  parallel: "jit" there, "pmap" now',
         "  steps_per_call: 0 there, 3 now",

@@ -12,7 +12,7 @@ def metrics_without_times(folder):
     lines = RunFolder(folder).metrics.read_text().splitlines()
     records = [json.loads(line) for line in lines]
     for record in records:
-        del record["seconds"]
+        del record["seconds"], record["time"]
         record.pop("images_per_second", None)
     return records
 

@@ -14,8 +14,8 @@ from mnist_jax.errors import UserError
 from mnist_jax.report.inputs import Fields, read_object
 from mnist_jax.runs.folder import (
     LOCATION_FIELDS,
+    NOTED_FIELDS,
     NUMBER,
-    SPEED_FIELDS,
     RunFolder,
     damaged,
     flatten,
@@ -26,7 +26,7 @@ from mnist_jax.runs.folder import (
 _NOT_THE_EXPERIMENT = (
     "seed",
     *LOCATION_FIELDS,
-    *SPEED_FIELDS,
+    *NOTED_FIELDS,
     "report_accuracy",
 )
 _REUSE_FEATURES = re.compile(r"phases\[\d+\]\.reuse_features")

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mnist_jax import files
-from mnist_jax.report import load_figures
+from mnist_jax.report import load_figures, markdown
 from mnist_jax.report.evaluated import page
 from mnist_jax.report.evaluated.page import Evaluation
 
@@ -42,6 +42,7 @@ def write(
         drawn["corruptions"] = figures.corruptions(images)
     for name, figure in drawn.items():
         save(figure, folder / f"{name}.png")
-    files.write_text(folder / "evaluation.md", page.render(found, list(drawn)))
+    content = page.build(found, list(drawn))
+    files.write_text(folder / "evaluation.md", markdown.render(content, figures=""))
     files.write_json(folder / FILE, found._asdict())
     return ["evaluation.md", *(f"{name}.png" for name in drawn), FILE]

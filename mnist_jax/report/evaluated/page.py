@@ -1,10 +1,11 @@
-"""The tables of an evaluation, and its page in Markdown."""
+"""The tables of an evaluation, and its page."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from mnist_jax.data.corruptions import CORRUPTIONS, STRENGTHS
 from mnist_jax.report import tables
+from mnist_jax.report.sections import Page, Picture, Section, Table, Text
 
 Entry = dict[str, Any]
 _FIGURES = {
@@ -24,18 +25,6 @@ class Evaluation(NamedTuple):
     `assess` found and, where they were asked for, "augmented" and "robustness"."""
     notes: list[str]
     """What a reader must know, a sentence each."""
-
-
-class Table(NamedTuple):
-    """Cells of text, for a terminal or for Markdown."""
-
-    header: list[str]
-    rows: list[list[str]]
-
-    def markdown(self) -> str:
-        """Return the table as Markdown, numbers to the right."""
-        align = ["left"] + ["right"] * (len(self.header) - 1)
-        return tables.markdown_table(self.header, self.rows, align)
 
 
 def accuracies(runs: Sequence[Entry]) -> Table:
@@ -58,7 +47,7 @@ def accuracies(runs: Sequence[Entry]) -> Table:
         for name, cell in (cells | _calibration(run["calibration"])).items():
             rows.setdefault(name, []).append(cell)
     header = ["", *(run["name"] for run in runs)]
-    return Table(header, [[name, *cells] for name, cells in rows.items()])
+    return _table(header, [[name, *cells] for name, cells in rows.items()])
 
 
 def robustness(runs: Sequence[Entry]) -> Table:
@@ -76,7 +65,7 @@ def robustness(runs: Sequence[Entry]) -> Table:
         mean = tables.accuracy(run["robustness"]["mean_corrupted_accuracy"])
         rows.append(["all", *([run["name"]] if many else []), *[""] * 5, mean])
     header = ["Damage", *(["Network"] if many else []), *map(str, STRENGTHS), "Mean"]
-    return Table(header, rows)
+    return _table(header, rows)
 
 
 def about_robustness(runs: Sequence[Entry]) -> str:
@@ -96,27 +85,26 @@ def notes(found: Evaluation) -> list[str]:
     return [note for run in found.runs for note in run["notes"]] + found.notes
 
 
-def render(found: Evaluation, figures: Sequence[str]) -> str:
+def build(found: Evaluation, figures: Sequence[str]) -> Page:
     """Return the page.
 
     Args:
         found: what it tells.
-        figures: names of the pictures beside it, without their ending.
+        figures: names of its pictures, keys of `_FIGURES`.
     """
-    sections = [
-        f"# Evaluation on {found.data}",
-        accuracies(found.runs).markdown(),
-        *notes(found),
-    ]
+    sections = []
     if "robustness" in figures:
-        sections += [
-            "## Robustness",
-            robustness(found.runs).markdown(),
-            about_robustness(found.runs),
-        ]
-    for name in figures:
-        sections += [f"## {_FIGURES[name]}", f"![{_FIGURES[name]}]({name}.png)"]
-    return "\n\n".join(sections) + "\n"
+        table, meaning = robustness(found.runs), about_robustness(found.runs)
+        sections.append(Section("Robustness", [table, Text(meaning)]))
+    sections += [
+        Section(_FIGURES[name], [Picture(name, _FIGURES[name])]) for name in figures
+    ]
+    introduction = [accuracies(found.runs), *map(Text, notes(found))]
+    return Page(f"Evaluation on {found.data}", introduction, sections)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    return Table(header, rows, ["left"] + ["right"] * (len(header) - 1))
 
 
 def _calibration(found: dict[str, Any]) -> dict[str, str]:
