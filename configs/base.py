@@ -77,18 +77,33 @@ def with_variants(
     return config
 
 
-def train_better(config: ConfigDict, *, learning_rate: float, epochs: int) -> None:
+def train_better(
+    config: ConfigDict,
+    *,
+    learning_rate: float,
+    epochs: int,
+    batch_size: int = 128,
+    weight_decay: float = 1e-4,
+    shift: float = 0.05,
+) -> None:
     """Apply the recipe of `:tuned`, with one phase; see docs/recipes.md.
 
     Args:
         config: the experiment.
         learning_rate: the largest learning rate of the schedule.
         epochs: the number of epochs.
+        batch_size: images per step.
+        weight_decay: AdamW's.
+        shift: the largest shift of the training images, as a share of their side.
     """
-    config.augment.update(rotation=10.0, zoom=0.1, shift=0.05)
+    config.augment.update(rotation=10.0, zoom=0.1, shift=shift)
     config.test_weights = "last"
     phase = get_phase()
-    phase.update(epochs=epochs, batch_size=128, label_smoothing=0.05, ema_decay=0.999)
-    phase.optimizer.update(name="adamw", learning_rate=learning_rate, weight_decay=1e-4)
+    phase.update(
+        epochs=epochs, batch_size=batch_size, label_smoothing=0.05, ema_decay=0.999
+    )
+    phase.optimizer.update(
+        name="adamw", learning_rate=learning_rate, weight_decay=weight_decay
+    )
     phase.schedule.update(name="cosine", warmup_epochs=1.0)
     config.phases = (phase,)

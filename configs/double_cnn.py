@@ -31,11 +31,14 @@ def get_config(variant: str = "") -> ConfigDict:
 
 
 def _tuned(config: ConfigDict) -> None:
-    base.train_better(config, learning_rate=1e-3, epochs=30)
-    config.augment.shift = 0.1
-    (phase,) = config.phases
-    phase.batch_size = 64
-    phase.optimizer.weight_decay = 0.05
+    base.train_better(
+        config,
+        learning_rate=1e-3,
+        epochs=30,
+        batch_size=64,
+        weight_decay=0.05,
+        shift=0.1,
+    )
 
 
 def _fast(config: ConfigDict) -> None:
