@@ -9,7 +9,9 @@ import jax
 import numpy as np
 
 from mnist_jax.errors import UserError
-from mnist_jax.typing import Tree
+
+Tree = Any
+"""A pytree: nested containers of arrays, such as parameters."""
 
 
 def name_of(path: tuple[Any, ...]) -> str:

@@ -17,7 +17,7 @@ FLOORS = (
     ("training", "evaluation"),
     ("data", "models"),
     ("devices", "tree", "config"),
-    ("console", "files", "download", "errors", "typing"),
+    ("console", "files", "errors"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -118,7 +118,7 @@ def _find_or_download(folder: Path, file: OfficialFile, mirrors: Sequence[str]) 
     except OSError as error:
         raise _unreadable(folder, error) from error
 
-    from mnist_jax import download  # Imported late: only downloads need requests.
+    from mnist_jax.files import download  # Imported late: only downloads need requests.
 
     path = folder / f"{file.name}.gz"
     all_names = [f"{file.name}.gz" for files in FILES.values() for file in files]

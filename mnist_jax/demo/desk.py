@@ -56,8 +56,9 @@ class Desk:
         described = [
             {
                 "name": name,
-                "about": f"{reading.name_of(run)}: right on {100 * run.accuracy:.2f}\N{NO-BREAK SPACE}% "
-                f"of its {run.tested_on} images",
+                "about": f"{reading.name_of(run)}: right on "
+                f"{100 * run.accuracy:.2f}\N{NO-BREAK SPACE}% of its {run.tested_on} "
+                "images",
                 "classes": run.classes,
             }
             for name, run in zip(self.names, self._runs, strict=True)

@@ -27,7 +27,7 @@ from jaxtyping import Array, Int32
 from mnist_jax.devices import failures, shards
 from mnist_jax.devices.compiler import compiler_options
 from mnist_jax.errors import UserError
-from mnist_jax.typing import Tree
+from mnist_jax.tree import Tree
 
 LOGGER = logging.getLogger(__name__)
 

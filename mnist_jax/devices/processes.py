@@ -20,7 +20,7 @@ from jax.experimental import multihost_utils
 
 from mnist_jax.devices import failures
 from mnist_jax.errors import UserError
-from mnist_jax.typing import Tree
+from mnist_jax.tree import Tree
 
 _LOST = (
     "Lost another process of this run: it ended, or the network failed. Its own output "

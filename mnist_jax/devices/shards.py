@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int32
 
-from mnist_jax.typing import Tree
+from mnist_jax.tree import Tree
 
 AXIS = "data"
 """The name of the axis along which devices share a batch."""

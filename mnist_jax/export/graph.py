@@ -17,7 +17,7 @@ from jax.extend import core
 
 from mnist_jax import tree
 from mnist_jax.errors import UserError
-from mnist_jax.typing import Tree
+from mnist_jax.tree import Tree
 
 ELEMENTWISE = frozenset(
     "abs add convert_element_type div erf erfc exp integer_pow log logistic max min "

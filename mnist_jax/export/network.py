@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from mnist_jax.runs.load import Run
-from mnist_jax.typing import Tree
+from mnist_jax.tree import Tree
 
 INPUT_SHAPE = (28, 28)
 """Height and width of the images that an exported network takes."""

@@ -27,7 +27,7 @@ from mnist_jax.models.fast_cnn import FastCNN
 from mnist_jax.models.lenet5 import LeNet5
 from mnist_jax.models.triple_cnn import TripleCNN
 from mnist_jax.models.vgg import VGG16, VGG19
-from mnist_jax.typing import Tree
+from mnist_jax.tree import Tree
 
 Images = Float[Array, "batch height width channels"]
 

@@ -20,7 +20,7 @@ from mnist_jax.config import Model
 from mnist_jax.pretrained import imagenet, names, readers
 from mnist_jax.runs import weights
 from mnist_jax.runs.weights import WeightsError
-from mnist_jax.typing import Tree
+from mnist_jax.tree import Tree
 
 __all__ = ["Weights", "WeightsError", "load", "select"]
 

@@ -69,7 +69,7 @@ def find_or_download(network: str) -> Path:
                 "it anew, or name another file with --config.model.pretrained=FILE."
             )
 
-    from mnist_jax import download  # Imported late: only downloads need requests.
+    from mnist_jax.files import download  # Imported late: only downloads need requests.
 
     path, url = folders[0] / published.name, f"{_SERVER}/{network}/{published.name}"
     download.fetch(

@@ -18,7 +18,7 @@ from mnist_jax.training import loop
 from mnist_jax.training.phase import Phase
 from mnist_jax.training.state import TrainState
 from mnist_jax.training.step import to_input
-from mnist_jax.typing import Tree
+from mnist_jax.tree import Tree
 
 LOGGER = logging.getLogger(__name__)
 

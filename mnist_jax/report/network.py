@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, UInt8
 
 from mnist_jax.runs.load import Run
-from mnist_jax.typing import Tree
+from mnist_jax.tree import Tree
 
 TOLERANCE = 0.01
 """By how much attributions may miss the difference of the logits, as a share of the

@@ -34,7 +34,7 @@ from absl import logging as absl_logging
 from mnist_jax import tree
 from mnist_jax.errors import UserError
 from mnist_jax.training.state import TrainState
-from mnist_jax.typing import Tree
+from mnist_jax.tree import Tree
 
 LOGGER = logging.getLogger(__name__)
 # The entry of the record that maps each leaf of the state to a saved array.

@@ -19,7 +19,7 @@ from mnist_jax.runs import weights
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.weights import WeightsError
 from mnist_jax.training import predict
-from mnist_jax.typing import Tree
+from mnist_jax.tree import Tree
 
 if TYPE_CHECKING:
     from mnist_jax.runs.reading import Reading

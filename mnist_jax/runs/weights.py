@@ -30,7 +30,7 @@ import safetensors.numpy
 from mnist_jax import files, models, tree
 from mnist_jax.config import upgrade
 from mnist_jax.errors import UserError
-from mnist_jax.typing import Tree
+from mnist_jax.tree import Tree
 
 NETWORK, CONFIG, PREPROCESS = "mnist_jax_network", "config", "preprocess"
 # Entries that also hold for a part of the tensors.

@@ -31,7 +31,7 @@ from mnist_jax.training.phase import Phase
 from mnist_jax.training.predict import ApplyFn, make_predict
 from mnist_jax.training.state import TrainState
 from mnist_jax.training.step import Batch
-from mnist_jax.typing import Tree
+from mnist_jax.tree import Tree
 
 LOGGER = logging.getLogger(__name__)
 

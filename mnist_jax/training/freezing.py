@@ -8,7 +8,7 @@ import optax
 
 from mnist_jax import tree
 from mnist_jax.errors import UserError
-from mnist_jax.typing import Tree
+from mnist_jax.tree import Tree
 
 
 class Freeze:

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float32, Int32
 from mnist_jax.config import OFF, ConfigError
 from mnist_jax.config import EarlyStopping as EarlyStoppingConfig
 from mnist_jax.config import Plateau as PlateauConfig
-from mnist_jax.typing import Tree
+from mnist_jax.tree import Tree
 
 # The figures of an epoch that can be watched, and whether lower or higher is better.
 MONITORS: dict[str, Callable[[Any, Any], Any]] = {

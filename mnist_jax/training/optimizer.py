@@ -14,7 +14,7 @@ from jaxtyping import Array, Int32
 
 from mnist_jax import tree
 from mnist_jax.config import Optimizer
-from mnist_jax.typing import Tree
+from mnist_jax.tree import Tree
 
 
 class KerasAdamState(NamedTuple):

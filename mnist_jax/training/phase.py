@@ -10,7 +10,7 @@ from mnist_jax.training import optimizer, schedules
 from mnist_jax.training.freezing import Freeze
 from mnist_jax.training.layer_rates import LayerRates
 from mnist_jax.training.monitors import EarlyStoppingMachine, PlateauMachine
-from mnist_jax.typing import Tree
+from mnist_jax.tree import Tree
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, UInt8
 
 from mnist_jax.devices.parallel import Devices, ReplicaDevices
 from mnist_jax.training import step
-from mnist_jax.typing import Tree
+from mnist_jax.tree import Tree
 
 ApplyFn = Callable[..., tuple[Array, Tree]]
 # Grey values, 0..255 or, as floats, 0..1.

@@ -12,7 +12,7 @@ from jaxtyping import Array, Int32, PRNGKeyArray
 from mnist_jax import models
 from mnist_jax.training.monitors import Best, EarlyStopping, Plateau, copy
 from mnist_jax.training.phase import Phase
-from mnist_jax.typing import Tree
+from mnist_jax.tree import Tree
 
 
 class TrainState(flax.struct.PyTreeNode):

@@ -12,7 +12,7 @@ from mnist_jax import data
 from mnist_jax.devices import shards
 from mnist_jax.training.freezing import Freeze
 from mnist_jax.training.state import TrainState
-from mnist_jax.typing import Tree
+from mnist_jax.tree import Tree
 
 
 class Batch(NamedTuple):

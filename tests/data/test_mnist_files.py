@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_jax import download
 from mnist_jax.data import DataError, idx, mnist
 from mnist_jax.errors import UserError
+from mnist_jax.files import download
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 TRAIN_LABELS = "train-labels-idx1-ubyte.gz"

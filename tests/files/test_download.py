@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from mnist_jax import download
 from mnist_jax.errors import UserError
+from mnist_jax.files import download
 
 CONTENT = bytes(range(256)) * 1000
 NAME = "file.gz"
