@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from jaxtyping import PRNGKeyArray
 from rich.console import Console
 
 from mnist_jax import console, data, models, pretrained, report
@@ -117,93 +116,120 @@ def run_seeds(
         for seed, workdir in workdirs.items()
     ]
     with processes.others_waiting() as go, contextlib.ExitStack() as opened:
-        unfinished = [journal for journal in journals if not _is_finished(journal)]
-        if unfinished:
+        if unfinished := [journal for journal in journals if not _is_finished(journal)]:
             dataset = _load(config, phases)
-            choice = _choose(config, begun_with=read_convolutions(unfinished))
-            model = dataclasses.replace(model, convolutions=choice.form)
-            weights = None
-            if not all(journal.has_checkpoint() for journal in unfinished):
-                weights = pretrained.load(config.model, model)
+            work = _prepare(config, model, phases, dataset, journals=unfinished)
             for journal in unfinished:
                 opened.enter_context(journal.open())
             if untrained := [j for j in unfinished if j.results is None]:
-                for journal in untrained:
-                    with journal.about():
-                        narration.describe(
-                            journal.config,
-                            journal.folder,
-                            model,
-                            dataset,
-                            choice,
-                            commands.get(journal.config.seed),
-                        )
-                        if weights and not journal.has_checkpoint():
-                            narration.say_weights(weights)
-                form = "onednn" if choice.form == "onednn" else "xla"
-                ready = functools.partial(go, to_json(config) | {"convolutions": form})
-                put = weights.put if weights else None
-                begin = state.make_begin(model, phases, put)
-                train(
-                    untrained,
-                    model,
-                    phases,
-                    dataset,
-                    begin=begin,
-                    ready=ready,
-                    terminal=terminal,
-                )
-            predict = _make_predict(config, model)
-            for journal in unfinished:
-                if not journal.error:
-                    _test_and_report(journal, model, dataset, predict)
+                _describe(untrained, work, commands)
+                _train(untrained, work, functools.partial(go, work.settings), terminal)
+            _test_and_report(unfinished, work)
     return {j.config.seed: j.error or j.results or {} for j in journals}
 
 
-def train(
-    journals: Sequence[Journal],
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """What the seeds of an experiment have in common."""
+
+    config: Experiment
+    model: models.Model
+    phases: Sequence[Phase]
+    dataset: data.Dataset
+    choice: operations.Choice
+    weights: pretrained.Weights | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What other processes must know to train the same."""
+        form = "onednn" if self.choice.form == "onednn" else "xla"
+        return to_json(self.config) | {"convolutions": form}
+
+    def make_predict(self) -> Predict:
+        """Build what computes logits of any number of images."""
+        return make_predict(
+            apply_fn=self.model.apply,
+            batch_size=self.config.eval_batch_size,
+            devices=parallel.every(self.config.parallel),
+        )
+
+
+def _prepare(
+    config: Experiment,
     model: models.Model,
-    phases: list[Phase],
+    phases: Sequence[Phase],
     dataset: data.Dataset,
     *,
-    begin: Callable[[int, PRNGKeyArray], TrainState],
-    ready: Callable[[], None] = lambda: None,
+    convolutions: str | None = None,
+    journals: Sequence[Journal] = (),
+) -> _Work:
+    """Choose what computes convolutions, and read weights to begin with.
+
+    Runs keep to the convolutions that they began with; `convolutions` overrides the
+    config's field.
+    """
+    choice = operations.choose(
+        convolutions or config.convolutions,
+        dtype=config.dtype,
+        divided=config.parallel == "jit" and jax.device_count() > 1,
+        begun_with=read_convolutions(journals),
+    )
+    model = dataclasses.replace(model, convolutions=choice.form)
+    weights = None
+    if not all(journal.has_checkpoint() for journal in journals):
+        weights = pretrained.load(config.model, model)
+    return _Work(config, model, phases, dataset, choice, weights)
+
+
+def _describe(
+    journals: Sequence[Journal], work: _Work, commands: Mapping[int, str]
+) -> None:
+    """Say in each run's log, and write in its folder, what is going to be trained."""
+    for journal in journals:
+        config, folder = journal.config, journal.folder
+        command = commands.get(config.seed)
+        with journal.about():
+            narration.describe(
+                config, folder, work.model, work.dataset, work.choice, command
+            )
+            if work.weights and not journal.has_checkpoint():
+                narration.say_weights(work.weights)
+
+
+def _train(
+    journals: Sequence[Journal],
+    work: _Work,
+    ready: Callable[[], None],
     terminal: Console,
 ) -> None:
     """Run the phases from wherever the journals say that they stand.
 
     Runs that stand in a later phase than others wait for these at its beginning.
 
-    Args:
-        journals: of the runs, which differ in their seeds. Each is left with the final
-            state, or with the error that ended its run.
-        model: the network.
-        phases: of the training.
-        dataset: its images.
-        begin: as in `Journal.begin`.
-        ready: called when a run folder was read.
-        terminal: where the progress goes.
+    Each journal is left with the final state, or with the error that ended its run.
+    `ready` is called when a run folder was read.
     """
+    phases, weights = work.phases, work.weights
+    begin = state.make_begin(work.model, phases, weights.put if weights else None)
     try:
         for journal in journals:
             with journal.about():
                 journal.begin(begin, ready)
         records = [journal.record for journal in journals]
         last = min(records, key=lambda record: (record.phase, record.phase_epochs))
+        left = phases[last.phase :]
         with console.TrainingProgress(
             terminal,
             # Earlier phases may have ended early.
-            epochs=last.epoch
-            - last.phase_epochs
-            + sum(phase.epochs for phase in phases[last.phase :]),
+            epochs=last.epoch - last.phase_epochs + sum(p.epochs for p in left),
             done=last.epoch,
         ) as progress:
-            for index, phase in enumerate(phases[last.phase :], start=last.phase):
+            for index, phase in enumerate(left, start=last.phase):
                 here = [j for j in journals if j.record.phase <= index and not j.error]
                 for journal in here:
                     journal.begin_phase(index, phase)
                 if here:
-                    _train_phase(here, model, phase, dataset, progress)
+                    _train_phase(here, phase, work, progress)
                 for journal in here:
                     journal.end_phase(phase)
     finally:
@@ -213,18 +239,17 @@ def train(
 
 def _train_phase(
     journals: Sequence[Journal],
-    model: models.Model,
     phase: Phase,
-    dataset: data.Dataset,
+    work: _Work,
     progress: console.TrainingProgress,
 ) -> None:
     """Train the runs that have epochs left in a phase, epoch by epoch."""
-    config = journals[0].config
+    config, model = work.config, work.model
     narration.describe_phase(phase, journals[0].state.params)
     begin = time.perf_counter()
     apply_fn, train_data, val_data = jax.block_until_ready(
         features.inputs_of_phase(
-            config, model, phase, dataset, [journal.state for journal in journals]
+            config, model, phase, work.dataset, [journal.state for journal in journals]
         )
     )
     for journal in journals:
@@ -293,18 +318,16 @@ def _has_ended(journal: Journal, phase: Phase) -> bool:
     return False
 
 
-def _test_and_report(
-    journal: Journal,
-    model: models.Model,
-    dataset: data.Dataset,
-    predict: Predict,
-) -> None:
-    folder = journal.folder
-    with journal.about():
-        if journal.results is None:
-            journal.results = run_results.test(journal, model, dataset, predict)
-        report.write(folder.path, dataset.test.images, to_stored(Experiment()))
-        narration.say_result(folder, journal.results)
+def _test_and_report(journals: Sequence[Journal], work: _Work) -> None:
+    """Test the runs that have not been tested, and write their reports."""
+    model, dataset, predict = work.model, work.dataset, work.make_predict()
+    for journal in (j for j in journals if not j.error):
+        path = journal.folder.path
+        with journal.about():
+            if journal.results is None:
+                journal.results = run_results.test(journal, model, dataset, predict)
+            report.write(path, dataset.test.images, to_stored(Experiment()))
+            narration.say_result(journal.folder, journal.results)
 
 
 def _is_finished(journal: Journal) -> bool:
@@ -333,20 +356,18 @@ def _train_with_first_process(
             f"Process 0 was given another config:\n{different}\n"
             "All processes need the same flags, but for --process_id."
         )
-    choice = _choose(config, asked=there["convolutions"])
-    model = dataclasses.replace(model, convolutions=choice.form)
+    convolutions = there["convolutions"]
+    work = _prepare(config, model, phases, dataset, convolutions=convolutions)
     journal = Journal(config, None)
-    begin = state.make_begin(model, phases)
-    terminal = Console(quiet=True)
-    train([journal], model, phases, dataset, begin=begin, terminal=terminal)
-    return run_results.test(journal, model, dataset, _make_predict(config, model))
+    _train([journal], work, lambda: None, Console(quiet=True))
+    return run_results.test(journal, work.model, dataset, work.make_predict())
 
 
 def check(config: Experiment) -> tuple[models.Model, list[Phase]]:
     """Build the network and the phases, and reject what can be rejected before work.
 
     Raises:
-        UserError: a field contradicts another one or the network; the message names it.
+        UserError: a field contradicts another one or the network.
     """
     model = models.create(config.model, dtype=config.dtype)
     if not config.phases:
@@ -377,23 +398,3 @@ def _load(config: Experiment, phases: list[Phase]) -> data.Dataset:
     for index, phase in enumerate(phases):
         check_batch_size(phase, index, train_size=len(dataset.train))
     return dataset
-
-
-def _choose(
-    config: Experiment, *, asked: str | None = None, begun_with: str | None = None
-) -> operations.Choice:
-    """Find out what computes convolutions; see `operations.choose`."""
-    return operations.choose(
-        asked or config.convolutions,
-        dtype=config.dtype,
-        divided=config.parallel == "jit" and jax.device_count() > 1,
-        begun_with=begun_with,
-    )
-
-
-def _make_predict(config: Experiment, model: models.Model) -> Predict:
-    return make_predict(
-        apply_fn=model.apply,
-        batch_size=config.eval_batch_size,
-        devices=parallel.every(config.parallel),
-    )

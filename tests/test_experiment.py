@@ -93,7 +93,7 @@ def test_a_kill_before_the_report_costs_the_report_alone(
 ):
     first = experiment.run(experiment.parse(small_config), tmp_path)
     (tmp_path / "report.md").unlink()
-    monkeypatch.setattr(experiment, "train", lambda *a, **k: pytest.fail("trained"))
+    monkeypatch.setattr(experiment, "_train", lambda *a, **k: pytest.fail("trained"))
     assert experiment.run(experiment.parse(small_config), tmp_path) == first
     assert (tmp_path / "report.md").exists()
 
