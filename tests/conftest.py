@@ -3,8 +3,6 @@
 import contextlib
 import logging
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,12 +35,16 @@ from rich.console import Console
 
 from configs import quickstart
 from mnist_jax import console, data, experiment, report
+from tests.support.commands import ROOT, Ended, run
 from tests.support.mirrors import list_files, no_network, start_mirror
 
-__all__ = ["list_files", "no_network", "start_mirror"]  # fixtures for all
+# The root of the checkout, and fixtures for all.
+__all__ = ["ROOT", "list_files", "no_network", "start_mirror"]
 
-ROOT = Path(__file__).parent.parent
 LOGGER = logging.getLogger("mnist_jax")
+
+# For the environment of programs of which it does not matter how fast they compute.
+LITTLE_OPTIMIZED = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 # Shapes that only fit by accident are errors in tests.
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -133,6 +135,14 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def little_optimized():
+    """Compile in half the time, for laws that hold however XLA optimizes."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="session")
 def command_env(compiled: Path) -> dict[str, str]:
     """The environment of commands: like the user's, with compiled programs kept."""
@@ -147,19 +157,10 @@ def command_env(compiled: Path) -> dict[str, str]:
 def run_command(command_env: dict[str, str]):
     """Run `python run.py ARGUMENTS` to its end, from the root of the checkout."""
 
-    def run(*arguments: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "run.py", *arguments],
-            cwd=ROOT,
-            env=command_env | dict(kwargs.pop("env", {})),  # type: ignore[call-overload]
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            **kwargs,  # type: ignore[arg-type]
-        )
+    def run_it(*arguments: str) -> Ended:
+        return run("run.py", *arguments, env=command_env)
 
-    return run
+    return run_it
 
 
 def assert_trees_equal(first: object, second: object) -> None:
