@@ -7,14 +7,14 @@ import sys
 import pytest
 
 from benchmarks.targets import first_epoch
-from tests.conftest import ROOT
+from tests.conftest import LITTLE_OPTIMIZED, ROOT
 
 
 def run(command_env, *arguments):
     result = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=ROOT,
-        env=command_env,
+        env=command_env | LITTLE_OPTIMIZED,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -18,11 +18,11 @@ from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.journal import Journal
 from mnist_jax.training import loop
 from mnist_jax.training.loop import NonFiniteLossError
-from tests.conftest import ROOT
+from tests.conftest import LITTLE_OPTIMIZED, ROOT
 from tests.support.runs import Killed, kill_at, metrics_without_times, outcome
 from tests.support.training_parts import Tiny, largest_difference
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
+pytestmark = pytest.mark.usefixtures("little_optimized", "without_pictures")
 
 SEEDS = (0, 1, 5)
 
@@ -256,10 +256,11 @@ def test_seeds_are_shared_among_as_many_devices_as_help(
 @pytest.fixture(scope="module")
 def shared_by_eight(command_env, tmp_path_factory):
     file = tmp_path_factory.mktemp("eight") / "result.json"
+    flags = "--xla_force_host_platform_device_count=8"
     subprocess.run(
         [sys.executable, "-m", "tests.support.shared_replicas", str(file)],
         cwd=ROOT,
-        env=command_env | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        env=command_env | LITTLE_OPTIMIZED | {"XLA_FLAGS": flags},
         check=True,
         timeout=240,
     )

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mnist_jax.devices import parallel
 from mnist_jax.errors import UserError
-from tests.conftest import ROOT, assert_trees_equal
+from tests.conftest import LITTLE_OPTIMIZED, ROOT, assert_trees_equal
 from tests.devices.shared_batches import CASES
 from tests.support.training_parts import assert_close
 
@@ -30,7 +30,7 @@ def results(tmp_path_factory, command_env):
     subprocess.run(
         [sys.executable, "-m", "tests.devices.shared_batches", str(path)],
         cwd=ROOT,
-        env=command_env | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        env=command_env | LITTLE_OPTIMIZED | {"XLA_FLAGS": flags},
         check=True,
         timeout=400,
     )
