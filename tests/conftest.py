@@ -102,12 +102,19 @@ def run_small(
     config: ConfigDict, small: data.Dataset, folder: Path, **of_console: Any
 ) -> Path:
     """Make a run on `small`, without pictures, that the tests of a module share."""
-    with pytest.MonkeyPatch.context() as patch, _same_logging():
-        patch.setattr(data, "load", lambda config: small)
-        leave_out_pictures(patch)
+    with run_without_pictures(small):
         parsed = experiment.parse(config)
         experiment.run(parsed, folder, terminal=console.start(Console(**of_console)))
     return folder
+
+
+@contextlib.contextmanager
+def run_without_pictures(small: data.Dataset) -> Iterator[None]:
+    """Have runs within a block, for fixtures of a wider scope, be on `small`."""
+    with pytest.MonkeyPatch.context() as patch, _same_logging():
+        patch.setattr(data, "load", lambda config: small)
+        leave_out_pictures(patch)
+        yield
 
 
 @contextlib.contextmanager

@@ -18,7 +18,12 @@ from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.journal import Journal
 from mnist_jax.training import loop
 from mnist_jax.training.loop import NonFiniteLossError
-from tests.conftest import LITTLE_OPTIMIZED, ROOT
+from tests.conftest import (
+    LITTLE_OPTIMIZED,
+    ROOT,
+    make_small_config,
+    run_without_pictures,
+)
 from tests.support.runs import Killed, kill_at, metrics_without_times, outcome
 from tests.support.training_parts import Tiny, largest_difference
 
@@ -75,11 +80,13 @@ def assert_same_run(first, second, tolerance):
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
-@pytest.fixture
-def together(small_config, tmp_path):
-    """A LeNet-5 with three seeds, each of three epochs."""
-    run_together(small_config, tmp_path / "together")
-    return tmp_path / "together"
+@pytest.fixture(scope="module")
+def together(small, tmp_path_factory):
+    """The folders of a LeNet-5 with three seeds, each of three epochs."""
+    folder = tmp_path_factory.mktemp("together")
+    with run_without_pictures(small):
+        run_together(make_small_config(), folder)
+    return folder
 
 
 def test_the_folders_are_those_of_one_by_one(small_config, small, tmp_path, together):
@@ -114,17 +121,17 @@ def test_monitors_phases_and_draws_are_each_seed_s_own_and_resume(
             log = (tmp_path / way / name / "log.txt").read_text()
             assert log.count("has not improved") == (epochs[seed] < 6)
     assert len(set(epochs.values())) > 1, "all stopped at once: nothing is tested"
-    # Between the first epochs of two seeds, and between their last ones.
-    for count in (2, sum(epochs.values()) - 1):
-        folder = tmp_path / f"killed-{count}"
+    # Between the first epochs of two seeds, and between two of their last ones.
+    folder = tmp_path / "killed"
+    for count in (2, sum(epochs.values()) - 3):
         with monkeypatch.context() as patch:
             kill_at(patch, RunFolder, "append_metrics", count)
             with pytest.raises(Killed):
                 run_together(watched_config, folder)
-        run_together(watched_config, folder)
-        for seed in SEEDS:
-            name = f"seed{seed}"
-            assert outcome(folder / name) == outcome(tmp_path / "whole" / name)
+    run_together(watched_config, folder)
+    for seed in SEEDS:
+        name = f"seed{seed}"
+        assert outcome(folder / name) == outcome(tmp_path / "whole" / name)
 
 
 def test_seeds_that_were_begun_one_by_one_go_on_together(

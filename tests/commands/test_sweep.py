@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_jax.commands import cli, sweep
-from tests.conftest import ROOT
+from tests.conftest import LITTLE_OPTIMIZED, ROOT
 from tests.support import commands
 from tests.support.commands import run_each, wait_for
 from tests.test_experiment import outcome
@@ -26,7 +26,8 @@ QUICK = (
 
 def start(command_env, *arguments, cwd=ROOT):
     """Start `python -m mnist_jax sweep ARGUMENTS`, do not wait."""
-    return commands.start("mnist_jax", "sweep", *arguments, env=command_env, cwd=cwd)
+    env = command_env | LITTLE_OPTIMIZED
+    return commands.start("mnist_jax", "sweep", *arguments, env=env, cwd=cwd)
 
 
 def finish(command_env, *arguments, cwd=ROOT):

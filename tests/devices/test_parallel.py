@@ -27,10 +27,11 @@ def results(tmp_path_factory, command_env):
     flags = (
         f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
     )
+    env = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     subprocess.run(
         [sys.executable, "-m", "tests.devices.shared_batches", str(path)],
         cwd=ROOT,
-        env=command_env | LITTLE_OPTIMIZED | {"XLA_FLAGS": flags},
+        env=command_env | LITTLE_OPTIMIZED | env,
         check=True,
         timeout=400,
     )

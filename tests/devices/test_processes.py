@@ -9,6 +9,7 @@ import pytest
 
 from mnist_jax.devices import processes
 from mnist_jax.errors import UserError
+from tests.conftest import LITTLE_OPTIMIZED
 from tests.support.commands import run, start, wait_for
 from tests.support.runs import outcome
 
@@ -20,13 +21,17 @@ QUICK = (
 )
 
 
+@pytest.fixture(scope="module")
+def env(command_env):
+    return command_env | LITTLE_OPTIMIZED | {"JAX_PLATFORMS": "cpu"}
+
+
 @pytest.fixture
-def start_two(command_env, tmp_path):
+def start_two(env, tmp_path):
     """Start `python run.py` twice, as process 0 and 1 of a run in `tmp_path / "run"`.
 
     Process 1 is told of a folder of its own, which it has no business to make.
     """
-    env = command_env | {"JAX_PLATFORMS": "cpu"}
     with contextlib.ExitStack() as stack:
 
         def start_both(*arguments, only_second=()):
@@ -59,10 +64,9 @@ def finish(both):
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory, command_env):
+def alone(tmp_path_factory, env):
     """The folder of the same run, by one process."""
     folder = tmp_path_factory.mktemp("alone") / "run"
-    env = command_env | {"JAX_PLATFORMS": "cpu"}
     ended = run("run.py", *QUICK, f"--workdir={folder}", env=env)
     assert ended.returncode == 0, ended.stderr
     return folder
@@ -133,10 +137,9 @@ def get_config():
 
 
 @pytest.mark.slow
-def test_two_processes_reuse_features_as_one_does(start_two, command_env, tmp_path):
+def test_two_processes_reuse_features_as_one_does(start_two, env, tmp_path):
     config = tmp_path / "small.py"
     config.write_text(SMALL_VGG)
-    env = command_env | {"JAX_PLATFORMS": "cpu"}
     folder = tmp_path / "a"
     ended = run("run.py", f"--config={config}", f"--workdir={folder}", env=env)
     assert ended.returncode == 0, ended.stderr

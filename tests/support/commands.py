@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parents[2]
 
 SERVER = """
-import json, os, resource, runpy, signal, socket, sys
+import atexit, gc, json, os, resource, runpy, signal, socket, sys, threading
 import jax, matplotlib.pyplot
 import mnist_jax.commands.cli, mnist_jax.data.digits, mnist_jax.experiment
 
+gc.freeze()
 server = socket.socket(fileno=int(sys.argv[1]))
 while True:
     request, fds, _, _ = socket.recv_fds(server, 4096, 2)
@@ -55,10 +56,22 @@ os.environ.update(asked["env"])
 os.chdir(asked["cwd"])
 program, *_ = sys.argv = asked["command"]
 sys.path[0] = os.path.dirname(program) or asked["cwd"]
-if program.endswith(".py"):
-    runpy.run_path(program, run_name="__main__")
-else:
-    runpy.run_module(program, run_name="__main__", alter_sys=True)
+code = 0
+try:
+    if program.endswith(".py"):
+        runpy.run_path(program, run_name="__main__")
+    else:
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
+except SystemExit as ended:
+    code = ended.code or 0
+except BaseException:
+    sys.excepthook(*sys.exc_info())
+    code = 1
+# As Python ends, but for taking apart what the server has imported.
+threading._shutdown()
+atexit._run_exitfuncs()
+sys.stdout.flush()
+os._exit(code)
 """
 
 
