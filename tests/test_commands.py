@@ -56,11 +56,17 @@ def users_env(tmp_path_factory, command_env):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, users_env):
+def finished(tmp_path_factory, users_env, command_env):
     """A run that nobody disturbed, with a relative workdir in another folder."""
     here = tmp_path_factory.mktemp("finished")
     arguments = (f"--config={ROOT}/configs/quickstart.py", *QUICK[1:])
     output = run_in_own_process(users_env, *arguments, "--workdir=here/run", cwd=here)
+    # The next runs need not compile the same again.
+    shutil.copytree(
+        Path(users_env["XDG_CACHE_HOME"]) / "mnist_jax" / "compiled",
+        command_env["JAX_COMPILATION_CACHE_DIR"],
+        dirs_exist_ok=True,
+    )
     return here / "here" / "run", output
 
 
