@@ -17,9 +17,6 @@ from mnist_jax.training.loop import NonFiniteLossError
 from tests.conftest import make_small_config, run_small
 from tests.support.runs import Killed, kill_at, metrics_without_times, outcome
 
-# test_commands.py has runs as XLA optimizes them.
-pytestmark = pytest.mark.usefixtures("little_optimized")
-
 FILES = {
     ".lock",
     "config.json",

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -20,10 +18,10 @@ from mnist_jax.training import loop
 from mnist_jax.training.loop import NonFiniteLossError
 from tests.conftest import (
     LITTLE_OPTIMIZED,
-    ROOT,
     make_small_config,
     run_without_pictures,
 )
+from tests.support.commands import run
 from tests.support.runs import Killed, kill_at, metrics_without_times, outcome
 from tests.support.training_parts import Tiny, largest_difference
 
@@ -264,13 +262,9 @@ def test_seeds_are_shared_among_as_many_devices_as_help(
 def shared_by_eight(command_env, tmp_path_factory):
     file = tmp_path_factory.mktemp("eight") / "result.json"
     flags = "--xla_force_host_platform_device_count=8"
-    subprocess.run(
-        [sys.executable, "-m", "tests.support.shared_replicas", str(file)],
-        cwd=ROOT,
-        env=command_env | LITTLE_OPTIMIZED | {"XLA_FLAGS": flags},
-        check=True,
-        timeout=240,
-    )
+    env = command_env | LITTLE_OPTIMIZED | {"XLA_FLAGS": flags}
+    ended = run("tests.support.shared_replicas", str(file), env=env)
+    assert ended.returncode == 0, ended.stderr
     return json.loads(file.read_text())
 
 
