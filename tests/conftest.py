@@ -43,7 +43,7 @@ __all__ = ["ROOT", "list_files", "no_network", "start_mirror"]
 
 LOGGER = logging.getLogger("mnist_jax")
 
-# For the environment of programs of which it does not matter how fast they compute.
+# Environment variables for programs whose speed does not matter: they compile faster.
 LITTLE_OPTIMIZED = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 # Shapes that only fit by accident are errors in tests.
