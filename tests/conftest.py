@@ -3,8 +3,6 @@
 import contextlib
 import logging
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,12 +35,16 @@ from rich.console import Console
 
 from configs import quickstart
 from mnist_jax import console, data, experiment, report
+from tests.support.commands import ROOT, Ended, run
 from tests.support.mirrors import list_files, no_network, start_mirror
 
-__all__ = ["list_files", "no_network", "start_mirror"]  # fixtures for all
+# The root of the checkout, and fixtures for all.
+__all__ = ["ROOT", "list_files", "no_network", "start_mirror"]
 
-ROOT = Path(__file__).parent.parent
 LOGGER = logging.getLogger("mnist_jax")
+
+# Environment variables for programs whose speed does not matter: they compile faster.
+LITTLE_OPTIMIZED = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 # Shapes that only fit by accident are errors in tests.
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -100,12 +102,19 @@ def run_small(
     config: ConfigDict, small: data.Dataset, folder: Path, **of_console: Any
 ) -> Path:
     """Make a run on `small`, without pictures, that the tests of a module share."""
-    with pytest.MonkeyPatch.context() as patch, _same_logging():
-        patch.setattr(data, "load", lambda config: small)
-        leave_out_pictures(patch)
+    with run_without_pictures(small):
         parsed = experiment.parse(config)
         experiment.run(parsed, folder, terminal=console.start(Console(**of_console)))
     return folder
+
+
+@contextlib.contextmanager
+def run_without_pictures(small: data.Dataset) -> Iterator[None]:
+    """Have runs within a block, for fixtures of a wider scope, be on `small`."""
+    with pytest.MonkeyPatch.context() as patch, _same_logging():
+        patch.setattr(data, "load", lambda config: small)
+        leave_out_pictures(patch)
+        yield
 
 
 @contextlib.contextmanager
@@ -127,10 +136,21 @@ def logging_as_before():
 @pytest.fixture(scope="session", autouse=True)
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Keep compiled programs for the session: the same few compile again and again."""
-    folder = tmp_path_factory.mktemp("compiled")
+    base = tmp_path_factory.getbasetemp()
+    # The workers of one session share them.
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
+    folder.mkdir(exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return folder
+
+
+@pytest.fixture(scope="module")
+def little_optimized():
+    """Compile in half the time, for laws that hold however XLA optimizes."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")
@@ -147,19 +167,10 @@ def command_env(compiled: Path) -> dict[str, str]:
 def run_command(command_env: dict[str, str]):
     """Run `python run.py ARGUMENTS` to its end, from the root of the checkout."""
 
-    def run(*arguments: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "run.py", *arguments],
-            cwd=ROOT,
-            env=command_env | dict(kwargs.pop("env", {})),  # type: ignore[call-overload]
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            **kwargs,  # type: ignore[arg-type]
-        )
+    def run_it(*arguments: str) -> Ended:
+        return run("run.py", *arguments, env=command_env)
 
-    return run
+    return run_it
 
 
 def assert_trees_equal(first: object, second: object) -> None:

@@ -1,25 +1,16 @@
 """The benchmarks run; what they measure is not looked at. Without the peers."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from benchmarks.targets import first_epoch
-from tests.conftest import ROOT
+from tests.conftest import LITTLE_OPTIMIZED
+from tests.support import commands
 
 
 def run(command_env, *arguments):
-    result = subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=ROOT,
-        env=command_env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    result = commands.run(*arguments, env=command_env | LITTLE_OPTIMIZED)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.support.commands import run_each
+from tests.support import commands
+from tests.support.commands import run_each, wait_for
 from tests.test_experiment import metrics_without_times, outcome
 
 QUICK = (
@@ -25,50 +26,47 @@ QUICK = (
 )
 
 
-# A shell that runs the tests in the background makes them ignore ctrl-C, and processes
-# inherit that: these are not to. (`preexec_fn` would do it too, but needs a fork, which
-# threads of JAX make unsafe.)
-LAUNCH = """
-import os, resource, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-if limit := int(sys.argv[1]):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
-"""
+def start(command_env, *arguments, **options):
+    """Start `python run.py ARGUMENTS`, do not wait."""
+    return commands.start("run.py", *arguments, env=command_env, **options)
 
 
-def start(command_env, *arguments, file_size=0, cwd=ROOT):
-    """Start `python run.py ARGUMENTS`, do not wait; limit the size of files to some."""
-    program = str(ROOT / "run.py")
-    return subprocess.Popen(
-        [sys.executable, "-c", LAUNCH, str(file_size), program, *arguments],
+def run_in_own_process(env, *arguments, cwd=ROOT):
+    """Run `python run.py ARGUMENTS` to its end, from the start of Python on."""
+    ended = subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *arguments],
         cwd=cwd,
-        env=command_env,
+        env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        timeout=240,
     )
-
-
-def wait_for(process, pattern):
-    """Read the output of a process up to a line that matches; return all of it."""
-    output = ""
-    for line in process.stdout:
-        output += line
-        if re.search(pattern, line):
-            return output
-    raise AssertionError(f"no line matched {pattern!r} in:\n{output}")
+    assert ended.returncode == 0, ended.stdout
+    return ended.stdout
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, command_env):
+def users_env(tmp_path_factory, command_env):
+    """The environment of a user, who has a cache folder."""
+    env = {k: v for k, v in command_env.items() if not k.startswith("JAX_")}
+    env["JAX_PLATFORMS"] = command_env["JAX_PLATFORMS"]
+    return env | {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, users_env, command_env):
     """A run that nobody disturbed, with a relative workdir in another folder."""
     here = tmp_path_factory.mktemp("finished")
     arguments = (f"--config={ROOT}/configs/quickstart.py", *QUICK[1:])
-    with start(command_env, *arguments, "--workdir=here/run", cwd=here) as process:
-        output, _ = process.communicate()
-    assert process.returncode == 0, output
+    output = run_in_own_process(users_env, *arguments, "--workdir=here/run", cwd=here)
+    # The next runs need not compile the same again.
+    shutil.copytree(
+        Path(users_env["XDG_CACHE_HOME"]) / "mnist_jax" / "compiled",
+        command_env["JAX_COMPILATION_CACHE_DIR"],
+        dirs_exist_ok=True,
+    )
     return here / "here" / "run", output
 
 
@@ -91,7 +89,7 @@ def test_a_finished_run_says_so_and_takes_no_other_config(
     before = outcome(folder)
     flag = f"--workdir={folder}"
     cases = [[*QUICK, flag], [*QUICK, "--config.seed=7", flag]]
-    same, other = run_each("run.py", cases, cwd=ROOT, env=command_env, folder=tmp_path)
+    same, other = run_each("run.py", cases, env=command_env)
     assert same.returncode == 0
     assert "is finished: nothing to do" in same.stdout
     assert other.returncode == 1
@@ -169,7 +167,7 @@ def refused(command_env, tmp_path_factory):
     flag = f"--workdir={folder / 'run'}"
     given = [flags for flags, _ in USAGE + REFUSED]
     cases = [[*flags[:1], flag, *flags[1:]] if flags else [] for flags in given]
-    results = run_each("run.py", cases, cwd=ROOT, env=command_env, folder=folder)
+    results = run_each("run.py", cases, env=command_env)
     return results, folder / "run"
 
 
@@ -303,10 +301,8 @@ def test_runs_killed_at_random_moments_end_as_if_never_killed(
         moments = [draw.uniform(0, whole) for _ in range(draw.randint(1, 3))]
         for moment in moments:
             with start(command_env, *QUICK, f"--workdir={folder}") as process:
-                try:
-                    process.communicate(timeout=moment)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+                time.sleep(moment)
+                process.kill()
         with start(command_env, *QUICK, f"--workdir={folder}") as process:
             output, _ = process.communicate()
         assert process.returncode == 0, (moments, output)
@@ -349,20 +345,12 @@ def test_layers_are_frozen_and_slowed_down_by_name(command_env, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_with_kept_programs_ends_as_one_without(finished, command_env, tmp_path):
-    """Whose compiled programs were made by itself, and by a run before."""
-    env = {k: v for k, v in command_env.items() if "JAX_" not in k}
-    env |= {
-        "JAX_PLATFORMS": command_env["JAX_PLATFORMS"],
-        "XDG_CACHE_HOME": str(tmp_path),
-    }
-    written = []
-    for name in ("first", "again"):
-        with start(env, *QUICK, f"--workdir={tmp_path / name}") as process:
-            output, _ = process.communicate(timeout=240)
-        assert process.returncode == 0 and "Compiled in" in output, output
-        assert outcome(tmp_path / name) == outcome(finished[0])
-        kept = tmp_path / "mnist_jax" / "compiled"
-        [step] = kept.glob("jit_train_steps-*-cache")
-        written.append(step.stat().st_mtime_ns)
-    assert written[0] == written[1]
+def test_a_run_with_kept_programs_ends_as_one_without(finished, users_env, tmp_path):
+    folder = Path(users_env["XDG_CACHE_HOME"]) / "mnist_jax" / "compiled"
+    [step] = folder.glob("jit_train_steps-*-cache")
+    written = step.stat().st_mtime_ns
+    output = run_in_own_process(users_env, *QUICK, f"--workdir={tmp_path}")
+    assert "Compiled in" in output
+    assert outcome(tmp_path) == outcome(finished[0])
+    assert list(folder.glob("jit_train_steps-*-cache")) == [step]
+    assert step.stat().st_mtime_ns == written

@@ -12,7 +12,7 @@ from mnist_jax.runs.folder import RunFolder
 from tests.conftest import make_small_config, run_small
 from tests.support.runs import Killed, kill_at, metrics_without_times, outcome
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
+pytestmark = pytest.mark.usefixtures("little_optimized", "without_pictures")
 
 
 def make_watched_config():

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mnist_jax.data import digits
-from tests.conftest import ROOT
+from tests.conftest import LITTLE_OPTIMIZED, ROOT
 
 # What a user could type into the form of the first cell.
 TINY = """
@@ -59,13 +59,17 @@ def executed(notebook, command_env, tmp_path_factory):
     cells.append(nbformat.v4.new_code_cell(NO_JAX))
     copy = nbformat.v4.new_notebook(cells=cells, metadata=notebook.metadata)
     folder = os.path.dirname(sys.executable)
-    env = command_env | {
-        "PATH": os.pathsep.join([folder, os.environ["PATH"]]),
-        "PYTHONPATH": str(ROOT),
-        # With a setting of the allocator's the commands do not start themselves anew.
-        "GLIBC_TUNABLES": "glibc.malloc.top_pad=0",
-        "JUPYTER_PLATFORM_DIRS": "1",
-    }
+    env = (
+        command_env
+        | LITTLE_OPTIMIZED
+        | {
+            "PATH": os.pathsep.join([folder, os.environ["PATH"]]),
+            "PYTHONPATH": str(ROOT),
+            # With an allocator's setting the commands do not start themselves anew.
+            "GLIBC_TUNABLES": "glibc.malloc.top_pad=0",
+            "JUPYTER_PLATFORM_DIRS": "1",
+        }
+    )
     client = nbclient.NotebookClient(
         copy, timeout=200, resources={"metadata": {"path": str(ROOT)}}
     )

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -18,12 +16,17 @@ from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.journal import Journal
 from mnist_jax.training import loop
 from mnist_jax.training.loop import NonFiniteLossError
-from tests.conftest import ROOT
+from tests.conftest import (
+    LITTLE_OPTIMIZED,
+    make_small_config,
+    run_without_pictures,
+)
+from tests.support.commands import run
 from tests.support.events import expected_points, points
 from tests.support.runs import Killed, kill_at, metrics_without_times, outcome
 from tests.support.training_parts import Tiny, largest_difference
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
+pytestmark = pytest.mark.usefixtures("little_optimized", "without_pictures")
 
 SEEDS = (0, 1, 5)
 
@@ -76,15 +79,19 @@ def assert_same_run(first, second, tolerance):
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
-@pytest.fixture
-def together(small_config, tmp_path):
+@pytest.fixture(scope="module")
+def together(small, tmp_path_factory):
     """A LeNet-5 with three seeds, each of three epochs, and their events."""
-    small_config.log.tensorboard = True
-    run_together(small_config, tmp_path / "together")
-    return tmp_path / "together"
+    folder = tmp_path_factory.mktemp("together")
+    config = make_small_config()
+    config.log.tensorboard = True
+    with run_without_pictures(small):
+        run_together(config, folder)
+    return folder
 
 
 def test_the_folders_are_those_of_one_by_one(small_config, small, tmp_path, together):
+    small_config.log.tensorboard = True
     run_one_by_one(small_config, tmp_path / "one")
     for seed in SEEDS:
         name = f"seed{seed}"
@@ -117,22 +124,23 @@ def test_monitors_phases_and_draws_are_each_seed_s_own_and_resume(
             log = (tmp_path / way / name / "log.txt").read_text()
             assert log.count("has not improved") == (epochs[seed] < 6)
     assert len(set(epochs.values())) > 1, "all stopped at once: nothing is tested"
-    # Between the first epochs of two seeds, and between their last ones.
-    for count in (2, sum(epochs.values()) - 1):
-        folder = tmp_path / f"killed-{count}"
+    # Between the first epochs of two seeds, and between two of their last ones.
+    folder = tmp_path / "killed"
+    for count in (2, sum(epochs.values()) - 3):
         with monkeypatch.context() as patch:
             kill_at(patch, RunFolder, "append_metrics", count)
             with pytest.raises(Killed):
                 run_together(watched_config, folder)
-        run_together(watched_config, folder)
-        for seed in SEEDS:
-            name = f"seed{seed}"
-            assert outcome(folder / name) == outcome(tmp_path / "whole" / name)
+    run_together(watched_config, folder)
+    for seed in SEEDS:
+        name = f"seed{seed}"
+        assert outcome(folder / name) == outcome(tmp_path / "whole" / name)
 
 
 def test_seeds_that_were_begun_one_by_one_go_on_together(
     small_config, tmp_path, monkeypatch, together
 ):
+    small_config.log.tensorboard = True
     """One finished, one after its first epoch, one not begun."""
     run_one_by_one(small_config, tmp_path / "mixed", SEEDS[:1])
     with monkeypatch.context() as patch:
@@ -259,13 +267,10 @@ def test_seeds_are_shared_among_as_many_devices_as_help(
 @pytest.fixture(scope="module")
 def shared_by_eight(command_env, tmp_path_factory):
     file = tmp_path_factory.mktemp("eight") / "result.json"
-    subprocess.run(
-        [sys.executable, "-m", "tests.support.shared_replicas", str(file)],
-        cwd=ROOT,
-        env=command_env | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
-        check=True,
-        timeout=240,
-    )
+    flags = "--xla_force_host_platform_device_count=8"
+    env = command_env | LITTLE_OPTIMIZED | {"XLA_FLAGS": flags}
+    ended = run("tests.support.shared_replicas", str(file), env=env)
+    assert ended.returncode == 0, ended.stderr
     return json.loads(file.read_text())
 
 

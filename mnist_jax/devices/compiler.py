@@ -1,6 +1,11 @@
 """Compiler options and the cache of compiled programs."""
 
+import contextlib
 import functools
+import os
+import time
+import zlib
+from pathlib import Path
 
 import jax
 
@@ -9,6 +14,7 @@ from mnist_jax import files
 # jaxlib 0.10 computes convolutions by YNNPACK, on one core. Eigen, used before that,
 # runs on all cores and trains the double CNN 1.9 times as fast.
 _CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
+_ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
 
 @functools.cache
@@ -35,6 +41,30 @@ def keep_compiled() -> None:
     settings = jax.config.values
     if not settings["jax_compilation_cache_dir"]:
         folder = files.cache_folder() / "compiled"
+        _drop_incomplete(folder)
         jax.config.update("jax_compilation_cache_dir", str(folder))
     if settings["jax_persistent_cache_min_compile_time_secs"] == 1:  # JAX's default
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def _drop_incomplete(folder: Path) -> None:
+    """Delete programs that were not completely written, because a process was killed.
+
+    JAX warns of each at every start and does not replace it. Only what was written
+    since the last call is read. Programs that JAX compressed with zstandard, which it
+    uses if that is installed, are not checked.
+    """
+    checked, now = folder / "checked", time.time()
+    with contextlib.suppress(OSError):
+        last = checked.stat().st_mtime if checked.exists() else 0.0
+        for path in folder.glob("*-cache"):
+            if path.stat().st_mtime < last:
+                continue
+            content = path.read_bytes()
+            if not content.startswith(_ZSTANDARD):
+                try:
+                    zlib.decompress(content)
+                except zlib.error:
+                    path.unlink()
+        checked.touch()
+        os.utime(checked, (now - 1, now - 1))  # clocks of files may be behind

@@ -28,6 +28,8 @@ class VGG(nn.Module):
     """
 
     blocks: ClassVar[tuple[int, ...]]  # the number of convolutions in each block
+    channels: ClassVar[int] = 64  # in the first block; the next three double them
+    hidden: ClassVar[int] = 512
     input_size: int = option(
         32,
         "Height and width of the input. A border of 2 pixels makes 32; larger images "
@@ -69,7 +71,7 @@ class VGG(nn.Module):
         """Map images to logits, or compute the stages from `start` to before `stop`.
 
         If `start` is not 0, `images` is the output of the stage before it. The features
-        are 512.
+        are `hidden`.
         """
         options = {"kernel_init": KERNEL_INITS[self.kernel_init], "dtype": self.dtype}
         conv = functools.partial(Conv, relu=True, **options)
@@ -77,14 +79,14 @@ class VGG(nn.Module):
         x = images if start else self._prepare(images)
         *body, (hidden, logits) = self.stages
         for layers in body[start:stop]:
-            channels = 64 * 2 ** min(body.index(layers), 3)
+            channels = self.channels * 2 ** min(body.index(layers), 3)
             for name in layers:
                 x = conv(channels, (3, 3), name=name)(x)
             x = max_pool(x, 2)
         if stop is not None:
             return x
         x = x.reshape(x.shape[0], -1)
-        x = nn.relu(dense(512, name=hidden)(x))
+        x = nn.relu(dense(self.hidden, name=hidden)(x))
         self.sow("intermediates", "features", x)
         x = Dropout(0.5)(x, train=train)
         return dense(10, name=logits)(x)

@@ -2,30 +2,30 @@
 
 import csv
 import io
-import os
 import re
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import ROOT
-from tests.support.commands import run_each
+from tests.support.commands import run, run_each
 from tests.support.made_runs import tables_of, write_run
 
 
-def compare(*arguments, cwd=ROOT, columns=200):
+@pytest.fixture
+def compare(command_env):
     """Run `python -m mnist_jax compare ARGUMENTS` to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "mnist_jax", "compare", *map(str, arguments)],
-        cwd=cwd,
-        env=os.environ | {"COLUMNS": str(columns), "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+
+    def compare(*arguments, cwd=ROOT, columns=200):
+        env = command_env | {"COLUMNS": str(columns)}
+        arguments = map(str, arguments)
+        return run("mnist_jax", "compare", *arguments, env=env, cwd=cwd)
+
+    return compare
 
 
-def test_the_command_shows_writes_and_sorts(tmp_path):
+def test_the_command_shows_writes_and_sorts(compare, tmp_path):
     write_run(tmp_path / "b" / "run", accuracy=0.9, config={"name": "beta"})
     fields = {"accuracy": 0.95, "train_seconds": 9000}
     write_run(tmp_path / "a" / "run", config={"name": "alpha"}, **fields)
@@ -57,7 +57,7 @@ def test_the_command_shows_writes_and_sorts(tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
-def test_with_no_folder_it_compares_runs_or_says_what_to_give(tmp_path):
+def test_with_no_folder_it_compares_runs_or_says_what_to_give(compare, tmp_path):
     result = compare(cwd=tmp_path)
     assert result.returncode == 1
     assert "no folder runs/ here" in result.stderr and "FOLDER" in result.stderr
@@ -67,7 +67,7 @@ def test_with_no_folder_it_compares_runs_or_says_what_to_give(tmp_path):
     assert len(tables_of(result.stdout)) == 2
 
 
-def test_what_cannot_be_is_one_clear_line(tmp_path):
+def test_what_cannot_be_is_one_clear_line(command_env, tmp_path):
     write_run(tmp_path / "run")
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
@@ -82,8 +82,7 @@ def test_what_cannot_be_is_one_clear_line(tmp_path):
         ([run, "--sort=size"], 2, "--sort=size"),
     ]
     cases = [["compare", *arguments] for arguments, _, _ in expected]
-    env = dict(os.environ)
-    results = run_each("mnist_jax", cases, cwd=ROOT, env=env, folder=tmp_path)
+    results = run_each("mnist_jax", cases, env=command_env)
     for result, (_, code, message) in zip(results, expected, strict=True):
         assert result.returncode == code
         assert re.search(message, result.stderr), result.stderr
@@ -91,7 +90,7 @@ def test_what_cannot_be_is_one_clear_line(tmp_path):
     assert not (tmp_path / "t.xlsx").exists()
 
 
-def test_help_says_what_to_give():
+def test_help_says_what_to_give(compare):
     output = compare("--helpshort").stdout
     for word in ("FOLDER", "--format", "--output", "--sort", "results.json"):
         assert word in output
@@ -112,7 +111,7 @@ def test_it_needs_no_jax():
     assert not {"jax", "flax", "matplotlib"} & set(loaded.stdout.split())
 
 
-def test_it_writes_latex_and_a_page(tmp_path):
+def test_it_writes_latex_and_a_page(command_env, tmp_path):
     for seed in (0, 1):
         write_run(tmp_path / "runs" / f"{seed}", seed=seed, accuracy=0.98 + seed / 100)
         config = {"name": "other"}
@@ -124,8 +123,7 @@ def test_it_writes_latex_and_a_page(tmp_path):
         ["compare", runs, f"--report={tmp_path / 'page'}"],
         ["compare", runs],
     ]
-    env = os.environ | {"COLUMNS": "200"}
-    results = run_each("mnist_jax", cases, cwd=ROOT, env=env, folder=tmp_path)
+    results = run_each("mnist_jax", cases, env=command_env)
     assert [result.returncode for result in results] == [0] * 4, results
     assert results[0].stdout == (tmp_path / "t.tex").read_text()
     assert r"\begin{tabular}" in results[0].stdout

@@ -11,15 +11,14 @@ from mnist_jax import models
 from mnist_jax.commands import convert
 from mnist_jax.errors import UserError
 from mnist_jax.runs import weights as run_weights
-from tests.conftest import ROOT
 from tests.support.commands import run_each
-from tests.support.small_vgg import VGG_METADATA, Small, write_vgg
+from tests.support.small_vgg import VGG_METADATA, Narrow, write_vgg
 
 
 @pytest.fixture
 def convert_in_process(monkeypatch):
     """Run the command with values for its flags, and VGG small."""
-    monkeypatch.setitem(models.MODELS, "vgg16", Small)
+    monkeypatch.setitem(models.MODELS, "vgg16", Narrow)
 
     def run(source, target, *, network="vgg16", layers=()):
         monkeypatch.setattr(convert, "_NETWORK", SimpleNamespace(value=network))
@@ -55,7 +54,7 @@ def test_a_converted_file_from_elsewhere_keeps_its_kind_of_input(
 ):
     tensors = {}
     for layer, place in (("block1_conv1", 0), ("block2_conv1", 3)):
-        shape = (3, 3, 3, 64) if place == 0 else (3, 3, 64, 128)
+        shape = (3, 3, 3, 8) if place == 0 else (3, 3, 8, 16)
         kernel, bias = np.ones(shape, np.float32), np.ones(shape[-1], np.float32)
         if torch:
             tensors[f"features.{place}.weight"] = kernel.transpose(3, 2, 0, 1).copy()
@@ -100,7 +99,7 @@ def test_the_command_refuses_nonsense(command_env, tmp_path):
         ([out, out], "by another version: .*lenet6"),
     ]
     cases = [["convert", *map(str, arguments)] for arguments, _ in expected]
-    results = run_each("mnist_jax", cases, cwd=ROOT, env=command_env, folder=tmp_path)
+    results = run_each("mnist_jax", cases, env=command_env)
     for failed, (_, message) in zip(results, expected, strict=True):
         assert failed.returncode == 1
         assert re.search(message, failed.stderr) and "Traceback" not in failed.stderr

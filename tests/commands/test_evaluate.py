@@ -20,7 +20,6 @@ from mnist_jax.report import comparison, evaluated
 from mnist_jax.report.comparison import robust
 from mnist_jax.report.evaluated import measure
 from mnist_jax.runs.load import load
-from tests.conftest import ROOT
 from tests.support.commands import run_each
 
 
@@ -165,9 +164,7 @@ def test_the_command(finished, tmp_path, command_env):
         (f"--output={tmp_path / 'png' / '0' / 'a.png'}",): "Error: .*is not a folder",
     }
     arguments = [["evaluate", *case] for case in cases]
-    results = run_each(
-        "mnist_jax", arguments, cwd=ROOT, env=command_env, folder=tmp_path
-    )
+    results = run_each("mnist_jax", arguments, env=command_env)
     for result, message in zip(results, cases.values(), strict=True):
         assert re.search(message, result.stdout + result.stderr), result
         assert result.returncode == message.startswith("Error")

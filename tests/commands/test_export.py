@@ -8,7 +8,6 @@ import pytest
 from mnist_jax.commands import export as command
 from mnist_jax.export import FORMATS
 from mnist_jax.runs.load import load
-from tests.conftest import ROOT
 from tests.support.commands import run_each
 
 
@@ -40,7 +39,7 @@ def test_it_writes_a_file_and_its_card_or_says_why_not(tmp_path, command_env):
         ([f"{tmp_path}/unfinished", f"--output={out}/x.onnx"], 1, "is not finished"),
     ]
     cases = [["export", *map(str, arguments)] for arguments, _, _ in expected]
-    ended = run_each("mnist_jax", cases, cwd=ROOT, env=command_env, folder=tmp_path)
+    ended = run_each("mnist_jax", cases, env=command_env)
     for result, (_, code, message) in zip(ended, expected, strict=True):
         assert result.returncode == code, result.stderr
         text = result.stderr if code else result.stdout

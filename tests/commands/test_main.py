@@ -1,22 +1,17 @@
 """`mnist-jax` itself: what it says of its verbs, and of those that it lacks."""
 
-import os
-
 import pytest
 
 from mnist_jax.__main__ import VERBS
-from tests.conftest import ROOT
 from tests.support.commands import run_each
 
 CASES = ([], ["--help"], ["help"], ["predictt"], *([v, "--helpshort"] for v in VERBS))
 
 
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory):
+def ended(command_env):
     """What `mnist-jax` ends with, by its arguments."""
-    folder = tmp_path_factory.mktemp("main")
-    env = dict(os.environ)
-    results = run_each("mnist_jax", CASES, cwd=ROOT, env=env, folder=folder)
+    results = run_each("mnist_jax", CASES, env=command_env)
     return {tuple(case): result for case, result in zip(CASES, results, strict=True)}
 
 

@@ -55,16 +55,14 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def predict(command_env, tmp_path_factory):
+def predict(command_env):
     """Run the verb with each of some arguments."""
 
     def run(*cases):
         return run_each(
             "mnist_jax",
             [["predict", *map(str, case)] for case in cases],
-            cwd=ROOT,
             env=command_env,
-            folder=tmp_path_factory.mktemp("outputs"),
         )
 
     return run

@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_jax.commands import cli, sweep
-from tests.conftest import ROOT
-from tests.support.commands import run_each
-from tests.test_commands import LAUNCH, wait_for
+from tests.conftest import LITTLE_OPTIMIZED, ROOT
+from tests.support import commands
+from tests.support.commands import run_each, wait_for
 from tests.test_experiment import outcome
 
 QUICK = (
@@ -27,30 +26,14 @@ QUICK = (
 
 def start(command_env, *arguments, cwd=ROOT):
     """Start `python -m mnist_jax sweep ARGUMENTS`, do not wait."""
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            LAUNCH,
-            "0",
-            "-m",
-            "mnist_jax",
-            "sweep",
-            *arguments,
-        ],
-        cwd=cwd,
-        env=command_env | {"PYTHONPATH": str(ROOT)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    env = command_env | LITTLE_OPTIMIZED
+    return commands.start("mnist_jax", "sweep", *arguments, env=env, cwd=cwd)
 
 
 def finish(command_env, *arguments, cwd=ROOT):
     """Run `python -m mnist_jax sweep ARGUMENTS` to its end: exit status, output."""
     with start(command_env, *arguments, cwd=cwd) as process:
-        output, _ = process.communicate(timeout=240)
+        output, _ = process.communicate()
     return process.returncode, output
 
 
@@ -114,8 +97,7 @@ USAGE = [
 def test_bad_flags_are_one_clear_line(command_env, tmp_path):
     workdir = tmp_path / "sweep"
     cases = [["sweep", *given, f"--workdir={workdir}"] for given, _ in USAGE]
-    env = command_env
-    results = run_each("mnist_jax", cases, cwd=ROOT, env=env, folder=tmp_path)
+    results = run_each("mnist_jax", cases, env=command_env)
     for result, (_, message) in zip(results, USAGE, strict=True):
         assert result.returncode == 2
         assert re.search(message, result.stderr), result.stderr

@@ -4,14 +4,12 @@ import base64
 import http.client
 import io
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,9 +22,8 @@ from mnist_jax.errors import UserError
 from mnist_jax.runs.load import load
 from tests.support import paper
 from tests.support.browser import DIGITS, chromium, draw
-from tests.support.commands import run_each
+from tests.support.commands import ROOT, run_each
 
-ROOT = Path(__file__).parents[2]
 BINARY = "application/octet-stream"
 
 
@@ -209,13 +206,11 @@ def test_bad_folders_and_ports_are_refused(run, server, tmp_path):
         Corrections(tmp_path)
 
 
-def test_the_command_as_a_user_types_it(tmp_path):
+def test_the_command_as_a_user_types_it(command_env, tmp_path):
     taken = socket.create_server(("127.0.0.1", 0))
     port = taken.getsockname()[1]
     cases = [["demo", "nowhere"], ["demo", f"--port={port}"], ["demo", "--port=70000"]]
-    ended = run_each(
-        "mnist_jax", cases, cwd=ROOT, env=dict(os.environ), folder=tmp_path
-    )
+    ended = run_each("mnist_jax", cases, env=command_env)
     assert [end.returncode for end in ended] == [1, 1, 2]
     for end, said in zip(ended, ("nowhere", f"--port={port}", "port"), strict=True):
         assert said in end.stderr and "Traceback" not in end.stderr

@@ -1,6 +1,7 @@
 """Options for XLA are given only where they are known."""
 
 import contextlib
+import os
 
 import jax
 import numpy as np
@@ -65,6 +66,36 @@ def test_jax_s_own_settings_come_first(settings):
     with compilation_cache("elsewhere", 5.0):
         compiler.keep_compiled()
     assert settings == {}
+
+
+def test_programs_that_were_not_completely_written_go(
+    settings, monkeypatch, tmp_path, compiled
+):
+    def whole(x):
+        return x + 1
+
+    jax.jit(whole)(0.0)
+    [path] = compiled.glob("jit_whole-*-cache")
+    entry = path.read_bytes()
+    if entry.startswith(compiler._ZSTANDARD):
+        pytest.skip("zstandard is installed")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "mnist_jax" / "compiled"
+    folder.mkdir(parents=True)
+
+    def left(**contents):
+        for name, content in contents.items():
+            (folder / f"{name}-cache").write_bytes(content)
+        with compilation_cache(None, 1.0):
+            compiler.keep_compiled()
+        return {path.name.removesuffix("-cache") for path in folder.glob("*-cache")}
+
+    assert left(whole=entry, cut=entry[:-1], empty=b"") == {"whole"}
+    assert left(later=entry[: len(entry) // 2]) == {"whole"}
+    # What was checked is not read again.
+    os.utime(folder / "whole-cache", (0, 0))
+    monkeypatch.setattr(compiler.zlib, "decompress", lambda _: pytest.fail("read"))
+    assert left() == {"whole"}
 
 
 @contextlib.contextmanager

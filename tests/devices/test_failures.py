@@ -6,7 +6,6 @@ import pytest
 
 from mnist_jax import experiment
 from mnist_jax.devices import failures
-from tests.conftest import ROOT
 from tests.support.commands import run_each
 
 IN_USE = (
@@ -124,7 +123,7 @@ def ended(command_env, tmp_path_factory):
     cases = [
         [f"--workdir={folder / 'run'}", *arguments] for arguments in CASES.values()
     ]
-    results = run_each(str(program), cases, cwd=ROOT, env=command_env, folder=folder)
+    results = run_each(str(program), cases, env=command_env)
     assert not (folder / "run").exists()
     return dict(zip(CASES, results, strict=True))
 

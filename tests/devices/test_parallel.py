@@ -3,8 +3,6 @@
 import logging
 import os
 import pickle
-import subprocess
-import sys
 from typing import NamedTuple
 
 import jax
@@ -15,8 +13,9 @@ from hypothesis import strategies as st
 
 from mnist_jax.devices import parallel
 from mnist_jax.errors import UserError
-from tests.conftest import ROOT, assert_trees_equal
+from tests.conftest import LITTLE_OPTIMIZED, assert_trees_equal
 from tests.devices.shared_batches import CASES
+from tests.support.commands import run
 from tests.support.training_parts import assert_close
 
 
@@ -27,13 +26,9 @@ def results(tmp_path_factory, command_env):
     flags = (
         f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
     )
-    subprocess.run(
-        [sys.executable, "-m", "tests.devices.shared_batches", str(path)],
-        cwd=ROOT,
-        env=command_env | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        check=True,
-        timeout=400,
-    )
+    env = command_env | LITTLE_OPTIMIZED | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    ended = run("tests.devices.shared_batches", str(path), env=env)
+    assert ended.returncode == 0, ended.stderr
     with path.open("rb") as file:
         return pickle.load(file)
 

@@ -3,17 +3,15 @@
 import contextlib
 import signal
 import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from mnist_jax.devices import processes
 from mnist_jax.errors import UserError
-from tests.conftest import ROOT
+from tests.conftest import LITTLE_OPTIMIZED
+from tests.support.commands import run, start, wait_for
 from tests.support.runs import outcome
-from tests.test_commands import LAUNCH, wait_for
 
 QUICK = (
     "--config=configs/quickstart.py",
@@ -23,15 +21,20 @@ QUICK = (
 )
 
 
+@pytest.fixture(scope="module")
+def env(command_env):
+    return command_env | LITTLE_OPTIMIZED | {"JAX_PLATFORMS": "cpu"}
+
+
 @pytest.fixture
-def start_two(command_env, tmp_path):
+def start_two(env, tmp_path):
     """Start `python run.py` twice, as process 0 and 1 of a run in `tmp_path / "run"`.
 
     Process 1 is told of a folder of its own, which it has no business to make.
     """
     with contextlib.ExitStack() as stack:
 
-        def start(*arguments, only_second=()):
+        def start_both(*arguments, only_second=()):
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 port = free.getsockname()[1]
@@ -45,44 +48,27 @@ def start_two(command_env, tmp_path):
                 ("--process_id=0", f"--workdir={tmp_path / 'run'}"),
                 ("--process_id=1", f"--workdir={tmp_path / 'other'}", *only_second),
             ]
-            both = [
-                subprocess.Popen(
-                    [sys.executable, "-c", LAUNCH, "0", "run.py", *shared, *flags],
-                    cwd=ROOT,
-                    env=command_env | {"JAX_PLATFORMS": "cpu"},
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                )
-                for flags in own
-            ]
+            both = [start("run.py", *shared, *flags, env=env) for flags in own]
             for process in both:
                 stack.callback(process.wait)
                 stack.callback(process.kill)
             return both
 
-        yield start
+        yield start_both
 
 
 def finish(both):
     """Wait for the end of both; return exit statuses and outputs."""
-    outputs = [process.communicate(timeout=240)[0] for process in both]
+    outputs = [process.communicate()[0] for process in both]
     return [process.returncode for process in both], outputs
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory, command_env):
+def alone(tmp_path_factory, env):
     """The folder of the same run, by one process."""
     folder = tmp_path_factory.mktemp("alone") / "run"
-    subprocess.run(
-        [sys.executable, "run.py", *QUICK, f"--workdir={folder}"],
-        cwd=ROOT,
-        env=command_env | {"JAX_PLATFORMS": "cpu"},
-        check=True,
-        capture_output=True,
-        timeout=240,
-    )
+    ended = run("run.py", *QUICK, f"--workdir={folder}", env=env)
+    assert ended.returncode == 0, ended.stderr
     return folder
 
 
@@ -131,9 +117,9 @@ SMALL_VGG = """
 from configs import base, quickstart, vgg16
 from mnist_jax import models
 from mnist_jax.data import Split, digits
-from tests.support.small_vgg import Small
+from tests.support.small_vgg import Narrow
 
-models.MODELS["vgg16"] = Small
+models.MODELS["vgg16"] = Narrow
 whole = digits.load()
 quarter = tuple(Split(part.images[::4], part.labels[::4]) for part in whole)
 digits.load = lambda: quarter
@@ -151,22 +137,16 @@ def get_config():
 
 
 @pytest.mark.slow
-def test_two_processes_reuse_features_as_one_does(start_two, command_env, tmp_path):
+def test_two_processes_reuse_features_as_one_does(start_two, env, tmp_path):
     config = tmp_path / "small.py"
     config.write_text(SMALL_VGG)
-    env = command_env | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    subprocess.run(
-        [sys.executable, "run.py", f"--config={config}", f"--workdir={tmp_path / 'a'}"],
-        cwd=ROOT,
-        env=env,
-        check=True,
-        capture_output=True,
-        timeout=240,
-    )
+    folder = tmp_path / "a"
+    ended = run("run.py", f"--config={config}", f"--workdir={folder}", env=env)
+    assert ended.returncode == 0, ended.stderr
     statuses, outputs = finish(start_two(f"--config={config}"))
     assert statuses == [0, 0], outputs
     assert "frozen layers before dense1 are computed once" in outputs[0]
-    assert_close_to(tmp_path / "run", tmp_path / "a")
+    assert_close_to(tmp_path / "run", folder)
 
 
 @pytest.mark.slow

@@ -3,12 +3,15 @@
 Without dropout: what Keras draws is not what JAX draws.
 """
 
+import contextlib
 import functools
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
+import pytest
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras  # reads the variable
@@ -72,7 +75,7 @@ def fast_cnn() -> keras.Model:
 
 def vgg(body: Any) -> keras.Model:
     """With Keras's own convolutions, of `keras.applications`."""
-    with like_keras():
+    with like_keras(), zeros():
         images = keras.Input((28, 28, 1))
         x = layers.ZeroPadding2D(2)(images)
         x = layers.Concatenate()([x, x, x])
@@ -105,6 +108,15 @@ _NAMES = {
 def like_keras() -> Any:
     """A context in which Keras may add a bias to a batch, as it does all the time."""
     return jax.numpy_rank_promotion("allow")
+
+
+@contextlib.contextmanager
+def zeros() -> Iterator[None]:
+    """Have kernels start as zeros, since drawing compiles a program for each shape."""
+    with pytest.MonkeyPatch.context() as patch:
+        start = keras.initializers.Zeros.__call__
+        patch.setattr(keras.initializers.GlorotUniform, "__call__", start)
+        yield
 
 
 def set_weights(model: keras.Model, params: Any, batch_stats: Any) -> None:
@@ -144,7 +156,7 @@ def _relu_convolutions(block: int, channels: int, size: int) -> list[layers.Laye
 
 
 def _sequential(*stack: layers.Layer) -> keras.Model:
-    with like_keras():
+    with like_keras(), zeros():
         return keras.Sequential(
             [keras.Input((28, 28, 1)), *stack, layers.Dense(10, name="logits")]
         )

@@ -51,20 +51,19 @@ ENLARGED = {"fast_cnn": 3.0}
 
 def draw_weights(model):
     """All at random."""
-    # A key of this kind compiles in a fifth of the time.
-    params, batch_stats = jax.jit(model.init)(jax.random.key(0, impl="rbg"))
+    params, batch_stats = jax.eval_shape(model.init, jax.random.key(0))
     rng = np.random.default_rng(0)
 
     def draw(path, leaf):
-        name = path[-1].key
-        if name == "kernel":
-            return ENLARGED.get(model.name, 1.5) * leaf
+        fans = np.prod(leaf.shape[:-2]) * np.sum(leaf.shape[-2:])
+        glorot = np.sqrt(6 / fans)
         around, spread = {
+            "kernel": (0.0, ENLARGED.get(model.name, 1.5) * glorot),
             "bias": (0.0, 0.1),
             "scale": (1.0, 0.2),
             "mean": (0.2, 0.1),
             "var": (1.0, 0.3),
-        }[name]
+        }[path[-1].key]
         return jnp.asarray(rng.uniform(-1, 1, leaf.shape) * spread + around, leaf.dtype)
 
     draw_tree = functools.partial(jax.tree_util.tree_map_with_path, draw)

@@ -4,7 +4,6 @@ import os
 import warnings
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -16,7 +15,9 @@ def keras_vgg16():
     """Keras's own VGG16 without its top, weights at random, biases too."""
     import keras
 
-    with jax.numpy_rank_promotion("allow"):
+    from tests.models.keras_models import like_keras, zeros
+
+    with like_keras(), zeros():
         model = keras.applications.VGG16(
             include_top=False,
             weights=None,  # pyright: ignore[reportArgumentType]

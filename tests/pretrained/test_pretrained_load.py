@@ -23,7 +23,7 @@ from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.weights import WeightsError
 from mnist_jax.training import state
 from mnist_jax.training.monitors import Best
-from tests.support.small_vgg import VGG_METADATA, Small, write_vgg
+from tests.support.small_vgg import VGG_METADATA, Narrow, write_vgg
 from tests.support.training_parts import make_phase
 
 LENET = models.create(Model("lenet5"))
@@ -208,9 +208,8 @@ def test_without_a_network_the_way_out_is_told(no_network, tmp_path, monkeypatch
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_begins_where_the_best_epoch_of_another_was(
-    small_config, tmp_path, without_pictures
-):
+@pytest.mark.usefixtures("little_optimized", "without_pictures")
+def test_a_run_begins_where_the_best_epoch_of_another_was(small_config, tmp_path):
     """A new head on the frozen body, BatchNorm's statistics with it."""
     body = ("conv", "norm")
     small_config.model.name = "fast_cnn"
@@ -248,14 +247,14 @@ def test_a_warning_of_the_input_if_and_only_if_it_is_another(
     metadata, preprocess, warned, tmp_path, caplog
 ):
     write_vgg(tmp_path / "x", metadata)
-    model = models.Model("vgg16", Small(input_size=64, preprocess=preprocess))
+    model = models.Model("vgg16", Narrow(input_size=64, preprocess=preprocess))
     pretrained.load(config(tmp_path / "x", name="vgg16"), model)
     assert ("were trained with" in caplog.text) == warned
 
 
 def test_metadata_that_is_damaged_is_named(tmp_path):
     write_vgg(tmp_path / "x", VGG_METADATA | {"config": "{"})
-    model = models.Model("vgg16", Small(input_size=64))
+    model = models.Model("vgg16", Narrow(input_size=64))
     with pytest.raises(WeightsError, match="x is damaged: .*in its metadata"):
         pretrained.load(config(tmp_path / "x", name="vgg16"), model)
 

@@ -11,7 +11,9 @@ from mnist_jax.errors import UserError
 from mnist_jax.runs import checkpoint
 from mnist_jax.runs import weights as run_weights
 from mnist_jax.runs.folder import RunFolder
-from tests.support.small_vgg import Small
+from tests.support.small_vgg import Narrow
+
+pytestmark = pytest.mark.usefixtures("little_optimized")
 
 WAYS = [
     "",
@@ -27,12 +29,12 @@ TUNED = ["first_blocks=1,imagenet_input,tuned", "scratch,tuned"]  # augments by 
 @pytest.fixture
 def weights(tmp_path, monkeypatch):
     """A file of a body of that network, and its arrays."""
-    monkeypatch.setitem(models.MODELS, "vgg16", Small)
+    monkeypatch.setitem(models.MODELS, "vgg16", Narrow)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)
     arrays = {
         name: rng.normal(0, 0.1, shape).astype(np.float32)
-        for name, shape in run_weights.shapes(models.Model("vgg16", Small())).items()
+        for name, shape in run_weights.shapes(models.Model("vgg16", Narrow())).items()
         if name.startswith("block")
     }
     path = tmp_path / "body.safetensors"

@@ -15,9 +15,9 @@ from mnist_jax.errors import UserError
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.load import load
 from tests.conftest import run_small
-from tests.support.small_vgg import Small
+from tests.support.small_vgg import Narrow
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
+pytestmark = pytest.mark.usefixtures("little_optimized", "without_pictures")
 
 
 def last(config):
@@ -84,7 +84,7 @@ WAYS = [
 def test_a_loaded_run_says_what_the_run_reported(
     way, small_config, small, tmp_path, monkeypatch
 ):
-    monkeypatch.setitem(models.MODELS, "vgg16", Small)
+    monkeypatch.setitem(models.MODELS, "vgg16", Narrow)
     way(small_config)
     results = experiment.run(experiment.parse(small_config), tmp_path / "run")
     if way in (last, best):

@@ -1,32 +1,77 @@
-"""Commands as a user types them, without starting Python for each."""
+"""Commands as a user types them, without starting Python for each.
 
+A server imports what takes time, and forks for each command before JAX has made any
+threads. What is about the start of a process itself starts one.
+"""
+
+import array
+import functools
 import json
+import os
+import re
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-# Imports what takes time, then forks for each command before JAX has made any threads.
-DRIVER = """
-import json, os, runpy, sys
-import jax, mnist_jax.commands.cli
+ROOT = Path(__file__).parents[2]
 
-program, folder, cases = json.load(sys.stdin)
-codes = []
-for number, arguments in enumerate(cases):
-    if not (child := os.fork()):
-        for stream, name in ((1, "stdout"), (2, "stderr")):
-            path = os.path.join(folder, f"{number}.{name}")
-            os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY), stream)
-        sys.argv = [program, *arguments]
-        if program.endswith(".py"):
-            runpy.run_path(program, run_name="__main__")
-        else:
-            runpy.run_module(program, run_name="__main__", alter_sys=True)
-        os._exit(0)
-    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-print(json.dumps(codes))
+SERVER = """
+import atexit, gc, json, os, resource, runpy, signal, socket, sys, threading
+import jax, matplotlib.pyplot
+import mnist_jax.commands.cli, mnist_jax.data.digits, mnist_jax.experiment
+
+gc.freeze()
+server = socket.socket(fileno=int(sys.argv[1]))
+while True:
+    request, fds, _, _ = socket.recv_fds(server, 4096, 2)
+    while request and not request.endswith(b"\\n"):
+        request += server.recv(4096)
+    if not request:
+        sys.exit()
+    asked = json.loads(request)
+    if "wait" in asked:
+        answer = os.waitstatus_to_exitcode(os.waitpid(asked["wait"], 0)[1])
+    elif not (answer := os.fork()):
+        break
+    for fd in fds:
+        os.close(fd)
+    server.sendall(json.dumps(answer).encode() + b"\\n")
+
+server.close()
+for stream, fd in zip((1, 2), fds):
+    os.dup2(fd, stream)
+    os.close(fd)
+os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+# A shell that runs the tests in the background makes them ignore ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if limit := asked["file_size"]:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+os.environ.clear()
+os.environ.update(asked["env"])
+os.chdir(asked["cwd"])
+program, *_ = sys.argv = asked["command"]
+sys.path[0] = os.path.dirname(program) or asked["cwd"]
+code = 0
+try:
+    if program.endswith(".py"):
+        runpy.run_path(program, run_name="__main__")
+    else:
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
+except SystemExit as ended:
+    code = ended.code or 0
+except BaseException:
+    sys.excepthook(*sys.exc_info())
+    code = 1
+# As Python ends, but for taking apart what the server has imported.
+threading._shutdown()
+atexit._run_exitfuncs()
+sys.stdout.flush()
+os._exit(code)
 """
 
 
@@ -38,35 +83,139 @@ class Ended(NamedTuple):
     stderr: str
 
 
+class _Server:
+    def __init__(self, env: Mapping[str, str]):
+        self._socket, theirs = socket.socketpair()
+        # It ends when this process does, and with it the socket.
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", SERVER, str(theirs.fileno())],
+            cwd=ROOT,
+            env=env,
+            pass_fds=[theirs.fileno()],
+        )
+        theirs.close()
+        self._answers = self._socket.makefile()
+
+    def ask(self, fds: Sequence[int] = (), **asked: Any) -> int:
+        request = json.dumps(asked).encode() + b"\n"
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
+        sent = self._socket.sendmsg([request], [rights] if fds else [])
+        self._socket.sendall(request[sent:])
+        return json.loads(self._answers.readline())
+
+
+@functools.cache
+def _server(variables: tuple[tuple[str, str], ...]) -> _Server:
+    others = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    path = {"PYTHONPATH": str(ROOT)}
+    return _Server(others | path | dict(variables))
+
+
+class Command:
+    """A command that runs, with what `subprocess.Popen` offers of it."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        fds: Sequence[int],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        file_size: int,
+    ):
+        # With a setting of the allocator's the commands do not start themselves anew.
+        env = {**env, "GLIBC_TUNABLES": "glibc.malloc.top_pad=0"}
+        # JAX reads its variables when it is imported.
+        read = {name: env[name] for name in sorted(env) if name.startswith("JAX_")}
+        self._server = _server(tuple(read.items()))
+        self.pid = self._server.ask(
+            fds, command=command, env=env, cwd=str(cwd), file_size=file_size
+        )
+        self.returncode: int | None = None
+        self.stdout: Any = None
+
+    def send_signal(self, number: int) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self) -> int:
+        if self.returncode is None:
+            self.returncode = self._server.ask(wait=self.pid)
+        return self.returncode
+
+    def communicate(self) -> tuple[str, None]:
+        with self.stdout:
+            output = self.stdout.read()
+        self.wait()
+        return output, None
+
+    def __enter__(self) -> "Command":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stdout.close()
+        self.wait()
+
+
+def start(
+    program: str,
+    *arguments: str,
+    env: Mapping[str, str],
+    cwd: Path = ROOT,
+    file_size: int = 0,
+) -> Command:
+    """Start a program and do not wait; `stdout` has both of its streams.
+
+    Args:
+        program: a script, or the name of a package.
+        arguments: of the program.
+        env: its environment.
+        cwd: where it runs.
+        file_size: the most bytes that it can write to a file; 0 for any number.
+    """
+    ours, theirs = os.pipe()
+    command = Command(
+        [program, *arguments], [theirs, theirs], env=env, cwd=cwd, file_size=file_size
+    )
+    os.close(theirs)
+    command.stdout = os.fdopen(ours)
+    return command
+
+
+def run(
+    program: str, *arguments: str, env: Mapping[str, str], cwd: Path = ROOT
+) -> Ended:
+    """Run a program to its end."""
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        fds = [stdout.fileno(), stderr.fileno()]
+        command = Command([program, *arguments], fds, env=env, cwd=cwd, file_size=0)
+        code = command.wait()
+        printed = []
+        for file in (stdout, stderr):
+            file.seek(0)
+            printed.append(file.read().decode())
+    return Ended(code, *printed)
+
+
 def run_each(
     program: str,
     cases: Sequence[Sequence[str]],
     *,
-    cwd: Path,
-    env: dict[str, str],
-    folder: Path,
+    env: Mapping[str, str],
+    cwd: Path = ROOT,
 ) -> list[Ended]:
-    """Run a program with each of some arguments, one after the other.
+    """Run a program with each of some arguments, one after the other."""
+    return [run(program, *arguments, env=env, cwd=cwd) for arguments in cases]
 
-    Args:
-        program: a script, or the name of a package.
-        cases: the arguments of each run.
-        cwd: where they run; has the packages.
-        env: the environment of all.
-        folder: for what they print.
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER],
-        cwd=cwd,
-        # With a setting of the allocator's the commands do not start themselves anew.
-        env=env | {"GLIBC_TUNABLES": "glibc.malloc.top_pad=0"},
-        input=json.dumps([program, str(folder), cases]),
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    return [
-        Ended(code, *((folder / f"{n}.{s}").read_text() for s in ("stdout", "stderr")))
-        for n, code in enumerate(json.loads(done.stdout))
-    ]
+
+def wait_for(process: Any, pattern: str) -> str:
+    """Read the output of a process up to a line that matches; return all of it."""
+    output = ""
+    for line in process.stdout:
+        output += line
+        if re.search(pattern, line):
+            return output
+    raise AssertionError(f"no line matched {pattern!r} in:\n{output}")

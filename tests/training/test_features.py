@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import vgg16
+from configs import base, vgg16
 from mnist_jax import experiment, models
 from mnist_jax.config import Model
 from mnist_jax.devices import parallel
@@ -21,8 +21,10 @@ from mnist_jax.runs.folder import RunFolder
 from mnist_jax.training import features, state, step
 from mnist_jax.training.freezing import Freeze
 from tests.support.runs import Killed, kill_at, outcome
-from tests.support.small_vgg import Small
+from tests.support.small_vgg import Narrow
 from tests.support.training_parts import make_phase
+
+pytestmark = pytest.mark.usefixtures("little_optimized")
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +36,7 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def config(small_config, monkeypatch, without_pictures):
     """Two phases, the first with a frozen body."""
-    monkeypatch.setitem(models.MODELS, "vgg16", Small)
+    monkeypatch.setitem(models.MODELS, "vgg16", Narrow)
     report = vgg16.get_config()
     for phase, epochs in zip(report.phases, (3, 1), strict=True):
         phase.update(epochs=epochs, batch_size=16)
@@ -92,7 +94,7 @@ def test_a_step_of_the_phase_has_no_convolution(reuse, config, small):
         )[0]
     )(current.params)
     assert ("conv_general_dilated" in str(program)) == (reuse == "never")
-    shape = (28, 28, 1) if reuse == "never" else (8, 8, 128)
+    shape = (28, 28, 1) if reuse == "never" else (8, 8, 16)
     assert train.images.shape == (64, *shape)
     assert val.images.shape == (30, *shape)
 
@@ -149,24 +151,26 @@ def test_seeds_share_features_if_their_frozen_weights_are_the_same(
     ]
     caplog.set_level(logging.INFO)
     _, train, _ = features.inputs_of_phase(parsed, model, phase, small, states)
-    assert train.images.shape == (64, *((8, 8, 128) if same else (28, 28, 1)))
+    assert train.images.shape == (64, *((8, 8, 16) if same else (28, 28, 1)))
     assert ("they differ from seed to seed" in caplog.text) == (not same)
 
 
-@pytest.mark.parametrize(("megabytes", "reused"), [(3.09, True), (3.07, False)])
+@pytest.mark.parametrize(("megabytes", "reused"), [(3.47, True), (3.46, False)])
 def test_features_beyond_the_budget_are_not_computed(
     megabytes, reused, config, small, cache, caplog
 ):
-    """64 and 30 images of 8x8x128 numbers take 3.08 MB."""
+    """64 and 30 images of 24x24x16 numbers take 3.465 MB."""
     config.features_megabytes = megabytes
+    config.model = base.get_model("vgg16")
+    config.model.input_size = 96
     config = experiment.parse(config)
     model, (phase, _) = experiment.check(config)
     current = state.create(*model.init(jax.random.key(0)), phase)
     caplog.set_level(logging.INFO)
     _, train, _ = features.inputs_of_phase(config, model, phase, small, [current])
-    assert train.images.shape == (64, *((8, 8, 128) if reused else (28, 28, 1)))
+    assert train.images.shape == (64, *((24, 24, 16) if reused else (28, 28, 1)))
     assert cache.exists() == reused
-    numbers = "would take 3 MB, and --config.features_megabytes is 3.07"
+    numbers = "would take 3 MB, and --config.features_megabytes is 3.46"
     assert (numbers in caplog.text) == (not reused)
 
 
@@ -204,7 +208,7 @@ def test_a_network_that_cannot_be_taken_apart_is_left_whole():
     assert features.frozen_stages(model, phase, params) == 0
 
 
-MODEL = models.Model("small", Small())
+MODEL = models.Model("small", Narrow())
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 28, 28, 1), np.uint8)
 
 
@@ -233,8 +237,8 @@ def test_each_thing_that_they_depend_on_has_a_file_of_its_own(cache):
         {"stop": 2},
         {"images": changed},
         {"images": IMAGES[:5]},
-        {"model": models.Model("small", Small(input_size=64))},
-        {"model": models.Model("small", Small(preprocess="imagenet"))},
+        {"model": models.Model("small", Narrow(input_size=64))},
+        {"model": models.Model("small", Narrow(preprocess="imagenet"))},
     ]
     for number, fields in enumerate(variations, start=1):
         compute(**fields)

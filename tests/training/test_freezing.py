@@ -104,8 +104,22 @@ def test_a_phase_hands_its_flag_on():
         make_phase(reuse_features="always")
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop", "sgd"])
-@pytest.mark.parametrize("freeze", [("conv",), ("norm", "logits/bias"), (".*/kernel",)])
+CONV, PARTS, KERNELS = ("conv",), ("norm", "logits/bias"), (".*/kernel",)
+
+
+@pytest.mark.parametrize(
+    ("freeze", "optimizer"),
+    [
+        # Every optimizer, and every way to name; the mask does not know the optimizer.
+        *((CONV, name) for name in ("adam", "adamw", "rmsprop", "sgd")),
+        *((names, "adamw") for names in (PARTS, KERNELS)),
+        *(
+            pytest.param(names, name, marks=pytest.mark.exhaustive)
+            for names in (PARTS, KERNELS)
+            for name in ("adam", "rmsprop", "sgd")
+        ),
+    ],
+)
 def test_what_is_frozen_stays_to_the_bit_and_the_rest_moves(freeze, optimizer):
     fields = EVERYTHING | {"freeze": freeze, "optimizer.name": optimizer}
     fields |= {"optimizer.momentum": 0.9, "optimizer.weight_decay": 0.1}
