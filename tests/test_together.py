@@ -140,8 +140,8 @@ def test_monitors_phases_and_draws_are_each_seed_s_own_and_resume(
 def test_seeds_that_were_begun_one_by_one_go_on_together(
     small_config, tmp_path, monkeypatch, together
 ):
-    small_config.log.tensorboard = True
     """One finished, one after its first epoch, one not begun."""
+    small_config.log.tensorboard = True
     run_one_by_one(small_config, tmp_path / "mixed", SEEDS[:1])
     with monkeypatch.context() as patch:
         kill_at(patch, RunFolder, "append_metrics", 2)
