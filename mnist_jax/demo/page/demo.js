@@ -76,7 +76,7 @@ async function answerDrawing(image) {
   showCurrent();
 }
 
-/** A network was chosen after it had been asked. */
+/** Ask about the same image again, since another network was ticked. */
 async function askAgain() {
   if (!current.image) return;
   const asked = current;
