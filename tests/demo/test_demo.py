@@ -4,10 +4,9 @@ import base64
 import http.client
 import io
 import json
+import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 
@@ -22,7 +21,7 @@ from mnist_jax.errors import UserError
 from mnist_jax.runs.load import load
 from tests.support import paper
 from tests.support.browser import DIGITS, chromium, draw
-from tests.support.commands import ROOT, run_each
+from tests.support.commands import run_each, start, wait_for
 
 BINARY = "application/octet-stream"
 
@@ -216,24 +215,20 @@ def test_the_command_as_a_user_types_it(command_env, tmp_path):
         assert said in end.stderr and "Traceback" not in end.stderr
     taken.close()
 
-    command = [sys.executable, "-m", "mnist_jax", "demo", "--port=0"]
     kept = tmp_path / "kept"
-    process = subprocess.Popen(
-        [*command, f"--corrections={kept}"], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        address = line.split()[1].removeprefix("http://")
-        connection = http.client.HTTPConnection(address, timeout=30)
-        connection.request("GET", "/")
-        assert b"Draw a digit" in connection.getresponse().read()
-        connection.close()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 130
-    finally:
-        process.kill()
-        process.communicate()
+    flags = ["--port=0", f"--corrections={kept}"]
+    with start("mnist_jax", "demo", *flags, env=command_env) as command:
+        try:
+            said = wait_for(command, "in a browser")
+            address = re.findall(r"http://(\S+) ", said)[0]
+            connection = http.client.HTTPConnection(address, timeout=30)
+            connection.request("GET", "/")
+            assert b"Draw a digit" in connection.getresponse().read()
+            connection.close()
+            command.send_signal(signal.SIGINT)
+            assert command.wait() == 130
+        finally:
+            command.kill()
     assert not kept.exists()
 
 

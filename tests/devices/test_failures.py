@@ -80,7 +80,7 @@ def test_log_txt_keeps_the_whole_error(small_config, tmp_path, monkeypatch):
     def train(*args, **kwargs):
         jax.jit(lambda: jnp.ones(10**14))()
 
-    monkeypatch.setattr(experiment, "train", train)
+    monkeypatch.setattr(experiment, "_train", train)
     with pytest.raises(jax.errors.JaxRuntimeError) as caught:
         experiment.run(experiment.parse(small_config), tmp_path)
     assert failures.explain(caught.value)
