@@ -3,7 +3,8 @@
   python -m benchmarks.time_to_accuracy [--config=configs/speedrun.py] [--seeds=10]
       [--goal=0.99] [--cache]
   python -m benchmarks.time_to_accuracy --config=configs/double_cnn.py:fast \
-      --target=0.995 [--report=runs/double_cnn/seeds --peers=benchmarks/throughput.json]
+      --target=0.995 [--dtype=bfloat16] \
+      [--report=runs/double_cnn/seeds --peers=benchmarks/throughput.json]
 
 The first measures whole runs. The clock starts after Python's imports and stops when
 results.json is written: reading the data, compiling, training, validation, checkpoints
@@ -40,6 +41,9 @@ _SEEDS = flags.DEFINE_integer("seeds", 10, "How many runs.", lower_bound=1)
 _GOAL = flags.DEFINE_float("goal", 0.99, "The test accuracy that runs should reach.")
 _CACHE = flags.DEFINE_bool("cache", False, "Whether compiled programs are kept.")
 _TARGET = flags.DEFINE_float("target", None, "Stop runs at this validation accuracy.")
+_DTYPE = flags.DEFINE_enum(
+    "dtype", "float32", ["float32", "bfloat16"], "With --target: --config.dtype."
+)
 _REPORT = flags.DEFINE_string("report", None, "Folder of runs of the report's recipe.")
 _PEERS = flags.DEFINE_string("peers", None, "What benchmarks.throughput has written.")
 _ROOT = Path(__file__).parent.parent
@@ -97,6 +101,7 @@ def run_until(
         [
             *(sys.executable, "run.py", f"--config={_CONFIG.value}"),
             *(f"--config.seed={seed}", f"--workdir={folder}"),
+            f"--config.dtype={_DTYPE.value}",
         ],
         cwd=_ROOT,
         env=_environment(cache),
