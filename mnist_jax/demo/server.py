@@ -45,8 +45,8 @@ class Server(ThreadingHTTPServer):
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UserError(
-                f"--port={port} at {host} cannot be used: {reason}. Choose another port "
-                "(--port=0 takes any that is free)."
+                f"--port={port} at {host} cannot be used: {reason}. Choose another "
+                "port (--port=0 takes any that is free)."
             ) from error
         self.port = self.server_address[1]
         self.address = f"http://{host}:{self.port}"
