@@ -107,3 +107,22 @@ def train_better(
     )
     phase.schedule.update(name="cosine", warmup_epochs=1.0)
     config.phases = (phase,)
+
+
+def _tune_cnn(config: ConfigDict) -> None:
+    train_better(
+        config,
+        learning_rate=1e-3,
+        epochs=30,
+        batch_size=64,
+        weight_decay=0.05,
+        shift=0.1,
+    )
+
+
+def _train_cnn_fast(config: ConfigDict) -> None:
+    train_better(config, learning_rate=2e-3, epochs=12)
+
+
+# Of the double and the triple CNN, whose recipes are the same.
+CNN_VARIANTS = {"tuned": _tune_cnn, "fast": _train_cnn_fast}

@@ -14,6 +14,8 @@ from ml_collections import ConfigDict
 
 from configs import base
 
+VARIANTS = base.CNN_VARIANTS
+
 
 def get_config(variant: str = "") -> ConfigDict:
     """Return the report's recipe: augmentation, RMSprop, rate halved on a plateau."""
@@ -28,21 +30,3 @@ def get_config(variant: str = "") -> ConfigDict:
         monitor="val_loss", patience=3, factor=0.5, min_learning_rate=1e-5
     )
     return base.with_variants(config, variant, VARIANTS, alternatives=[VARIANTS.keys()])
-
-
-def _tuned(config: ConfigDict) -> None:
-    base.train_better(
-        config,
-        learning_rate=1e-3,
-        epochs=30,
-        batch_size=64,
-        weight_decay=0.05,
-        shift=0.1,
-    )
-
-
-def _fast(config: ConfigDict) -> None:
-    base.train_better(config, learning_rate=2e-3, epochs=12)
-
-
-VARIANTS = {"tuned": _tuned, "fast": _fast}

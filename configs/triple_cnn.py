@@ -14,6 +14,8 @@ from ml_collections import ConfigDict
 
 from configs import base
 
+VARIANTS = base.CNN_VARIANTS
+
 
 def get_config(variant: str = "") -> ConfigDict:
     """Return the report's recipe: augmentation, Adam, plateau and early stopping.
@@ -32,21 +34,3 @@ def get_config(variant: str = "") -> ConfigDict:
     phase.early_stopping.update(monitor="train_loss", patience=6)
     config.test_weights = "best"
     return base.with_variants(config, variant, VARIANTS, alternatives=[VARIANTS.keys()])
-
-
-def _tuned(config: ConfigDict) -> None:
-    base.train_better(
-        config,
-        learning_rate=1e-3,
-        epochs=30,
-        batch_size=64,
-        weight_decay=0.05,
-        shift=0.1,
-    )
-
-
-def _fast(config: ConfigDict) -> None:
-    base.train_better(config, learning_rate=2e-3, epochs=12)
-
-
-VARIANTS = {"tuned": _tuned, "fast": _fast}

@@ -118,18 +118,20 @@ def run_seeds(
     with processes.others_waiting() as go, contextlib.ExitStack() as opened:
         if unfinished := [journal for journal in journals if not _is_finished(journal)]:
             dataset = _load(config, phases)
-            work = _prepare(config, model, phases, dataset, journals=unfinished)
+            setup = _prepare(config, model, phases, dataset, journals=unfinished)
             for journal in unfinished:
                 opened.enter_context(journal.open())
             if untrained := [j for j in unfinished if j.results is None]:
-                _describe(untrained, work, commands)
-                _train(untrained, work, functools.partial(go, work.settings), terminal)
-            _test_and_report(unfinished, work)
+                _describe(untrained, setup, commands)
+                _train(
+                    untrained, setup, functools.partial(go, setup.settings), terminal
+                )
+            _test_and_report(unfinished, setup)
     return {j.config.seed: j.error or j.results or {} for j in journals}
 
 
 @dataclasses.dataclass(frozen=True)
-class _Work:
+class _Setup:
     """What the seeds of an experiment have in common."""
 
     config: Experiment
@@ -141,7 +143,7 @@ class _Work:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What other processes must know to train the same."""
+        """What the other processes need to train the same network."""
         form = "onednn" if self.choice.form == "onednn" else "xla"
         return to_json(self.config) | {"convolutions": form}
 
@@ -162,7 +164,7 @@ def _prepare(
     *,
     convolutions: str | None = None,
     journals: Sequence[Journal] = (),
-) -> _Work:
+) -> _Setup:
     """Choose what computes convolutions, and read weights to begin with.
 
     Runs keep to the convolutions that they began with; `convolutions` overrides the
@@ -178,11 +180,11 @@ def _prepare(
     weights = None
     if not all(journal.has_checkpoint() for journal in journals):
         weights = pretrained.load(config.model, model)
-    return _Work(config, model, phases, dataset, choice, weights)
+    return _Setup(config, model, phases, dataset, choice, weights)
 
 
 def _describe(
-    journals: Sequence[Journal], work: _Work, commands: Mapping[int, str]
+    journals: Sequence[Journal], setup: _Setup, commands: Mapping[int, str]
 ) -> None:
     """Say in each run's log, and write in its folder, what is going to be trained."""
     for journal in journals:
@@ -190,15 +192,15 @@ def _describe(
         command = commands.get(config.seed)
         with journal.about():
             narration.describe(
-                config, folder, work.model, work.dataset, work.choice, command
+                config, folder, setup.model, setup.dataset, setup.choice, command
             )
-            if work.weights and not journal.has_checkpoint():
-                narration.say_weights(work.weights)
+            if setup.weights and not journal.has_checkpoint():
+                narration.say_weights(setup.weights)
 
 
 def _train(
     journals: Sequence[Journal],
-    work: _Work,
+    setup: _Setup,
     ready: Callable[[], None],
     terminal: Console,
 ) -> None:
@@ -209,8 +211,8 @@ def _train(
     Each journal is left with the final state, or with the error that ended its run.
     `ready` is called when a run folder was read.
     """
-    phases, weights = work.phases, work.weights
-    begin = state.make_begin(work.model, phases, weights.put if weights else None)
+    phases, weights = setup.phases, setup.weights
+    begin = state.make_begin(setup.model, phases, weights.put if weights else None)
     try:
         for journal in journals:
             with journal.about():
@@ -229,7 +231,7 @@ def _train(
                 for journal in here:
                     journal.begin_phase(index, phase)
                 if here:
-                    _train_phase(here, phase, work, progress)
+                    _train_phase(here, phase, setup, progress)
                 for journal in here:
                     journal.end_phase(phase)
     finally:
@@ -240,16 +242,16 @@ def _train(
 def _train_phase(
     journals: Sequence[Journal],
     phase: Phase,
-    work: _Work,
+    setup: _Setup,
     progress: console.TrainingProgress,
 ) -> None:
     """Train the runs that have epochs left in a phase, epoch by epoch."""
-    config, model = work.config, work.model
+    config, model = setup.config, setup.model
     narration.describe_phase(phase, journals[0].state.params)
     begin = time.perf_counter()
     apply_fn, train_data, val_data = jax.block_until_ready(
         features.inputs_of_phase(
-            config, model, phase, work.dataset, [journal.state for journal in journals]
+            config, model, phase, setup.dataset, [journal.state for journal in journals]
         )
     )
     for journal in journals:
@@ -301,7 +303,8 @@ def _record(
     if isinstance(outcome, NonFiniteLossError):
         journal.fail(outcome)
         return
-    records = [{"phase": phase.name} | entry for entry in outcome]
+    about = {"phase": phase.name, "time": time.time()}
+    records = [about | entry for entry in outcome]
     with journal.about():
         journal.write(current, records)
         LOGGER.info(narration.epoch_line(records, current))
@@ -318,9 +321,9 @@ def _has_ended(journal: Journal, phase: Phase) -> bool:
     return False
 
 
-def _test_and_report(journals: Sequence[Journal], work: _Work) -> None:
+def _test_and_report(journals: Sequence[Journal], setup: _Setup) -> None:
     """Test the runs that have not been tested, and write their reports."""
-    model, dataset, predict = work.model, work.dataset, work.make_predict()
+    model, dataset, predict = setup.model, setup.dataset, setup.make_predict()
     for journal in (j for j in journals if not j.error):
         path = journal.folder.path
         with journal.about():
@@ -357,10 +360,10 @@ def _train_with_first_process(
             "All processes need the same flags, but for --process_id."
         )
     convolutions = there["convolutions"]
-    work = _prepare(config, model, phases, dataset, convolutions=convolutions)
+    setup = _prepare(config, model, phases, dataset, convolutions=convolutions)
     journal = Journal(config, None)
-    _train([journal], work, lambda: None, Console(quiet=True))
-    return run_results.test(journal, work.model, dataset, work.make_predict())
+    _train([journal], setup, lambda: None, Console(quiet=True))
+    return run_results.test(journal, setup.model, dataset, setup.make_predict())
 
 
 def check(config: Experiment) -> tuple[models.Model, list[Phase]]:

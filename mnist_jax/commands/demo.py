@@ -4,9 +4,9 @@
 
 RUN is a run folder or its weights.safetensors; several answer side by side. Without
 one, the LeNet-5 that comes with the package answers. The page also reads photographs,
-and keeps what was read wrongly, with the right label, in a folder that
-`mnist-jax evaluate --data=FOLDER` takes. It loads nothing from elsewhere and sends
-nothing but to this command, which stays on this machine unless --host says otherwise.
+and saves misread images, with the right label, in a folder that
+`mnist-jax evaluate --data=FOLDER` takes. It loads nothing from the internet and talks
+only to this command, which only this machine can reach unless --host says otherwise.
 """
 
 from pathlib import Path
@@ -22,11 +22,11 @@ _PORT = flags.DEFINE_integer(
 _HOST = flags.DEFINE_string(
     "host",
     "127.0.0.1",
-    "The address to listen at. 0.0.0.0: all of this machine's, so that others in the "
+    "The address to listen on. 0.0.0.0: all of this machine's, so that others on the "
     "network can use the demo, and write corrections.",
 )
 _CORRECTIONS = flags.DEFINE_string(
-    "corrections", "corrections", "A folder for the images that were read wrongly."
+    "corrections", "corrections", "A folder for misread images."
 )
 
 
@@ -40,8 +40,8 @@ def main(arguments: list[str]) -> None:
     compiler.keep_compiled()
     corrections = demo.Corrections(Path(_CORRECTIONS.value).expanduser())
     runs = [load.load(argument) for argument in arguments] or [load.load()]
-    desk = demo.Desk(runs, corrections)
-    with demo.Server(desk, host=_HOST.value, port=_PORT.value) as server:
+    app = demo.App(runs, corrections)
+    with demo.Server(app, host=_HOST.value, port=_PORT.value) as server:
         print(f"Open {server.address} in a browser (ctrl-C ends the demo).", flush=True)
         server.serve_forever()
 

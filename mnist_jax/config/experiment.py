@@ -309,8 +309,8 @@ class Log:
 
     tensorboard: bool = option(
         False,
-        "Whether to write event files for TensorBoard into the run folder. Needs "
-        '`pip install "mnist_jax[tensorboard]"`.',
+        "Whether to write an event file for TensorBoard into the run folder. Needs "
+        "`pip install tensorboardX`.",
     )
 
 

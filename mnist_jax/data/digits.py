@@ -7,11 +7,10 @@ MNIST's size and position here, so that everything can be tried without a networ
 Accuracies on them are not comparable with those on MNIST.
 """
 
-import importlib.metadata
-
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from mnist_jax.data.centering import center_in_28x28
 from mnist_jax.data.dataset import Split
@@ -24,13 +23,10 @@ def load() -> tuple[Split, Split]:
     the quickstart reaches 0.93 instead of 0.98, perhaps because neighbours in the file
     were written by the same person.
     """
-    # What `sklearn.datasets.load_digits` reads, whose import takes a second.
-    package = importlib.metadata.distribution("scikit-learn")
-    path = package.locate_file("sklearn/datasets/data/digits.csv.gz")
-    table = np.loadtxt(str(path), np.uint8, delimiter=",")
-    counts, labels = table[:, :-1].reshape(-1, 8, 8), table[:, -1]
+    pixels, targets = load_digits(return_X_y=True)
+    counts = np.asarray(pixels).reshape(-1, 8, 8)
     images = np.stack([center_in_28x28(_enlarge(image)) for image in counts])
-    images = images[..., np.newaxis]
+    images, labels = images[..., np.newaxis], np.asarray(targets).astype(np.uint8)
     is_test = np.arange(len(labels)) % 5 == 4
     return (
         Split(images[~is_test], labels[~is_test]),

@@ -1,4 +1,4 @@
-"""Images that were read wrongly, with their labels, for `mnist-jax evaluate --data`."""
+"""Misread images and their labels, in a folder for `mnist-jax evaluate --data`."""
 
 import csv
 import hashlib
@@ -17,7 +17,7 @@ _COLUMNS = ["file", "label", "read_as"]
 
 
 class Corrections:
-    """A folder of 28x28 PNG files and their labels.csv; made for the first image.
+    """A folder of 28x28 PNG files and their labels.csv, created with the first image.
 
     Raises:
         UserError: the folder holds something else, or its labels.csv cannot be read.
@@ -41,7 +41,7 @@ class Corrections:
     def add(
         self, image: UInt8[np.ndarray, "28 28"], *, label: str, read_as: str
     ) -> int:
-        """Keep an image; the same image again replaces its label.
+        """Save an image; saving it again replaces its label.
 
         Args:
             image: bright on dark.
@@ -49,7 +49,7 @@ class Corrections:
             read_as: what networks took it for, for the third column.
 
         Returns:
-            How many images there are now.
+            The number of images in the folder.
 
         Raises:
             OSError: the folder cannot be written to.

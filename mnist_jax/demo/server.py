@@ -8,17 +8,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from mnist_jax.demo.desk import Desk, RequestError
+from mnist_jax.demo.app import App, RequestError
 from mnist_jax.errors import UserError
 
 _MOST_BYTES = 64_000_000  # of a photograph
 _LOCAL = ("127.0.0.1", "localhost")
-# The page has all it needs inside; nothing is loaded from elsewhere.
+# The page is self-contained: the browser must load nothing else.
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "img-src blob: data:; connect-src 'self'"
 )
-# No page of another origin may send these without asking, and asking is refused.
+# Pages of other origins must ask before they send these, and are refused.
 _BINARY, _JSON = "application/octet-stream", "application/json"
 
 
@@ -26,18 +26,18 @@ class Server(ThreadingHTTPServer):
     """Serves the demo; `serve_forever` answers until it is interrupted.
 
     Args:
-        desk: what answers.
-        host: the address to listen at.
+        app: what answers.
+        host: the address to listen on.
         port: 0 for any that is free.
 
     Raises:
-        UserError: the port is in use, or the address is not of this machine.
+        UserError: the port is in use, or the address is not one of this machine.
     """
 
     daemon_threads = True
 
-    def __init__(self, desk: Desk, *, host: str, port: int):
-        self.desk = desk
+    def __init__(self, app: App, *, host: str, port: int):
+        self.app = app
         try:
             super().__init__((host, port), _Handler)
         except socket.gaierror as error:
@@ -54,7 +54,7 @@ class Server(ThreadingHTTPServer):
     def knows(self, host: str) -> bool:
         """Return whether a request was meant for this server.
 
-        A page elsewhere can give its own name the address of this machine.
+        The name of another site can be made to lead here (DNS rebinding).
         """
         if self.server_address[0] not in _LOCAL:
             return True
@@ -71,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     server: Server  # type: ignore
     protocol_version = "HTTP/1.1"  # keeps the connection
-    # Otherwise the body of an answer would wait until its head is confirmed.
+    # Otherwise an answer's body would wait until its headers are acknowledged.
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
@@ -82,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_error(HTTPStatus.NOT_FOUND, "there is only one page: /")
         else:
             self._send(
-                HTTPStatus.OK, "text/html; charset=utf-8", self.server.desk.page()
+                HTTPStatus.OK, "text/html; charset=utf-8", self.server.app.page()
             )
 
     def do_POST(self) -> None:
@@ -98,13 +98,11 @@ class _Handler(BaseHTTPRequestHandler):
             if not self.server.knows(self.headers.get("Host", "")):
                 raise RequestError("not the address of this demo")
             if self.headers.get("Content-Type") != kinds.get(path.path):
-                raise RequestError(
-                    f"known are {', '.join(kinds)}, as the page sends them"
-                )
+                raise RequestError("unknown path or content type")
             if path.path == "/correct":
-                answer = self.server.desk.correct(body)
+                answer = self.server.app.correct(body)
             else:
-                ask = getattr(self.server.desk, path.path.removeprefix("/"))
+                ask = getattr(self.server.app, path.path.removeprefix("/"))
                 answer = ask(body, self._chosen(path.query))
         except RequestError as error:
             self._send_error(HTTPStatus.BAD_REQUEST, str(error))
@@ -118,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _chosen(self, query: str) -> list[int]:
         """Return the numbers of the networks that shall answer: ?run=0&run=2."""
-        count = len(self.server.desk.names)
+        count = len(self.server.app.names)
         chosen = parse_qs(query).get("run", [])
         if not set(chosen) <= {str(number) for number in range(count)}:
             raise RequestError(f"networks are numbered from 0 to {count - 1}")

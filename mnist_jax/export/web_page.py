@@ -75,24 +75,27 @@ def assemble(
     """Return a page that needs no other file.
 
     Args:
-        template: its HTML, with the names of what is filled in, as {{style}}.
+        template: its HTML, with the names of what is filled in, as {{style}}, and of
+            files of `PARTS`, as {{head.html}}.
         styles: joined and filled in as {{style}}.
         scripts: joined and filled in as {{script}}.
         facts: text by its name in the template.
         data: JSON or base64 inside a script element, by its name in the template.
     """
+
+    def read(part: Traversable) -> str:
+        return part.read_text(encoding="utf-8")
+
     contents = {
-        "style": "\n".join(part.read_text(encoding="utf-8") for part in styles),
-        "script": "\n".join(part.read_text(encoding="utf-8") for part in scripts),
         **{name: html.escape(text) for name, text in facts.items()},
         **{name: text.replace("<", "\\u003c") for name, text in data.items()},
+        "style": "\n".join(map(read, styles)),
+        "script": "\n".join(map(read, scripts)),
     }
     page = re.sub(
-        r"{{(\w+)}}",
-        lambda name: contents[name[1]],
-        template.read_text(encoding="utf-8"),
+        r"{{(\w+\.html)}}\n", lambda name: read(PARTS / name[1]), read(template)
     )
-    return page.encode()
+    return re.sub(r"{{(\w+)}}", lambda name: contents[name[1]], page).encode()
 
 
 def _steps(graph: Graph) -> tuple[list[dict[str, Any]], np.ndarray]:

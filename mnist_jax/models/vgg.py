@@ -70,8 +70,8 @@ class VGG(nn.Module):
     ) -> Float[Array, "batch ..."]:
         """Map images to logits, or compute the stages from `start` to before `stop`.
 
-        If `start` is not 0, `images` is the output of the stage before it. The features
-        are `hidden`.
+        If `start` is not 0, `images` is the output of the stage before it. There
+        are `hidden` features.
         """
         options = {"kernel_init": KERNEL_INITS[self.kernel_init], "dtype": self.dtype}
         conv = functools.partial(Conv, relu=True, **options)

@@ -27,16 +27,16 @@ def check_installed() -> None:
         import tensorboardX  # noqa: F401
     except ImportError as error:
         raise UserError(
-            f"--config.log.tensorboard needs tensorboardX ({error}): "
-            'pip install "mnist_jax[tensorboard]"'
+            f"--config.log.tensorboard needs a package that is missing ({error}): "
+            "pip install tensorboardX"
         ) from error
 
 
 def write(path: Path, history: Sequence[dict[str, Any]]) -> None:
     """Write the event file of the epochs so far.
 
-    In place: a running TensorBoard reads on from where it was, and the bytes of epochs
-    that the file already has do not change.
+    In place: a running TensorBoard keeps reading from where it was, and the bytes of
+    epochs that the file already has do not change.
 
     Args:
         path: the file; it and its folder need not exist.

@@ -234,7 +234,6 @@ class Trainer:
         }
         state = state.replace(**self._watch(state, figures, self._numbers(epochs)))
         seconds, end = trained - begin, time.perf_counter()
-        now = time.time()
 
         def records(place: int) -> list[dict[str, Any]]:
             return [
@@ -246,7 +245,6 @@ class Trainer:
                     "learning_rate": float(learning_rates[place]),
                     "seconds": seconds,
                     "images_per_second": self._images_per_epoch / seconds,
-                    "time": now,
                 },
                 {
                     "epoch": epochs[place],
@@ -254,7 +252,6 @@ class Trainer:
                     "loss": float(val_losses[place]),
                     "accuracy": float(val_accuracies[place]),
                     "seconds": end - trained,
-                    "time": now,
                 },
             ]
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from mnist_jax import data
 from mnist_jax.data import labelled
-from mnist_jax.demo import Corrections, Desk, Server
+from mnist_jax.demo import App, Corrections, Server
 from mnist_jax.errors import UserError
 from mnist_jax.runs.load import load
 from tests.support import paper
@@ -54,8 +54,8 @@ def folder(tmp_path):
 @pytest.fixture
 def server(run, folder):
     """A demo in which the network in the package stands twice."""
-    desk = Desk([run, run], Corrections(folder))
-    with Server(desk, host="127.0.0.1", port=0) as server:
+    app = App([run, run], Corrections(folder))
+    with Server(app, host="127.0.0.1", port=0) as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.02])
         thread.start()
         yield server
@@ -140,14 +140,14 @@ def test_columns_and_rows_of_others_stay(tmp_path, images):
     [
         ("/predict?run=0", bytes(783), {}, 400, "784 bytes, got 783"),
         ("/predict?run=2", bytes(784), {}, 400, "from 0 to 1"),
-        ("/predict?run=0", bytes(784), {"Content_Type": "text/plain"}, 400, "known"),
+        ("/predict?run=0", bytes(784), {"Content_Type": "text/plain"}, 400, "unknown"),
         ("/predict?run=0", bytes(784), {"Host": "evil.example:80"}, 400, "address"),
-        ("/nothing", b"", {}, 400, "known are /predict"),
-        ("/names", b"", {}, 400, "known are /predict"),
+        ("/nothing", b"", {}, 400, "unknown path"),
+        ("/names", b"", {}, 400, "unknown path"),
         ("/read?run=0", b"no image", {}, 422, "is not an image"),
-        ("/read?run=0", b"", {"Content_Length": "64000001"}, 400, "at most 64,000,000"),
-        ("/correct", b"{}", {"Content_Type": "application/json"}, 400, "no correction"),
-        ("/correct", b"[]", {"Content_Type": "application/json"}, 400, "no correction"),
+        ("/read?run=0", b"", {"Content_Length": "64000001"}, 400, "at most 64"),
+        ("/correct", b"{}", {"Content_Type": "application/json"}, 400, "correction"),
+        ("/correct", b"[]", {"Content_Type": "application/json"}, 400, "correction"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(server, folder, path, body, headers, status, message):
@@ -194,7 +194,7 @@ def test_the_page_is_complete_and_the_only_one(server):
 
 def test_bad_folders_and_ports_are_refused(run, server, tmp_path):
     with pytest.raises(UserError, match=r"--port=\d+ .*in use.*another port"):
-        Server(server.desk, host="127.0.0.1", port=server.port)
+        Server(server.app, host="127.0.0.1", port=server.port)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="has files in it, but no labels.csv"):
         Corrections(tmp_path)
@@ -267,7 +267,7 @@ def test_a_browser_shows_what_is_drawn_read_and_corrected(
     first.click()
     wait_for(".card:not([hidden]) .digit", ["7"])
     browser.find_elements("css selector", "#labels button")[1].click()
-    wait_for("#kept", [f"Kept as 1 in {folder}, which has 1 image now."])
+    wait_for("#kept", [f"Saved as 1 in {folder} (1 image)."])
     split = labelled.read_folder(folder)
     assert split.labels.tolist() == [1]
     assert run.predict(split.images)[0].argmax() == 7  # the very image
@@ -302,7 +302,7 @@ def test_a_browser_shows_what_is_drawn_read_and_corrected(
     browser.execute_script("window.fetch = () => Promise.reject()")  # kept connections
     draw(browser, DIGITS["1"])
     message = (
-        "The demo does not answer. Look at the terminal where it was started; if it "
+        "The demo is not answering. Check the terminal where you started it; if it "
         "has ended, start it again."
     )
     wait_for("#trouble", [message])

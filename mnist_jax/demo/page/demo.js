@@ -39,7 +39,7 @@ async function ask(path, body, kind = BINARY) {
     trouble = answer.error;
   } catch {
     trouble =
-      "The demo does not answer. Look at the terminal where it was started; if it has " +
+      "The demo is not answering. Check the terminal where you started it; if it has " +
       "ended, start it again.";
   } finally {
     byId("trouble").textContent = trouble;
@@ -100,8 +100,8 @@ async function keep(label) {
   const kept = await ask("/correct", JSON.stringify(body), "application/json");
   if (!kept) return;
   byId("kept").textContent =
-    `Kept as ${label} in ${kept.folder}, which has ${kept.count} ` +
-    `${kept.count === 1 ? "image" : "images"} now.`;
+    `Saved as ${label} in ${kept.folder} ` +
+    `(${kept.count} ${kept.count === 1 ? "image" : "images"}).`;
 }
 
 byId("file").addEventListener("change", async (event) => {

@@ -20,6 +20,6 @@ watchSheet((image) => {
   const start = performance.now();
   const probabilities = image && predictOne(image);
   show(probabilities, probabilities && Math.max(...probabilities) < 0.9);
-  // As long a rest, in which the pen moves.
+  // Rest for as long, so that the pen can move.
   return new Promise((resume) => setTimeout(resume, performance.now() - start));
 });

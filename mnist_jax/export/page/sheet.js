@@ -1,4 +1,4 @@
-// The sheet that one draws on, with a finger, a pen, the mouse or the keyboard.
+// The sheet to draw on, with a finger, a pen, the mouse or the keyboard.
 
 const byId = (id) => document.getElementById(id);
 const sheet = byId("sheet");
@@ -46,7 +46,7 @@ function paintImage(canvas, image) {
   context.putImageData(pixels, 0, 0);
 }
 
-// An answer takes time, here or on its way: the pen goes on, and what was drawn meanwhile
+// Answers take time to compute or to arrive. Drawing goes on meanwhile, and what has changed
 // is answered next.
 let busy = false;
 let stale = false;

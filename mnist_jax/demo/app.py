@@ -1,4 +1,4 @@
-"""What the demo's page asks for: readings of drawings and photographs, corrections."""
+"""Answers to the demo's page: readings of drawings and photographs, corrections."""
 
 import base64
 import io
@@ -24,15 +24,15 @@ _SHARED = ("drawing.js", "sheet.js", "answer.js")
 
 
 class RequestError(Exception):
-    """A request that the demo's own page does not make; the message says why."""
+    """A malformed request, which the demo's page does not send."""
 
 
-class Desk:
+class App:
     """Several networks that read the same images.
 
     Args:
         runs: the networks, in the order of the page.
-        corrections: where images with a corrected answer go.
+        corrections: where misread images are saved.
     """
 
     def __init__(self, runs: Sequence[Run], corrections: Corrections):
@@ -100,7 +100,7 @@ class Desk:
         return {"found": digits} | self._answer(found, chosen)
 
     def correct(self, body: bytes) -> dict[str, Any]:
-        """Keep an image with its label.
+        """Save an image with its label.
 
         Args:
             body: JSON with the image in base64, its label, and what it was read as.
@@ -114,7 +114,7 @@ class Desk:
             image = np.frombuffer(grey, np.uint8).reshape(SIDE, SIDE)
             label, read_as = request["label"], str(request["read_as"])
         except (KeyError, TypeError, ValueError) as error:
-            raise RequestError(f"no correction: {error!r}") from error
+            raise RequestError(f"not a correction: {error!r}") from error
         if label not in [str(digit) for digit in range(10)]:
             raise RequestError(f"the label is {label!r}, not one of 0 to 9")
         with self._lock:
