@@ -60,7 +60,9 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except OSError as error:
-        raise WeightsError(f"Cannot read {path}: {error.strerror or error}.") from error
+        # safetensors appends the path, and leaves `strerror` empty.
+        reason = error.strerror or str(error).removesuffix(f": {path}")
+        raise WeightsError(f"Cannot read {path}: {reason}.") from error
     except safetensors.SafetensorError as error:
         raise WeightsError(
             f"{path} is damaged, or not a safetensors file: {error}."

@@ -285,6 +285,8 @@ def test_a_browser_shows_what_is_drawn_read_and_corrected(
         button.click()
         assert texts(".digit") == [text[place]] * 2
         assert len(texts(".boxes .current")) == 1
+        assert button.get_attribute("aria-pressed") == "true"
+        assert len(texts("#found [aria-pressed=true]")) == 1
     (tmp_path / "blank.png").write_bytes(b"no picture")
     chooser.send_keys(str(tmp_path / "blank.png"))
     wait_for("#trouble", [

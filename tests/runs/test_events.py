@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -40,6 +41,8 @@ def test_the_events_say_what_the_other_files_say(uninterrupted):
     lines = RunFolder(uninterrupted).metrics.read_text().splitlines()
     assert times == sorted(times)
     assert times[: len(lines)] == [json.loads(line)["time"] for line in lines]
+    begun = RunFolder(uninterrupted).config.stat().st_mtime
+    assert begun - 1 < times[0] and times[-1] < time.time() + 1
 
 
 def test_the_config_and_the_names_of_its_results_are_told_to_hparams(uninterrupted):
