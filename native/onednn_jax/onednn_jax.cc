@@ -28,6 +28,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -326,19 +327,27 @@ struct Reorder {
   std::vector<Part> parts;
 
   Reorder() = default;
-  // Divides the kernel along an axis into at most `most` parts.
+  // How many neighbours along an axis a layout keeps together: 8, 16, 24, 64, ... by the
+  // instructions that this processor has.
+  static int64_t Block(const memory::desc& desc, int axis) {
+    int64_t block = 1;
+    const Dims axes = desc.get_inner_idxs(), sizes = desc.get_inner_blks();
+    for (size_t i = 0; i < axes.size(); ++i)
+      if (axes[i] == axis) block *= sizes[i];
+    return block;
+  }
+  // Divides the kernel along an axis into at most `most` parts, of 64 or more each.
   Reorder(const memory::desc& from, const memory::desc& to, int axis, int64_t most)
       : from(from), to(to) {
     if (from == to) return;
-    constexpr int64_t kBlock = 64;  // a multiple of the blocks in oneDNN's layouts
     const Dims dims = from.get_dims();
-    int64_t count = std::clamp<int64_t>(dims[axis] / kBlock, 1, most);
-    if (dims[axis] % kBlock) count = 1;
+    const int64_t block = std::lcm(Block(from, axis), Block(to, axis));
+    const int64_t blocks = (dims[axis] + block - 1) / block;
+    const int64_t count = std::clamp<int64_t>(dims[axis] / 64, 1, std::min(most, blocks));
     for (int64_t i = 0; i < count; ++i) {
       Dims offset(4, 0), size = dims;
-      offset[axis] = dims[axis] / kBlock * i / count * kBlock;
-      size[axis] = dims[axis] / kBlock * (i + 1) / count * kBlock - offset[axis];
-      if (count == 1) size = dims;
+      offset[axis] = blocks * i / count * block;
+      size[axis] = std::min(dims[axis], blocks * (i + 1) / count * block) - offset[axis];
       Part part{{}, from.submemory_desc(size, offset), to.submemory_desc(size, offset)};
       dnnl::reorder::primitive_desc pd(Engine(), part.from, Engine(), part.to,
                                        Attributes());
