@@ -211,12 +211,13 @@ def _train(
     Each journal is left with the final state, or with the error that ended its run.
     `ready` is called when a run folder was read.
     """
-    phases, weights = setup.phases, setup.weights
-    begin = state.make_begin(setup.model, phases, weights.put if weights else None)
+    model, phases = setup.model, setup.phases
+    put = setup.weights.put if setup.weights else None
+    begin = state.make_begin(model, phases[0], put)
     try:
         for journal in journals:
             with journal.about():
-                journal.begin(begin, ready)
+                journal.begin(begin, lambda i: state.shapes(model, phases[i]), ready)
         records = [journal.record for journal in journals]
         last = min(records, key=lambda record: (record.phase, record.phase_epochs))
         left = phases[last.phase :]
@@ -381,7 +382,7 @@ def check(config: Experiment) -> tuple[models.Model, list[Phase]]:
     ]
     if any(phase.freeze or phase.layer_rates for phase in phases):
         parallel.check_available()  # without which the parameters have no names
-        params, _ = jax.eval_shape(model.init, jax.random.key(0))
+        params, _ = model.shapes
         for phase in phases:
             phase.check_names(params)
     augment.create(config.augment)

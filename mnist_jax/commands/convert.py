@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> None:
     patterns = tree.compile_patterns(
         _LAYERS.value or ([".*"] if metadata else ["block"]), flag="--layers"
     )
-    params, batch_stats = jax.eval_shape(model.init, jax.random.key(0))
+    params, batch_stats = model.shapes
     tree.check_matches(patterns, params, flag="--layers")
     try:
         found = pretrained.select(

@@ -32,6 +32,16 @@ def compiler_options() -> dict[str, str]:
     return dict(_CPU_OPTIONS)
 
 
+def run_once() -> dict[str, str]:
+    """Return the options for `jax.jit` that make programs that run once fast.
+
+    Optimizing the code that draws the weights takes LLVM ten times as long as it saves.
+    """
+    if jax.default_backend() != "cpu":
+        return {}
+    return {"xla_backend_optimization_level": "0"}
+
+
 def keep_compiled() -> None:
     """Keep compiled programs for later processes, in `compiled` of the cache folder.
 

@@ -10,6 +10,7 @@ its options in `config.model`.
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -72,8 +73,13 @@ class Model:
         """
         if stages := getattr(self.module, "stages", None):
             return stages
-        params, _ = jax.eval_shape(self.init, jax.random.key(0))
+        params, _ = self.shapes
         return (tuple(params),)
+
+    @functools.cached_property
+    def shapes(self) -> tuple[Tree, Tree]:
+        """`(params, batch_stats)` as `jax.ShapeDtypeStruct`s."""
+        return jax.eval_shape(self.init, jax.random.key(0))
 
     def init(self, key: PRNGKeyArray) -> tuple[Tree, Tree]:
         """Draw `(params, batch_stats)`; the latter is empty without BatchNorm."""

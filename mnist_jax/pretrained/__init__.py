@@ -68,7 +68,7 @@ def load(config: Model, model: models.Model) -> Weights | None:
         return None
     flag = "--config.model.pretrained_layers"
     patterns = tree.compile_patterns(config.pretrained_layers, flag=flag)
-    params, _ = jax.eval_shape(model.init, jax.random.key(0))
+    params, _ = model.shapes
     tree.check_matches(patterns, params, flag=flag)
     if not patterns:
         raise WeightsError(

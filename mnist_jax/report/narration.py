@@ -46,7 +46,7 @@ def describe(
         _draw_augmented(config, folder, train, about)
         # Last, since the config marks the other files as complete.
         files.write_json(folder.config, to_stored(config))
-    parameters = tree.count_parameters(*jax.eval_shape(model.init, jax.random.key(0)))
+    parameters = tree.count_parameters(*model.shapes)
     parts = {"train": dataset.train, "validate": dataset.val, "test": dataset.test}
     if config.data.test_on == "val":
         del parts["test"]

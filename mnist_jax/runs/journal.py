@@ -121,28 +121,31 @@ class Journal:
 
     def begin(
         self,
-        initial_state: Callable[[int, PRNGKeyArray], TrainState],
+        initial_state: Callable[[PRNGKeyArray], TrainState],
+        shapes: Callable[[int], TrainState],
         ready: Callable[[], None],
     ) -> None:
         """Set `state` and `record` to where the run stands, the same in all processes.
 
         Args:
-            initial_state: gives the state before the first step, with the optimizer of
-                the phase of this index, for a key to draw parameters with.
+            initial_state: gives the state before the first step, for a key to draw
+                parameters with.
+            shapes: gives the shapes of a state in the phase of this index.
             ready: called when what is there was read.
 
         Raises:
             UserError: no checkpoint can be read, though there must have been one.
         """
         self._begun = time.perf_counter()
-
-        def begin(phase: int) -> TrainState:
-            return initial_state(phase, self.keys.init)
-
         found = None
         if self._folder:
             self._checkpoints = Checkpoints(self.folder.checkpoints)
-            found = restore_or_begin(self.folder, self._checkpoints, begin)
+            found = restore_or_begin(
+                self.folder,
+                self._checkpoints,
+                lambda: initial_state(self.keys.init),
+                shapes,
+            )
             if self.config.log.tensorboard:
                 events.write(self.folder.events, found[1].history)
             ready()
@@ -152,8 +155,9 @@ class Journal:
         if found:
             current, _ = found
         else:
-            shapes = jax.eval_shape(lambda: begin(self.record.phase))
-            current = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+            current = jax.tree.map(
+                lambda x: np.zeros(x.shape, x.dtype), shapes(self.record.phase)
+            )
         self.state = processes.share_arrays(current)
 
     def begin_phase(self, index: int, phase: Phase) -> None:
@@ -221,7 +225,8 @@ class Journal:
 def restore_or_begin(
     folder: RunFolder,
     checkpoints: Checkpoints,
-    initial_state: Callable[[int], TrainState],
+    initial_state: Callable[[], TrainState],
+    shapes: Callable[[int], TrainState],
 ) -> tuple[TrainState, Record]:
     """Return the newest checkpoint's state, or the initial one if there is none.
 
@@ -230,8 +235,8 @@ def restore_or_begin(
     Args:
         folder: of the run.
         checkpoints: its.
-        initial_state: gives the state before the first step, with the optimizer of the
-            phase of this index.
+        initial_state: gives the state before the first step.
+        shapes: gives the shapes of a state in the phase of this index.
 
     Raises:
         UserError: no checkpoint can be read, though there must have been one.
@@ -241,7 +246,7 @@ def restore_or_begin(
         device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
-            jax.eval_shape(lambda: initial_state(record["phase"])),
+            shapes(record["phase"]),
         )
 
     restored = checkpoints.restore(abstract_state)
@@ -252,7 +257,7 @@ def restore_or_begin(
                 f"{folder.checkpoints}. Restore it from a copy, or start again from "
                 "scratch with another --workdir."
             )
-        return initial_state(0), Record()
+        return initial_state(), Record()
     current, saved = restored
     record = Record(**saved)
     # Whatever a kill left there: lines of epochs that the checkpoint does not know, a

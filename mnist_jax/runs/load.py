@@ -14,6 +14,7 @@ from mnist_jax import models, tree
 from mnist_jax.config import Experiment, from_stored
 from mnist_jax.devices import parallel
 from mnist_jax.errors import UserError
+from mnist_jax.evaluation import log_softmax
 from mnist_jax.models import operations
 from mnist_jax.runs import weights
 from mnist_jax.runs.folder import RunFolder
@@ -58,7 +59,7 @@ class Run:
         Raises:
             ValueError: the images have another shape, type or range, or NaNs.
         """
-        return np.asarray(jax.nn.softmax(self.logits(images), axis=-1))
+        return np.exp(log_softmax(self.logits(images))).astype(np.float32)
 
     def logits(self, images: Any) -> Float32[np.ndarray, "n classes"]:
         """Return unnormalised log-probabilities; arguments as in `predict`."""
@@ -184,7 +185,7 @@ def _as_trees(
     weights.check(tensors, wanted=known, known=known, path=path)
     params, batch_stats = (
         jax.tree_util.tree_map_with_path(lambda at, _: tensors[tree.name_of(at)], part)
-        for part in jax.eval_shape(model.init, jax.random.key(0))
+        for part in model.shapes
     )
     return params, batch_stats
 

@@ -110,7 +110,7 @@ def shapes(model: models.Model) -> dict[str, tuple[int, ...]]:
     """Return the shapes of all parameters and statistics by name."""
     return {
         tree.name_of(path): leaf.shape
-        for part in jax.eval_shape(model.init, jax.random.key(0))
+        for part in model.shapes
         for path, leaf in jax.tree_util.tree_leaves_with_path(part)
     }
 

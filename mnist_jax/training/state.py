@@ -1,5 +1,6 @@
 """Everything that a checkpoint must hold of the training, and nothing else."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import flax.struct
@@ -10,6 +11,7 @@ import optax
 from jaxtyping import Array, Int32, PRNGKeyArray
 
 from mnist_jax import models
+from mnist_jax.devices import compiler
 from mnist_jax.training.monitors import Best, EarlyStopping, Plateau, copy
 from mnist_jax.training.phase import Phase
 from mnist_jax.tree import Tree
@@ -54,32 +56,30 @@ class TrainState(flax.struct.PyTreeNode):
 
 def make_begin(
     model: models.Model,
-    phases: Sequence[Phase],
+    phase: Phase,
     put: Callable[[Tree, Tree], tuple[Tree, Tree]] | None = None,
-) -> Callable[[int, PRNGKeyArray], TrainState]:
-    """Build `begin(index, key)`: the state before the first step of a phase.
+) -> Callable[[PRNGKeyArray], TrainState]:
+    """Build `begin(key)`: the state before the first step.
 
     Args:
-        model: the network.
-        phases: of which the index is one.
+        model: the network, whose parameters the key draws.
+        phase: the first one.
         put: replaces some of the drawn `(params, batch_stats)`, if given.
     """
-    drawn = jax.jit(
-        lambda key, index: create(*model.init(key), phase=phases[index]),
-        static_argnums=1,
-    )
-    init = jax.jit(model.init)
-    completed = jax.jit(
-        lambda params, batch_stats, index: create(
-            params, batch_stats, phase=phases[index]
-        ),
-        static_argnums=2,
-    )
+    options = compiler.run_once()
+    init = jax.jit(model.init, compiler_options=options)
+    complete = jax.jit(functools.partial(create, phase=phase), compiler_options=options)
 
-    def begin(index: int, key: PRNGKeyArray) -> TrainState:
-        return completed(*put(*init(key)), index) if put else drawn(key, index)
+    def begin(key: PRNGKeyArray) -> TrainState:
+        drawn = init(key)
+        return complete(*(put(*drawn) if put else drawn))
 
     return begin
+
+
+def shapes(model: models.Model, phase: Phase) -> TrainState:
+    """Return the state in a phase, with a `jax.ShapeDtypeStruct` for each array."""
+    return jax.eval_shape(functools.partial(create, phase=phase), *model.shapes)
 
 
 def create(params: Tree, batch_stats: Tree, phase: Phase) -> TrainState:

@@ -37,9 +37,7 @@ def make_run():
         if name.startswith("vgg"):
             fields = {k: getattr(model.module, k) for k in models.options_of(name)}
             model = dataclasses.replace(model, module=Small(**fields))
-        params, batch_stats = jax.tree_util.tree_map_with_path(
-            drawn, jax.eval_shape(model.init, jax.random.key(0))
-        )
+        params, batch_stats = jax.tree_util.tree_map_with_path(drawn, model.shapes)
         config = dataclasses.replace(
             packaged.config, model=Model(name, options=options)
         )

@@ -51,7 +51,7 @@ ENLARGED = {"fast_cnn": 3.0}
 
 def draw_weights(model):
     """All at random."""
-    params, batch_stats = jax.eval_shape(model.init, jax.random.key(0))
+    params, batch_stats = model.shapes
     rng = np.random.default_rng(0)
 
     def draw(path, leaf):

@@ -141,7 +141,7 @@ def test_tables_cover_every_registered_model():
 
 @every_model
 def test_parameter_counts(name):
-    params, batch_stats = jax.eval_shape(create(name).init, jax.random.key(0))
+    params, batch_stats = create(name).shapes
     counted = tree.count_parameters(params), tree.count_parameters(batch_stats)
     assert counted == PARAMETERS[name]
     assert tree.count_parameters(params, batch_stats) == sum(counted)
@@ -268,7 +268,7 @@ DROPOUT = {
 @pytest.mark.parametrize("train", [True, False])
 def test_dropout_stands_where_the_report_has_it(name, train):
     model, met = create(name), []
-    params, batch_stats = jax.eval_shape(model.init, jax.random.key(0))
+    params, batch_stats = model.shapes
 
     def note(run, args, kwargs, context):
         if isinstance(context.module, Dropout):

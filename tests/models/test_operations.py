@@ -387,13 +387,13 @@ def test_the_plain_form_is_the_same_program_wherever_it_is_traced(name, monkeypa
 
     def lowered(platform, backend):
         monkeypatch.setattr(jax, "default_backend", lambda: backend)
-        variables = jax.eval_shape(model.init, jax.random.key(0))
+        variables = model.shapes
         images = jax.ShapeDtypeStruct((32, *models.IMAGE_SHAPE), jnp.float32)
         predict = jax.jit(lambda *args: model.apply(*args, train=False)[0])
         exported = jax.export.export(predict, platforms=[platform])
         return exported(*variables, images).mlir_module()
 
-    params, _ = jax.eval_shape(model.init, jax.random.key(0))
+    params, _ = model.shapes
     convolutions = sum("conv" in layer for layer in params)
     for platform in ("cuda", "tpu"):
         program, other = [lowered(platform, backend) for backend in ("cpu", "gpu")]

@@ -196,14 +196,14 @@ def test_the_budget_holds_the_report_s_recipe_and_not_a_single_block():
 )
 def test_only_whole_stages_from_the_first_on_count(freeze, expected):
     model = models.create(Model("vgg16"))
-    params, _ = jax.eval_shape(model.init, jax.random.key(0))
+    params, _ = model.shapes
     phase = dataclasses.replace(make_phase(), freeze=Freeze(freeze))
     assert features.frozen_stages(model, phase, params) == expected
 
 
 def test_a_network_that_cannot_be_taken_apart_is_left_whole():
     model = models.create(Model("lenet5"))
-    params, _ = jax.eval_shape(model.init, jax.random.key(0))
+    params, _ = model.shapes
     phase = dataclasses.replace(make_phase(), freeze=Freeze(("conv",)))
     assert features.frozen_stages(model, phase, params) == 0
 

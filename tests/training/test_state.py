@@ -67,6 +67,27 @@ def test_an_epoch_cut_into_calls_is_the_same_epoch(small, one_by_one, lengths):
     assert largest_difference(states[-1].params, states[0].params) > 1e-3
 
 
+# -- the beginning
+
+
+def test_a_run_begins_with_the_weights_that_an_optimized_program_draws():
+    phase = make_phase(**EVERYTHING)
+    begun = state.make_begin(TINY, phase)(KEY)
+    assert_trees_equal((begun.params, begun.batch_stats), jax.jit(TINY.init)(KEY))
+    assert_trees_equal(begun, state.create(begun.params, begun.batch_stats, phase))
+    found = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), begun)
+    assert found == state.shapes(TINY, phase)
+
+
+def test_a_run_begins_with_the_weights_that_are_put_in_their_place():
+    def put(params, batch_stats):
+        return jax.tree.map(lambda x: np.full(x.shape, 7, x.dtype), params), batch_stats
+
+    begun = state.make_begin(TINY, make_phase(), put)(KEY)
+    assert all((leaf == 7).all() for leaf in jax.tree.leaves(begun.params))
+    assert_trees_equal(begun.batch_stats, jax.jit(TINY.init)(KEY)[1])
+
+
 # -- the moving average
 
 
