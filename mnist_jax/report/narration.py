@@ -10,6 +10,7 @@ import numpy as np
 from mnist_jax import data, files, models, pretrained, report, tree
 from mnist_jax.config import Experiment, to_stored
 from mnist_jax.data import augment
+from mnist_jax.devices.compiler import short_program_options
 from mnist_jax.models import operations
 from mnist_jax.report import page
 from mnist_jax.runs import environment
@@ -86,7 +87,8 @@ def _draw_augmented(
     rows = np.unique(train.labels, return_index=True)[1]
     images, versions = train.images[rows], 8
     keys = jax.random.split(loop.make_keys(config.seed).step, versions)
-    augmented = jax.jit(jax.vmap(augment_fn, in_axes=(0, None), out_axes=1))(
+    function = jax.vmap(augment_fn, in_axes=(0, None), out_axes=1)
+    augmented = jax.jit(function, compiler_options=short_program_options())(
         keys, to_input(jnp.asarray(images))
     )
     report.write_augmented(folder.path, images, augmented, train.labels[rows], **about)

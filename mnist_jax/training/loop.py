@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int32, PRNGKeyArray
 
+from mnist_jax.devices.compiler import short_program_options
 from mnist_jax.devices.parallel import Devices, ReplicaDevices
 from mnist_jax.errors import UserError
 from mnist_jax.training import monitors, step
@@ -174,8 +175,9 @@ class Trainer:
         watch = make_watch(phase=phase, monitor=monitor)
         self._score = jax.jit(devices.map(score, (0, None)))
         self._learning_rate = jax.jit(devices.map(learning_rate, (0,)))
-        self._order = jax.jit(devices.map(order, (0, 0)))
-        self._watch = jax.jit(devices.map(watch, (0, 0, 0)))
+        short = short_program_options()
+        self._order = jax.jit(devices.map(order, (0, 0)), compiler_options=short)
+        self._watch = jax.jit(devices.map(watch, (0, 0, 0)), compiler_options=short)
         self._compiled: dict[int, Callable[..., Any]] = {}
 
     def run_epoch(

@@ -66,7 +66,7 @@ def make_begin(
         phase: the first one.
         put: replaces some of the drawn `(params, batch_stats)`, if given.
     """
-    options = compiler.run_once()
+    options = compiler.short_program_options()
     init = jax.jit(model.init, compiler_options=options)
     complete = jax.jit(functools.partial(create, phase=phase), compiler_options=options)
 
