@@ -34,7 +34,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from configs import quickstart
-from mnist_jax import console, data, experiment, report
+from mnist_jax import console, data, experiment, models, report
 from tests.support.commands import ROOT, Ended, run
 from tests.support.mirrors import list_files, no_network, start_mirror
 
@@ -89,13 +89,15 @@ def make_small_config() -> ConfigDict:
 
 @pytest.fixture
 def without_pictures(monkeypatch):
-    """Leave out the slowest second of a run, for the laws that are not about it."""
+    """Leave out what a run draws and tabulates, for the laws that are not about it."""
     leave_out_pictures(monkeypatch)
 
 
 def leave_out_pictures(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(report, "write_samples", lambda *args, **kwargs: None)
+    patch.setattr(report, "write_augmented", lambda *args, **kwargs: None)
     patch.setattr(report, "write", lambda *args: None)
+    patch.setattr(models.Model, "summary", lambda self: "")
 
 
 def run_small(

@@ -31,6 +31,11 @@ def start(command_env, *arguments, **options):
     return commands.start("run.py", *arguments, env=command_env, **options)
 
 
+def run(env, *arguments):
+    """Run `python run.py ARGUMENTS` to its end."""
+    return commands.run("run.py", *arguments, env=env)
+
+
 def run_in_own_process(env, *arguments, cwd=ROOT):
     """Run `python run.py ARGUMENTS` to its end, from the start of Python on."""
     ended = subprocess.run(
@@ -53,6 +58,12 @@ def users_env(tmp_path_factory, command_env):
     env = {k: v for k, v in command_env.items() if not k.startswith("JAX_")}
     env["JAX_PLATFORMS"] = command_env["JAX_PLATFORMS"]
     return env | {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
+
+
+@pytest.fixture(scope="module")
+def plain_env(command_env):
+    """For runs whose pictures do not matter."""
+    return command_env | commands.WITHOUT_PICTURES
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +229,7 @@ def test_ctrl_c_during_the_imports_is_one_line(command_env, command):
     "limit", [pytest.param(3_000, marks=pytest.mark.exhaustive), 100_000]
 )
 def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
-    finished, command_env, run_command, tmp_path, limit
+    finished, command_env, plain_env, tmp_path, limit
 ):
     """A limit on the size of files stands for the end of the disk.
 
@@ -235,17 +246,17 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
     assert "File too large" in output or "EFBIG" in output, output
     assert "Traceback" not in output
     assert not list(tmp_path.rglob("*.tmp"))
-    result = run_command(*QUICK, f"--workdir={tmp_path}")
+    result = run(plain_env, *QUICK, f"--workdir={tmp_path}")
     assert result.returncode == 0, result.stderr
     assert outcome(tmp_path) == outcome(finished[0])
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_says_how_to_go_on_and_does(finished, command_env, tmp_path):
+def test_an_interrupted_run_says_how_to_go_on_and_does(finished, plain_env, tmp_path):
     """After SIGTERM in epoch 2 and ctrl-C in epoch 3, each time as it was told."""
     arguments = [str(ROOT / "run.py"), *QUICK, f"--workdir={tmp_path}"]
     for number, code, epoch in ((signal.SIGTERM, 143, 1), (signal.SIGINT, 130, 2)):
-        with start(command_env, *arguments[1:]) as process:
+        with start(plain_env, *arguments[1:]) as process:
             wait_for(process, rf"^epoch +{epoch} ")
             process.send_signal(number)
             output, _ = process.communicate()
@@ -254,7 +265,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(finished, command_env, tm
         match = re.search(r"To resume: python (.*)", output)
         assert match, output
         arguments = shlex.split(match[1])
-    with start(command_env, *arguments[1:]) as process:
+    with start(plain_env, *arguments[1:]) as process:
         output, _ = process.communicate()
     assert process.returncode == 0, output
     assert re.search(r"Going on after epoch [23]", output)
@@ -263,12 +274,12 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(finished, command_env, tm
 
 @pytest.mark.slow
 def test_two_processes_in_one_folder_the_second_is_refused(
-    finished, command_env, run_command, tmp_path
+    finished, plain_env, tmp_path
 ):
-    with start(command_env, *QUICK, f"--workdir={tmp_path}") as first:
+    with start(plain_env, *QUICK, f"--workdir={tmp_path}") as first:
         wait_for(first, "Run folder")
         first.send_signal(signal.SIGSTOP)  # not to be done before the second begins
-        second = run_command(*QUICK, f"--workdir={tmp_path}")
+        second = run(plain_env, *QUICK, f"--workdir={tmp_path}")
         first.send_signal(signal.SIGCONT)
         first.communicate()
     assert first.returncode == 0
@@ -311,17 +322,15 @@ def test_runs_killed_at_random_moments_end_as_if_never_killed(
 
 
 @pytest.mark.slow
-def test_a_damaged_last_checkpoint_is_told_and_survived(
-    finished, command_env, run_command, tmp_path
-):
-    with start(command_env, *QUICK, f"--workdir={tmp_path}") as process:
+def test_a_damaged_last_checkpoint_is_told_and_survived(finished, plain_env, tmp_path):
+    with start(plain_env, *QUICK, f"--workdir={tmp_path}") as process:
         wait_for(process, r"^epoch +3 ")
         process.kill()
     last = max((tmp_path / "checkpoints" / "last").iterdir(), key=lambda p: int(p.name))
     for file in last.rglob("*"):
         if file.is_file():
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    result = run_command(*QUICK, f"--workdir={tmp_path}")
+    result = run(plain_env, *QUICK, f"--workdir={tmp_path}")
     assert result.returncode == 0, result.stderr
     assert f"checkpoint of epoch {last.name} is damaged" in result.stdout
     assert outcome(tmp_path) == outcome(finished[0])

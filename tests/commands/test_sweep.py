@@ -26,7 +26,7 @@ QUICK = (
 
 def start(command_env, *arguments, cwd=ROOT):
     """Start `python -m mnist_jax sweep ARGUMENTS`, do not wait."""
-    env = command_env | LITTLE_OPTIMIZED
+    env = command_env | LITTLE_OPTIMIZED | commands.WITHOUT_PICTURES
     return commands.start("mnist_jax", "sweep", *arguments, env=env, cwd=cwd)
 
 

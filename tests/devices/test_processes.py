@@ -10,7 +10,7 @@ import pytest
 from mnist_jax.devices import processes
 from mnist_jax.errors import UserError
 from tests.conftest import LITTLE_OPTIMIZED
-from tests.support.commands import run, start, wait_for
+from tests.support.commands import WITHOUT_PICTURES, run, start, wait_for
 from tests.support.runs import outcome
 
 QUICK = (
@@ -23,7 +23,8 @@ QUICK = (
 
 @pytest.fixture(scope="module")
 def env(command_env):
-    return command_env | LITTLE_OPTIMIZED | {"JAX_PLATFORMS": "cpu"}
+    fast = LITTLE_OPTIMIZED | WITHOUT_PICTURES
+    return command_env | fast | {"JAX_PLATFORMS": "cpu"}
 
 
 @pytest.fixture
