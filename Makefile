@@ -23,7 +23,7 @@ test-all: test  ## likewise, with the exhaustive tests, more kills and more phot
 	KILLS=20 $(BIN)/python -m pytest -n 2 -m exhaustive
 	PHOTOS=1000 $(BIN)/python -m pytest tests/data/test_photos.py -k "photographed or ruled_paper"
 
-native: $(if $(CAN_BUILD),$(VENV)/native,cannot-build)  ## build oneDNN's convolutions: twice as fast on a CPU (needs a C++ compiler)
+native: $(if $(CAN_BUILD),$(VENV)/native,cannot-build)  ## build oneDNN's convolutions: twice as fast on a CPU with AVX-512 (needs a C++ compiler)
 
 cannot-build:
 	@echo "$(CANNOT_BUILD)."; exit 1

@@ -353,8 +353,8 @@ class Experiment:
     convolutions: Literal["auto", "xla", "onednn"] = option(
         "auto",
         "What computes convolutions and max pools on a CPU: oneDNN (`make native`), "
-        'about twice as fast, or XLA. "auto": oneDNN if available; a resumed run '
-        "keeps what it started with.",
+        'about twice as fast with AVX-512, or XLA. "auto": oneDNN if available; a '
+        "resumed run keeps what it started with.",
     )
     parallel: Literal["jit", "pmap"] = option(
         "jit",
