@@ -18,7 +18,7 @@ import jax
 from rich.console import Console
 
 from mnist_jax import console, data, models, pretrained, report
-from mnist_jax.config import ConfigError, Experiment, to_json, to_stored
+from mnist_jax.config import Experiment, to_json, to_stored
 from mnist_jax.config import parse as parse_config
 from mnist_jax.data import augment
 from mnist_jax.devices import parallel, processes
@@ -31,7 +31,7 @@ from mnist_jax.runs.folder import LOCATION_FIELDS, RunFolder, differences
 from mnist_jax.runs.journal import Journal, read_convolutions
 from mnist_jax.training import features, loop, state
 from mnist_jax.training.loop import NonFiniteLossError
-from mnist_jax.training.phase import Phase, check_batch_size
+from mnist_jax.training.phase import Phase, check_batch_size, make_phases
 from mnist_jax.training.predict import Predict, make_predict
 from mnist_jax.training.state import TrainState
 
@@ -374,12 +374,7 @@ def check(config: Experiment) -> tuple[models.Model, list[Phase]]:
         UserError: a field contradicts another one or the network.
     """
     model = models.create(config.model, dtype=config.dtype)
-    if not config.phases:
-        raise ConfigError("--config.phases is empty: there is nothing to train.")
-    phases = [
-        Phase.from_config(fields, flag=f"--config.phases[{index}]")
-        for index, fields in enumerate(config.phases)
-    ]
+    phases = make_phases(config.phases)
     if any(phase.freeze or phase.layer_rates for phase in phases):
         parallel.check_available()  # without which the parameters have no names
         params, _ = model.shapes

@@ -34,9 +34,10 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from configs import quickstart
-from mnist_jax import console, data, experiment, models, report
+from mnist_jax import console, data, experiment
 from tests.support.commands import ROOT, Ended, run
 from tests.support.mirrors import list_files, no_network, start_mirror
+from tests.support.runs import leave_out_pictures
 
 # The root of the checkout, and fixtures for all.
 __all__ = ["ROOT", "list_files", "no_network", "start_mirror"]
@@ -90,14 +91,7 @@ def make_small_config() -> ConfigDict:
 @pytest.fixture
 def without_pictures(monkeypatch):
     """Leave out what a run draws and tabulates, for the laws that are not about it."""
-    leave_out_pictures(monkeypatch)
-
-
-def leave_out_pictures(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(report, "write_samples", lambda *args, **kwargs: None)
-    patch.setattr(report, "write_augmented", lambda *args, **kwargs: None)
-    patch.setattr(report, "write", lambda *args: None)
-    patch.setattr(models.Model, "summary", lambda self: "")
+    leave_out_pictures(monkeypatch.setattr)
 
 
 def run_small(
@@ -115,7 +109,7 @@ def run_without_pictures(small: data.Dataset) -> Iterator[None]:
     """Have runs within a block, for fixtures of a wider scope, be on `small`."""
     with pytest.MonkeyPatch.context() as patch, _same_logging():
         patch.setattr(data, "load", lambda config: small)
-        leave_out_pictures(patch)
+        leave_out_pictures(patch.setattr)
         yield
 
 

@@ -119,13 +119,10 @@ def count_bytes(model: models.Model, stop: int, images: int) -> int:
         stop: index in its `stages`, at least 1.
         images: how many.
     """
-
-    def run_one() -> jax.Array:
-        params, batch_stats = model.init(jax.random.key(0))
-        image = jnp.zeros((1, *models.IMAGE_SHAPE), jnp.float32)
-        return model.run_until(stop, params, batch_stats, image)
-
-    return images * jax.eval_shape(run_one).size * jnp.float32.dtype.itemsize
+    image = jax.ShapeDtypeStruct((1, *models.IMAGE_SHAPE), jnp.float32)
+    run = functools.partial(model.run_until, stop)
+    of_one = jax.eval_shape(run, *model.shapes, image)
+    return images * of_one.size * jnp.float32.dtype.itemsize
 
 
 class Features:

@@ -17,10 +17,10 @@ from jaxtyping import Array, Int32, PRNGKeyArray
 from mnist_jax.devices.compiler import short_program_options
 from mnist_jax.devices.parallel import Devices, ReplicaDevices
 from mnist_jax.errors import UserError
-from mnist_jax.training import monitors, step
+from mnist_jax.training import step
 from mnist_jax.training.phase import Phase
 from mnist_jax.training.predict import ApplyFn, make_predict
-from mnist_jax.training.state import TrainState
+from mnist_jax.training.state import TrainState, make_watch
 from mnist_jax.training.step import Batch
 
 
@@ -172,7 +172,7 @@ class Trainer:
             size = len(data.labels)
             return epoch_order(key, epoch, size=size, batch_size=phase.batch_size)
 
-        watch = make_watch(phase=phase, monitor=monitor)
+        watch = make_watch(phase, monitor)
         self._score = jax.jit(devices.map(score, (0, None)))
         self._learning_rate = jax.jit(devices.map(learning_rate, (0,)))
         short = short_program_options()
@@ -356,30 +356,6 @@ class Trainer:
         logits = self._predict(*state.weights, self._val.images)
         jax.block_until_ready(self._score(logits, self._val.labels))
         self._listener.compiled(time.perf_counter() - begin)
-
-
-def make_watch(
-    *, phase: Phase, monitor: str
-) -> Callable[[TrainState, monitors.Figures, Int32[Array, ""]], dict[str, Any]]:
-    """Build what happens at the end of an epoch: `watch(state, figures, epoch)`.
-
-    It returns the fields of the state that change: the three monitors.
-    """
-    update_best = monitors.make_update_best(monitor=monitor)
-
-    def watch(
-        state: TrainState, figures: monitors.Figures, epoch: Int32[Array, ""]
-    ) -> dict[str, Any]:
-        weights = state.weights
-        return {
-            "best": update_best(state.best, figures, epoch, *weights),
-            "plateau": phase.plateau.update(state.plateau, figures),
-            "early_stopping": phase.early_stopping.update(
-                state.early_stopping, figures, epoch, *weights
-            ),
-        }
-
-    return watch
 
 
 _WAY_OUT = (

@@ -1,9 +1,11 @@
 """A phase of training, as the config describes it: checked, and built once."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import optax
 
+from mnist_jax.config import ConfigError
 from mnist_jax.config import Phase as PhaseConfig
 from mnist_jax.errors import UserError
 from mnist_jax.training import optimizer, schedules
@@ -108,6 +110,20 @@ class Phase:
             epochs=self.epochs,
             steps_per_epoch=steps_per_epoch,
         )
+
+
+def make_phases(configs: Sequence[PhaseConfig]) -> list[Phase]:
+    """Build the phases of an experiment.
+
+    Raises:
+        UserError: there are none, or one cannot be built; see `Phase.from_config`.
+    """
+    if not configs:
+        raise ConfigError("--config.phases is empty: there is nothing to train.")
+    return [
+        Phase.from_config(config, flag=f"--config.phases[{index}]")
+        for index, config in enumerate(configs)
+    ]
 
 
 def check_batch_size(phase: Phase, index: int, *, train_size: int) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.struct
 import jax
@@ -12,7 +13,14 @@ from jaxtyping import Array, Int32, PRNGKeyArray
 
 from mnist_jax import models
 from mnist_jax.devices import compiler
-from mnist_jax.training.monitors import Best, EarlyStopping, Plateau, copy
+from mnist_jax.training.monitors import (
+    Best,
+    EarlyStopping,
+    Figures,
+    Plateau,
+    copy,
+    make_update_best,
+)
 from mnist_jax.training.phase import Phase
 from mnist_jax.tree import Tree
 
@@ -87,6 +95,30 @@ def create(params: Tree, batch_stats: Tree, phase: Phase) -> TrainState:
     zero = jnp.zeros((), jnp.int32)
     best = Best.none(params, batch_stats)
     return _begin(zero, params, batch_stats, phase, best)
+
+
+def make_watch(
+    phase: Phase, monitor: str
+) -> Callable[[TrainState, Figures, Int32[Array, ""]], dict[str, Any]]:
+    """Build `watch(state, figures, epoch)`: what changes at the end of an epoch.
+
+    It returns those fields of the state, the three monitors.
+    """
+    update_best = make_update_best(monitor=monitor)
+
+    def watch(
+        state: TrainState, figures: Figures, epoch: Int32[Array, ""]
+    ) -> dict[str, Any]:
+        weights = state.weights
+        return {
+            "best": update_best(state.best, figures, epoch, *weights),
+            "plateau": phase.plateau.update(state.plateau, figures),
+            "early_stopping": phase.early_stopping.update(
+                state.early_stopping, figures, epoch, *weights
+            ),
+        }
+
+    return watch
 
 
 def begin_phase(state: TrainState, phase: Phase) -> TrainState:

@@ -192,8 +192,8 @@ def _agree(dtype: str) -> bool:
         theirs = results(plain_conv, plain_pool, jnp.float32, arrays)
         return jnp.array([(a == b).all() for a, b in zip(ours, theirs, strict=True)])
 
-    # Compiled before it is called, because the caller may be in the midst of tracing a
-    # function; and without optimizing, which takes longer than the rest.
+    # Compiled ahead of the call, as the caller may be tracing a function, and without
+    # optimization, which would take longer than all the rest.
     arrays = layer, factor, apart, pooled
     options = {"xla_backend_optimization_level": "0"}
     compiled = jax.jit(agree, compiler_options=options).lower(arrays).compile()

@@ -327,8 +327,8 @@ struct Reorder {
   std::vector<Part> parts;
 
   Reorder() = default;
-  // How many neighbours along an axis a layout keeps together: 8, 16, 24, 64, ... by the
-  // instructions that this processor has.
+  // The size of a layout's blocks along an axis, such as 8, 24 or 64: it depends on the
+  // processor's instructions.
   static int64_t Block(const memory::desc& desc, int axis) {
     int64_t block = 1;
     const Dims axes = desc.get_inner_idxs(), sizes = desc.get_inner_blks();

@@ -176,7 +176,7 @@ for dtype in types:
     check_conv((5, 14, 14, 1), (5, 5, 1, 32), "SAME", dtype)
     check_conv((5, 8, 8, 32), (3, 3, 32, 64), "SAME", dtype)
     check_conv((5, 9, 7, 5), (2, 2, 5, 7), "VALID", dtype)
-    # Large enough for threads to share the change of its layout.
+    # A kernel so large that threads share the change of its layout.
     check_conv((16, 7, 7, 128), (3, 3, 128, 192), "SAME", dtype)
     bad = jnp.ones((2, 6, 6, 8), dtype).at[0].set(jnp.nan)
     out = onednn_jax.conv(bad, jnp.ones((3, 3, 8, 16), dtype), relu=True)

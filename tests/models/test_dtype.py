@@ -50,7 +50,7 @@ every_model = pytest.mark.parametrize("name", sorted(models.MODELS.keys() - {"vg
 @every_model
 def test_every_product_is_of_the_dtype_and_every_weight_is_float32(name, dtype, batch):
     model = create(name, dtype)
-    variables = jax.eval_shape(model.init, KEY)
+    variables = model.shapes
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     program = jax.make_jaxpr(lambda *v: loss_and_all(model, *v, *batch))(*variables)
     found = list(products(program.jaxpr))

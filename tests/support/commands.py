@@ -27,6 +27,7 @@ SERVER = """
 import atexit, gc, json, os, resource, runpy, signal, socket, sys, threading
 import jax, matplotlib.pyplot
 import mnist_jax.commands.cli, mnist_jax.data.digits, mnist_jax.experiment
+import tests.support.runs
 
 gc.freeze()
 server = socket.socket(fileno=int(sys.argv[1]))
@@ -58,10 +59,7 @@ os.environ.clear()
 os.environ.update(asked["env"])
 os.chdir(asked["cwd"])
 if os.environ.pop("TESTS_WITHOUT_PICTURES", None):
-    mnist_jax.report.write = lambda folder, *_: (folder / "report.md").touch()
-    mnist_jax.report.write_samples = lambda *_, **__: None
-    mnist_jax.report.write_augmented = lambda *_, **__: None
-    mnist_jax.models.Model.summary = lambda self: ""
+    tests.support.runs.leave_out_pictures()
 program, *_ = sys.argv = asked["command"]
 sys.path[0] = os.path.dirname(program) or asked["cwd"]
 code = 0

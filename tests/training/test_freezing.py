@@ -223,7 +223,7 @@ def flops(freeze):
     phase = make_phase(freeze=freeze, batch_size=2)
     images = jnp.zeros((2, 28, 28, 1), jnp.uint8)
     batch = step.Batch(images, jnp.zeros(2, jnp.uint8))
-    shapes = jax.eval_shape(lambda key: state.create(*model.init(key), phase), KEY)
+    shapes = state.shapes(model, phase)
     train_step = step.make_train_step(
         apply_fn=model.apply,
         optimizer=phase.optimizer,
