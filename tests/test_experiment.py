@@ -158,12 +158,13 @@ def test_a_run_stopped_after_each_epoch_equals_one_never_stopped(
 
 
 def two_phases(config):
-    """Two phases with other batches and rates; the second begins at the best epoch."""
+    """Two phases that differ in all but epochs; the second begins at the best epoch."""
     first, second = base.get_phase(), base.get_phase()
     first.name, second.name = "first", "second"
     first.epochs, second.epochs = 2, 2
     first.batch_size, second.batch_size = 16, 21
     first.optimizer.learning_rate = 3e-2
+    second.optimizer.name = "sgd"  # whose state has another shape
     second.start_from = "best"
     config.phases = (first, second)
     return config
@@ -188,6 +189,7 @@ def test_phases_follow_each_other_and_resume(small_config, tmp_path, monkeypatch
             with pytest.raises(Killed):
                 experiment.run(experiment.parse(config), folder)
         experiment.run(experiment.parse(config), folder)
+        assert f"Going on after epoch {count}." in (folder / "log.txt").read_text()
         assert outcome(folder) == outcome(tmp_path / "whole")
 
 

@@ -1,5 +1,7 @@
 """A phase's config is refused by the flag's full name, before any work."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from configs import base
 from mnist_jax.config import Phase as PhaseConfig
 from mnist_jax.config import parse
 from mnist_jax.errors import UserError
-from mnist_jax.training.phase import Phase, check_batch_size
+from mnist_jax.training.phase import Phase, check_batch_size, make_phases
 
 FLAG = "--config.phases[1]"
 
@@ -105,3 +107,11 @@ def test_the_schedule_spans_the_phase():
     learning_rate_fn = phase.learning_rate_fn(10)
     learning_rates = [np.asarray(learning_rate_fn(step)) for step in (0, 20, 40)]
     np.testing.assert_allclose(learning_rates, [0.5, 0.275, 0.05], rtol=1e-6)
+
+
+def test_each_phase_is_named_by_its_place():
+    good, bad = (parse(base.get_phase(), PhaseConfig) for _ in range(2))
+    bad = dataclasses.replace(bad, freeze=("(",))
+    with pytest.raises(UserError, match=r"^--config\.phases\[1\]\.freeze"):
+        make_phases([good, bad])
+    assert [phase.config for phase in make_phases([good, good])] == [good, good]
