@@ -75,8 +75,10 @@ def test_a_run_begins_with_the_weights_that_an_optimized_program_draws():
     begun = state.make_begin(TINY, phase)(KEY)
     assert_trees_equal((begun.params, begun.batch_stats), jax.jit(TINY.init)(KEY))
     assert_trees_equal(begun, state.create(begun.params, begun.batch_stats, phase))
-    found = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), begun)
-    assert found == state.shapes(TINY, phase)
+    shapes = state.shapes(TINY, phase)
+    assert jax.tree.structure(begun) == jax.tree.structure(shapes)
+    for array, shape in zip(*map(jax.tree.leaves, (begun, shapes)), strict=True):
+        assert (array.shape, array.dtype) == (shape.shape, shape.dtype)
 
 
 def test_a_run_begins_with_the_weights_that_are_put_in_their_place():
