@@ -55,10 +55,13 @@ def _with_boxes(source: Any, reading: Reading) -> Image.Image:
     for digit in reading.digits:
         left, top, right, bottom = (side * factor / scale for side in digit.box)
         colour = VERMILION if digit.unsure else BLUE
-        pen.rectangle(
-            (left - 3, top - 3, right + 2, bottom + 2), outline=colour, width=2
-        )
-        pen.text((left - 2, top - 5), digit.label, fill=colour, font=font, anchor="lb")
+        # Within the picture, even if the digit touches its border.
+        left, top = max(left - 3, 0), max(top - 3, 0)
+        right = min(right + 2, picture.width - 1)
+        bottom = min(bottom + 2, picture.height - 1)
+        pen.rectangle((left, top, right, bottom), outline=colour, width=2)
+        place = left + 1, max(top - 2, font.size)
+        pen.text(place, digit.label, fill=colour, font=font, anchor="lb")
     return picture
 
 

@@ -103,7 +103,7 @@ def cost(groups: Sequence[Group]) -> Figure:
     figure, top = _with_legend(groups, "Accuracy in per cent, by what it costs", 2.9)
     panels = {
         "parameters": [next(iter(g.numbers("parameters")), None) for g in groups],
-        "seconds of training (hardware differs: see the table)": [
+        "seconds of training (hardware: see the table)": [
             group.mean_seconds for group in groups
         ],
     }
