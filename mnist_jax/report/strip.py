@@ -51,7 +51,8 @@ def _with_boxes(source: Any, reading: Reading) -> Image.Image:
     picture = picture.resize(
         (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
     ).convert("RGB")
-    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(15)
+    size = 15
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(size)
     for digit in reading.digits:
         left, top, right, bottom = (side * factor / scale for side in digit.box)
         colour = VERMILION if digit.unsure else BLUE
@@ -60,7 +61,7 @@ def _with_boxes(source: Any, reading: Reading) -> Image.Image:
         right = min(right + 2, picture.width - 1)
         bottom = min(bottom + 2, picture.height - 1)
         pen.rectangle((left, top, right, bottom), outline=colour, width=2)
-        place = left + 1, max(top - 2, font.size)
+        place = left + 1, max(top - 2, size)
         pen.text(place, digit.label, fill=colour, font=font, anchor="lb")
     return picture
 
