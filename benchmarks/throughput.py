@@ -10,7 +10,8 @@ round. The report's recipe is trained on noise of MNIST's shape.
 
 `mnist_jax:xla` is ours without oneDNN, `mnist_jax:bfloat16` ours in bfloat16, and
 `mnist_jax:xla-pairs` the first of these without the remedy `pairs` of remedies.py.
-`keras:kept` and `torch:kept` keep freed memory in the process, as ours does.
+`keras:kept` and `torch:kept` keep freed memory in the process, as ours does. On an
+NVIDIA GPU, PyTorch uses it too; `torch:compiled` is its `torch.compile`.
 
 `vgg16` is the phase in which everything is trained, `vgg16_head` the one with a frozen
 body. Without augmentation, ours computes that body's features once; each epoch includes
@@ -59,7 +60,10 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.versions = json.loads(self._read())
+
+    def wait(self) -> dict[str, str]:
+        """Wait until it is ready; return the versions it uses."""
+        return json.loads(self._read())
 
     def run(self) -> float:
         """Train an epoch; return its seconds."""
@@ -88,12 +92,12 @@ def measure(frameworks: list[str], what: work.Work, rounds: int) -> dict[str, An
         for framework in frameworks:
             workers.append(Worker(framework, what))
             stack.callback(workers[-1].close)
+        versions = {k: v for worker in workers for k, v in worker.wait().items()}
         rates: dict[str, list[float]] = {framework: [] for framework in frameworks}
         for index in range(rounds):
             turn = index % len(workers)
             for worker in workers[turn:] + workers[:turn]:
                 rates[worker.framework].append(what.images / worker.run())
-        versions = {k: v for worker in workers for k, v in worker.versions.items()}
     return {**what._asdict(), "images_per_second": rates, "versions": versions}
 
 

@@ -95,8 +95,10 @@ def prepare(framework: str, work: Work):
     name, *left_out = framework.split("-")
     name, _, way = name.partition(":")
     module = importlib.import_module(_MODULES[name])
-    if name != "mnist_jax":
+    if name == "keras":
         return module.prepare(work)
+    if name == "torch":
+        return module.prepare(work, "compiled" if way == "compiled" else "")
     for remedy in left_out:
         importlib.import_module("benchmarks.remedies").REMEDIES[remedy]()
     return module.prepare(work, way)
