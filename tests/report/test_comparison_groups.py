@@ -220,5 +220,5 @@ def test_figures_that_are_not_known_of_all_runs(tmp_path):
     test = {"last": {"accuracy": 0.98}}
     write_run(tmp_path / "b", seed=1, train_seconds=120.0, test=test)
     [group] = comparison.read([tmp_path]).groups
-    assert group.mean_seconds == 120
+    assert group.median_seconds == 120
     assert group.other_accuracy is None

@@ -43,7 +43,7 @@ def ordered(found: Comparison, order: str) -> Comparison:
     keys = {
         "given": lambda group: 0,
         "accuracy": lambda group: -group.accuracy.mean,
-        "time": lambda group: group.mean_seconds or float("inf"),
+        "time": lambda group: group.median_seconds or float("inf"),
         "name": lambda group: group.first.name,
     }
     return found._replace(groups=sorted(found.groups, key=keys[order]))

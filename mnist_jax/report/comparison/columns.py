@@ -123,9 +123,9 @@ COLUMNS = (
     Column("Epochs", _epochs, "right", 7, "epochs: {}"),
     Column(
         "Time",
-        lambda group: duration(group.mean_seconds) if group.mean_seconds else "-",
+        lambda group: duration(group.median_seconds) if group.median_seconds else "-",
         rank=5,
-        long_title="Training time",
+        long_title="Training time (median)",
     ),
     Column("Hardware", hardware, "left", 9, "{}"),
     Column("Data", lambda group: ", ".join(group.data) or "-", "left"),

@@ -104,7 +104,7 @@ def cost(groups: Sequence[Group]) -> Figure:
     panels = {
         "parameters": [next(iter(g.numbers("parameters")), None) for g in groups],
         "seconds of training (hardware: see the table)": [
-            group.mean_seconds for group in groups
+            group.median_seconds for group in groups
         ],
     }
     styles = line_styles(len(groups))

@@ -72,10 +72,13 @@ class Group:
         return [value for value in values if value is not None]
 
     @property
-    def mean_seconds(self) -> float | None:
-        """The mean training time of the runs that state it."""
+    def median_seconds(self) -> float | None:
+        """The median training time of the runs that state it.
+
+        A run that was paused or shared its machine would spoil their mean.
+        """
         seconds = self.numbers("train_seconds")
-        return statistics.mean(seconds) if seconds else None
+        return statistics.median(seconds) if seconds else None
 
     @property
     def model(self) -> str:

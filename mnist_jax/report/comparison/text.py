@@ -62,7 +62,7 @@ def short_results(comparison: Comparison) -> str:
         if found.sd is not None:
             accuracy += f" ± {tables.accuracy(found.sd)}"
         parameters = dict.fromkeys(group.numbers("parameters"))
-        seconds = group.mean_seconds
+        seconds = group.median_seconds
         rows.append(
             [
                 labels[index].name,
@@ -70,14 +70,18 @@ def short_results(comparison: Comparison) -> str:
                 str(found.n),
                 tables.accuracy(group.report_accuracy),
                 ", ".join(f"{number:,}" for number in parameters) or "-",
-                f"{seconds / 60:.0f}" if seconds else "-",
+                columns.duration(seconds) if seconds else "-",
+                columns.hardware(group),
                 _short_command(group),
             ]
         )
     table = tables.markdown_table(
-        ["Network", "Accuracy", "n", "Report", "Parameters", "Minutes", "Command"],
+        [
+            *("Network", "Accuracy", "n", "Report", "Parameters", "Time (median)"),
+            *("Hardware", "Command"),
+        ],
         rows,
-        ["left", *["right"] * 5, "left"],
+        ["left", *["right"] * 5, "left", "left"],
     )
     return "\n\n".join([table, *explanations(comparison)])
 
@@ -122,7 +126,7 @@ def _csv_row(group: Group) -> dict[str, Any]:
         "epochs_mean": statistics.mean(epochs) if epochs else None,
         "epochs_least": min(epochs, default=None),
         "epochs_most": max(epochs, default=None),
-        "train_seconds_mean": group.mean_seconds,
+        "train_seconds_median": group.median_seconds,
         "hardware": columns.hardware(group),
         "seeds": " ".join(str(run.seed) for run in group.runs),
         "accuracies": " ".join(
