@@ -87,13 +87,19 @@ class Checkpoints:
             abstract_state: returns the shapes of the state for a record.
 
         Raises:
-            CheckpointError: there are checkpoints, but none can be read, or the best
-                epoch's is missing and cannot be written.
+            CheckpointError: there are checkpoints, but none can be read, or the newest
+                cannot for want of memory or a permission, or the best epoch's is
+                missing and cannot be written.
         """
         found = _numbered(self._folder / "last")
         for epoch in sorted(found, reverse=True):
             try:
                 state, record = self._read(epoch, abstract_state)
+            except (MemoryError, PermissionError) as error:
+                raise CheckpointError(
+                    f"Cannot read the checkpoint of epoch {epoch} in {self._folder}: "
+                    f"{_reason(error)}. It may be sound, and is left as it is."
+                ) from error
             except Exception as error:
                 LOGGER.warning(
                     "The checkpoint of epoch %d is damaged (%s). Moved it to %s; "

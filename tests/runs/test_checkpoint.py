@@ -231,6 +231,21 @@ def test_a_damaged_last_checkpoint_sends_the_run_to_the_one_before(
     assert_trees_equal(open_checkpoints().restore(abstract_state)[0], make_state(4, 2))
 
 
+@pytest.mark.parametrize("error", [MemoryError(), PermissionError(13, "denied")])
+def test_what_cannot_be_read_now_is_not_taken_for_damaged(
+    saved, folder, open_checkpoints, monkeypatch, error
+):
+    def fail(*_):
+        raise error
+
+    opened = open_checkpoints()
+    monkeypatch.setattr(opened, "_read", fail)
+    with pytest.raises(checkpoint.CheckpointError, match="epoch 4 .*left as it is"):
+        opened.restore(abstract_state)
+    assert numbers(folder / "last") == [3, 4]
+    assert not (folder / "damaged").exists()
+
+
 def test_all_damaged_is_an_error_not_a_fresh_start(saved, folder, open_checkpoints):
     for epoch in (3, 4):
         truncate(folder / "last" / str(epoch))
