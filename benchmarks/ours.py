@@ -20,7 +20,7 @@ from mnist_jax.config import Phase as PhaseConfig
 from mnist_jax.data import augment
 from mnist_jax.devices import parallel
 from mnist_jax.models import operations
-from mnist_jax.training import features, loop, state
+from mnist_jax.training import features, loop, predict, state
 from mnist_jax.training.phase import Phase
 from mnist_jax.training.state import TrainState
 from mnist_jax.training.step import Batch
@@ -64,14 +64,17 @@ def prepare(work: Work, way: str = ""):
     apply_fn, train, val, once = model.apply, *_load(work), 0.0
     if phase.freeze and not work.augmented:
         apply_fn, train, val, once = _reuse_features(model, phase, current, train, val)
+    devices = parallel.choose(config.parallel, phase.batch_size)
     trainer = loop.Trainer(
         apply_fn=apply_fn,
         phase=phase,
         data=train,
         val=val,
         augment_fn=augment.create(augmentation),
-        devices=parallel.choose(config.parallel, phase.batch_size),
-        eval_batch_size=phase.batch_size,
+        devices=devices,
+        predict=predict.make_predict(
+            apply_fn=apply_fn, batch_size=phase.batch_size, devices=devices
+        ),
         steps_per_call=loop.default_steps_per_call(
             jax.default_backend(), model.convolutions, work.steps
         ),

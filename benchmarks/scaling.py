@@ -75,7 +75,7 @@ def compile_step(network: str, batch_size: int, devices):
     rows = devices.split(jnp.arange(batch_size, dtype=jnp.int32)[None])
     arguments = (current, data, rows, first, key)
     function = step.make_train_steps(train_step=train_step, steps=1)
-    return devices.compile(function, arguments, rows=2), arguments
+    return devices.compile(function, arguments, split=2), arguments
 
 
 def step_seconds(network: str, batch_size: int) -> float:

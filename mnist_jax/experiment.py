@@ -32,7 +32,7 @@ from mnist_jax.runs.journal import Journal, read_convolutions
 from mnist_jax.training import features, loop, state
 from mnist_jax.training.loop import NonFiniteLossError
 from mnist_jax.training.phase import Phase, check_batch_size, make_phases
-from mnist_jax.training.predict import Predict, make_predict
+from mnist_jax.training.predict import ApplyFn, Predict, make_predict
 from mnist_jax.training.state import TrainState
 
 LOGGER = logging.getLogger(__name__)
@@ -147,12 +147,17 @@ class _Setup:
         form = "onednn" if self.choice.form == "onednn" else "xla"
         return to_json(self.config) | {"convolutions": form}
 
-    def make_predict(self) -> Predict:
-        """Build what computes logits of any number of images."""
+    @functools.cached_property
+    def predict(self) -> Predict:
+        """What computes logits of any number of images, with all devices."""
+        return self.make_predict(self.model.apply, parallel.every(self.config.parallel))
+
+    def make_predict(
+        self, apply_fn: ApplyFn, devices: parallel.Devices | parallel.ReplicaDevices
+    ) -> Predict:
+        """Build what does so for a part of the network, or with other devices."""
         return make_predict(
-            apply_fn=self.model.apply,
-            batch_size=self.config.eval_batch_size,
-            devices=parallel.every(self.config.parallel),
+            apply_fn=apply_fn, batch_size=self.config.eval_batch_size, devices=devices
         )
 
 
@@ -264,6 +269,8 @@ def _train_phase(
     else:
         devices = parallel.choose(config.parallel, phase.batch_size)
     if replicas:
+        # The final test can use the program that validates, compiled once.
+        same = apply_fn == model.apply and devices == parallel.every(config.parallel)
         trainer = loop.Trainer(
             apply_fn=apply_fn,
             phase=phase,
@@ -271,7 +278,7 @@ def _train_phase(
             val=val_data,
             augment_fn=augment.create(config.augment),
             devices=devices,
-            eval_batch_size=config.eval_batch_size,
+            predict=setup.predict if same else setup.make_predict(apply_fn, devices),
             steps_per_call=config.steps_per_call
             or loop.default_steps_per_call(
                 jax.default_backend(),
@@ -324,7 +331,7 @@ def _has_ended(journal: Journal, phase: Phase) -> bool:
 
 def _test_and_report(journals: Sequence[Journal], setup: _Setup) -> None:
     """Test the runs that have not been tested, and write their reports."""
-    model, dataset, predict = setup.model, setup.dataset, setup.make_predict()
+    model, dataset, predict = setup.model, setup.dataset, setup.predict
     for journal in (j for j in journals if not j.error):
         path = journal.folder.path
         with journal.about():
@@ -364,7 +371,7 @@ def _train_with_first_process(
     setup = _prepare(config, model, phases, dataset, convolutions=convolutions)
     journal = Journal(config, None)
     _train([journal], setup, lambda: None, Console(quiet=True))
-    return run_results.test(journal, setup.model, dataset, setup.make_predict())
+    return run_results.test(journal, setup.model, dataset, setup.predict)
 
 
 def check(config: Experiment) -> tuple[models.Model, list[Phase]]:

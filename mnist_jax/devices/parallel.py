@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Int32
+from jaxtyping import Array
 
 from mnist_jax.devices import failures, shards
 from mnist_jax.devices.compiler import compiler_options
@@ -80,25 +80,31 @@ class Devices:
         del in_axes
         return function
 
-    def split(self, rows: Int32[Array | np.ndarray, "*calls batch"]) -> Any:
-        """Divide the last axis, a batch's, among the devices.
+    def split(self, batch: Array | np.ndarray, *, axis: int = -1) -> Any:
+        """Divide an axis, that of a batch, among the devices.
+
+        Args:
+            batch: images or, with the default, numbers of images [*calls, batch].
+            axis: which axis is the batch's.
 
         Returns:
-            What a function of `compile` takes as `rows`.
+            What a function of `compile` takes as its `split` argument.
         """
+        axis %= batch.ndim
         if self.way == "jit":
-            spec = PartitionSpec(*[None] * (rows.ndim - 1), shards.AXIS)
-            return _put(rows, NamedSharding(self._mesh, spec))
-        every = np.asarray(rows).reshape(*rows.shape[:-1], self.count, -1)
+            spec = PartitionSpec(*[None] * axis, shards.AXIS)
+            return _put(batch, NamedSharding(self._mesh, spec))
+        before, after = batch.shape[:axis], batch.shape[axis + 1 :]
+        every = np.asarray(batch).reshape(*before, self.count, -1, *after)
         own = [d.process_index == jax.process_index() for d in self.devices]
-        return np.moveaxis(every, -2, 0)[own]
+        return np.moveaxis(every, axis, 0)[own]
 
     def compile(
         self,
         function: Callable[..., Tree],
         arguments: Sequence[Any],
         *,
-        rows: int,
+        split: int,
         donate: bool = False,
     ) -> Callable[..., Tree]:
         """Compile a function that the devices share.
@@ -107,7 +113,7 @@ class Devices:
             function: what it returns is the same on every device: means over the batch,
                 or batches that `shards.gather` has put together.
             arguments: as it will be called with: all of `replicate`, one of `split`.
-            rows: which argument is that of `split`.
+            split: which argument is that of `split`.
             donate: whether the buffers of the first argument may be used for what is
                 returned. (Under `pmap` they are not.)
         """
@@ -121,10 +127,10 @@ class Devices:
             return jitted.lower(*arguments).compile()
 
         def together(others: tuple[Any, ...], own: Array) -> Tree:
-            return function(*others[:rows], own, *others[rows:])
+            return function(*others[:split], own, *others[split:])
 
         def apart(arguments: Sequence[Any]) -> tuple[tuple[Any, ...], Any]:
-            return (*arguments[:rows], *arguments[rows + 1 :]), arguments[rows]
+            return (*arguments[:split], *arguments[split + 1 :]), arguments[split]
 
         mapped = jax.pmap(
             together,
@@ -192,20 +198,21 @@ class ReplicaDevices:
             check_vma=False,
         )
 
-    def split(self, rows: Any) -> Any:
-        """Return the indices of a batch unchanged: the batch is not divided."""
-        return rows
+    def split(self, batch: Any, *, axis: int = -1) -> Any:
+        """Return a batch unchanged: it is not divided."""
+        del axis
+        return batch
 
     def compile(
         self,
         function: Callable[..., Tree],
         arguments: Sequence[Any],
         *,
-        rows: int,
+        split: int,
         donate: bool = False,
     ) -> Callable[..., Tree]:
         """Compile a function that `map` returned; the rest is as in `Devices`."""
-        del rows
+        del split
         jitted = jax.jit(
             function,
             donate_argnums=(0,) if donate else (),

@@ -19,7 +19,7 @@ from mnist_jax.devices.parallel import Devices, ReplicaDevices
 from mnist_jax.errors import UserError
 from mnist_jax.training import step
 from mnist_jax.training.phase import Phase
-from mnist_jax.training.predict import ApplyFn, make_predict
+from mnist_jax.training.predict import ApplyFn, Predict
 from mnist_jax.training.state import TrainState, make_watch
 from mnist_jax.training.step import Batch
 
@@ -114,7 +114,7 @@ class Trainer:
         val: the validation set.
         augment_fn: changes the training images at random, if given.
         devices: which ones share a batch, or replicas.
-        eval_batch_size: images a call in evaluation.
+        predict: of `make_predict`, for `apply_fn` and `devices`.
         steps_per_call: at least 1.
         monitor: which figure says what the best epoch is.
         keys: the random streams.
@@ -133,7 +133,7 @@ class Trainer:
         val: Batch,
         augment_fn: step.AugmentFn | None,
         devices: Devices | ReplicaDevices,
-        eval_batch_size: int,
+        predict: Predict,
         steps_per_call: int,
         monitor: str,
         keys: Keys,
@@ -142,7 +142,8 @@ class Trainer:
         step.check_images(data)
         step.check_images(val)
         self._devices, self._listener = devices, listener
-        self._data, self._val = devices.replicate((data, val))
+        self._data = devices.replicate(data)
+        self._val_images, self._val_labels = val.images, devices.replicate(val.labels)
         self._order_key, self._step_key = keys.order, devices.place(keys.step)
         self._steps = phase.steps_per_epoch(len(data.labels))
         self._images_per_epoch = self._steps * phase.batch_size
@@ -157,9 +158,7 @@ class Trainer:
             ema_decay=phase.ema_decay,
             freeze=phase.freeze,
         )
-        self._predict = make_predict(
-            apply_fn=apply_fn, batch_size=eval_batch_size, devices=devices
-        )
+        self._predict = predict
 
         def score(logits: Array, labels: Array) -> tuple[Array, Array]:
             loss = step.cross_entropy(logits, labels).mean()
@@ -217,8 +216,8 @@ class Trainer:
         if len(errors) == len(counting):
             return state, [errors.get(place, []) for place in range(len(epochs))]
         finished = finish() if self._devices.must_wait else None
-        logits = self._predict(*state.weights, self._val.images)
-        val_loss, val_accuracy = self._score(logits, self._val.labels)
+        logits = self._predict(*state.weights, self._val_images)
+        val_loss, val_accuracy = self._score(logits, self._val_labels)
         losses, accuracies, trained = finished or finish()
         val_losses, val_accuracies, learning_rates = map(
             np.atleast_1d, (val_loss, val_accuracy, self._learning_rate(state))
@@ -350,11 +349,11 @@ class Trainer:
             self._compiled[length] = self._devices.compile(
                 self._devices.map(train_steps, (0, None, 0, None, 0)),
                 arguments,
-                rows=2,
+                split=2,
                 donate=True,
             )
-        logits = self._predict(*state.weights, self._val.images)
-        jax.block_until_ready(self._score(logits, self._val.labels))
+        logits = self._predict(*state.weights, self._val_images)
+        jax.block_until_ready(self._score(logits, self._val_labels))
         self._listener.compiled(time.perf_counter() - begin)
 
 

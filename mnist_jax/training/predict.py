@@ -24,25 +24,25 @@ def make_predict(
     """Build `predict(params, batch_stats, images) -> logits` for any number of images.
 
     Every image counts: the last batch is filled up with repetitions of the last image,
-    whose logits are dropped, so that one compiled program serves all batches. So is
-    every batch, if its size is no multiple of the number of devices. With
+    whose logits are dropped, so that one compiled program serves all batches, of all
+    sets. So is every batch, if its size is no multiple of the number of devices. With
     `ReplicaDevices`, weights and logits have a leading axis of replicas.
     """
-    eval_step = devices.map(step.make_eval_step(apply_fn=apply_fn), (0, 0, None, None))
-    compiled: dict[tuple[int, int, Any], Callable[..., Array]] = {}
+    eval_step = devices.map(step.make_eval_step(apply_fn=apply_fn), (0, 0, None))
+    compiled: dict[Any, Callable[..., Array]] = {}
 
     def predict(params: Tree, batch_stats: Tree, images: Images) -> Float[Array, "..."]:
         params, batch_stats = devices.place((params, batch_stats))
-        images = devices.replicate(images)
+        images = np.asarray(images)
         count = len(images)
         size = -(-min(batch_size, count) // devices.count) * devices.count
         logits = []
         for first in range(0, count, size):
-            rows = np.minimum(np.arange(first, first + size, dtype=np.int32), count - 1)
-            arguments = (params, batch_stats, images, devices.split(rows))
-            kind = count, size, images.dtype
+            rows = np.minimum(np.arange(first, first + size), count - 1)
+            arguments = (params, batch_stats, devices.split(images[rows], axis=0))
+            kind = size, images.shape[1:], images.dtype
             if kind not in compiled:
-                compiled[kind] = devices.compile(eval_step, arguments, rows=3)
+                compiled[kind] = devices.compile(eval_step, arguments, split=2)
             logits.append(compiled[kind](*arguments))
             if devices.must_wait:
                 jax.block_until_ready(logits)

@@ -240,18 +240,15 @@ def make_train_steps(
 def make_eval_step(
     *, apply_fn: Callable[..., tuple[Array, Tree]]
 ) -> Callable[..., Float[Array, "batch ..."]]:
-    """Build `eval_step(params, batch_stats, images, rows) -> logits`.
-
-    `images` is a whole set, uint8, and `rows` says which of them to look at.
-    """
+    """Build `eval_step(params, batch_stats, images) -> logits` of one batch."""
 
     def eval_step(
         params: Tree,
         batch_stats: Tree,
-        images: UInt8[Array, "n height width channels"] | Float32[Array, "n ..."],
-        rows: Int32[Array, " batch"],
+        images: UInt8[Array, "batch height width channels"]
+        | Float32[Array, "batch ..."],
     ) -> Float[Array, "batch ..."]:
-        batch = to_input(images[rows])
-        return shards.gather(apply_fn(params, batch_stats, batch, train=False)[0])
+        inputs = to_input(images)
+        return shards.gather(apply_fn(params, batch_stats, inputs, train=False)[0])
 
     return eval_step

@@ -22,6 +22,7 @@ from mnist_jax.data import augment
 from mnist_jax.devices import parallel
 from mnist_jax.models import operations
 from mnist_jax.training import loop
+from mnist_jax.training.predict import make_predict
 from mnist_jax.training.step import Batch, make_train_steps
 from tests.support.training_parts import (
     EVERYTHING,
@@ -55,7 +56,7 @@ def train(devices, *, steps_per_call=1, model=TINY):
         val=as_batch(val_split),
         augment_fn=augment.create(augmentation),
         devices=devices,
-        eval_batch_size=7,
+        predict=make_predict(apply_fn=model.apply, batch_size=7, devices=devices),
         steps_per_call=steps_per_call,
         monitor="val_loss",
         keys=loop.make_keys(0),
@@ -78,7 +79,7 @@ def flops(devices):
     arguments = devices.replicate((current, Batch(images, labels), jnp.int32(0), KEY))
     rows = devices.split(jnp.zeros((1, 64), jnp.int32))
     steps = make_train_steps(train_step=make_step(TINY.apply, phase), steps=1)
-    compiled = devices.compile(steps, (*arguments[:2], rows, *arguments[2:]), rows=2)
+    compiled = devices.compile(steps, (*arguments[:2], rows, *arguments[2:]), split=2)
     return compiled.cost_analysis()["flops"]
 
 

@@ -18,6 +18,7 @@ from configs import quickstart
 from mnist_jax import data, experiment
 from mnist_jax.devices import parallel
 from mnist_jax.training import loop, state
+from mnist_jax.training.predict import make_predict
 from tests.support.training_parts import (
     TINY,
     Silence,
@@ -39,7 +40,7 @@ def train(seeds, devices, parts, phase, start, programs=None):
         val=parts[1],
         augment_fn=None,
         devices=devices,
-        eval_batch_size=30,
+        predict=make_predict(apply_fn=TINY.apply, batch_size=30, devices=devices),
         steps_per_call=1,
         monitor="val_loss",
         keys=loop.stack_keys([loop.make_keys(s) for s in seeds], devices.replicas),

@@ -111,7 +111,9 @@ def make_trainer(phase, train, val):
         val=val,
         augment_fn=None,
         devices=parallel.every(),
-        eval_batch_size=30,
+        predict=make_predict(
+            apply_fn=TINY.apply, batch_size=30, devices=parallel.every()
+        ),
         steps_per_call=1,
         monitor="val_loss",
         keys=loop.make_keys(0),
