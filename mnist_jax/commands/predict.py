@@ -85,7 +85,12 @@ def main(arguments: list[str]) -> None:
     compiler.keep_compiled()
     run = load.load(_RUN.value)
     read, failures = [], []
-    find = photos.read_prepared if _RAW.value else photos.find_digits
+
+    def find(source: Any) -> Sequence[photos.Digit]:
+        if _RAW.value:
+            return photos.read_prepared(source)
+        return reading.divide(run, photos.find_digits(source))
+
     for name, source in _expand(arguments, failures):
         try:
             found = find(source)
@@ -228,7 +233,7 @@ def _show(read: Sequence[_Picture], run: "Run", console: Console) -> None:
     console.print(
         f"\nRead by {reading.name_of(run)}, {run.config.model.name}, right on "
         f"{100 * run.accuracy:.2f} % of its {run.tested_on} images. Unsure: below "
-        f"{100 * below:.1f} %, as {share} of {source} are.",
+        f"{100 * below:.1f} %, as {share} of {source} are, or cut off another digit.",
         style="dim",
         markup=False,
         highlight=False,

@@ -13,12 +13,12 @@ from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 from scipy import ndimage
 
-from mnist_jax.data import labelled, pictures, ruling
+from mnist_jax.data import labelled, pictures, ruling, touching
 from mnist_jax.data.centering import center_in_28x28
 from mnist_jax.data.dataset import DataError
 from mnist_jax.data.pictures import PhotoError
 
-__all__ = ["Box", "Digit", "PhotoError", "find_digits"]
+__all__ = ["Box", "Digit", "PhotoError", "divide", "find_digits"]
 
 # Light is estimated on a picture of this side. What is darker by so much than the mean
 # of a window, a part of that side, is a stroke: a shadow is wider, or not as dark.
@@ -32,6 +32,8 @@ _MOST_INK = 0.5
 # In sizes of a digit: parts of ink below the first are specks; those below the second,
 # or flatter than the third, are no digits, and belong to one beside them if there is.
 _SPECK, _FRAGMENT, _FLAT = 0.1, 0.45, 0.36
+# Flatter than this part of its width, ink is a line.
+_LINE = 0.15
 # The gap that a stroke may have, and how high a digit of several parts may be.
 _GAP, _TALLEST = 0.25, 1.75
 # Fewer pixels of ink than that are none; more parts are a texture.
@@ -52,11 +54,26 @@ class Box(NamedTuple):
 
 
 class Digit(NamedTuple):
-    """A digit that was found: where, as a network sees it, and in which line."""
+    """A digit that was found.
+
+    Attributes:
+        box: where.
+        image: as a network sees it.
+        line: counted from 0.
+        ink: 0..1, in the box, if it was found in a photograph.
+        is_piece: whether it was cut off another one that it touches.
+    """
 
     box: Box
     image: UInt8[np.ndarray, "28 28"]
     line: int
+    ink: Float[np.ndarray, "h w"] | None = None
+    is_piece: bool = False
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it is wider than a single digit is."""
+        return self.ink is not None and touching.is_wide(self.ink)
 
 
 # A part of the ink: its box, and the labels of the pieces it consists of.
@@ -85,8 +102,32 @@ def find_digits(source: Any) -> list[Digit]:
             alone = np.where(np.isin(labels[window], members), ink[window], 0)
             image = center_in_28x28(_with_visible_strokes(alone))
             full_size = Box(*(round(scale * side) for side in box))
-            digits.append(Digit(full_size, image, line))
+            digits.append(Digit(full_size, image, line, alone))
     return digits
+
+
+def divide(digit: Digit) -> dict[tuple[int, int], Digit]:
+    """Return the digits that touch each other in one that was found, if it is several.
+
+    Returns:
+        All candidates, by their first and last column in its ink: see `touching`.
+    """
+    ink, box = digit.ink, digit.box
+    if ink is None:
+        return {}
+    scale = (box.right - box.left) / ink.shape[1]
+    found = {}
+    for (left, right), piece in touching.find_pieces(ink).items():
+        rows = np.flatnonzero((piece > 0).any(axis=1))
+        part = Box(
+            box.left + round(scale * left),
+            box.top + round(scale * rows[0]),
+            box.left + round(scale * right),
+            box.top + round(scale * (rows[-1] + 1)),
+        )
+        image = center_in_28x28(_with_visible_strokes(piece))
+        found[left, right] = Digit(part, image, digit.line, piece, is_piece=True)
+    return found
 
 
 def read_prepared(source: Any) -> list[Digit]:
@@ -229,7 +270,8 @@ def _segment(
     if not parts:
         raise PhotoError("has no digit in it: there are only specks of ink")
     # The size of a digit: half of all ink lies in parts that are at least as large.
-    sizes = np.array([_size(box) for box, _ in parts])
+    # Digits that touch are wider than high: their height says more.
+    sizes = np.array([min(_size(box), 2 * _height(box)) for box, _ in parts])
     order = np.argsort(sizes)
     ink = np.cumsum([counts[parts[index][1][0]] for index in order])
     size = float(sizes[order][np.searchsorted(ink, ink[-1] / 2)])
@@ -244,7 +286,13 @@ def _segment(
             f"has {len(parts)} separate parts: a texture, not digits on paper"
         )
     parts = _join(parts, size)
-    parts = [part for part in parts if _height(part[0]) >= _FLAT * size]
+    parts = [
+        (box, members)
+        for box, members in parts
+        if _height(box) >= max(_FLAT * size, _LINE * (box.right - box.left))
+    ]
+    if not parts:
+        raise PhotoError("has no digit in it: there are only lines of ink")
     return labels, parts
 
 

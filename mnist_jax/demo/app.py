@@ -90,6 +90,9 @@ class App:
             found = photos.find_digits(io.BytesIO(body))
         except photos.PhotoError as error:
             raise UserError(f"The picture {error}.") from error
+        # All networks read the same digits: as the first one divides them.
+        with self._lock:
+            found = reading.divide(self._runs[next(iter(chosen), 0)], found)
         digits = [
             {
                 "box": digit.box,

@@ -83,7 +83,8 @@ class Run:
         from mnist_jax.data import photos  # imported late: only photographs need SciPy
         from mnist_jax.runs import reading
 
-        return reading.read(self, photos.find_digits(source))
+        found = photos.find_digits(source)
+        return reading.read(self, reading.divide(self, found))
 
     @functools.cached_property
     def threshold(self) -> tuple[float, str]:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from mnist_jax.data import photos
+from mnist_jax.data import photos, touching
 from mnist_jax.data.photos import Box
 from mnist_jax.runs.folder import RunFolder
 
@@ -32,7 +32,8 @@ class Digit:
     Attributes:
         label: the most probable class.
         probabilities: of each class.
-        unsure: whether the highest probability is below the threshold.
+        unsure: whether the highest probability is below the threshold, or it was cut
+            off another digit that it touches.
         box: where it lies, in pixels of the upright picture.
         image: as the network saw it, bright on dark.
         line: counted from 0.
@@ -81,7 +82,7 @@ def read(run: "Run", found: Sequence[photos.Digit]) -> Reading:
             Digit(
                 label=run.classes[int(probabilities.argmax())],
                 probabilities=probabilities,
-                unsure=bool(probabilities.max() < below),
+                unsure=digit.is_piece or bool(probabilities.max() < below),
                 box=digit.box,
                 image=digit.image,
                 line=digit.line,
@@ -89,6 +90,30 @@ def read(run: "Run", found: Sequence[photos.Digit]) -> Reading:
             for digit, probabilities in zip(found, run.predict(batch), strict=False)
         )
     )
+
+
+def divide(run: "Run", found: Sequence[photos.Digit]) -> list[photos.Digit]:
+    """Divide what `photos.find_digits` found where it is several digits that touch.
+
+    That is where the network is unsure that it is one, or it is too wide for one, and
+    it can be cut so that each piece is above the threshold. (Where to cut is a guess:
+    the pieces count as unsure.)
+    """
+    below, _ = run.threshold
+    divided: list[photos.Digit] = []
+    for digit, whole in zip(found, read(run, found).digits, strict=True):
+        pieces = photos.divide(digit) if whole.unsure or digit.is_wide else {}
+        if pieces:
+            said = read(run, list(pieces.values())).digits
+            probabilities = {
+                where: each.probability
+                for where, each in zip(pieces, said, strict=True)
+                if each.probability >= below
+            }
+            best = touching.best_division(probabilities, max(e for _, e in pieces))
+            pieces = {where: pieces[where] for where in best}
+        divided.extend(pieces.values() or [digit])
+    return divided
 
 
 def find_threshold(run: "Run") -> tuple[float, str]:

@@ -87,6 +87,31 @@ def photograph_digit(image, rng):
     return photograph(page, rng)
 
 
+def photograph_touching(images, rng):
+    """A number whose digits touch, on plain paper."""
+    factor = rng.uniform(2.5, 5)
+    digits = [crop(enlarge(image, factor * rng.uniform(0.9, 1.1))) for image in images]
+    height, margin = round(30 * factor), round(10 * factor)
+    width = sum(digit.shape[1] for digit in digits)
+    page = np.zeros((height + 2 * margin, width + 2 * margin), np.float32)
+    left = margin
+    for place, digit in enumerate(digits):
+        rows = (
+            page.shape[0] // 2 - digit.shape[0] // 2 + round(rng.normal(0, factor / 2))
+        )
+        part = page[rows : rows + digit.shape[0]]
+        # Moved to the left until its ink meets what is there.
+        while place and left > margin:
+            under = part[:, left : left + digit.shape[1]]
+            if np.count_nonzero((under > 0.3) & (digit > 0.3)) > factor:
+                break
+            left -= 1
+        under = part[:, left : left + digit.shape[1]]
+        np.maximum(under, digit, out=under)
+        left += digit.shape[1]
+    return photograph(page, rng)
+
+
 def photograph_number(images, rng, *, squared):
     """A number of several digits on lined or squared paper."""
     factor = rng.uniform(2.5, 5)
