@@ -57,11 +57,11 @@ class Digit(NamedTuple):
     """A digit that was found.
 
     Attributes:
-        box: where.
+        box: where it is, in pixels of the upright picture.
         image: as a network sees it.
         line: counted from 0.
         ink: 0..1, in the box, if it was found in a photograph.
-        is_piece: whether it was cut off another one that it touches.
+        is_piece: whether it was cut off another digit that it touches.
     """
 
     box: Box

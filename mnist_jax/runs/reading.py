@@ -104,13 +104,14 @@ def divide(run: "Run", found: Sequence[photos.Digit]) -> list[photos.Digit]:
     for digit, whole in zip(found, read(run, found).digits, strict=True):
         pieces = photos.divide(digit) if whole.unsure or digit.is_wide else {}
         if pieces:
+            assert digit.ink is not None, "it was found in a photograph"
             said = read(run, list(pieces.values())).digits
             probabilities = {
                 where: each.probability
                 for where, each in zip(pieces, said, strict=True)
                 if each.probability >= below
             }
-            best = touching.best_division(probabilities, max(e for _, e in pieces))
+            best = touching.best_division(probabilities, digit.ink.shape[1])
             pieces = {where: pieces[where] for where in best}
         divided.extend(pieces.values() or [digit])
     return divided
