@@ -260,12 +260,24 @@ def test_seeds_are_shared_among_as_many_devices_as_help(
     monkeypatch, seeds, devices, used, slots
 ):
     monkeypatch.setattr(jax, "local_devices", lambda: list(range(devices)))
+    monkeypatch.setattr(jax, "__version_info__", (0, 8, 0))
     shared = parallel.share_replicas(seeds)
     assert (len(shared.devices), shared.replicas) == (used, slots)
 
 
+def test_a_jax_that_cannot_divide_them_is_told(monkeypatch):
+    monkeypatch.setattr(jax, "local_devices", lambda: [0, 1])
+    monkeypatch.setattr(jax, "__version_info__", (0, 7, 2))
+    with pytest.raises(UserError, match="--notogether"):
+        parallel.share_replicas(2)
+    monkeypatch.setattr(jax, "local_devices", lambda: [0])
+    assert parallel.share_replicas(2).replicas == 2
+
+
 @pytest.fixture(scope="module")
 def shared_by_eight(command_env, tmp_path_factory):
+    if jax.__version_info__ < (0, 8):
+        pytest.skip("JAX 0.7 cannot divide seeds among devices")
     file = tmp_path_factory.mktemp("eight") / "result.json"
     flags = "--xla_force_host_platform_device_count=8"
     env = command_env | LITTLE_OPTIMIZED | {"XLA_FLAGS": flags}

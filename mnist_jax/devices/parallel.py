@@ -173,11 +173,11 @@ class ReplicaDevices:
 
     def replicate(self, tree: Tree) -> Tree:
         """Put what the replicas have in common on every device."""
-        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
+        return jax.device_put(tree, self._sharding(PartitionSpec()))
 
     def place(self, state: Tree) -> Tree:
         """Divide what has a leading axis of replicas among the devices."""
-        return jax.device_put(state, NamedSharding(self._mesh, _BY_REPLICA))
+        return jax.device_put(state, self._sharding(_BY_REPLICA))
 
     def map(
         self, function: Callable[..., Tree], in_axes: tuple[int | None, ...]
@@ -188,8 +188,11 @@ class ReplicaDevices:
             function: of one replica.
             in_axes: for each argument, 0 if each replica has its own, or None.
         """
+        mapped = jax.vmap(function, in_axes)
+        if len(self.devices) == 1:
+            return mapped
         return jax.shard_map(
-            jax.vmap(function, in_axes),
+            mapped,
             mesh=self._mesh,
             in_specs=tuple(
                 PartitionSpec() if axis is None else _BY_REPLICA for axis in in_axes
@@ -220,6 +223,12 @@ class ReplicaDevices:
         )
         return jitted.lower(*arguments).compile()
 
+    def _sharding(self, spec: PartitionSpec) -> jax.sharding.Sharding:
+        # On one device without a mesh, since there JAX 0.7 can batch convolutions.
+        if len(self.devices) == 1:
+            return jax.sharding.SingleDeviceSharding(self.devices[0])
+        return NamedSharding(self._mesh, spec)
+
     @property
     def _mesh(self) -> Mesh:
         return Mesh(np.array(self.devices), ("replicas",))
@@ -236,10 +245,18 @@ def share_replicas(count: int) -> ReplicaDevices:
 
     Args:
         count: of the replicas, at least 2.
+
+    Raises:
+        UserError: this version of JAX cannot do so.
     """
     devices = jax.local_devices()
     share = -(-count // len(devices))
     used = -(-count // share)
+    if used > 1 and jax.__version_info__ < (0, 8):  # jax issue 32157
+        raise UserError(
+            f"JAX {jax.__version__} cannot divide seeds that train together among "
+            "several devices: update it to 0.8 or newer, or use --notogether."
+        )
     LOGGER.info(
         "%d seeds train together, in one program%s.",
         count,
