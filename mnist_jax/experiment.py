@@ -32,7 +32,7 @@ from mnist_jax.runs.journal import Journal, read_convolutions
 from mnist_jax.training import features, loop, state
 from mnist_jax.training.loop import NonFiniteLossError
 from mnist_jax.training.phase import Phase, check_batch_size, make_phases
-from mnist_jax.training.predict import ApplyFn, Predict, make_predict
+from mnist_jax.training.predict import Predict, make_predict
 from mnist_jax.training.state import TrainState
 
 LOGGER = logging.getLogger(__name__)
@@ -150,14 +150,10 @@ class _Setup:
     @functools.cached_property
     def predict(self) -> Predict:
         """What computes logits of any number of images, with all devices."""
-        return self.make_predict(self.model.apply, parallel.every(self.config.parallel))
-
-    def make_predict(
-        self, apply_fn: ApplyFn, devices: parallel.Devices | parallel.ReplicaDevices
-    ) -> Predict:
-        """Build what does so for a part of the network, or with other devices."""
         return make_predict(
-            apply_fn=apply_fn, batch_size=self.config.eval_batch_size, devices=devices
+            apply_fn=self.model.apply,
+            batch_size=self.config.eval_batch_size,
+            devices=parallel.every(self.config.parallel),
         )
 
 
@@ -269,8 +265,11 @@ def _train_phase(
     else:
         devices = parallel.choose(config.parallel, phase.batch_size)
     if replicas:
-        # The final test can use the program that validates, compiled once.
-        same = apply_fn == model.apply and devices == parallel.every(config.parallel)
+        predict = setup.predict  # the final test's: compiled once for both
+        if apply_fn != model.apply or devices != parallel.every(config.parallel):
+            predict = make_predict(
+                apply_fn=apply_fn, batch_size=config.eval_batch_size, devices=devices
+            )
         trainer = loop.Trainer(
             apply_fn=apply_fn,
             phase=phase,
@@ -278,7 +277,7 @@ def _train_phase(
             val=val_data,
             augment_fn=augment.create(config.augment),
             devices=devices,
-            predict=setup.predict if same else setup.make_predict(apply_fn, devices),
+            predict=predict,
             steps_per_call=config.steps_per_call
             or loop.default_steps_per_call(
                 jax.default_backend(),

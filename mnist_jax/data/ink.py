@@ -1,0 +1,122 @@
+"""The ink in a photograph, apart from the light and the lines of the paper."""
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+from scipy import ndimage
+
+from mnist_jax.data import ruling
+from mnist_jax.data.pictures import PhotoError
+
+# Light is estimated on a picture of this side. What is darker by so much than the mean
+# of a window, a part of that side, is a stroke: a shadow is wider, or not as dark.
+_LIGHT_SIDE, _LIGHT_WINDOW, _DARKER = 128, 0.4, 0.2
+# What differs less from the paper is no ink, nor is what is lost in so much noise.
+_LEAST_CONTRAST, _NOISE = 0.1, 5.0
+# Ink is what has this part of the darkest strokes' contrast.
+_INK = 0.4
+# More than this part of the picture in ink is a dark picture, not writing on paper.
+_MOST_INK = 0.5
+# Fewer pixels of ink than that are none.
+FEWEST_PIXELS = 20
+# Width of strokes in a box of 20 pixels: thinner ones than the first are widened to the
+# second.
+_THIN, _WIDENED = 1.6, 2.2
+
+
+def flatten(grey: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
+    """Return by how much less light than the paper around it each pixel has, in 0..1.
+
+    If the digits are brighter than their ground, both are exchanged first.
+    """
+    factor = max(1, max(grey.shape) / _LIGHT_SIDE)
+    size = [max(8, round(side / factor)) for side in reversed(grey.shape)]
+    small = Image.fromarray(grey).resize((size[0], size[1]), Image.Resampling.BOX)
+    small = ndimage.median_filter(np.asarray(small), 3, mode="nearest")
+    if _is_dark_ground(small):
+        grey, small = 1 - grey, 1 - small
+    light = _light_of(small)
+    light = Image.fromarray(light).resize(
+        (grey.shape[1], grey.shape[0]), Image.Resampling.BICUBIC
+    )
+    return (1 - grey / np.maximum(np.asarray(light), 0.05)).clip(0, 1)
+
+
+def _light_of(small: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Return the brightness of the paper everywhere, under the strokes too."""
+    window = round(_LIGHT_WINDOW * max(small.shape))
+    around = ndimage.uniform_filter(small, window, mode="nearest")
+    stroke = ndimage.binary_dilation(small < (1 - _DARKER) * around)
+    paper = np.where(stroke, 0, small)
+    light, weight = np.float32(0), np.float32(0)
+    # The mean of the paper nearby, and from farther off where there is none.
+    for sigma, share in ((0.03, 1), (0.1, 1e-2), (0.5, 1e-4)):
+        blur = sigma * max(small.shape)
+        light += share * ndimage.gaussian_filter(paper, blur, mode="nearest")
+        known = np.where(stroke, np.float32(0), np.float32(1))
+        weight += share * ndimage.gaussian_filter(known, blur, mode="nearest")
+    return (light / np.maximum(weight, 1e-6)).astype(np.float32)
+
+
+def _is_dark_ground(small: Float[np.ndarray, "h w"]) -> bool:
+    """Return whether the background, judged by the border, is the darker part.
+
+    A plane through the border allows for light that falls from one side. The ink is
+    what differs most from it.
+    """
+    rows, columns = np.indices(small.shape)
+    edge = np.ones(small.shape, bool)
+    edge[2:-2, 2:-2] = False
+    axes = np.stack([np.ones_like(rows), rows, columns], axis=-1).astype(float)
+    plane, *_ = np.linalg.lstsq(axes[edge], small[edge], rcond=None)
+    above = small - axes @ plane
+    above -= np.median(above[edge])
+    darkest, brightest = np.quantile(above, (0.01, 0.99))
+    if abs(brightest + darkest) < _LEAST_CONTRAST / 2:  # strokes too thin to be seen
+        return bool(np.median(small[edge]) < 0.5)
+    return bool(brightest > -darkest)
+
+
+def find_ink(contrast: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
+    """Return how much ink each pixel has, in 0..1, without the lines of the paper.
+
+    Raises:
+        PhotoError: there is no ink, or almost nothing but ink.
+    """
+    middle = np.median(contrast)
+    noise = 1.4826 * np.median(np.abs(contrast - middle))
+    floor = max(_LEAST_CONTRAST, middle + _NOISE * noise)
+    visible = contrast > floor
+    lines = ruling.find(visible)
+    near_lines = np.asarray(ndimage.binary_dilation(lines, np.ones((3, 3)), 2), bool)
+    strokes = contrast[visible & ~near_lines]
+    if strokes.size < FEWEST_PIXELS:
+        raise PhotoError("has no digit in it: there is no ink on the paper")
+    full = np.quantile(strokes, 0.8)
+    threshold = max(floor, _INK * full)
+    if lines.any():  # between the lines and the strokes, if they differ
+        threshold = max(threshold, min(1.3 * np.median(contrast[lines]), 0.7 * full))
+    mask = (contrast > threshold) & ~lines
+    if mask.mean() > _MOST_INK:
+        raise PhotoError("is nearly all ink: leave some paper around the digits")
+    # The soft edges of strokes, which make digits smooth when they shrink.
+    edge = np.asarray(ndimage.binary_dilation(mask), bool) & ~(lines | mask)
+    soft = (contrast / full).clip(0, 1)
+    return np.where(mask | edge, soft, 0).astype(np.float32)
+
+
+def widen_thin_strokes(ink: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "H W"]:
+    """Widen strokes that would fade when the digit shrinks to 20 pixels."""
+    mask = np.pad(ink > 0.5, 1)
+    if not mask.any():
+        return ink
+    # The mean distance of a stroke's pixels to its edge is a quarter of its width.
+    inside = np.asarray(ndimage.distance_transform_edt(mask))
+    width = 4 * inside[mask].mean() - 1
+    pixel = max(ink.shape) / 20
+    if width >= _THIN * pixel:
+        return ink
+    radius = (_WIDENED * pixel - width) / 2
+    margin = int(np.ceil(radius)) + 1
+    outside = np.asarray(ndimage.distance_transform_edt(~np.pad(ink > 0.5, margin)))
+    return np.maximum((radius + 1 - outside).clip(0, 1), np.pad(ink, margin))
