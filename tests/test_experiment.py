@@ -7,6 +7,7 @@ import pytest
 
 from configs import base
 from mnist_jax import console, data, experiment
+from mnist_jax.devices import parallel
 from mnist_jax.errors import UserError
 from mnist_jax.models import operations
 from mnist_jax.runs import checkpoint
@@ -38,6 +39,21 @@ FILES = {
 def uninterrupted(small, tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
     return outcome(run_small(make_small_config(), small, folder))
+
+
+def test_validation_and_the_final_test_share_a_program(
+    small_config, tmp_path, monkeypatch, without_pictures
+):
+    compile_, evaluations = parallel.Devices.compile, []
+
+    def record(self, function, arguments, **options):
+        if not options.get("donate"):
+            evaluations.append(function)
+        return compile_(self, function, arguments, **options)
+
+    monkeypatch.setattr(parallel.Devices, "compile", record)
+    experiment.run(experiment.parse(small_config), tmp_path)
+    assert len(evaluations) == 1
 
 
 def test_a_run_leaves_a_complete_folder(small_config, tmp_path):

@@ -215,6 +215,16 @@ def test_a_folder_named_twice_is_one(tmp_path):
     assert found.notes == []
 
 
+def test_a_run_that_was_paused_does_not_spoil_the_time(tmp_path):
+    for seed, seconds in enumerate([10.0, 20.0, 600.0]):
+        write_run(tmp_path / f"{seed}", seed=seed, train_seconds=seconds)
+    [group] = comparison.read([tmp_path]).groups
+    assert group.median_seconds == 20
+    [rows] = tables_of(text.short_results(comparison.read([tmp_path])))
+    assert rows[0]["Time (median)"] == "20 s"
+    assert rows[0]["Hardware"] == ", ".join(group.hardware)
+
+
 def test_figures_that_are_not_known_of_all_runs(tmp_path):
     write_run(tmp_path / "a", seed=0, train_seconds=float("nan"))
     test = {"last": {"accuracy": 0.98}}
