@@ -95,10 +95,11 @@ def find_digits(source: Any) -> list[Digit]:
 
 
 def divide(digit: Digit) -> dict[tuple[int, int], Digit]:
-    """Return the digits that touch each other in one that was found, if it is several.
+    """Cut a digit into candidates for the several digits that it may be.
 
     Returns:
-        All candidates, by their first and last column in its ink: see `touching`.
+        The candidates, by their first column in its ink and the one after their last.
+        They overlap: `touching.best_division` chooses among them.
     """
     ink, box = digit.ink, digit.box
     if ink is None:

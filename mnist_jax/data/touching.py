@@ -13,11 +13,12 @@ import numpy as np
 from jaxtyping import Float
 from scipy import ndimage
 
-# In heights of the ink: narrower ink is one digit, wider ink is several.
+# All as multiples of the ink's height. Narrower ink is one digit, wider ink is several.
 _NARROW, _WIDE = 0.9, 1.7
-# The same of a piece, whose height is at least a part of that of all ink.
+# Limits to the width of a piece, and the least height of one.
 _NARROWEST_PIECE, _WIDEST_PIECE, _LEAST_HEIGHT = 0.12, 1.1, 0.7
-# Most ink in the column of a cut, and the distance between cuts, in heights.
+# The most ink that a cut may cross, the least distance between cuts, and the width of the
+# filter that smooths the ink per column.
 _MOST_CUT, _APART, _SMOOTH = 0.35, 0.1, 0.02
 _MOST_CUTS = 12
 
@@ -28,7 +29,7 @@ def is_wide(ink: Float[np.ndarray, "h w"]) -> bool:
 
 
 def find_cuts(ink: Float[np.ndarray, "h w"]) -> list[int]:
-    """Return the columns between which a piece may lie: the first, cuts, the end."""
+    """Return the columns where the ink may be cut, in order, between 0 and its width."""
     height, width = ink.shape
     profile = ndimage.gaussian_filter1d(ink.sum(axis=0), _SMOOTH * height)
     cuts: list[int] = []
@@ -44,7 +45,7 @@ def find_cuts(ink: Float[np.ndarray, "h w"]) -> list[int]:
 def find_pieces(
     ink: Float[np.ndarray, "h w"],
 ) -> dict[tuple[int, int], Float[np.ndarray, "h piece"]]:
-    """Return what can be a digit, by the first column and the end of each piece."""
+    """Return what may be a digit, by its first column and the one after its last."""
     height, width = ink.shape
     found = {}
     if width < _NARROW * height:

@@ -143,6 +143,7 @@ class Trainer:
         step.check_images(val)
         self._devices, self._listener = devices, listener
         self._data = devices.replicate(data)
+        # Of these, `predict` puts a batch at a time on the devices.
         self._val_images, self._val_labels = val.images, devices.replicate(val.labels)
         self._order_key, self._step_key = keys.order, devices.place(keys.step)
         self._steps = phase.steps_per_epoch(len(data.labels))
