@@ -17,8 +17,8 @@ from scipy import ndimage
 _NARROW, _WIDE = 0.9, 1.7
 # Limits to the width of a piece, and the least height of one.
 _NARROWEST_PIECE, _WIDEST_PIECE, _LEAST_HEIGHT = 0.12, 1.1, 0.7
-# The most ink that a cut may cross, the least distance between cuts, and the width of the
-# filter that smooths the ink per column.
+# The most ink that a cut may cross, the least distance between cuts, and the width of
+# the filter that smooths the ink per column.
 _MOST_CUT, _APART, _SMOOTH = 0.35, 0.1, 0.02
 _MOST_CUTS = 12
 
@@ -29,7 +29,7 @@ def is_wide(ink: Float[np.ndarray, "h w"]) -> bool:
 
 
 def find_cuts(ink: Float[np.ndarray, "h w"]) -> list[int]:
-    """Return the columns where the ink may be cut, in order, between 0 and its width."""
+    """Return the columns where the ink may be cut, between 0 and its width."""
     height, width = ink.shape
     profile = ndimage.gaussian_filter1d(ink.sum(axis=0), _SMOOTH * height)
     cuts: list[int] = []
