@@ -33,7 +33,7 @@ from pathlib import Path
 from absl import app, flags
 
 from benchmarks import work
-from benchmarks.targets import first_epoch
+from benchmarks.targets import first_epoch, seconds_an_epoch
 from mnist_jax.devices import memory
 
 _CONFIG = flags.DEFINE_string("config", "configs/speedrun.py", "The experiment.")
@@ -47,8 +47,6 @@ _DTYPE = flags.DEFINE_enum(
 _REPORT = flags.DEFINE_string("report", None, "Folder of runs of the report's recipe.")
 _PEERS = flags.DEFINE_string("peers", None, "What benchmarks.throughput has written.")
 _ROOT = Path(__file__).parent.parent
-# Of a training set without its validation images.
-_TRAIN_IMAGES = 54_000
 
 # What a process does for one seed: config, seed, run folder.
 _RUN = """
@@ -138,14 +136,12 @@ def _say_peers(target: float, network: str, report: Path, peers: Path) -> None:
     if not epochs:
         return
     mean = statistics.mean(epochs)
-    for result in json.loads(peers.read_text())["results"]:
-        if result["network"] == network and result["augmented"]:
-            for framework, rates in result["images_per_second"].items():
-                epoch = _TRAIN_IMAGES / statistics.median(rates)
-                print(
-                    f"{framework}: {epoch:.1f} s an epoch, {mean:.1f} epochs: "
-                    f"{epoch * mean:.0f} s"
-                )
+    measured = json.loads(peers.read_text())["results"]
+    for framework, epoch in seconds_an_epoch(network, measured).items():
+        print(
+            f"{framework}: {epoch:.1f} s an epoch, {mean:.1f} epochs: "
+            f"{epoch * mean:.0f} s"
+        )
 
 
 def _measure_target(target: float, folder: Path) -> None:

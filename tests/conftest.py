@@ -1,6 +1,7 @@
 """What all tests share: strictness, a small data set, commands as a user runs them."""
 
 import contextlib
+import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -49,6 +50,12 @@ LITTLE_OPTIMIZED = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 # Shapes that only fit by accident are errors in tests.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_sessionstart() -> None:
+    """Collect garbage less often: JAX's caches grow, and none of them is garbage."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture(scope="session")
@@ -137,7 +144,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
     folder.mkdir(exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    # To write a program and to read it takes some hundredths of a second.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     return folder
 
 
@@ -154,7 +162,7 @@ def command_env(compiled: Path) -> dict[str, str]:
     """The environment of commands: like the user's, with compiled programs kept."""
     return os.environ | {
         "JAX_COMPILATION_CACHE_DIR": str(compiled),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
         "COLUMNS": "200",
     }
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.targets import first_epoch
+from benchmarks.targets import first_epoch, seconds_an_epoch
 from tests.conftest import LITTLE_OPTIMIZED
 from tests.support import commands
 
@@ -84,6 +84,23 @@ def test_a_target_counts_as_reached_in_the_first_epoch_that_is_written(tmp_path)
     assert first_epoch(tmp_path, 0.9) == 2
     metrics.write_text(whole[:-10])  # the last line is being written
     assert first_epoch(tmp_path, 0.95) is None
+
+
+@pytest.mark.parametrize(
+    ("network", "seconds"), [("lenet5", 54.0), ("double_cnn", 108.0)]
+)
+def test_peers_are_timed_with_the_report_s_recipe(network, seconds):
+    """Which augments the images of the CNNs, and not those of LeNet-5."""
+    results = [
+        {
+            "network": name,
+            "augmented": augmented,
+            "images_per_second": {"torch": [rate, rate / 2, 2 * rate]},
+        }
+        for name in ("lenet5", "double_cnn")
+        for augmented, rate in ((False, 1_000.0), (True, 500.0))
+    ]
+    assert seconds_an_epoch(network, results) == {"torch": seconds}
 
 
 @pytest.mark.slow

@@ -68,15 +68,25 @@ def test_jax_s_own_settings_come_first(settings):
     assert settings == {}
 
 
-def test_programs_that_were_not_completely_written_go(
-    settings, monkeypatch, tmp_path, compiled
-):
+@pytest.fixture
+def entry(compiled):
+    """What JAX keeps of a program."""
+
     def whole(x):
         return x + 1
 
+    name = "jax_persistent_cache_min_compile_time_secs"
+    before = jax.config.values[name]
+    jax.config.update(name, 0.0)
     jax.jit(whole)(0.0)
+    jax.config.update(name, before)
     [path] = compiled.glob("jit_whole-*-cache")
-    entry = path.read_bytes()
+    return path.read_bytes()
+
+
+def test_programs_that_were_not_completely_written_go(
+    entry, settings, monkeypatch, tmp_path
+):
     if entry.startswith(compiler._ZSTANDARD):
         pytest.skip("zstandard is installed")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

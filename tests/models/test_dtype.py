@@ -8,6 +8,7 @@ import pytest
 from mnist_jax import models
 from mnist_jax.config import Model
 from mnist_jax.training import step
+from tests.support.drawing import draw_weights
 from tests.support.small_vgg import Narrow
 
 KEY = jax.random.key(0)
@@ -77,7 +78,7 @@ LONGEST = ("double_cnn", "triple_cnn")
 def test_gradients_point_where_those_of_float32_do(name, batch, monkeypatch):
     monkeypatch.setitem(models.MODELS, "vgg16", Narrow)
     plain = create(name, "float32")
-    variables = jax.jit(plain.init)(jax.random.key(0, impl="rbg"))
+    variables = draw_weights(plain)
     flat = []
     for model in (plain, create(name, "bfloat16")):
         run = jax.jit(lambda *v, model=model: loss_and_all(model, *v, *batch))

@@ -32,6 +32,7 @@ from mnist_jax import models
 from mnist_jax.config import Model
 from mnist_jax.devices.compiler import compiler_options
 from mnist_jax.models import operations
+from tests.support.drawing import draw_weights
 
 BATCH = 32
 CONVOLUTIONS = ("block1_conv1", "block1_conv2", "block2_conv1", "block2_conv2")
@@ -66,7 +67,7 @@ def to_float64(tree):
 def start(name):
     """A network and its parameters, as drawn at the start."""
     model = models.create(Model(name))
-    params, batch_stats = model.init(jax.random.key(0))
+    params, batch_stats = draw_weights(model)
     assert not batch_stats
     return model, jax.tree.map(np.asarray, params)
 

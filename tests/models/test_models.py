@@ -14,6 +14,7 @@ from mnist_jax.errors import UserError
 from mnist_jax.models.layers import Dropout
 from mnist_jax.models.vgg import VGG16
 from tests.conftest import assert_trees_equal
+from tests.support.drawing import draw_weights
 
 # Most are the report's. (trainable, BatchNorm statistics)
 PARAMETERS = {
@@ -115,8 +116,7 @@ def create(name: str) -> models.Model:
 def initial(name: str):
     """The model, and the weights and statistics that it starts with."""
     model = create(name)
-    # Keys of this kind compile in a fifth of the time.
-    return model, *jax.jit(model.init)(jax.random.key(3, impl="rbg"))
+    return model, *draw_weights(model, 3)
 
 
 IMAGES = jnp.asarray(
@@ -202,12 +202,11 @@ class Narrow(VGG16):
 
 def test_vgg_s_kernels_may_start_he_normal_and_then_signals_do_not_shrink():
     """As in Keras: truncated at two standard deviations, of variance 2 / fan_in."""
-    images = jax.random.uniform(jax.random.key(1), (4, 28, 28, 1))
     sizes = {}
     for start in ("glorot_uniform", "he_normal"):
         model = models.Model("vgg16", Narrow(kernel_init=start))
-        params, _ = jax.jit(model.init)(jax.random.key(3, impl="rbg"))
-        features = jax.jit(model.run_until, static_argnums=0)(5, params, {}, images)
+        params, _ = draw_weights(model, 3)
+        features = jax.jit(model.run_until, static_argnums=0)(5, params, {}, IMAGES)
         sizes[start] = float(jnp.sqrt(jnp.mean(features**2)))
     for layer, variables in params.items():
         kernel = np.asarray(variables["kernel"])

@@ -6,7 +6,6 @@ import zipfile
 from typing import Any
 
 import h5py
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.weights import WeightsError
 from mnist_jax.training import state
 from mnist_jax.training.monitors import Best
+from tests.support.drawing import draw_weights
 from tests.support.small_vgg import VGG_METADATA, Narrow, write_vgg
 from tests.support.training_parts import make_phase
 
@@ -43,7 +43,7 @@ def arrays():
 
 def drawn(seed) -> tuple[Any, Any]:
     """Weights to start with."""
-    return jax.jit(LENET.init)(jax.random.key(seed, impl="rbg"))
+    return draw_weights(LENET, seed)
 
 
 def load(path, **fields) -> pretrained.Weights:

@@ -12,6 +12,7 @@ from mnist_jax.config import Model
 from mnist_jax.pretrained import imagenet
 from mnist_jax.runs import weights as run_weights
 from mnist_jax.runs.weights import WeightsError
+from tests.support.drawing import draw_weights
 
 pytestmark = pytest.mark.slow  # Keras, and files of 59 MB
 IMAGES = np.random.default_rng(3).uniform(0, 1, (3, 28, 28, 1)).astype(np.float32)
@@ -28,7 +29,7 @@ def load(path, **fields):
     """The model and its weights, those of the file in their places."""
     model = models.create(config(path, **fields))
     weights = pretrained.load(config(path, **fields), model)
-    drawn = jax.jit(model.init)(jax.random.key(0, impl="rbg"))
+    drawn = draw_weights(model)
     assert weights is not None
     return model, *weights.put(*drawn), drawn[0]
 

@@ -13,6 +13,7 @@ from mnist_jax import config, models
 from mnist_jax.models import layers
 from mnist_jax.training import monitors, state, step
 from mnist_jax.training.phase import Phase
+from tests.support.drawing import draw_weights
 
 KEY = jax.random.key(1)
 
@@ -82,8 +83,7 @@ def make_step(apply_fn, phase, *, steps_per_epoch=5, **fields):
 
 @functools.cache
 def weights(model):
-    # Keys of this kind compile in a fifth of the time.
-    return jax.jit(model.init)(jax.random.key(0, impl="rbg"))
+    return draw_weights(model)
 
 
 def make_state(model, phase):

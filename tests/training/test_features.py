@@ -20,6 +20,7 @@ from mnist_jax.runs import journal as resume
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.training import features, state, step
 from mnist_jax.training.freezing import Freeze
+from tests.support.drawing import draw_weights
 from tests.support.runs import Killed, kill_at, outcome
 from tests.support.small_vgg import Narrow
 from tests.support.training_parts import make_phase
@@ -84,7 +85,7 @@ def test_a_step_of_the_phase_has_no_convolution(reuse, config, small):
     config.phases[0].reuse_features = reuse
     parsed = experiment.parse(config)
     model, (phase, _) = experiment.check(parsed)
-    current = state.create(*model.init(jax.random.key(0)), phase)
+    current = state.create(*draw_weights(model), phase)
     apply_fn, train, val = features.inputs_of_phase(
         parsed, model, phase, small, [current]
     )
@@ -146,7 +147,7 @@ def test_seeds_share_features_if_their_frozen_weights_are_the_same(
     parsed = experiment.parse(config)
     model, (phase, _) = experiment.check(parsed)
     states = [
-        state.create(*model.init(jax.random.key(0 if same else seed)), phase)
+        state.create(*draw_weights(model, 0 if same else seed), phase)
         for seed in (0, 1)
     ]
     caplog.set_level(logging.INFO)
@@ -165,7 +166,7 @@ def test_features_beyond_the_budget_are_not_computed(
     config.model.input_size = 96
     config = experiment.parse(config)
     model, (phase, _) = experiment.check(config)
-    current = state.create(*model.init(jax.random.key(0)), phase)
+    current = state.create(*draw_weights(model), phase)
     caplog.set_level(logging.INFO)
     _, train, _ = features.inputs_of_phase(config, model, phase, small, [current])
     assert train.images.shape == (64, *((24, 24, 16) if reused else (28, 28, 1)))
@@ -217,7 +218,7 @@ def batch(images=IMAGES):
 
 
 def compute(*, model=MODEL, seed=0, stop=1, images=IMAGES, batch_size=4):
-    params, stats = model.init(jax.random.key(seed))
+    params, stats = draw_weights(model, seed)
     known = features.Features(
         model, stop, params, stats, devices=parallel.every(), batch_size=batch_size
     )
@@ -248,7 +249,7 @@ def test_each_thing_that_they_depend_on_has_a_file_of_its_own(cache):
 
 
 def test_a_layer_behind_them_makes_no_difference(cache):
-    params, stats = MODEL.init(jax.random.key(0))
+    params, stats = draw_weights(MODEL)
     changed = params | {"logits": jax.tree.map(lambda x: x + 1, params["logits"])}
     for each in (params, changed):
         features.Features(
