@@ -157,6 +157,14 @@ def little_optimized():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
+@pytest.fixture
+def optimized(little_optimized: None):
+    """Compile as a user does, for a test of a module that does not."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
 @pytest.fixture(scope="session")
 def command_env(compiled: Path) -> dict[str, str]:
     """The environment of commands: like the user's, with compiled programs kept."""

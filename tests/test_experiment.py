@@ -18,6 +18,8 @@ from mnist_jax.training.loop import NonFiniteLossError
 from tests.conftest import make_small_config, run_small
 from tests.support.runs import Killed, kill_at, metrics_without_times, outcome
 
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
 FILES = {
     ".lock",
     "config.json",
@@ -256,7 +258,7 @@ def test_seeds_differ_and_repeat(small_config, tmp_path, uninterrupted):
     assert other["parameters_sha256"] != again["parameters_sha256"]
 
 
-@pytest.mark.usefixtures("without_pictures")
+@pytest.mark.usefixtures("without_pictures", "optimized")
 @pytest.mark.parametrize(
     ("field", "value"),
     [("eval_batch_size", 7), ("steps_per_call", 3), ("convolutions", "xla")],
@@ -264,7 +266,7 @@ def test_seeds_differ_and_repeat(small_config, tmp_path, uninterrupted):
 def test_what_is_only_for_speed_changes_no_result(
     small_config, tmp_path, uninterrupted, field, value
 ):
-    """To rounding: XLA may sum in another order in another program."""
+    """To rounding: XLA may sum in another order in another program, or optimize it."""
     small_config[field] = value
     experiment.run(experiment.parse(small_config), tmp_path / "other")
     for ours, theirs in zip(
@@ -274,7 +276,7 @@ def test_what_is_only_for_speed_changes_no_result(
         assert ours["accuracy"] == theirs["accuracy"]
 
 
-@pytest.mark.usefixtures("without_pictures")
+@pytest.mark.usefixtures("without_pictures", "optimized")
 def test_what_is_only_for_speed_may_change_within_a_run(
     small_config, broken_off, uninterrupted
 ):

@@ -1,5 +1,7 @@
 """The best so far against min and max."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +15,13 @@ from mnist_jax.training.monitors import MONITORS, Best, make_update_best
 VALUES = st.lists(st.integers(0, 5).map(lambda n: n / 8), min_size=1, max_size=12)
 
 
+@functools.cache
+def update_best(monitor):
+    return jax.jit(make_update_best(monitor=monitor))
+
+
 def run(monitor, values):
-    update = jax.jit(make_update_best(monitor=monitor))
+    update = update_best(monitor)
     best = Best.none({"w": jnp.zeros(())}, {})
     for epoch, value in enumerate(values, start=1):
         metrics = {name: np.float32(0.25) for name in MONITORS}
@@ -36,7 +43,7 @@ def test_best_is_the_first_of_the_best(monitor, values):
 
 
 def test_best_keeps_batchnorm_statistics_with_the_weights():
-    update = jax.jit(make_update_best(monitor="val_loss"))
+    update = update_best("val_loss")
     best = Best.none({"w": jnp.zeros(())}, {"mean": jnp.zeros(())})
     for epoch, loss in enumerate([2.0, 1.0, 3.0], start=1):
         metrics = {name: np.float32(loss) for name in MONITORS}
