@@ -71,8 +71,8 @@ def _read_run(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     run = RunFolder(folder)
     if not run.config.exists():
         raise WeightsError(
-            f"{folder} is not a run folder: it has no {run.config.name}. Give a file "
-            "of weights or the folder of a run, runs/NAME/DATE."
+            f"{run.why_no_run()} Give a file of weights or the folder of a run, "
+            "runs/NAME/DATE."
         )
     try:
         if run.weights.exists():

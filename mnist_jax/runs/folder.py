@@ -26,6 +26,8 @@ Schema = Mapping[Any, str]
 
 # Every config.json of ours has these fields; few others do.
 _OUR_FIELDS = {"name", "seed", "data", "phases"}
+# Where a user may expect a run to be found: runs/NAME/DATE by runs/NAME, or by runs.
+_BELOW = ("*", "*/*")
 _FILE_MANAGER_FILES = {".DS_Store", ".directory", "Thumbs.db", "desktop.ini"}
 
 
@@ -89,6 +91,14 @@ class RunFolder:
                 f"{self.path} holds other files ({shown}), which a run might "
                 "overwrite. Use a new or empty folder as --workdir."
             )
+
+    def why_no_run(self) -> str:
+        """Say that there is no run here, and which one below may be meant."""
+        reason = f"{self.path} is not a run folder: it has no {self.config.name}."
+        below = [self.path.glob(f"{depth}/{self.weights.name}") for depth in _BELOW]
+        # By name: of runs/NAME/DATE, the last one.
+        last = max((path.parent for found in below for path in found), default=None)
+        return f"{reason} Did you mean {last}?" if last else reason
 
     def read_config(self) -> Experiment:
         """Return the experiment in config.json; UserError if it cannot be read."""

@@ -161,9 +161,7 @@ def load(path: Path | str | None = None) -> Run:
 def _check_finished(folder: RunFolder) -> dict[str, Any]:
     """Return results.json, or raise WeightsError saying what the folder lacks."""
     if not folder.config.exists():
-        raise WeightsError(
-            f"{folder.path} is not a run folder: it has no {folder.config.name}."
-        )
+        raise WeightsError(folder.why_no_run())
     results = folder.read_results()
     if results is None:
         raise WeightsError(

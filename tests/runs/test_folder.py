@@ -192,3 +192,20 @@ def test_what_a_kill_left_half_written_is_removed_and_nothing_else(tmp_path):
     with folder.lock():
         assert all(path.exists() for path in kept)
         assert not any(path.exists() for path in left)
+
+
+@pytest.mark.parametrize("asked", ["runs", "runs/name"])
+def test_a_folder_of_runs_names_the_last_that_has_weights(tmp_path, asked):
+    for date, names in {
+        "2026-01-01": ["config.json", "weights.safetensors"],
+        "2026-01-02": ["config.json", "weights.safetensors"],
+        "2026-01-03": ["config.json"],  # not finished
+    }.items():
+        run = tmp_path / "runs" / "name" / date
+        run.mkdir(parents=True)
+        for name in names:
+            (run / name).touch()
+    said = RunFolder(tmp_path / asked).why_no_run()
+    assert said.endswith(f"Did you mean {tmp_path / 'runs/name/2026-01-02'}?")
+    (tmp_path / "empty").mkdir()
+    assert "Did you mean" not in RunFolder(tmp_path / "empty").why_no_run()
