@@ -1,4 +1,4 @@
-"""When a run reached an accuracy, and how long other frameworks take to."""
+"""When a run reached an accuracy, and what an epoch takes other frameworks."""
 
 import importlib
 import json
@@ -29,7 +29,7 @@ def first_epoch(folder: Path, target: float) -> int | None:
 def seconds_an_epoch(
     network: str, results: Sequence[dict[str, Any]]
 ) -> dict[str, float]:
-    """Return how long each framework trains an epoch of the report's recipe.
+    """Return the seconds that each framework takes for an epoch of the report's recipe.
 
     Args:
         network: the name of its config file.

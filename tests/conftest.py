@@ -53,7 +53,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 def pytest_sessionstart() -> None:
-    """Collect garbage less often: JAX's caches grow, and none of them is garbage."""
+    """Collect garbage less often: what grows are JAX's caches, which are in use."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
 
@@ -144,7 +144,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
     folder.mkdir(exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    # To write a program and to read it takes some hundredths of a second.
+    # Writing or reading a program takes a few hundredths of a second.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     return folder
 
@@ -159,7 +159,7 @@ def little_optimized():
 
 @pytest.fixture
 def optimized(little_optimized: None):
-    """Compile as a user does, for a test of a module that does not."""
+    """Compile with all optimizations, for a test in a module that does without."""
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)

@@ -266,7 +266,10 @@ def test_seeds_differ_and_repeat(small_config, tmp_path, uninterrupted):
 def test_what_is_only_for_speed_changes_no_result(
     small_config, tmp_path, uninterrupted, field, value
 ):
-    """To rounding: XLA may sum in another order in another program, or optimize it."""
+    """To rounding: XLA may sum in another order in another program.
+
+    It has optimized these, and not the uninterrupted run.
+    """
     small_config[field] = value
     experiment.run(experiment.parse(small_config), tmp_path / "other")
     for ours, theirs in zip(

@@ -71,7 +71,7 @@ def _read_run(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     run = RunFolder(folder)
     if not run.config.exists():
         raise WeightsError(
-            f"{run.why_no_run()} Give a file of weights or the folder of a run, "
+            f"{run.not_a_run()} Give a file of weights or the folder of a run, "
             "runs/NAME/DATE."
         )
     try:

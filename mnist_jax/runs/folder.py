@@ -26,8 +26,6 @@ Schema = Mapping[Any, str]
 
 # Every config.json of ours has these fields; few others do.
 _OUR_FIELDS = {"name", "seed", "data", "phases"}
-# Where a user may expect a run to be found: runs/NAME/DATE by runs/NAME, or by runs.
-_BELOW = ("*", "*/*")
 _FILE_MANAGER_FILES = {".DS_Store", ".directory", "Thumbs.db", "desktop.ini"}
 
 
@@ -92,13 +90,19 @@ class RunFolder:
                 "overwrite. Use a new or empty folder as --workdir."
             )
 
-    def why_no_run(self) -> str:
-        """Say that there is no run here, and which one below may be meant."""
-        reason = f"{self.path} is not a run folder: it has no {self.config.name}."
-        below = [self.path.glob(f"{depth}/{self.weights.name}") for depth in _BELOW]
-        # By name: of runs/NAME/DATE, the last one.
-        last = max((path.parent for found in below for path in found), default=None)
-        return f"{reason} Did you mean {last}?" if last else reason
+    def not_a_run(self) -> str:
+        """Return the message that this is not a run folder.
+
+        If there are finished runs up to two levels below, as in runs/NAME/DATE, it
+        suggests the newest of them.
+        """
+        message = f"{self.path} is not a run folder: it has no {self.config.name}."
+        name = self.weights.name
+        finished = [*self.path.glob(f"*/{name}"), *self.path.glob(f"*/*/{name}")]
+        if not finished:
+            return message
+        newest = max(finished, key=lambda path: (path.stat().st_mtime, path))
+        return f"{message} Did you mean {newest.parent}?"
 
     def read_config(self) -> Experiment:
         """Return the experiment in config.json; UserError if it cannot be read."""

@@ -161,7 +161,7 @@ def load(path: Path | str | None = None) -> Run:
 def _check_finished(folder: RunFolder) -> dict[str, Any]:
     """Return results.json, or raise WeightsError saying what the folder lacks."""
     if not folder.config.exists():
-        raise WeightsError(folder.why_no_run())
+        raise WeightsError(folder.not_a_run())
     results = folder.read_results()
     if results is None:
         raise WeightsError(

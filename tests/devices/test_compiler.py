@@ -70,7 +70,7 @@ def test_jax_s_own_settings_come_first(settings):
 
 @pytest.fixture
 def entry(compiled):
-    """What JAX keeps of a program."""
+    """The contents of a file in which JAX keeps a program."""
 
     def whole(x):
         return x + 1
@@ -78,8 +78,10 @@ def entry(compiled):
     name = "jax_persistent_cache_min_compile_time_secs"
     before = jax.config.values[name]
     jax.config.update(name, 0.0)
-    jax.jit(whole)(0.0)
-    jax.config.update(name, before)
+    try:
+        jax.jit(whole)(0.0)
+    finally:
+        jax.config.update(name, before)
     [path] = compiled.glob("jit_whole-*-cache")
     return path.read_bytes()
 

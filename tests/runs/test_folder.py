@@ -1,6 +1,7 @@
 """The run folder: whose it is, one process at a time, files whole or not at all."""
 
 import json
+import os
 import subprocess
 import sys
 from typing import Any
@@ -195,17 +196,17 @@ def test_what_a_kill_left_half_written_is_removed_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize("asked", ["runs", "runs/name"])
-def test_a_folder_of_runs_names_the_last_that_has_weights(tmp_path, asked):
-    for date, names in {
-        "2026-01-01": ["config.json", "weights.safetensors"],
-        "2026-01-02": ["config.json", "weights.safetensors"],
-        "2026-01-03": ["config.json"],  # not finished
-    }.items():
-        run = tmp_path / "runs" / "name" / date
-        run.mkdir(parents=True)
-        for name in names:
-            (run / name).touch()
-    said = RunFolder(tmp_path / asked).why_no_run()
-    assert said.endswith(f"Did you mean {tmp_path / 'runs/name/2026-01-02'}?")
+def test_a_folder_of_runs_suggests_the_newest_that_is_finished(tmp_path, asked):
+    for name, time in [("name/a", 1), ("name/c", 3), ("name/d", 2), ("other/x", 0)]:
+        run = RunFolder(tmp_path / "runs" / name)
+        run.path.mkdir(parents=True)
+        for path in (run.config, run.weights):
+            path.touch()
+        os.utime(run.weights, (time, time))
+    unfinished = RunFolder(tmp_path / "runs/name/e")
+    unfinished.path.mkdir()
+    unfinished.config.touch()
+    said = RunFolder(tmp_path / asked).not_a_run()
+    assert said.endswith(f"Did you mean {tmp_path / 'runs/name/c'}?")
     (tmp_path / "empty").mkdir()
-    assert "Did you mean" not in RunFolder(tmp_path / "empty").why_no_run()
+    assert "Did you mean" not in RunFolder(tmp_path / "empty").not_a_run()
