@@ -82,9 +82,7 @@ def train_better(
     *,
     learning_rate: float,
     epochs: int,
-    batch_size: int = 128,
     weight_decay: float = 1e-4,
-    shift: float = 0.05,
 ) -> None:
     """Apply the recipe of `:tuned`, with one phase; see docs/recipes.md.
 
@@ -92,16 +90,12 @@ def train_better(
         config: the experiment.
         learning_rate: the largest learning rate of the schedule.
         epochs: the number of epochs.
-        batch_size: images per step.
         weight_decay: AdamW's.
-        shift: the largest shift of the training images, as a share of their side.
     """
-    config.augment.update(rotation=10.0, zoom=0.1, shift=shift)
+    config.augment.update(rotation=10.0, zoom=0.1, shift=0.05)
     config.test_weights = "last"
     phase = get_phase()
-    phase.update(
-        epochs=epochs, batch_size=batch_size, label_smoothing=0.05, ema_decay=0.999
-    )
+    phase.update(epochs=epochs, batch_size=128, label_smoothing=0.05, ema_decay=0.999)
     phase.optimizer.update(
         name="adamw", learning_rate=learning_rate, weight_decay=weight_decay
     )
@@ -110,14 +104,8 @@ def train_better(
 
 
 def _tune_cnn(config: ConfigDict) -> None:
-    train_better(
-        config,
-        learning_rate=1e-3,
-        epochs=30,
-        batch_size=64,
-        weight_decay=0.05,
-        shift=0.1,
-    )
+    train_better(config, learning_rate=2e-3, epochs=30, weight_decay=0.05)
+    config.augment.update(rotation=15.0, zoom=0.15, shift=0.15, fade=1 / 3)
 
 
 def _train_cnn_fast(config: ConfigDict) -> None:

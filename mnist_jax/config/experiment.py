@@ -290,6 +290,12 @@ class Augment:
         (0.02, 0.2),
         "Smallest and largest area of the rectangle, as shares of the image's.",
     )
+    fade: float = option(
+        0.0,
+        "Share of each phase, at its end, over which all changes, and the probability "
+        "of erasing, shrink linearly to 0.",
+        **_SHARE,
+    )
 
 
 @dataclass(frozen=True)

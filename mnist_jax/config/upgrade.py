@@ -3,13 +3,20 @@
 from collections.abc import Iterator
 from typing import Any
 
-from mnist_jax.config.experiment import Data, Experiment, Model, Optimizer, Phase
+from mnist_jax.config.experiment import (
+    Augment,
+    Data,
+    Experiment,
+    Model,
+    Optimizer,
+    Phase,
+)
 from mnist_jax.config.fields import ConfigError, parse, to_json
 
-FORMAT = 3
+FORMAT = 4
 """Version of the layout, in the field "format" of config.json.
 
-Format 1 had no such field; format 2 had no section `log`.
+Format 1 had no such field, format 2 no section `log` and format 3 no `augment.fade`.
 """
 
 # Fields that the first config.json files lacked. Their defaults mean what runs did
@@ -68,8 +75,11 @@ def upgrade(old: dict[str, Any]) -> dict[str, Any]:
     Changes only what earlier versions wrote differently, and checks nothing.
     """
     new = {name: value for name, value in old.items() if name != "format"}
-    if old.get("format", 1) in (1, 2):
+    version = old.get("format", 1)
+    if version in (1, 2):
         new = _add(new, "log", Experiment())
+    if version in (1, 2, 3) and isinstance(new.get("augment"), dict):
+        new["augment"] = _add(new["augment"], "fade", Augment())
     if "format" in old:
         return new
     new = _add(new, _NEW_IN_EXPERIMENT, Experiment())

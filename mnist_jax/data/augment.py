@@ -3,7 +3,7 @@
 Rotation, shift, shear and zoom are those of Keras's ImageDataGenerator. Together with
 the elastic displacements they form a single map from the pixels of the result to places
 in the image, read by one bilinear interpolation; outside the image, the nearest edge
-counts. Random erasing comes last.
+counts. Random erasing comes last. All can fade out towards the end of a phase.
 
 All functions but the one that `create` returns take a single image and its key.
 """
@@ -23,6 +23,7 @@ from mnist_jax.devices import shards
 
 Image = Float32[Array, "height width channels"]
 Images = Float32[Array, "batch height width channels"]
+Share = float | Float32[Array, ""]
 
 # Centres of rotation, in pixels from the middle of the image, size / 2 - 0.5. The
 # report's version of Keras had size / 2 + 0.5, so that digits shift as they turn.
@@ -46,11 +47,12 @@ class WarpParameters(NamedTuple):
     column_zoom: Float32[Array, ""]
 
 
-def create(config: Augment) -> Callable[[PRNGKeyArray, Images], Images] | None:
-    """Build `augment(key, images) -> images`, or return None if everything is off.
+def create(config: Augment) -> Callable[..., Images] | None:
+    """Build `augment(key, images, progress=0.0) -> images`, or None if all is off.
 
     Images are float32 in 0..1, and stay so. How an image is changed depends only on the
-    key and on its position in the batch.
+    key, on its position in the batch and, with `fade`, on `progress`: the share of the
+    phase that is over, in 0..1.
 
     Raises:
         ConfigError: `elastic_smoothness` or `erasing_area` is out of range.
@@ -70,44 +72,58 @@ def create(config: Augment) -> Callable[[PRNGKeyArray, Images], Images] | None:
     if not (affine or config.elastic or config.erasing):
         return None
 
-    def augment_one(key: PRNGKeyArray, image: Image) -> Image:
+    def augment_one(key: PRNGKeyArray, image: Image, strength: Share) -> Image:
         height, width, _ = image.shape
         # Always three keys, so that no transform changes what another draws. Calls of
         # jax.random are few since XLA takes half a second to compile each.
         warp_key, elastic_key, erasing_key = jax.random.split(key, 3)
         if affine or config.elastic:
-            parameters = draw_parameters(warp_key, config, (height, width))
+            parameters = draw_parameters(warp_key, config, (height, width), strength)
             off = CENTRES[config.centre] - 0.5
             matrix = affine_matrix(parameters, (height / 2 + off, width / 2 + off))
             displacements = None
             if config.elastic:
-                displacements = draw_displacements(elastic_key, config, (height, width))
+                displacements = strength * draw_displacements(
+                    elastic_key, config, (height, width)
+                )
             image = warp(image, matrix, displacements)
         if config.erasing:
-            image = erase(erasing_key, config, image)
+            image = erase(erasing_key, config, image, strength)
         return image
 
-    def augment(key: PRNGKeyArray, images: Images) -> Images:
+    def augment(key: PRNGKeyArray, images: Images, progress: Share = 0.0) -> Images:
         indices = shards.indices(len(images))
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, indices)
-        return jax.vmap(augment_one)(keys, images)
+        strength = fading(config.fade, progress)
+        return jax.vmap(augment_one, in_axes=(0, 0, None))(keys, images, strength)
 
     return augment
 
 
+def fading(fade: float, progress: Share) -> Share:
+    """Return the strength of the changes, in 0..1, at a point of a phase, in 0..1.
+
+    It is 1 until the last share `fade` of the phase, over which it falls linearly to 0.
+    """
+    if fade == 0:
+        return 1.0
+    return jnp.clip((1 - progress) / fade, 0, 1)
+
+
 def draw_parameters(
-    key: PRNGKeyArray, config: Augment, shape: tuple[int, int]
+    key: PRNGKeyArray, config: Augment, shape: tuple[int, int], strength: Share = 1.0
 ) -> WarpParameters:
     """Draw independently and uniformly, as ImageDataGenerator does.
 
     In `config`, `rotation` and `shear` are degrees to either side, `shift` is a share
     of the height and of the width to either side, and `zoom` goes from 1 - zoom to 1 +
-    zoom. `shape` is the height and width of the image.
+    zoom. `strength` scales all of these. `shape` is the height and width of the image.
     """
     height, width = shape
     rotation, shear = math.radians(config.rotation), math.radians(config.shear)
     shifts = config.shift * height, config.shift * width
     limits = jnp.array([rotation, *shifts, shear, config.zoom, config.zoom])
+    limits = strength * limits
     drawn = limits * jax.random.uniform(key, limits.shape, jnp.float32, -1, 1)
     middle = WarpParameters(*jnp.array([0.0, 0, 0, 0, 1, 1]))
     return jax.tree.map(jnp.add, middle, WarpParameters(*drawn))
@@ -182,15 +198,18 @@ def draw_displacements(
     return config.elastic * math.sqrt(3) * smooth  # the noise has the variance 1/3
 
 
-def erase(key: PRNGKeyArray, config: Augment, image: Image) -> Image:
+def erase(
+    key: PRNGKeyArray, config: Augment, image: Image, strength: Share = 1.0
+) -> Image:
     """Fill a random rectangle with uniform noise in 0..1, or leave the image as it is.
 
     The rectangle lies inside the image. Its area is drawn uniformly, then its ratio of
     height to width log-uniformly from those in `ERASED_ASPECTS` that fit (the paper's
     uniform draw favours tall rectangles). Its sides are rounded to whole pixels.
 
-    In `config`, `erasing` is the probability, and `erasing_area` the smallest and
-    largest area of the rectangle as shares of the image's.
+    In `config`, `erasing` is the probability, which `strength` scales, and
+    `erasing_area` the smallest and largest area of the rectangle as shares of the
+    image's.
 
     References:
         Zhong, Zheng, Kang, Li, Yang, 2017: https://arxiv.org/abs/1708.04896
@@ -212,7 +231,7 @@ def erase(key: PRNGKeyArray, config: Augment, image: Image) -> Image:
     columns = jnp.arange(width)[None, :, None]
     inside = (rows >= top) & (rows < top + tall)
     inside &= (columns >= left) & (columns < left + wide)
-    erased = (on < config.erasing) & inside
+    erased = (on < strength * config.erasing) & inside
     return jnp.where(erased, drawn[5:].reshape(image.shape), image)
 
 

@@ -154,6 +154,7 @@ class Trainer:
             apply_fn=apply_fn,
             optimizer=phase.optimizer,
             learning_rate_fn=learning_rate_fn,
+            phase_steps=phase.epochs * self._steps,
             augment_fn=augment_fn,
             label_smoothing=phase.label_smoothing,
             ema_decay=phase.ema_decay,

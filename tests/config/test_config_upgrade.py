@@ -35,7 +35,7 @@ def test_there_is_a_config_of_every_shape():
     shapes = {
         json.dumps(upgrade(stored), sort_keys=True) for stored in EARLIER.values()
     }
-    assert len(EARLIER) == 8
+    assert len(EARLIER) == 9
     assert len(shapes) == 1
 
 
@@ -71,12 +71,13 @@ def test_options_of_vgg_stay_its_own(old, new):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 4}, "run.json was written by a newer version"),
+        ({"format": 5}, "run.json was written by a newer version"),
         ({"sed": 3}, 'run.json: config.sed: no such field. Did you mean "seed"'),
         ({"best": {}}, "run.json is damaged: it has no config.best.monitor"),
         ({"phases": [{}]}, r"run.json is damaged: it has no config.phases\[0\].name"),
         ({"model": ...}, "run.json is damaged: it has no config.model"),
         ({"log": ...}, "run.json is damaged: it has no config.log"),
+        ({"augment": {}}, "run.json is damaged: it has no config.augment.rotation"),
     ],
 )
 def test_what_cannot_be_read_is_named(change, message):

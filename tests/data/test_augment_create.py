@@ -66,6 +66,24 @@ def test_compiled_or_not_it_is_the_same():
     np.testing.assert_allclose(found, compiled(**AFFINE)(KEY, images), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("progress", "strength"), [(0.0, 1.0), (0.6, 1.0), (0.8, 0.5), (0.95, 0.125)]
+)
+def test_a_fade_shrinks_what_the_same_draws_change(progress, strength):
+    """As if the config had smaller numbers; until it begins, as if it had none."""
+    images = noise(40, 20, 14, 1)
+    found = compiled(**ALL, fade=0.4)(KEY, images, np.float32(progress))
+    smaller = {name: strength * value for name, value in ALL.items()}
+    expected = compiled(**smaller)(KEY, images)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_at_the_end_of_a_fade_nothing_is_changed():
+    images = noise(40, 20, 14, 1)
+    found = compiled(**ALL, fade=0.4)(KEY, images, np.float32(1.0))
+    np.testing.assert_allclose(found, images, atol=1e-5)
+
+
 @pytest.mark.parametrize("grey", [0.0, 1.0])
 def test_what_is_all_one_grey_stays_so(grey):
     images = np.full((40, 20, 14, 1), grey, np.float32)
@@ -76,7 +94,7 @@ def test_what_is_all_one_grey_stays_so(grey):
 def test_no_function_where_everything_is_off():
     assert augment.create(make_config()) is None
     fields = {"centre": "report", "erasing_area": (0.1, 0.3), "elastic_smoothness": 0.0}
-    assert augment.create(make_config(**fields)) is None
+    assert augment.create(make_config(**fields, fade=0.5)) is None
 
 
 NAN, INF = math.nan, math.inf
@@ -92,6 +110,7 @@ SHARES = r"two shares above 0 and below 1, the smaller first"
     + [("elastic", x, "at least 0") for x in (-0.1, NAN, INF)]
     + [("elastic_smoothness", x, "finite") for x in (NAN, INF, -INF)]
     + [("erasing", x, "at least 0 and at most 1") for x in (-0.1, 1.1, NAN, INF)]
+    + [("fade", x, "at least 0 and at most 1") for x in (-0.1, 1.1, NAN, INF)]
     + [
         ("erasing_area", x, SHARES)
         for x in [

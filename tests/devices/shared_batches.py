@@ -47,7 +47,7 @@ def train(devices, *, steps_per_call=1, model=TINY):
     whole = data.load(experiment.parse(quickstart.get_config()).data)
     train_split = data.Split(whole.train.images[:64], whole.train.labels[:64])
     val_split = data.Split(whole.val.images[:30], whole.val.labels[:30])
-    augmentation = Augment(rotation=10.0, shift=0.1, erasing=0.5)
+    augmentation = Augment(rotation=10.0, shift=0.1, erasing=0.5, fade=0.7)
     phase = make_phase(**EVERYTHING)
     trainer = loop.Trainer(
         apply_fn=model.apply,

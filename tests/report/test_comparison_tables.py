@@ -43,10 +43,11 @@ def test_old_folders_without_newer_fields_work(tmp_path):
     [
         ({}, "rotation 10°, zoom 0.1, shift 0.1"),
         ({"centre": "report"}, "rotation 10°, zoom 0.1, shift 0.1, about the report's"),
-        ({"rotation": 0, "zoom": 0, "shift": 0}, "none"),
+        ({"rotation": 0, "zoom": 0, "shift": 0, "fade": 0.5}, "none"),
         ({"rotation": 0, "zoom": 0, "centre": "report"}, "shift 0.1"),
         ({"elastic": 1.5, "erasing": 0.25}, "shift 0.1, elastic 1.5 px, erasing 0.25"),
         ({"shear": 5.0}, "shift 0.1, shear 5°"),
+        ({"fade": 1 / 3}, "shift 0.1, fading over the last 33 %"),
         ({"mixup": 0.2}, "shift 0.1, mixup 0.2"),
     ],
 )

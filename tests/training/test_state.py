@@ -28,7 +28,7 @@ from tests.support.training_parts import (
 @functools.cache
 def everything(length):
     """A call of `length` steps with all that a config can turn on."""
-    augment_fn = augment.create(Augment(rotation=10.0, shift=0.1))
+    augment_fn = augment.create(Augment(rotation=10.0, shift=0.1, fade=1.0))
     train_step = make_step(TINY.apply, make_phase(**EVERYTHING), augment_fn=augment_fn)
     return jax.jit(step.make_train_steps(train_step=train_step, steps=length))
 

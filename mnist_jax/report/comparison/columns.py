@@ -23,7 +23,7 @@ _AUGMENTATIONS = {
     "erasing": "erasing {}",
 }
 # They qualify one of the above, and mean nothing without it.
-_AUGMENTATION_DETAILS = ("elastic_smoothness", "erasing_area")
+_AUGMENTATION_DETAILS = ("elastic_smoothness", "erasing_area", "fade")
 _ABOUT_A_CENTRE = ("rotation", "zoom", "shear")
 
 
@@ -70,6 +70,8 @@ def augmentation(group: Group) -> str:
     centre = fields.get("centre", "image")
     if centre != "image" and any(map(amounts.get, _ABOUT_A_CENTRE)):
         parts.append(f"about the {centre}'s centre")
+    if parts and is_number(fade := fields.get("fade")) and fade:
+        parts.append(f"fading over the last {100 * fade:.0f} %")
     return ", ".join(parts) or "none"
 
 
