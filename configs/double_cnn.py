@@ -14,7 +14,19 @@ from ml_collections import ConfigDict
 
 from configs import base
 
-VARIANTS = base.CNN_VARIANTS
+
+def _tune(config: ConfigDict) -> None:
+    base.train_better(
+        config,
+        learning_rate=1e-3,
+        epochs=30,
+        batch_size=64,
+        weight_decay=0.05,
+        shift=0.1,
+    )
+
+
+VARIANTS = {"tuned": _tune, "fast": base.train_cnn_fast}
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -13,6 +13,8 @@ from tests.conftest import ROOT
 
 EARLIER = json.loads((Path(__file__).parent / "earlier_configs.json").read_text())
 PUBLISHED = sorted(ROOT.glob("results/*/seed*/config.json"))
+WITHOUT_FADE = to_stored(Experiment())["augment"]
+del WITHOUT_FADE["fade"]  # as format 3 was
 
 
 def defaults(**model):
@@ -77,7 +79,7 @@ def test_options_of_vgg_stay_its_own(old, new):
         ({"phases": [{}]}, r"run.json is damaged: it has no config.phases\[0\].name"),
         ({"model": ...}, "run.json is damaged: it has no config.model"),
         ({"log": ...}, "run.json is damaged: it has no config.log"),
-        ({"augment": {}}, "run.json is damaged: it has no config.augment.rotation"),
+        ({"augment": WITHOUT_FADE}, "is damaged: it has no config.augment.fade"),
     ],
 )
 def test_what_cannot_be_read_is_named(change, message):

@@ -103,13 +103,13 @@ def test_calls_are_as_long_as_the_backend_can_bear(
 # -- training
 
 
-def make_trainer(phase, train, val):
+def make_trainer(phase, train, val, *, augment_fn=None):
     return loop.Trainer(
         apply_fn=TINY.apply,
         phase=phase,
         data=train,
         val=val,
-        augment_fn=None,
+        augment_fn=augment_fn,
         devices=parallel.every(),
         predict=make_predict(
             apply_fn=TINY.apply, batch_size=30, devices=parallel.every()
@@ -119,6 +119,25 @@ def make_trainer(phase, train, val):
         keys=loop.make_keys(0),
         listener=Silence(),
     )
+
+
+def test_a_phase_goes_from_its_first_step_to_its_last_of_all_epochs(small):
+    """As the augmentation, which may fade, is told step by step."""
+    told = []
+
+    def note(key, images, progress):
+        jax.debug.callback(told.append, progress)
+        return images
+
+    phase = make_phase(batch_size=12, epochs=2)
+    trainer = make_trainer(
+        phase, as_batch(small.train), as_batch(small.val), augment_fn=note
+    )
+    current = make_state(TINY, phase)
+    for epoch in (1, 2):
+        current, _ = trainer.run_epoch(current, epoch)
+    jax.effects_barrier()
+    np.testing.assert_allclose(sorted(told), np.arange(10) / 10, atol=1e-6)
 
 
 @pytest.mark.parametrize("part", [0, 1])
