@@ -62,7 +62,6 @@ def compile_step(network: str, batch_size: int, devices):
         apply_fn=model.apply,
         optimizer=phase.optimizer,
         learning_rate_fn=phase.learning_rate_fn(1),
-        phase_steps=phase.epochs,
         augment_fn=augment_fn,
         label_smoothing=phase.label_smoothing,
         ema_decay=phase.ema_decay,

@@ -112,7 +112,7 @@ class Trainer:
         phase: what trains.
         data: the training set.
         val: the validation set.
-        augment_fn: changes the training images at random, if given.
+        augment_fn: of `augment.create`, if any.
         devices: which ones share a batch, or replicas.
         predict: of `make_predict`, for `apply_fn` and `devices`.
         steps_per_call: at least 1.
@@ -131,7 +131,7 @@ class Trainer:
         phase: Phase,
         data: Batch,
         val: Batch,
-        augment_fn: step.AugmentFn | None,
+        augment_fn: Callable[..., Array] | None,
         devices: Devices | ReplicaDevices,
         predict: Predict,
         steps_per_call: int,
@@ -150,12 +150,15 @@ class Trainer:
         self._images_per_epoch = self._steps * phase.batch_size
         self._chunk = min(self._steps, steps_per_call)
         learning_rate_fn = phase.learning_rate_fn(self._steps)
+        phase_steps = phase.epochs * self._steps
+        augment_step = augment_fn and (
+            lambda key, images, at: augment_fn(key, images, at / phase_steps)
+        )
         self._train_step = step.make_train_step(
             apply_fn=apply_fn,
             optimizer=phase.optimizer,
             learning_rate_fn=learning_rate_fn,
-            phase_steps=phase.epochs * self._steps,
-            augment_fn=augment_fn,
+            augment_fn=augment_step,
             label_smoothing=phase.label_smoothing,
             ema_decay=phase.ema_decay,
             freeze=phase.freeze,

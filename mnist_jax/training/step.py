@@ -38,7 +38,7 @@ class StepMetrics(NamedTuple):
 
 
 AugmentFn = Callable[
-    [PRNGKeyArray, Float[Array, "batch height width channels"], Float32[Array, ""]],
+    [PRNGKeyArray, Float[Array, "batch height width channels"], Int32[Array, ""]],
     Float[Array, "batch height width channels"],
 ]
 TrainStep = Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, StepMetrics]]
@@ -108,7 +108,6 @@ def make_train_step(
     apply_fn: Callable[..., tuple[Array, Tree]],
     optimizer: optax.GradientTransformation,
     learning_rate_fn: optax.Schedule,
-    phase_steps: int,
     augment_fn: AugmentFn | None = None,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
@@ -121,9 +120,8 @@ def make_train_step(
         optimizer: the one that `state.opt_state` belongs to; gives directions.
         learning_rate_fn: from a step of the phase to its learning rate, which
             `state.plateau` scales.
-        phase_steps: steps of the whole phase.
-        augment_fn: changes the images at random, if given. It is told the share of the
-            phase that is over.
+        augment_fn: changes the images at random, if given. It is also given the step of
+            the phase.
         label_smoothing: see `cross_entropy`.
         ema_decay: of the moving average in `state.ema`; 0 if there is none.
         freeze: which parameters stay as they are, to the bit. No gradient is computed
@@ -144,7 +142,7 @@ def make_train_step(
         if augment_fn is not None:
             # Folded once more, so that the model draws the same with and without.
             augment_key = jax.random.fold_in(step_key, _AUGMENT)
-            images = augment_fn(augment_key, images, state.phase_step / phase_steps)
+            images = augment_fn(augment_key, images, state.phase_step)
 
         held = {"frozen": freeze.layers(state.params)} if freeze else {}
 

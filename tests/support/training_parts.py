@@ -74,7 +74,6 @@ def make_step(apply_fn, phase, *, steps_per_epoch=5, **fields):
         apply_fn=apply_fn,
         optimizer=phase.optimizer,
         learning_rate_fn=phase.learning_rate_fn(steps_per_epoch),
-        phase_steps=phase.epochs * steps_per_epoch,
         label_smoothing=phase.label_smoothing,
         ema_decay=phase.ema_decay,
         freeze=phase.freeze,

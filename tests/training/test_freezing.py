@@ -228,7 +228,6 @@ def flops(freeze):
         apply_fn=model.apply,
         optimizer=phase.optimizer,
         learning_rate_fn=lambda _: 1e-3,
-        phase_steps=1,
         freeze=phase.freeze,
     )
     # Before XLA's own rewriting, which on some backends hides a convolution's FLOPs.

@@ -121,8 +121,8 @@ def make_trainer(phase, train, val, *, augment_fn=None):
     )
 
 
-def test_a_phase_goes_from_its_first_step_to_its_last_of_all_epochs(small):
-    """As the augmentation, which may fade, is told step by step."""
+def test_the_augmentation_is_told_how_much_of_the_phase_is_over(small):
+    """Of all its epochs, before each step."""
     told = []
 
     def note(key, images, progress):

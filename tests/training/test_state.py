@@ -7,10 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mnist_jax.config import Augment
-from mnist_jax.data import augment
 from mnist_jax.training import loop, state, step
 from tests.conftest import assert_trees_equal
+from tests.support import augmenting
 from tests.support.training_parts import (
     EVERYTHING,
     KEY,
@@ -28,8 +27,12 @@ from tests.support.training_parts import (
 @functools.cache
 def everything(length):
     """A call of `length` steps with all that a config can turn on."""
-    augment_fn = augment.create(Augment(rotation=10.0, shift=0.1, fade=1.0))
-    train_step = make_step(TINY.apply, make_phase(**EVERYTHING), augment_fn=augment_fn)
+    augment_fn = augmenting.create(rotation=10.0, shift=0.1)
+    train_step = make_step(
+        TINY.apply,
+        make_phase(**EVERYTHING),
+        augment_fn=lambda key, images, _: augment_fn(key, images),
+    )
     return jax.jit(step.make_train_steps(train_step=train_step, steps=length))
 
 
