@@ -18,7 +18,7 @@ from configs import base
 
 def _tune(config: ConfigDict) -> None:
     base.train_better(config, learning_rate=2e-3, epochs=30, weight_decay=0.05)
-    # Strong, and gone at the end: with BatchNorm's statistics those of plain images.
+    # Strong, but fading out: training and BatchNorm's statistics end on plain images.
     config.augment.update(rotation=15.0, zoom=0.15, shift=0.15, fade=1 / 3)
 
 

@@ -94,14 +94,14 @@ def create(config: Augment) -> Callable[..., Images] | None:
     def augment(key: PRNGKeyArray, images: Images, progress: Share = 0.0) -> Images:
         indices = shards.indices(len(images))
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, indices)
-        strength = fading(config.fade, progress)
+        strength = strength_at(progress, config.fade)
         return jax.vmap(augment_one, in_axes=(0, 0, None))(keys, images, strength)
 
     return augment
 
 
-def fading(fade: float, progress: Share) -> Share:
-    """Return the strength of the changes, in 0..1, at a point of a phase, in 0..1.
+def strength_at(progress: Share, fade: float) -> Share:
+    """Return the strength of the changes, in 0..1, where `progress` of a phase is over.
 
     It is 1 until the last share `fade` of the phase, over which it falls linearly to 0.
     """
