@@ -107,8 +107,3 @@ def train_better(
     )
     phase.schedule.update(name="cosine", warmup_epochs=1.0)
     config.phases = (phase,)
-
-
-def train_cnn_fast(config: ConfigDict) -> None:
-    """Apply the recipe of `:fast`, that of the double and of the triple CNN."""
-    train_better(config, learning_rate=4e-3, epochs=16)
