@@ -86,7 +86,7 @@ def train_better(
     weight_decay: float = 1e-4,
     shift: float = 0.05,
 ) -> None:
-    """Apply the recipe of `:tuned`, with one phase; see docs/recipes.md.
+    """Apply the recipe that `:tuned` and `:fast` start from; see docs/recipes.md.
 
     Args:
         config: the experiment.
