@@ -129,7 +129,9 @@ def test_the_page_has_all_and_needs_nothing_else(runs, tmp_path, assert_readable
     assert_readable(figures.mistakes(both, images), at_least=5)
     for draw in (figures.accuracy, figures.cost):
         assert_readable(draw(found.groups), at_least=8)
-    assert_readable(figures.curves(found.groups, {0: {1: 0.9, 2: 0.99}}), at_least=4)
+    curves = figures.curves(found.groups, {0: {1: 0.9, 2: 0.99}})
+    assert_readable(curves, at_least=4)
+    assert all(tick.is_integer() for tick in curves.axes[0].get_xticks())
     header, rows = answers.mcnemar_rows(both)
     assert len(header) == 4 and [row[k + 1] for k, row in enumerate(rows)] == [""] * 3
 
