@@ -45,6 +45,12 @@ __all__ = ["ROOT", "list_files", "no_network", "start_mirror"]
 
 LOGGER = logging.getLogger("mnist_jax")
 
+# Compiled programs are kept, the small ones too, and are the same in a copied folder.
+KEEP_COMPILED = {
+    "jax_persistent_cache_min_compile_time_secs": 0.01,
+    "jax_persistent_cache_enable_xla_caches": "none",
+}
+
 # Environment variables for programs whose speed does not matter: they compile faster.
 LITTLE_OPTIMIZED = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
@@ -112,10 +118,17 @@ def run_small(
 
 
 @contextlib.contextmanager
-def run_without_pictures(small: data.Dataset) -> Iterator[None]:
+def runs_on(small: data.Dataset) -> Iterator[pytest.MonkeyPatch]:
     """Have runs within a block, for fixtures of a wider scope, be on `small`."""
     with pytest.MonkeyPatch.context() as patch, _same_logging():
         patch.setattr(data, "load", lambda config: small)
+        yield patch
+
+
+@contextlib.contextmanager
+def run_without_pictures(small: data.Dataset) -> Iterator[None]:
+    """Likewise, and have them draw nothing."""
+    with runs_on(small) as patch:
         leave_out_pictures(patch.setattr)
         yield
 
@@ -143,9 +156,9 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # The workers of one session share them.
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
     folder.mkdir(exist_ok=True)
+    for name, value in KEEP_COMPILED.items():
+        jax.config.update(name, value)
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    # Writing or reading a program takes a few hundredths of a second.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     return folder
 
 
@@ -169,8 +182,8 @@ def optimized(little_optimized: None):
 def command_env(compiled: Path) -> dict[str, str]:
     """The environment of commands: like the user's, with compiled programs kept."""
     return os.environ | {
+        **{name.upper(): str(value) for name, value in KEEP_COMPILED.items()},
         "JAX_COMPILATION_CACHE_DIR": str(compiled),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
         "COLUMNS": "200",
     }
 

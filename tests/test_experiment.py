@@ -1,6 +1,7 @@
 """Laws of a whole run, in this process on 64 images."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from mnist_jax.runs import results as run_results
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.journal import Journal
 from mnist_jax.training.loop import NonFiniteLossError
-from tests.conftest import make_small_config, run_small
+from tests.conftest import make_small_config, run_small, runs_on
 from tests.support.runs import Killed, kill_at, metrics_without_times, outcome
 
 pytestmark = pytest.mark.usefixtures("little_optimized")
@@ -43,6 +44,14 @@ def uninterrupted(small, tmp_path_factory):
     return outcome(run_small(make_small_config(), small, folder))
 
 
+@pytest.fixture(scope="module")
+def finished(small, tmp_path_factory):
+    """The folder of a run with its pictures, and what the run returned."""
+    folder = tmp_path_factory.mktemp("finished")
+    with runs_on(small):
+        return folder, experiment.run(experiment.parse(make_small_config()), folder)
+
+
 def test_validation_and_the_final_test_share_a_program(
     small_config, tmp_path, monkeypatch, without_pictures
 ):
@@ -58,62 +67,58 @@ def test_validation_and_the_final_test_share_a_program(
     assert len(evaluations) == 1
 
 
-def test_a_run_leaves_a_complete_folder(small_config, tmp_path):
-    results = experiment.run(experiment.parse(small_config), tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == FILES
-    assert results == json.loads((tmp_path / "results.json").read_text())
+def test_a_run_leaves_a_complete_folder(finished):
+    folder, results = finished
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert results == json.loads((folder / "results.json").read_text())
     assert results["parameters"] == 61_706
     assert results["epochs"] == 3
     assert 1 <= results["best_epoch"] <= 3
-    splits = [(r["epoch"], r["split"]) for r in metrics_without_times(tmp_path)]
+    splits = [(r["epoch"], r["split"]) for r in metrics_without_times(folder)]
     assert splits == [(e, s) for e in (1, 2, 3) for s in ("train", "val")]
-    predictions = np.load(tmp_path / "predictions.npz")
+    predictions = np.load(folder / "predictions.npz")
     assert predictions["labels"].shape == (50,)
     for which in ("last", "best"):
         correct = predictions[which].argmax(axis=1) == predictions["labels"]
         assert results["test"][which]["accuracy"] == correct.mean()
         assert results["test"][which]["examples"] == 50
     assert results["test_accuracy"] == results["test"]["last"]["accuracy"]
-    environment = json.loads((tmp_path / "environment.json").read_text())
+    environment = json.loads((folder / "environment.json").read_text())
     assert environment["versions"].keys() >= {"python", "jax", "flax", "optax"}
 
 
-@pytest.mark.parametrize(
-    ("tested_on", "said", "unsaid"),
-    [
-        ("test", "Test accuracy", "Validation accuracy"),
-        ("val", "Validation accuracy", "Test accuracy"),
-    ],
-)
-def test_nothing_is_called_a_test_that_was_none(
-    small_config, tmp_path, tested_on, said, unsaid
-):
-    small_config.data.test_on = tested_on
-    results = experiment.run(experiment.parse(small_config), tmp_path)
-    assert results["tested_on"] == tested_on
-    for name in ("log.txt", "report.md"):
-        text = (tmp_path / name).read_text()
-        assert said in text and unsaid not in text
-    assert ("50 to test" in (tmp_path / "log.txt").read_text()) == (tested_on == "test")
+def test_nothing_is_called_a_test_that_was_none(finished, small_config, tmp_path):
+    small_config.data.test_on = "val"
+    on_val = experiment.run(experiment.parse(small_config), tmp_path)
+    for (folder, results), tested_on, said, unsaid in (
+        (finished, "test", "Test accuracy", "Validation accuracy"),
+        ((tmp_path, on_val), "val", "Validation accuracy", "Test accuracy"),
+    ):
+        assert results["tested_on"] == tested_on
+        for name in ("log.txt", "report.md"):
+            text = (folder / name).read_text()
+            assert said in text and unsaid not in text
+        log = (folder / "log.txt").read_text()
+        assert ("50 to test" in log) == (tested_on == "test")
 
 
-def test_a_finished_run_does_nothing(small_config, tmp_path, monkeypatch):
-    first = experiment.run(experiment.parse(small_config), tmp_path)
-    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+def test_a_finished_run_does_nothing(finished, small_config, monkeypatch):
+    folder, first = finished
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
     monkeypatch.setattr(data, "load", lambda config: pytest.fail("data were loaded"))
-    assert experiment.run(experiment.parse(small_config), tmp_path) == first
-    after = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+    assert experiment.run(experiment.parse(small_config), folder) == first
+    after = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
     assert after == before
 
 
 def test_a_kill_before_the_report_costs_the_report_alone(
-    small_config, tmp_path, monkeypatch
+    finished, small_config, tmp_path, monkeypatch
 ):
-    first = experiment.run(experiment.parse(small_config), tmp_path)
-    (tmp_path / "report.md").unlink()
+    folder = shutil.copytree(finished[0], tmp_path / "copy")
+    (folder / "report.md").unlink()
     monkeypatch.setattr(experiment, "_train", lambda *a, **k: pytest.fail("trained"))
-    assert experiment.run(experiment.parse(small_config), tmp_path) == first
-    assert (tmp_path / "report.md").exists()
+    assert experiment.run(experiment.parse(small_config), folder) == finished[1]
+    assert (folder / "report.md").exists()
 
 
 @pytest.mark.usefixtures("without_pictures")
@@ -122,11 +127,10 @@ def test_a_kill_before_the_report_costs_the_report_alone(
     [
         # Before the first checkpoint, in the middle of an epoch, at its end.
         (console.TrainingProgress, "steps_done", (1, 3, 6)),
-        # Around the checkpoint: before the save, between the save of the last and of
-        # the best, before the lines of metrics.jsonl.
+        # Around the checkpoint: before the save, and between the save of the last and
+        # of the best; what is before the lines of metrics.jsonl has tests below.
         (checkpoint.Checkpoints, "save", (1, 3)),
         (checkpoint.Checkpoints, "_sync_best", (1, 3)),
-        (RunFolder, "append_metrics", (1, 2, 3)),
         # After training.
         (run_results, "test", (1,)),
     ],
@@ -200,22 +204,23 @@ def test_phases_follow_each_other_and_resume(small_config, tmp_path, monkeypatch
         (4, "second"),
     ]
     assert results["epochs"] == 4
-    for count in (2, 3):  # at the end of the first phase, and inside the second
-        folder = tmp_path / f"killed-{count}"
+    folder = tmp_path / "killed"
+    for count in (2, 1):  # at the end of the first phase, and inside the second
         with monkeypatch.context() as patch:
             kill_at(patch, RunFolder, "append_metrics", count)
             with pytest.raises(Killed):
                 experiment.run(experiment.parse(config), folder)
-        experiment.run(experiment.parse(config), folder)
-        assert f"Going on after epoch {count}." in (folder / "log.txt").read_text()
-        assert outcome(folder) == outcome(tmp_path / "whole")
+    experiment.run(experiment.parse(config), folder)
+    log = (folder / "log.txt").read_text()
+    assert "Going on after epoch 2." in log and "Going on after epoch 3." in log
+    assert outcome(folder) == outcome(tmp_path / "whole")
 
 
 @pytest.mark.usefixtures("without_pictures")
 def test_the_test_set_has_no_say_in_training(
     small_config, small, tmp_path, monkeypatch, uninterrupted
 ):
-    """Other test images and labels: the same weights, the same best epoch."""
+    """Other test images and labels: the same weights, to the bit, and best epoch."""
     other = data.Dataset(
         name="digits",
         train=small.train,
@@ -250,12 +255,10 @@ def test_the_result_is_of_the_weights_that_the_config_names(small_config, tmp_pa
 
 
 @pytest.mark.usefixtures("without_pictures")
-def test_seeds_differ_and_repeat(small_config, tmp_path, uninterrupted):
-    again = experiment.run(experiment.parse(small_config), tmp_path / "again")
-    assert again["parameters_sha256"] == uninterrupted[0]["parameters_sha256"]
+def test_another_seed_is_another_run(small_config, tmp_path, uninterrupted):
     small_config.seed = 1
-    other = experiment.run(experiment.parse(small_config), tmp_path / "other")
-    assert other["parameters_sha256"] != again["parameters_sha256"]
+    other = experiment.run(experiment.parse(small_config), tmp_path)
+    assert other["parameters_sha256"] != uninterrupted[0]["parameters_sha256"]
 
 
 @pytest.mark.usefixtures("without_pictures", "optimized")

@@ -127,7 +127,7 @@ def start(
 def _give_up(given: dict[str, Any], timeout: int) -> NoReturn:
     flags = " ".join(f"{name}={v}" for name, v in given.items() if v is not None)
     print(
-        f"Error: --distributed: the processes did not meet within {timeout} seconds"
+        f"Error: --distributed: the processes did not meet within {timeout} s"
         f"{f' ({flags})' if flags else ''}. All must be started with the same "
         "--num_processes, each with a --process_id of its own; process 0 must run on "
         "the --coordinator's host, with the port open to the others. --meeting_timeout "

@@ -20,6 +20,8 @@ from tests.support.augmenting import (
     noise,
 )
 
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
 ALONE = {"affine": AFFINE, "elastic": {"elastic": 1.5}, "erasing": {"erasing": 1.0}}
 
 

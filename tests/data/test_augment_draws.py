@@ -28,6 +28,8 @@ from tests.support.augmenting import (
     warp_about,
 )
 
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
 
 @functools.cache
 def drawn(count=4000, shape=(28, 20), **fields):

@@ -20,6 +20,8 @@ from tests.support.augmenting import (
     streams,
 )
 
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
 
 @functools.cache
 def displacements(elastic=1.7, smoothness=2.0, shape=(20, 14), count=3000):

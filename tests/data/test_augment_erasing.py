@@ -24,6 +24,8 @@ from tests.support.augmenting import (
     streams,
 )
 
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
 
 @functools.cache
 def erase_blank(shape, channels):

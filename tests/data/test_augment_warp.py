@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from mnist_jax.data import augment
 from tests.support.augmenting import centre_of, noise, scalars, warp_about
 
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
 SHAPES = [(28, 28, 1), (7, 7, 3), (28, 20, 1), (9, 32, 3)]
 
 

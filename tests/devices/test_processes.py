@@ -219,10 +219,10 @@ def test_processes_that_do_not_meet_say_so_and_end(run_command, process_id):
         f"--coordinator=127.0.0.1:{port}",
         "--num_processes=2",
         f"--process_id={process_id}",
-        "--meeting_timeout=2",
+        "--meeting_timeout=1",
     )
     assert result.returncode == 1
-    assert "did not meet within 2 seconds" in result.stderr
+    assert "did not meet within 1 s" in result.stderr
     assert f"--process_id={process_id}" in result.stderr
 
 

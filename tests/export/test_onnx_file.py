@@ -14,6 +14,8 @@ from mnist_jax.errors import UserError  # noqa: E402
 from mnist_jax.export import graph, network, onnx_file  # noqa: E402
 from mnist_jax.export.graph import UnsupportedError  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
 NETWORKS = [
     *((name, {}) for name in sorted(models.MODELS)),
     ("vgg16", {"preprocess": "imagenet", "input_size": 40}),

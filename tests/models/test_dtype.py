@@ -11,6 +11,8 @@ from mnist_jax.training import step
 from tests.support.drawing import draw_weights
 from tests.support.small_vgg import Narrow
 
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
 KEY = jax.random.key(0)
 
 

@@ -19,6 +19,8 @@ from mnist_jax.config import Model
 from mnist_jax.models.layers import Dropout
 from tests.models.keras_models import KERAS_MODELS, as_trees, like_keras, set_weights
 
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
 # They take more than a few seconds.
 SLOW = ("triple_cnn", "vgg16", "vgg19")
 every_model = pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from scipy import stats
 
 from mnist_jax.models import layers
 
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
 
 def draw(seed, shape):
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)

@@ -20,6 +20,7 @@ from mnist_jax.runs import journal as resume
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.training import features, state, step
 from mnist_jax.training.freezing import Freeze
+from tests.conftest import make_small_config, run_small
 from tests.support.drawing import draw_weights
 from tests.support.runs import Killed, kill_at, outcome
 from tests.support.small_vgg import Narrow
@@ -34,34 +35,52 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache" / "mnist_jax"
 
 
-@pytest.fixture
-def config(small_config, monkeypatch, without_pictures):
+def make_config():
     """Two phases, the first with a frozen body."""
-    monkeypatch.setitem(models.MODELS, "vgg16", Narrow)
-    report = vgg16.get_config()
+    config, report = make_small_config(), vgg16.get_config()
     for phase, epochs in zip(report.phases, (3, 1), strict=True):
         phase.update(epochs=epochs, batch_size=16)
         phase.optimizer.learning_rate = 1e-3
-    small_config.phases = report.phases
-    small_config.model.name = "vgg16"
-    return small_config
+    config.phases = report.phases
+    config.model.name = "vgg16"
+    return config
+
+
+@pytest.fixture
+def config(small_config, monkeypatch, without_pictures):
+    """The same, with the images of `small`."""
+    monkeypatch.setitem(models.MODELS, "vgg16", Narrow)
+    return make_config()
+
+
+@pytest.fixture(scope="module")
+def reused(small, tmp_path_factory):
+    """The folder of such a run, and the names of the features that it kept."""
+    folder = tmp_path_factory.mktemp("reused")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models.MODELS, "vgg16", Narrow)
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        run_small(make_config(), small, folder / "run")
+    return folder / "run", list((folder / "cache" / "mnist_jax").iterdir())
 
 
 def params_of(folder):
     return checkpoint.read_best(RunFolder(folder).checkpoints)[0]
 
 
-def test_the_same_training_comes_out(config, tmp_path, cache):
-    reused = experiment.run(experiment.parse(config), tmp_path / "reused")
-    assert len(list(cache.iterdir())) == 2  # to train on, to validate on
+def test_the_same_training_comes_out(config, tmp_path, reused):
+    folder, kept = reused
+    assert len(kept) == 2  # to train on, to validate on
     config.phases[0].reuse_features = "never"
-    anew = experiment.run(experiment.parse(config), tmp_path / "anew")
-    assert reused["test"]["last"]["confusion"] == anew["test"]["last"]["confusion"]
-    assert reused["best_epoch"] == anew["best_epoch"]
+    anew = experiment.run(experiment.parse(config), tmp_path)
+    results = RunFolder(folder).read_results()
+    assert results is not None
+    assert results["test"]["last"]["confusion"] == anew["test"]["last"]["confusion"]
+    assert results["best_epoch"] == anew["best_epoch"]
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-5),
-        params_of(tmp_path / "reused"),
-        params_of(tmp_path / "anew"),
+        params_of(folder),
+        params_of(tmp_path),
     )
 
 
@@ -69,15 +88,17 @@ def test_the_time_of_computing_them_is_time_of_training(config, tmp_path, monkey
     compute = features.Features.of
 
     def compute_slowly(self, split):
-        time.sleep(0.5)
+        time.sleep(0.2)
         return compute(self, split)
 
     monkeypatch.setattr(features.Features, "of", compute_slowly)
+    config.phases = config.phases[:1]
+    config.phases[0].epochs = 1
     results = experiment.run(experiment.parse(config), tmp_path / "run")
     lines = RunFolder(tmp_path / "run").metrics.read_text().splitlines()
     metrics = [json.loads(line) for line in lines]
     epochs = sum(entry["seconds"] for entry in metrics if entry["split"] == "train")
-    assert results["wall_seconds"] > results["train_seconds"] > epochs + 1
+    assert results["wall_seconds"] > results["train_seconds"] > epochs + 0.4
 
 
 @pytest.mark.parametrize("reuse", ["auto", "never"])
@@ -121,15 +142,14 @@ def test_pretrained_seeds_share_them_and_train_as_each_alone(config, tmp_path):
     )
 
 
-def test_a_run_that_goes_on_finds_them_again(config, tmp_path, monkeypatch):
-    experiment.run(experiment.parse(config), tmp_path / "whole")
+def test_a_run_that_goes_on_finds_them_again(config, tmp_path, monkeypatch, reused):
     with monkeypatch.context() as patch:
         kill_at(patch, resume.Journal, "write", 2)
         with pytest.raises(Killed):
             experiment.run(experiment.parse(config), tmp_path / "killed")
     monkeypatch.setattr(features, "_run_until", lambda *_, **__: pytest.fail("again"))
     experiment.run(experiment.parse(config), tmp_path / "killed")
-    assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+    assert outcome(tmp_path / "killed") == outcome(reused[0])
 
 
 def test_where_images_are_augmented_nothing_is_reused(config, tmp_path, cache):

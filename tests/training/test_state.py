@@ -57,7 +57,9 @@ def one_by_one(small):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lengths", [(2, 3), (5,)])
+@pytest.mark.parametrize(
+    "lengths", [(2, 3), pytest.param((5,), marks=pytest.mark.exhaustive)]
+)
 def test_an_epoch_cut_into_calls_is_the_same_epoch(small, one_by_one, lengths):
     """Five steps one by one, and through `lax.scan` in calls of 2, 3 and 5."""
     states, metrics = one_by_one

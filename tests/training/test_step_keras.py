@@ -25,6 +25,8 @@ from tests.support.training_parts import (
 os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras  # reads the variable
 
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
 LENET5 = models.create(Model("lenet5"))
 
 
