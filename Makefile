@@ -62,8 +62,8 @@ lock: $(VENV)/installed  ## write requirements.lock anew from what can be had to
 	    --python-version 3.11 --custom-compile-command "make lock" --no-emit-index-url --no-annotate \
 	    --no-cache --upgrade --output-file requirements.lock
 
-clean:  ## remove the environments; run folders and downloaded data stay
-	rm -rf .venv .venv-oldest .venv-bench
+clean:  ## remove the environments and what tests compiled; run folders and data stay
+	rm -rf .venv .venv-oldest .venv-bench .pytest_cache
 
 # The stamp is written last, so that an installation broken off is done again.
 $(VENV)/installed: requirements.txt pyproject.toml

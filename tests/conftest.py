@@ -36,6 +36,7 @@ from rich.console import Console
 
 from configs import quickstart
 from mnist_jax import console, data, experiment
+from mnist_jax.devices import compiler
 from tests.support.commands import ROOT, Ended, run
 from tests.support.mirrors import list_files, no_network, start_mirror
 from tests.support.runs import leave_out_pictures
@@ -150,12 +151,14 @@ def logging_as_before():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Keep compiled programs for the session: the same few compile again and again."""
-    base = tmp_path_factory.getbasetemp()
-    # The workers of one session share them.
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
-    folder.mkdir(exist_ok=True)
+def compiled(pytestconfig: pytest.Config) -> Path:
+    """Keep compiled programs: many compile again, in this session and in the next.
+
+    `pytest --cache-clear` forgets those of earlier sessions.
+    """
+    assert pytestconfig.cache
+    folder = pytestconfig.cache.mkdir("compiled")
+    compiler.drop_incomplete(folder)  # of a session that was killed
     for name, value in KEEP_COMPILED.items():
         jax.config.update(name, value)
     jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib
 import os
 import time
 import zlib
@@ -52,18 +53,17 @@ def keep_compiled() -> None:
     settings = jax.config.values
     if not settings["jax_compilation_cache_dir"]:
         folder = files.cache_folder() / "compiled"
-        _drop_incomplete(folder)
+        drop_incomplete(folder)
         jax.config.update("jax_compilation_cache_dir", str(folder))
     if settings["jax_persistent_cache_min_compile_time_secs"] == 1:  # JAX's default
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
-def _drop_incomplete(folder: Path) -> None:
+def drop_incomplete(folder: Path) -> None:
     """Delete programs that were not completely written, because a process was killed.
 
     JAX warns of each at every start and does not replace it. Only what was written
-    since the last call is read. Programs that JAX compressed with zstandard, which it
-    uses if that is installed, are not checked.
+    since the last call is read.
     """
     checked, now = folder / "checked", time.time()
     with contextlib.suppress(OSError):
@@ -71,11 +71,25 @@ def _drop_incomplete(folder: Path) -> None:
         for path in folder.glob("*-cache"):
             if path.stat().st_mtime < last:
                 continue
-            content = path.read_bytes()
-            if not content.startswith(_ZSTANDARD):
-                try:
-                    zlib.decompress(content)
-                except zlib.error:
-                    path.unlink()
+            if not _is_complete(path.read_bytes()):
+                path.unlink()
         checked.touch()
         os.utime(checked, (now - 1, now - 1))  # clocks of files may be behind
+
+
+def _is_complete(content: bytes) -> bool:
+    """Return whether a kept program can be decompressed; True if that is not known."""
+    decompress = zlib.decompress
+    if content.startswith(_ZSTANDARD):
+        # JAX's choice: the standard library's from Python 3.14 on, else the package's.
+        for name in ("compression.zstd", "zstandard"):
+            with contextlib.suppress(ImportError):
+                decompress = importlib.import_module(name).decompress
+                break
+        else:
+            return True  # nor will JAX read it
+    try:
+        decompress(content)
+    except Exception:  # each module has an error of its own
+        return False
+    return True
