@@ -170,7 +170,7 @@ def test_training_equals_keras_but_for_dropout(name):
         their_gradients, (their_logits, their_rest) = jax.jit(
             jax.grad(their_loss, has_aux=True)
         )(*values(keras_model))
-    assert_close(logits, their_logits, 1e-5, "logits")
+    assert_close(logits, their_logits, 2e-5, "logits")
     _, their_after = as_trees(keras_model.non_trainable_variables, their_rest)
     assert_close(after, their_after, 1e-5, "statistics")
     their_gradients, _ = as_trees(keras_model.trainable_variables, their_gradients)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 from mnist_jax import models
 from mnist_jax.config import Model
@@ -393,7 +394,7 @@ def test_the_plain_form_is_the_same_program_wherever_it_is_traced(name, monkeypa
         variables = model.shapes
         images = jax.ShapeDtypeStruct((32, *models.IMAGE_SHAPE), jnp.float32)
         predict = jax.jit(lambda *args: model.apply(*args, train=False)[0])
-        exported = jax.export.export(predict, platforms=[platform])
+        exported = export.export(predict, platforms=[platform])
         return exported(*variables, images).mlir_module()
 
     params, _ = model.shapes
