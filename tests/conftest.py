@@ -46,7 +46,7 @@ __all__ = ["ROOT", "list_files", "no_network", "start_mirror"]
 
 LOGGER = logging.getLogger("mnist_jax")
 
-# Compiled programs are kept, the small ones too, and are the same in a copied folder.
+# Keep even small compiled programs, under keys that do not depend on the folder.
 KEEP_COMPILED = {
     "jax_persistent_cache_min_compile_time_secs": 0.01,
     "jax_persistent_cache_enable_xla_caches": "none",
@@ -120,7 +120,10 @@ def run_small(
 
 @contextlib.contextmanager
 def runs_on(small: data.Dataset) -> Iterator[pytest.MonkeyPatch]:
-    """Have runs within a block, for fixtures of a wider scope, be on `small`."""
+    """Have runs within a block, for fixtures of a wider scope, be on `small`.
+
+    Yields the patch, for more of them.
+    """
     with pytest.MonkeyPatch.context() as patch, _same_logging():
         patch.setattr(data, "load", lambda config: small)
         yield patch
@@ -128,7 +131,7 @@ def runs_on(small: data.Dataset) -> Iterator[pytest.MonkeyPatch]:
 
 @contextlib.contextmanager
 def run_without_pictures(small: data.Dataset) -> Iterator[None]:
-    """Likewise, and have them draw nothing."""
+    """Do the same, without the pictures."""
     with runs_on(small) as patch:
         leave_out_pictures(patch.setattr)
         yield
@@ -152,9 +155,9 @@ def logging_as_before():
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled(pytestconfig: pytest.Config) -> Path:
-    """Keep compiled programs: many compile again, in this session and in the next.
+    """Keep compiled programs for other tests and for the next session.
 
-    `pytest --cache-clear` forgets those of earlier sessions.
+    `pytest --cache-clear` deletes those of earlier sessions.
     """
     assert pytestconfig.cache
     folder = pytestconfig.cache.mkdir("compiled")

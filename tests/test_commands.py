@@ -55,7 +55,7 @@ def run_in_own_process(env, *arguments, cwd=ROOT):
 @pytest.fixture(scope="module")
 def users_env(tmp_path_factory, command_env):
     """The environment of a user, who has a cache folder."""
-    # The second lets programs that are found here be found in a copy too.
+    # Without the second, JAX would not find its programs in a copy of the folder.
     needed = "JAX_PLATFORMS", "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"
     env = {
         name: value

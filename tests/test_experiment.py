@@ -128,7 +128,7 @@ def test_a_kill_before_the_report_costs_the_report_alone(
         # Before the first checkpoint, in the middle of an epoch, at its end.
         (console.TrainingProgress, "steps_done", (1, 3, 6)),
         # Around the checkpoint: before the save, and between the save of the last and
-        # of the best; what is before the lines of metrics.jsonl has tests below.
+        # of the best. Tests below kill runs before the lines of metrics.jsonl.
         (checkpoint.Checkpoints, "save", (1, 3)),
         (checkpoint.Checkpoints, "_sync_best", (1, 3)),
         # After training.

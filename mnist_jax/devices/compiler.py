@@ -78,7 +78,7 @@ def drop_incomplete(folder: Path) -> None:
 
 
 def _is_complete(content: bytes) -> bool:
-    """Return whether a kept program can be decompressed; True if that is not known."""
+    """Return whether a kept program can be decompressed, or cannot be checked here."""
     decompress = zlib.decompress
     if content.startswith(_ZSTANDARD):
         # JAX's choice: the standard library's from Python 3.14 on, else the package's.
@@ -87,7 +87,7 @@ def _is_complete(content: bytes) -> bool:
                 decompress = importlib.import_module(name).decompress
                 break
         else:
-            return True  # nor will JAX read it
+            return True  # JAX cannot read it either
     try:
         decompress(content)
     except Exception:  # each module has an error of its own

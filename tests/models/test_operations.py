@@ -56,7 +56,7 @@ def values_and_gradients(calls, form):
             results.append((result, backward(factor)))
         return results
 
-    # The plain form is what another is held against, and no matter how it is compiled.
+    # The plain form is only the reference: how it is compiled does not matter.
     options = short_program_options() if form == "plain" else compiler_options()
     compiled = jax.jit(run, compiler_options=options)
     with operations.form(form):

@@ -55,7 +55,7 @@ def config(small_config, monkeypatch, without_pictures):
 
 @pytest.fixture(scope="module")
 def reused(small, tmp_path_factory):
-    """The folder of such a run, and the names of the features that it kept."""
+    """The folder of such a run, and the files of features that it kept."""
     folder = tmp_path_factory.mktemp("reused")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(models.MODELS, "vgg16", Narrow)
@@ -244,7 +244,7 @@ def compute(*, model=MODEL, seed=0, stop=1, images=IMAGES, batch_size=4):
     )
     expected = model.run_until(stop, params, stats, step.to_input(jnp.asarray(images)))
     found = known.of(batch(images)).images
-    # Sums of numbers that are much larger than some of them.
+    # Relative to the largest: in sums that nearly cancel, rounding remains.
     tolerance = 1e-6 * np.abs(expected).max()
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
     return np.asarray(found)
