@@ -170,19 +170,6 @@ def labels(groups: Sequence[Group]) -> tuple[list[Label], list[str]]:
     return found, footnotes
 
 
-def best(groups: Sequence[Group]) -> set[int]:
-    """Return the indices of the best means on each set of images, ties included."""
-    means = [
-        ((group.data, group.tested_on), tables.accuracy(group.accuracy.mean))
-        for group in groups
-    ]
-    return {
-        index
-        for index, (images, mean) in enumerate(means)
-        if mean == max(other for where, other in means if where == images)
-    }
-
-
 def agree(column: Column, groups: Sequence[Group]) -> bool:
     """Return whether a column has the same value for all groups."""
     return len({column.cell(group) for group in groups}) == 1

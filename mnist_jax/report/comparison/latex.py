@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mnist_jax.report.comparison.columns import best, columns_for, explanation, labels
+from mnist_jax.report.comparison.columns import columns_for, explanation, labels
 from mnist_jax.report.comparison.groups import Comparison
 
 _ESCAPES = {
@@ -19,20 +19,16 @@ def to_latex(comparison: Comparison) -> str:
     """Return a tabular for the package booktabs; comments say what its figures are."""
     groups = comparison.groups
     row_labels, footnotes = labels(groups)
-    columns, winners = columns_for(groups), best(groups)
+    columns = columns_for(groups)
     notes = [explanation(groups), *footnotes, *comparison.notes]
     lines = [f"% {line}" for note in notes for line in note.splitlines()]
     sides = "".join(column.align[0] for column in columns)
     header = ["Network", *(column.title for column in columns)]
     lines += [rf"\begin{{tabular}}{{l{sides}}}", r"\toprule", _row(map(escape, header))]
     lines.append(r"\midrule")
-    for place, (group, label) in enumerate(zip(groups, row_labels, strict=True)):
-        cells = [escape(str(label))]
-        for column in columns:
-            cell = escape(column.cell(group))
-            wins = column.title == "Mean" and place in winners
-            cells.append(rf"\textbf{{{cell}}}" if wins else cell)
-        lines.append(_row(cells))
+    for group, label in zip(groups, row_labels, strict=True):
+        cells = [str(label), *(column.cell(group) for column in columns)]
+        lines.append(_row(map(escape, cells)))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 

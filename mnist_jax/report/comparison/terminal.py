@@ -81,7 +81,6 @@ def _table(
     lines = [line for label in labels for line in (label.name, *label.details)]
     width = min(_LABEL_WIDTH, _widest("Network", *lines))
     table.add_column("Network", overflow="fold", min_width=width)
-    best = columns.best(groups)
     rows = [
         [Text.assemble(label.name, *((f"\n{line}", "dim") for line in label.details))]
         for label in labels
@@ -93,9 +92,8 @@ def _table(
         table.add_column(
             column.title, justify=column.align, overflow="fold", min_width=width
         )
-        for index, (row, cell) in enumerate(zip(rows, cells, strict=True)):
-            wins = column.title == "Mean" and index in best
-            row.append(Text(cell, "bold green" if wins else ""))
+        for row, cell in zip(rows, cells, strict=True):
+            row.append(Text(cell))
     for row in rows:
         table.add_row(*row)
     return table

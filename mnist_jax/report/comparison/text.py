@@ -37,13 +37,11 @@ def results_table(comparison: Comparison) -> Table:
     """Return the full table of results, one row per group."""
     groups = comparison.groups
     labels, _ = columns.labels(groups)
-    best, shown = columns.best(groups), columns.columns_for(groups)
-    rows = []
-    for index, group in enumerate(groups):
-        cells = {column.title: column.cell(group) for column in shown}
-        if index in best:
-            cells["Mean"] = f"**{cells['Mean']}**"
-        rows.append([str(labels[index]), *cells.values()])
+    shown = columns.columns_for(groups)
+    rows = [
+        [str(label), *(column.cell(group) for column in shown)]
+        for group, label in zip(groups, labels, strict=True)
+    ]
     return Table(
         ["Network", *(column.long_title or column.title for column in shown)],
         rows,
@@ -55,8 +53,8 @@ def short_results(comparison: Comparison) -> str:
     """Return a table narrow enough for a README, with one row per config."""
     groups = comparison.groups
     labels, _ = columns.labels(groups)
-    best, rows = columns.best(groups), []
-    for index, group in enumerate(groups):
+    rows = []
+    for group, label in zip(groups, labels, strict=True):
         found = group.accuracy
         accuracy = tables.accuracy(found.mean)
         if found.sd is not None:
@@ -65,8 +63,8 @@ def short_results(comparison: Comparison) -> str:
         seconds = group.median_seconds
         rows.append(
             [
-                labels[index].name,
-                f"**{accuracy}**" if index in best else accuracy,
+                label.name,
+                accuracy,
                 str(found.n),
                 tables.accuracy(group.report_accuracy),
                 ", ".join(f"{number:,}" for number in parameters) or "-",
