@@ -28,6 +28,8 @@ _SPECK, _FRAGMENT, _FLAT = 0.1, 0.45, 0.36
 _LINE = 0.15
 # The gap that a stroke may have, and how high a digit of several parts may be.
 _GAP, _TALLEST = 0.25, 1.75
+# How lines may be tilted, in a photograph that is not quite upright.
+_SLOPES = np.tan(np.radians([0, -2, 2, -4, 4, -6, 6, -8, 8, -10, 10]))
 # More parts are a texture.
 _MOST_DIGITS = 200
 
@@ -279,17 +281,29 @@ def _distance(a: Box, b: Box) -> float:
 
 
 def _in_lines(parts: list[_Part]) -> list[list[_Part]]:
-    """Divide digits into lines from top to bottom, each from left to right."""
+    """Divide digits into lines from top to bottom, each from left to right.
+
+    The lines have the tilt that makes them fewest, and then straightest.
+    """
+    candidates = [_lines_at(slope, parts) for slope in _SLOPES]
+    lines, _ = min(candidates, key=lambda found: (len(found[0]), found[1]))
+    return [sorted(line, key=lambda part: part[0].left) for line in lines]
+
+
+def _lines_at(slope: float, parts: list[_Part]) -> tuple[list[list[_Part]], float]:
+    """Divide digits into lines of a slope; return how far digits are off them, too."""
     lines: list[list[_Part]] = []
-    for part in sorted(parts, key=lambda part: part[0].top + part[0].bottom):
-        middle = (part[0].top + part[0].bottom) / 2
-        for line in lines:
-            top = np.mean([box.top for box, _ in line])
-            bottom = np.mean([box.bottom for box, _ in line])
-            if top <= middle < bottom:
-                line.append(part)
-                break
+    levels: list[list[float]] = []
+    middles = [
+        (box.top + box.bottom - slope * (box.left + box.right)) / 2 for box, _ in parts
+    ]
+    for place in np.argsort(middles):
+        part, middle = parts[place], middles[place]
+        reach = np.mean([_height(box) for box, _ in lines[-1]]) / 2 if lines else 0
+        if lines and middle - np.mean(levels[-1]) < reach:
+            lines[-1].append(part)
+            levels[-1].append(middle)
         else:
             lines.append([part])
-    lines.sort(key=lambda line: np.mean([box.top + box.bottom for box, _ in line]))
-    return [sorted(line, key=lambda part: part[0].left) for line in lines]
+            levels.append([middle])
+    return lines, sum(len(level) * float(np.var(level)) for level in levels)

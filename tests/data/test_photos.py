@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 import mnist_jax
 from mnist_jax.data import digits, hold_out, photos
@@ -117,6 +118,22 @@ def test_digits_are_read_line_by_line():
         left, top, right, bottom = digit.box
         assert column - 2 <= left < right <= column + 62
         assert row - 2 <= top < bottom <= row + 62
+
+
+@pytest.mark.parametrize("degrees", [-10, -5, 5, 10])
+def test_lines_may_be_tilted(degrees):
+    lines = [(30, 0), (130, 1), (230, 2)]  # 100 pixels apart, 600 long
+    places = [
+        (row + 8 * (-1) ** column, 30 + 110 * column, 6 * line + column)
+        for row, line in lines
+        for column in range(6)
+    ]
+    upright = page(*places, shape=(330, 720))
+    tilted = ndimage.rotate(upright, degrees, reshape=True, order=1).clip(0, 1)
+    found = photos.find_digits(as_picture(tilted))
+    assert [digit.line for digit in found] == [0] * 6 + [1] * 6 + [2] * 6
+    lefts = np.reshape([digit.box.left for digit in found], (3, 6))
+    assert np.all(np.diff(lefts) > 0)
 
 
 def test_boxes_are_in_pixels_of_the_whole_picture():
