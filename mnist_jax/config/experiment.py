@@ -201,8 +201,8 @@ class Model:
     pretrained: str = option(
         "none",
         'Initial weights: "none", "imagenet" (those of Keras, downloaded once), a file '
-        "(.h5, .weights.h5, .pth, .safetensors), or the folder of a run of the same "
-        "network.",
+        "(.h5, .weights.h5, .keras, .pth, .safetensors), or the folder of a run of the "
+        "same network.",
     )
     pretrained_layers: tuple[str, ...] = option(
         (".*",),

@@ -15,7 +15,11 @@ _PARTS = 10
 # extent; and its greatest slope.
 _COVERED = 0.3
 _THICKNESS = 1 / 50
-_SLOPE = 0.07
+_SLOPE = 0.18
+# The shortest piece of a line in a corner of the picture, as a share of its extent.
+_SHORTEST = 0.25
+# So many pixels are enough to find the slope by.
+_ENOUGH = 10_000
 # Ink that is so many times as thick as a line is a stroke.
 _STROKE = 1.6
 
@@ -40,17 +44,22 @@ def _find_horizontal(ink: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
         return found
     # Over half the width, the next slope is half a pixel away.
     slopes = np.arange(-_SLOPE, _SLOPE, 1 / width)
-    slope = max(slopes, key=lambda slope: _sharpness(rows, columns, slope, ink.shape))
+    some = slice(None, None, 1 + rows.size // _ENOUGH)
+    slope = max(
+        slopes, key=lambda each: _sharpness(rows[some], columns[some], each, ink.shape)
+    )
     level = _level(rows, columns, slope, width)
     level_of_all = _level(all_rows, all_columns, slope, width)
-    coverage = np.bincount(level, minlength=height + width) / width
+    inside = _columns_inside(slope, ink.shape)
     # A line that is not quite level covers parts of neighbouring rows.
-    covered = np.convolve(coverage, np.ones(3), "same")
+    counts = np.convolve(np.bincount(level, minlength=len(inside)), np.ones(3), "same")
+    lengths = inside[:, 1] - inside[:, 0]
+    covered = np.where(lengths >= _SHORTEST * width, counts / np.maximum(lengths, 1), 0)
     highest = ndimage.maximum_filter1d(covered, 2 * most + 1)
     runs = runs[rows, columns]
     for centre in np.flatnonzero((covered >= _COVERED) & (covered == highest)):
         near = np.abs(level_of_all - centre) <= 2
-        if not _goes_through(all_columns[near], width):
+        if not _goes_through(all_columns[near], *inside[centre]):
             continue
         # Strokes along the line, or across it, are thicker, and cover less of it.
         thickness = np.quantile(runs[np.abs(level - centre) <= 1], 0.25)
@@ -62,12 +71,33 @@ def _find_horizontal(ink: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
     return found
 
 
-def _goes_through(columns: Int[np.ndarray, " n"], width: int) -> bool:
-    """Return whether ink covers both ends of these columns and nearly all between."""
-    has_ink = np.zeros(width, bool)
-    has_ink[columns] = True
-    covered = [part.mean() > 0.5 for part in np.array_split(has_ink, _PARTS)]
+def _goes_through(columns: Int[np.ndarray, " n"], first: int, end: int) -> bool:
+    """Return whether ink covers both ends of a line and nearly all between.
+
+    Args:
+        columns: where there is ink on the line.
+        first: the line's first column in the picture.
+        end: the one after its last.
+    """
+    has_ink = np.zeros(end, bool)
+    has_ink[columns[columns < end]] = True
+    covered = [part.mean() > 0.5 for part in np.array_split(has_ink[first:], _PARTS)]
     return bool(covered[0] and covered[-1] and sum(covered) >= _PARTS - 2)
+
+
+def _columns_inside(
+    slope: float, shape: tuple[int, ...]
+) -> Int[np.ndarray, "levels 2"]:
+    """Return for each level the first column of its line and the one after its last.
+
+    A tilted line may leave the picture at its upper or lower edge.
+    """
+    height, width = shape
+    rows = np.arange(height + width) - width // 2  # in the middle column
+    # Where the line meets the upper and the lower edge.
+    at_edges = width / 2 + np.stack([-rows, height - 1 - rows]) / (slope or 1e-9)
+    first, last = np.sort(at_edges, axis=0).clip(0, width)
+    return np.stack([np.ceil(first), np.ceil(last)], axis=1).astype(np.int64)
 
 
 def _level(

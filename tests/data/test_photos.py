@@ -143,12 +143,15 @@ def test_boxes_are_in_pixels_of_the_whole_picture():
     np.testing.assert_allclose(np.array(large) / 10, small, atol=2)
 
 
-def test_lines_of_the_paper_leave_the_digits_as_they_are():
+@pytest.mark.parametrize("degrees", [2, 10])
+def test_lines_of_the_paper_leave_the_digits_as_they_are(degrees):
     ink = page((80, 90, 3), (100, 220, 7))
     rng = np.random.default_rng(2)
     plain = paper.photograph(ink, rng)
     for squared in (False, True):
-        lines = paper.ruled(ink.shape, rng, spacing=45, squared=squared)
+        lines = paper.ruled(
+            ink.shape, rng, spacing=45, squared=squared, degrees=degrees
+        )
         ruled = paper.photograph(ink, np.random.default_rng(2), lines=lines)
         one, other = prepared(plain), prepared(ruled)
         assert one.shape == other.shape
@@ -216,15 +219,18 @@ def test_a_photographed_digit_is_read_as_the_original(test_set):
     assert same / count >= 0.98
 
 
+@pytest.mark.parametrize("degrees", [2, 10])
 @pytest.mark.parametrize("squared", [False, True])
-def test_numbers_on_ruled_paper_are_read(test_set, squared):
+def test_numbers_on_ruled_paper_are_read(test_set, squared, degrees):
     """PHOTOS says how many digits in the test before; a tenth of that, numbers."""
     run, images, labels = test_set
     rng = np.random.default_rng(1 + squared)
     right = total = 0
     for _ in range(int(os.environ.get("PHOTOS", "100")) // 10):
         chosen = rng.integers(0, len(images), rng.integers(3, 7))
-        picture = paper.photograph_number(images[chosen], rng, squared=squared)
+        picture = paper.photograph_number(
+            images[chosen], rng, squared=squared, degrees=degrees
+        )
         said = str(run.read(io.BytesIO(paper.jpeg(picture))))
         expected = "".join(map(str, labels[chosen]))
         total += len(expected)

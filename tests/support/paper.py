@@ -45,10 +45,10 @@ def light(shape, rng):
     return (1 - strength * (1 + slope) / 1.4) * (1 - rng.uniform(0, 0.35) * shadow)
 
 
-def ruled(shape, rng, *, spacing, squared):
-    """The lines of paper, 0 (none) to 1: slightly turned, a pixel or more wide."""
+def ruled(shape, rng, *, spacing, squared, degrees=2):
+    """The lines of paper, 0 (none) to 1: turned a little, a pixel or more wide."""
     rows, columns = np.indices(shape).astype(np.float32)
-    tilt = np.radians(rng.uniform(-2, 2))
+    tilt = np.radians(rng.uniform(-degrees, degrees))
     down = rows * np.cos(tilt) + columns * np.sin(tilt) + rng.uniform(0, spacing)
     across = columns * np.cos(tilt) - rows * np.sin(tilt) + rng.uniform(0, spacing)
     width = rng.uniform(1, 2.5)
@@ -112,8 +112,8 @@ def photograph_touching(images, rng):
     return photograph(page, rng)
 
 
-def photograph_number(images, rng, *, squared):
-    """A number of several digits on lined or squared paper."""
+def photograph_number(images, rng, *, squared, degrees=2):
+    """A number of several digits on lined or squared paper, turned at most so far."""
     factor = rng.uniform(2.5, 5)
     digits = [crop(enlarge(image, factor * rng.uniform(0.9, 1.1))) for image in images]
     height = round(26 * factor)
@@ -130,7 +130,7 @@ def photograph_number(images, rng, *, squared):
         np.maximum(part, digit, out=part)
         left += round(digit.shape[1] + gap)
     spacing = (rng.uniform(9, 13) if squared else rng.uniform(22, 34)) * factor
-    lines = ruled(page.shape, rng, spacing=spacing, squared=squared)
+    lines = ruled(page.shape, rng, spacing=spacing, squared=squared, degrees=degrees)
     return photograph(page, rng, lines=lines)
 
 
