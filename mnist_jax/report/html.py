@@ -46,10 +46,18 @@ pre { background: var(--soft); border-radius: 6px; padding: 12px; line-height: 1
 pre code { background: none; padding: 0; font-size: 1em; }
 /* On a narrow screen these scroll, not the page. */
 .wide, pre { overflow-x: auto; }
+/* On a wide one, tables may be wider than text. */
+@media (min-width: 900px) {
+  .wide {
+    width: fit-content; min-width: 100%; max-width: calc(100vw - 32px);
+    margin-left: 50%; transform: translateX(-50%);
+  }
+}
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 5px 12px; border-bottom: 1px solid var(--line); text-align: left; }
-th { color: var(--muted); font-weight: 600; white-space: nowrap; }
-.right { text-align: right; white-space: nowrap; }
+th, td { padding: 5px 8px; border-bottom: 1px solid var(--line); text-align: left; }
+th { color: var(--muted); font-weight: 600; vertical-align: bottom; }
+.right { text-align: right; }
+td.right { white-space: nowrap; }
 .center { text-align: center; }
 img { display: block; width: 100%; min-width: 600px; filter: var(--picture); }
 summary { cursor: pointer; color: var(--link); }
