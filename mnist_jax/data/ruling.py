@@ -81,7 +81,8 @@ def _goes_through(columns: Int[np.ndarray, " n"], first: int, end: int) -> bool:
     """
     has_ink = np.zeros(end, bool)
     has_ink[columns[columns < end]] = True
-    covered = [part.mean() > 0.5 for part in np.array_split(has_ink[first:], _PARTS)]
+    parts = np.array_split(has_ink[first:], _PARTS)
+    covered = [2 * part.sum() > part.size for part in parts]
     return bool(covered[0] and covered[-1] and sum(covered) >= _PARTS - 2)
 
 
@@ -95,7 +96,8 @@ def _columns_inside(
     height, width = shape
     rows = np.arange(height + width) - width // 2  # in the middle column
     # Where the line meets the upper and the lower edge.
-    at_edges = width / 2 + np.stack([-rows, height - 1 - rows]) / (slope or 1e-9)
+    down = np.stack([-0.5 - rows, height - 0.5 - rows])
+    at_edges = width / 2 + down / (slope or 1e-9)
     first, last = np.sort(at_edges, axis=0).clip(0, width)
     return np.stack([np.ceil(first), np.ceil(last)], axis=1).astype(np.int64)
 

@@ -1,5 +1,6 @@
 """Laws of photographs: what is prepared from them is what MNIST would have had."""
 
+import contextlib
 import io
 import os
 
@@ -182,6 +183,15 @@ def test_faint_and_thin_strokes_are_thick_enough_to_be_seen():
 def test_pictures_without_digits_are_rejected(array, message):
     with pytest.raises(PhotoError, match=message):
         photos.find_digits(array)
+
+
+def test_small_pictures_of_noise_are_read_or_rejected():
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        noise = rng.random(rng.integers(8, 40, 2))
+        noise[rng.integers(len(noise))] = 0  # perhaps a line
+        with contextlib.suppress(PhotoError):
+            assert photos.find_digits(noise)
 
 
 def test_textures_are_rejected_or_unsure():
