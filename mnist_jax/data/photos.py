@@ -1,9 +1,9 @@
 """Photographs of handwritten digits, prepared as MNIST's images were.
 
-A picture becomes a map of ink (`ink`), with the light evened out and the lines of the
-paper taken away; the ink is divided into digits in the order in which they are read;
-each is brought to MNIST's size and place (`centering`). docs/predict.md describes the
-steps.
+A picture becomes a map of ink (`ink`), without what is around the paper (`sheet`), with
+the light evened out and the lines of the paper taken away; the ink is divided into
+digits in the order in which they are read; each is brought to MNIST's size and place
+(`centering`). docs/predict.md describes the steps.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from scipy import ndimage
 
-from mnist_jax.data import labelled, pictures, touching
+from mnist_jax.data import labelled, pictures, sheet, touching
 from mnist_jax.data.centering import center_in_28x28
 from mnist_jax.data.dataset import DataError
 from mnist_jax.data.ink import FEWEST_PIXELS, find_ink, flatten, widen_thin_strokes
@@ -83,8 +83,13 @@ def find_digits(source: Any) -> list[Digit]:
         OSError: the file cannot be read.
     """
     grey, scale = pictures.read(source)
-    ink = find_ink(flatten(grey))
-    labels, parts = _segment(ink > 0)
+    paper = sheet.extend(grey)
+    try:
+        ink, labels, parts = _find_parts(grey if paper is None else paper)
+    except PhotoError:
+        if paper is None:
+            raise
+        ink, labels, parts = _find_parts(grey)  # a bold 1 may look like a sheet
     digits = []
     for line, parts_of_line in enumerate(_in_lines(parts)):
         for box, members in parts_of_line:
@@ -159,6 +164,14 @@ def read_prepared(source: Any) -> list[Digit]:
             "image is uint8 [28, 28]; without --raw it is read as a photograph"
         )
     return [Digit(Box(0, 0, 28, 28), image, 0) for image in images]
+
+
+def _find_parts(
+    grey: Float[np.ndarray, "H W"],
+) -> tuple[Float[np.ndarray, "H W"], Int[np.ndarray, "H W"], list[_Part]]:
+    """Return the ink of a picture, and what `_segment` makes of it."""
+    ink = find_ink(flatten(grey))
+    return ink, *_segment(ink > 0)
 
 
 def _segment(

@@ -80,6 +80,43 @@ def test_a_negative_gives_the_same_images():
     assert np.abs(one.astype(float) - other).mean() < 1
 
 
+@pytest.mark.parametrize("degrees", [0, 9])
+@pytest.mark.parametrize("paper_grey, table_grey", [(0.9, 0.35), (0.2, 0.8)])
+def test_a_table_around_the_paper_changes_nothing(paper_grey, table_grey, degrees):
+    ink = page((80, 90, 3), (100, 220, 7))
+    sheet = paper_grey + ink * (1 - 2 * paper_grey)
+    turn = {"order": 1, "reshape": True}
+    alone = ndimage.rotate(sheet, degrees, cval=paper_grey, **turn)
+    inside = ndimage.rotate(np.ones_like(sheet), degrees, **turn)
+    on_table = np.full(np.array(inside.shape) + 100, table_grey)
+    on_table[50:-50, 50:-50] = inside * alone + (1 - inside) * table_grey
+    rng = np.random.default_rng(0)
+    on_table += rng.normal(0, 0.01, on_table.shape)
+    one, other = (
+        prepared(ndimage.gaussian_filter(picture, 1.5).clip(0, 1))
+        for picture in (alone, on_table)
+    )
+    assert one.shape == other.shape
+    for digit, same in zip(one, other, strict=True):
+        assert np.corrcoef(digit.ravel(), same.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("index", range(10))
+def test_a_bold_digit_is_no_sheet_of_paper(index):
+    ink = page((0, 0, index), shape=(300, 300), digit=300)
+    bold = paper.crop(ndimage.grey_dilation(ink, size=(50, 50)))
+    (digit,) = photos.find_digits(np.pad(bold, 30))  # white on black
+    height = digit.box.bottom - digit.box.top
+    assert height == pytest.approx(bold.shape[0], rel=0.1)
+
+
+def test_a_straight_stroke_is_a_1_and_no_sheet_of_paper():
+    stroke = np.pad(np.ones((220, 60)), 40)
+    for picture in (stroke, 1 - stroke):
+        (digit,) = photos.find_digits(picture)
+        assert digit.box.bottom - digit.box.top == pytest.approx(220, abs=4)
+
+
 def test_modes_and_formats_do_not_matter(photograph):
     grey = photograph.convert("L")
     expected = prepared(grey)
