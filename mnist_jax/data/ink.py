@@ -46,7 +46,9 @@ def _light_of(small: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """Return the brightness of the paper everywhere, under the strokes too."""
     window = round(_LIGHT_WINDOW * max(small.shape))
     around = ndimage.uniform_filter(small, window, mode="nearest")
-    stroke = ndimage.binary_dilation(small < (1 - _DARKER) * around)
+    # Strokes are gone here, but shadows keep their edges, however sharp.
+    closed = ndimage.grey_closing(small, window, mode="nearest")
+    stroke = ndimage.binary_dilation(small < (1 - _DARKER) * np.minimum(around, closed))
     paper = np.where(stroke, 0, small)
     light, weight = np.float32(0), np.float32(0)
     # The mean of the paper nearby, and from farther off where there is none.
@@ -55,25 +57,21 @@ def _light_of(small: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
         light += share * ndimage.gaussian_filter(paper, blur, mode="nearest")
         known = np.where(stroke, np.float32(0), np.float32(1))
         weight += share * ndimage.gaussian_filter(known, blur, mode="nearest")
-    return (light / np.maximum(weight, 1e-6)).astype(np.float32)
+    light = light / np.maximum(weight, 1e-6)
+    return np.minimum(light, closed).astype(np.float32)
 
 
 def _is_dark_ground(small: Float[np.ndarray, "h w"]) -> bool:
     """Return whether the background, judged by the border, is the darker part.
 
-    A plane through the border allows for light that falls from one side. The ink is
-    what differs most from it.
+    Each pixel is compared with the four at the border in its row and its column, most
+    of which are in the same light or shadow.
     """
-    rows, columns = np.indices(small.shape)
-    edge = np.ones(small.shape, bool)
-    edge[2:-2, 2:-2] = False
-    axes = np.stack([np.ones_like(rows), rows, columns], axis=-1).astype(float)
-    plane, *_ = np.linalg.lstsq(axes[edge], small[edge], rcond=None)
-    above = small - axes @ plane
-    above -= np.median(above[edge])
-    darkest, brightest = np.quantile(above, (0.01, 0.99))
+    edges = small[:1], small[-1:], small[:, :1], small[:, -1:]
+    above = small - np.median(np.broadcast_arrays(*edges), axis=0)
+    darkest, brightest = np.quantile(above, (0.005, 0.995))
     if abs(brightest + darkest) < _LEAST_CONTRAST / 2:  # strokes too thin to be seen
-        return bool(np.median(small[edge]) < 0.5)
+        return bool(np.median(np.concatenate([edge.ravel() for edge in edges])) < 0.5)
     return bool(brightest > -darkest)
 
 

@@ -80,6 +80,16 @@ def test_a_negative_gives_the_same_images():
     assert np.abs(one.astype(float) - other).mean() < 1
 
 
+@pytest.mark.parametrize("edge", [170, 250])  # between the digits, and on one
+def test_a_sharp_shadow_changes_little(edge):
+    picture = np.asarray(as_picture(page((80, 90, 3), (100, 220, 7)))) / 255
+    shadow = np.where(np.arange(400) < edge, 1, 0.5)
+    one, other = prepared(picture), prepared(picture * shadow)
+    assert one.shape == other.shape
+    for digit, same in zip(one, other, strict=True):
+        assert np.corrcoef(digit.ravel(), same.ravel())[0, 1] > 0.9
+
+
 @pytest.mark.parametrize("degrees", [0, 9])
 @pytest.mark.parametrize("paper_grey, table_grey", [(0.9, 0.35), (0.2, 0.8)])
 def test_a_table_around_the_paper_changes_nothing(paper_grey, table_grey, degrees):
