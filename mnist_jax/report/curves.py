@@ -43,6 +43,7 @@ _PANELS = {
 _PANEL_WIDTH, _PANEL_HEIGHT = 3.2, 2.5
 _RATE_GAP, _RATE_HEIGHT = 0.4, 0.6
 _WIDE_RATES = 20  # times the lowest rate; a larger range is drawn logarithmically
+_NO_RATE = 1e-5  # of the largest: so little, as at the end of a cosine, is drawn as 0
 _FLAG_FONT, _FLAG_HEIGHT = 8, 0.2  # points, inches
 _DOTS_UP_TO = 30  # epochs; with more of them dots would run together
 # The mark of the best epoch leaves the curve visible.
@@ -132,9 +133,10 @@ def _draw_rates(
     size = {"width": _PANEL_WIDTH, "height": _RATE_HEIGHT}
     axes = place_axes(figure, left=left, top=top + _RATE_GAP, **size)
     values = np.array(list(rates.values()))
+    values[values < _NO_RATE * values.max()] = 0
     floor = _scale_y(axes, values, wide=_WIDE_RATES, ticks=3)
     _scale_x(axes, last)
-    drawn = {epoch: max(rate, floor) for epoch, rate in rates.items()}
+    drawn = dict(zip(rates, np.maximum(values, floor), strict=True))
     _draw_line(axes, drawn, label="learning rate", color=INK)
     for flag in flags:
         axes.axvline(flag.edge, color=POLE, linewidth=0.8, zorder=1)

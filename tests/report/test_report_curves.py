@@ -115,6 +115,19 @@ def test_learning_rates_are_below_both_panels(
     assert texts.count("Learning rate") == 2 and "0.001" in texts
 
 
+def test_the_end_of_a_cosine_is_drawn_as_0(make_epochs):
+    rows = make_epochs(5)
+    for row in rows:
+        if row["split"] == "train":
+            row["learning_rate"] = 1e-10 if row["epoch"] == 5 else 10.0 ** -row["epoch"]
+    figure = curves.curves(rows, best_epoch=3, monitor="val_loss", **OF_X)
+    for axes in figure.axes[1::2]:
+        drawn = np.asarray(axes.lines[0].get_ydata())
+        np.testing.assert_allclose(drawn[:4], [0.1, 0.01, 0.001, 0.0001])
+        assert axes.get_ylim()[0] < drawn[4] < 1e-4 < 10 * drawn[4]
+        assert axes.get_yticklabels()[0].get_text() == "0"
+
+
 def test_without_learning_rates_there_is_no_axis_for_them(make_epochs, drawn_texts):
     rows = [row for row in make_epochs(5) if row["split"] == "val"]
     figure = curves.curves(rows, best_epoch=3, monitor="val_loss", **OF_X)
