@@ -63,7 +63,7 @@ def fetch(
                 _receive(url, file, size=size, checksum=checksum, timeout=timeout)
         except _MirrorError as error:
             LOGGER.warning("%s: %s", url, error)
-            failures.append(f"{url}: {error}")
+            failures.append(f"{url}: {error}.")
         except OSError as error:
             # Of the disk: `_body` turns errors of the network into `_MirrorError`.
             raise DownloadError(
@@ -76,7 +76,7 @@ def fetch(
             destination.parent.rmdir()
     raise DownloadError(
         f"{destination} is missing and could not be downloaded:\n"
-        + "\n".join(failures or ["there is no mirror to ask"])
+        + "\n".join(failures or ["there is no mirror to ask."])
         + f"\n{way_out}"
     )
 
