@@ -59,6 +59,8 @@ def _find(grey: Float[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"] | None:
         return None
     # At its edge, pixels are neither sheet nor surroundings.
     inside = ndimage.binary_erosion(sheet, iterations=3)
+    if not inside.any():
+        return None
     enlarged = Image.fromarray(inside).resize(
         (grey.shape[1], grey.shape[0]), Image.Resampling.NEAREST
     )
