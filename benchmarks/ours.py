@@ -87,7 +87,9 @@ def prepare(work: Work, way: str = ""):
     def run() -> float:
         nonlocal current, epoch
         epoch += 1
-        current, (record, _) = trainer.run_epoch(current, epoch)
+        current, [outcome] = trainer.run_epochs(current, [epoch])
+        assert not isinstance(outcome, loop.NonFiniteLossError), outcome
+        record, _ = outcome
         return record["seconds"] + once / HEAD_EPOCHS
 
     return run

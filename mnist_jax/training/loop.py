@@ -184,19 +184,6 @@ class Trainer:
         self._watch = jax.jit(devices.map(watch, (0, 0, 0)), compiler_options=short)
         self._compiled: dict[int, Callable[..., Any]] = {}
 
-    def run_epoch(
-        self, state: TrainState, epoch: int
-    ) -> tuple[TrainState, list[dict[str, Any]]]:
-        """Train the only replica for an epoch: see `run_epochs`.
-
-        Raises:
-            NonFiniteLossError: with the step at which it was seen.
-        """
-        state, [outcome] = self.run_epochs(state, [epoch])
-        if isinstance(outcome, NonFiniteLossError):
-            raise outcome
-        return state, outcome
-
     def run_epochs(
         self, state: TrainState, epochs: Sequence[int | None]
     ) -> tuple[TrainState, list[Outcome]]:
@@ -357,7 +344,7 @@ class Trainer:
                 split=2,
                 donate=True,
             )
-        logits = self._predict(*state.weights, self._val_images)
+        logits = self._predict(*state.weights, self._val_images, rehearse=True)
         jax.block_until_ready(self._score(logits, self._val_labels))
         self._listener.compiled(time.perf_counter() - begin)
 

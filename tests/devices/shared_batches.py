@@ -33,6 +33,7 @@ from tests.support.training_parts import (
     make_phase,
     make_state,
     make_step,
+    run_epoch,
 )
 
 CASES = [("jit", 1), ("jit", 4), ("pmap", 1), ("pmap", 4)]
@@ -64,7 +65,7 @@ def train(devices, *, steps_per_call=1, model=TINY):
     )
     current, said = make_state(TINY, phase), []
     for epoch in (1, 2):
-        current, records = trainer.run_epoch(current, epoch)
+        current, records = run_epoch(trainer, current, epoch)
         said += [
             {k: v for k, v in record.items() if "second" not in k} for record in records
         ]

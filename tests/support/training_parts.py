@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from configs import base
 from mnist_jax import config, models
 from mnist_jax.models import layers
-from mnist_jax.training import monitors, state, step
+from mnist_jax.training import loop, monitors, state, step
 from mnist_jax.training.phase import Phase
 from tests.support.drawing import draw_weights
 
@@ -90,6 +90,13 @@ def make_state(model, phase):
     """Copies of the weights: a step may be given the state's buffers."""
     params, batch_stats = monitors.copy(weights(model))
     return state.create(params, batch_stats, phase)
+
+
+def run_epoch(trainer, current, epoch):
+    """Train the only replica; return the state and the epoch's records."""
+    current, [outcome] = trainer.run_epochs(current, [epoch])
+    assert not isinstance(outcome, loop.NonFiniteLossError)
+    return current, outcome
 
 
 def as_batch(split):

@@ -17,6 +17,7 @@ from tests.support.training_parts import (
     largest_difference,
     make_phase,
     make_state,
+    run_epoch,
     weights,
 )
 
@@ -81,6 +82,27 @@ def test_prediction_covers_every_image_whatever_the_batch(judged, batch_size):
     np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
+def test_a_rehearsal_computes_one_batch_and_leaves_nothing_to_trace(judged):
+    images, params, batch_stats, expected = judged
+    traced, computed = [], []
+
+    def apply_fn(*arguments, **options):
+        traced.append(arguments)
+        jax.debug.callback(lambda: computed.append(None))
+        return TINY.apply(*arguments, **options)
+
+    predict = make_predict(apply_fn=apply_fn, batch_size=7, devices=parallel.every())
+    rehearsed = predict(params, batch_stats, images, rehearse=True)
+    jax.effects_barrier()
+    assert (len(traced), len(computed)) == (1, 1)
+    assert rehearsed.shape == expected.shape
+    np.testing.assert_allclose(rehearsed[:7], expected[:7], atol=1e-5)
+    logits = predict(params, batch_stats, images)
+    jax.effects_barrier()
+    assert (len(traced), len(computed)) == (1, 1 + 5)
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
 # -- the length of a call
 
 
@@ -135,7 +157,7 @@ def test_the_augmentation_is_told_how_much_of_the_phase_is_over(small):
     )
     current = make_state(TINY, phase)
     for epoch in (1, 2):
-        current, _ = trainer.run_epoch(current, epoch)
+        current, _ = run_epoch(trainer, current, epoch)
     jax.effects_barrier()
     np.testing.assert_allclose(sorted(told), np.arange(10) / 10, atol=1e-6)
 
@@ -167,7 +189,7 @@ def test_validation_and_best_are_of_the_moving_average(small):
 
     current, epochs = make_state(TINY, phase), []
     for epoch in (1, 2):
-        current, (_, record) = trainer.run_epoch(current, epoch)
+        current, (_, record) = run_epoch(trainer, current, epoch)
         loss, hits = loss_of(*current.weights)
         assert record["loss"] == pytest.approx(loss, rel=1e-5)
         assert record["accuracy"] == pytest.approx(hits)
