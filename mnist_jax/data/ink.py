@@ -5,11 +5,12 @@ from jaxtyping import Float
 from PIL import Image
 from scipy import ndimage
 
-from mnist_jax.data import ruling
+from mnist_jax.data import pictures, ruling
 from mnist_jax.data.pictures import PhotoError
 
 # Light is estimated on a picture of this side. What is darker by so much than the mean
-# of a window, a part of that side, is a stroke: a shadow is wider, or not as dark.
+# of a window, a part of that side, and than the picture closed with that window, is a
+# stroke: a shadow is wider, or not as dark.
 _LIGHT_SIDE, _LIGHT_WINDOW, _DARKER = 128, 0.4, 0.2
 # What differs less from the paper is no ink, nor is what is lost in so much noise.
 _LEAST_CONTRAST, _NOISE = 0.1, 5.0
@@ -29,10 +30,7 @@ def flatten(grey: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
 
     If the digits are brighter than their ground, both are exchanged first.
     """
-    factor = max(1, max(grey.shape) / _LIGHT_SIDE)
-    size = [max(8, round(side / factor)) for side in reversed(grey.shape)]
-    small = Image.fromarray(grey).resize((size[0], size[1]), Image.Resampling.BOX)
-    small = ndimage.median_filter(np.asarray(small), 3, mode="nearest")
+    small = pictures.shrink(grey, _LIGHT_SIDE)
     if _is_dark_ground(small):
         grey, small = 1 - grey, 1 - small
     light = _light_of(small)
@@ -46,7 +44,7 @@ def _light_of(small: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """Return the brightness of the paper everywhere, under the strokes too."""
     window = round(_LIGHT_WINDOW * max(small.shape))
     around = ndimage.uniform_filter(small, window, mode="nearest")
-    # Strokes are gone here, but shadows keep their edges, however sharp.
+    # Closing removes strokes, but leaves shadows with their edges, however sharp.
     closed = ndimage.grey_closing(small, window, mode="nearest")
     stroke = ndimage.binary_dilation(small < (1 - _DARKER) * np.minimum(around, closed))
     paper = np.where(stroke, 0, small)

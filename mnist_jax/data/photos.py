@@ -28,8 +28,6 @@ _SPECK, _FRAGMENT, _FLAT = 0.1, 0.45, 0.36
 _LINE = 0.15
 # The gap that a stroke may have, and how high a digit of several parts may be.
 _GAP, _TALLEST = 0.25, 1.75
-# How lines may be tilted, in a photograph that is not quite upright.
-_SLOPES = np.tan(np.radians([0, -2, 2, -4, 4, -6, 6, -8, 8, -10, 10]))
 # More parts are a texture.
 _MOST_DIGITS = 200
 
@@ -298,13 +296,13 @@ def _in_lines(parts: list[_Part]) -> list[list[_Part]]:
 
     The lines have the tilt that makes them fewest, and then straightest.
     """
-    candidates = [_lines_at(slope, parts) for slope in _SLOPES]
+    candidates = [_lines_at(slope, parts) for slope in np.tan(pictures.TILTS)]
     lines, _ = min(candidates, key=lambda found: (len(found[0]), found[1]))
     return [sorted(line, key=lambda part: part[0].left) for line in lines]
 
 
 def _lines_at(slope: float, parts: list[_Part]) -> tuple[list[list[_Part]], float]:
-    """Divide digits into lines of a slope; return how far digits are off them, too."""
+    """Divide digits into lines of one slope, and measure how far off these they lie."""
     lines: list[list[_Part]] = []
     levels: list[list[float]] = []
     middles = [

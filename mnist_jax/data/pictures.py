@@ -7,6 +7,7 @@ from typing import IO, Any
 import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageOps, UnidentifiedImageError
+from scipy import ndimage
 
 from mnist_jax.errors import UserError
 
@@ -14,6 +15,8 @@ from mnist_jax.errors import UserError
 # still has 35 pixels then.
 _WORKING_SIDE = 1400
 _LEAST_SIDE = 8
+TILTS = np.radians([0, -2, 2, -4, 4, -6, 6, -8, 8, -10, 10])
+"""How paper may be turned in a photograph, the most upright first."""
 # More than any telephone's photograph; a few kilobytes can claim to be gigapixels.
 _MOST_PIXELS = 128_000_000
 
@@ -43,6 +46,14 @@ def read(source: Any) -> tuple[Float[np.ndarray, "H W"], float]:
         with _open(source) as image:
             return _prepare(image)
     return _prepare(_from_array(np.asarray(source)))
+
+
+def shrink(grey: Float[np.ndarray, "H W"], side: int) -> Float[np.ndarray, "h w"]:
+    """Return a picture whose longer side is `side` at most, without specks."""
+    factor = max(1, max(grey.shape) / side)
+    height, width = (max(8, round(length / factor)) for length in grey.shape)
+    small = Image.fromarray(grey).resize((width, height), Image.Resampling.BOX)
+    return ndimage.median_filter(np.asarray(small), 3, mode="nearest")
 
 
 def _open(source: str | os.PathLike[str] | IO[bytes]) -> Image.Image:

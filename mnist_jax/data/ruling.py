@@ -8,17 +8,19 @@ import numpy as np
 from jaxtyping import Bool, Int
 from scipy import ndimage
 
+from mnist_jax.data.pictures import TILTS
+
 # A line is looked at in so many parts, of which it may miss two.
 _PARTS = 10
-# Of a line: the part of the picture's extent in its direction in which it is to be seen
-# at least, the rest being under strokes; its greatest thickness as a share of that
-# extent; and its greatest slope.
+# Of a line: the part of its length in the picture in which it is to be seen at least,
+# the rest being under strokes; its greatest thickness, as a share of the picture's
+# extent in its direction; and its greatest slope.
 _COVERED = 0.3
 _THICKNESS = 1 / 50
-_SLOPE = 0.18
-# The shortest piece of a line in a corner of the picture, as a share of its extent.
+_SLOPE = np.tan(TILTS.max())
+# The shortest piece of a line in a corner of the picture, as a share of that extent.
 _SHORTEST = 0.25
-# So many pixels are enough to find the slope by.
+# Enough pixels to find the slope from.
 _ENOUGH = 10_000
 # Ink that is so many times as thick as a line is a stroke.
 _STROKE = 1.6
@@ -89,9 +91,9 @@ def _goes_through(columns: Int[np.ndarray, " n"], first: int, end: int) -> bool:
 def _columns_inside(
     slope: float, shape: tuple[int, ...]
 ) -> Int[np.ndarray, "levels 2"]:
-    """Return for each level the first column of its line and the one after its last.
+    """Return the first column of each level's line, and the one after its last.
 
-    A tilted line may leave the picture at its upper or lower edge.
+    A tilted line may leave the picture through its upper or lower edge.
     """
     height, width = shape
     rows = np.arange(height + width) - width // 2  # in the middle column

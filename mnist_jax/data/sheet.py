@@ -5,22 +5,23 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from scipy import ndimage
 
-# The sheet is sought on a picture of this side; smaller pictures are no photographs.
+from mnist_jax.data import pictures
+
+# The sheet is sought on a picture of this side; smaller ones are not photographs.
 _SIDE = 256
-# It differs in brightness by so much from what is around it, and in a shadow still by
-# this part of that; it covers this part of the picture at least, and no more than that
-# part of its border.
+# The least difference in brightness between the sheet and what is around it, and the
+# part of that difference which a shadow on the sheet leaves.
 _LEAST_CONTRAST, _IN_SHADOW = 0.15, 0.3
+# The least part of the picture that it covers, and the largest part of the border.
 _LEAST_AREA, _MOST_BORDER = 0.2, 0.2
-# It fills this part of a rectangle, turned by up to 10 degrees.
+# The least part that it fills of the rectangle around it.
 _FILLED = 0.88
-_TILTS = np.radians(range(-10, 11, 2))
 
 
 def extend(grey: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"] | None:
-    """Continue a sheet over what is around it; return None if there is no sheet.
+    """Extend a sheet of paper over its surroundings; return None if there is none.
 
-    Each pixel outside has the brightness of the nearest one of the sheet.
+    Each pixel outside takes the brightness of the nearest one on the sheet.
     """
     sheet = _find(grey)
     if sheet is None:
@@ -33,13 +34,11 @@ def extend(grey: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"] | None:
 
 
 def _find(grey: Float[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"] | None:
-    """Return which pixels belong to a sheet that others surround, if there is one."""
-    factor = max(grey.shape) / _SIDE
-    if factor <= 1:
+    """Return a mask of the sheet, if there is one with something else all around it."""
+    if max(grey.shape) <= _SIDE:
         return None
-    height, width = (max(8, round(side / factor)) for side in grey.shape)
-    small = Image.fromarray(grey).resize((width, height), Image.Resampling.BOX)
-    small = ndimage.median_filter(np.asarray(small), 3, mode="nearest")
+    small = pictures.shrink(grey, _SIDE)
+    height, width = small.shape
     border = np.ones(small.shape, bool)
     border[1:-1, 1:-1] = False
     inner = small[height // 4 : -(height // 4), width // 4 : -(width // 4)]
@@ -68,11 +67,11 @@ def _find(grey: Float[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"] | None:
 
 
 def _filled(shape: Bool[np.ndarray, "h w"]) -> float:
-    """Return which part of the smallest rectangle around it a shape fills."""
+    """Return the share of the smallest rectangle around a shape that it fills."""
     rows, columns = np.nonzero(shape)
     areas = [
         np.ptp(np.cos(tilt) * rows + np.sin(tilt) * columns)
         * np.ptp(np.cos(tilt) * columns - np.sin(tilt) * rows)
-        for tilt in _TILTS
+        for tilt in pictures.TILTS
     ]
     return rows.size / min(areas)

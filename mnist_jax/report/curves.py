@@ -43,7 +43,7 @@ _PANELS = {
 _PANEL_WIDTH, _PANEL_HEIGHT = 3.2, 2.5
 _RATE_GAP, _RATE_HEIGHT = 0.4, 0.6
 _WIDE_RATES = 20  # times the lowest rate; a larger range is drawn logarithmically
-_NO_RATE = 1e-5  # of the largest: so little, as at the end of a cosine, is drawn as 0
+_NO_RATE = 1e-5  # of the largest; less, as at the end of a cosine, is drawn as 0
 _FLAG_FONT, _FLAG_HEIGHT = 8, 0.2  # points, inches
 _DOTS_UP_TO = 30  # epochs; with more of them dots would run together
 # The mark of the best epoch leaves the curve visible.

@@ -46,7 +46,7 @@ pre { background: var(--soft); border-radius: 6px; padding: 12px; line-height: 1
 pre code { background: none; padding: 0; font-size: 1em; }
 /* On a narrow screen these scroll, not the page. */
 .wide, pre { overflow-x: auto; }
-/* On a wide one, tables may be wider than text. */
+/* On a wide one, tables may be wider than the text. */
 @media (min-width: 900px) {
   .wide {
     width: fit-content; min-width: 100%; max-width: calc(100vw - 32px);

@@ -23,8 +23,8 @@ def make_predict(
 ) -> Predict:
     """Build `predict(params, batch_stats, images, rehearse=False) -> logits`.
 
-    There may be any number of images. To `rehearse` is to compute the first batch only,
-    whose logits then stand for all: everything is compiled, and little computed.
+    There may be any number of images. With `rehearse`, only the first batch is computed
+    and its logits stand in for the rest, which is enough to compile everything.
 
     Every image counts: the last batch is filled up with repetitions of the last image,
     whose logits are dropped, so that one compiled program serves all batches, of all
