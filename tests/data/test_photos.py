@@ -81,9 +81,10 @@ def test_a_negative_gives_the_same_images():
 
 
 @pytest.mark.parametrize("edge", [170, 250])  # between the digits, and on one
-def test_a_sharp_shadow_changes_little(edge):
+@pytest.mark.parametrize("left, right", [(1, 0.5), (0.5, 1)])
+def test_a_sharp_shadow_changes_little(edge, left, right):
     picture = np.asarray(as_picture(page((80, 90, 3), (100, 220, 7)))) / 255
-    shadow = np.where(np.arange(400) < edge, 1, 0.5)
+    shadow = np.where(np.arange(400) < edge, left, right)
     one, other = prepared(picture), prepared(picture * shadow)
     assert one.shape == other.shape
     for digit, same in zip(one, other, strict=True):
