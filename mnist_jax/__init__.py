@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mnist_jax.runs.load import load as load_run
 
+__version__ = "0.1.0"
+
 __all__ = ["load_run"]
 
 

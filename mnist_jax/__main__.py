@@ -1,4 +1,4 @@
-"""Train, compare and convert handwritten digit recognisers.
+"""Train, compare and use networks that read handwritten digits.
 
   mnist-jax VERB [ARGUMENT ...]     (or: python -m mnist_jax VERB [ARGUMENT ...])
 
@@ -10,7 +10,7 @@ import importlib
 import sys
 from typing import NoReturn
 
-from mnist_jax import commands
+from mnist_jax import __version__, commands
 from mnist_jax.devices import memory
 
 VERBS = {
@@ -29,6 +29,9 @@ def main() -> NoReturn:
     """Run the verb that the first argument names."""
     commands.exit_on_interrupt()
     verb = sys.argv[1] if sys.argv[1:] else ""
+    if verb == "--version":
+        print(f"mnist_jax {__version__}")
+        sys.exit()
     if verb not in VERBS:
         verbs = "\n".join(f"  {name:10} {what}" for name, what in VERBS.items())
         usage = f"{(__doc__ or '').rstrip()}\n\n{verbs}\n\n"

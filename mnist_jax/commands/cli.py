@@ -158,9 +158,9 @@ def _parse(arguments: list[str], *, takes_config: bool) -> list[str]:
             message = _NO_CONFIG + config_flag.known_files()
         else:
             hint = config_flag.suggestion(error.flagname) if takes_config else ""
-            message = f"{_one_line(error)}{hint} (--helpshort lists the flags.)"
+            message = _with_help(f"{_one_line(error)}{hint}")
     except flags.Error as error:
-        message = f"{_one_line(error)} (--helpshort lists the flags.)"
+        message = _with_help(_one_line(error))
     except (OSError, TypeError, ValueError) as error:
         message = _one_line(error)
     _fail(message, _EXIT_USAGE)
@@ -175,6 +175,11 @@ def _one_line(error: BaseException) -> str:
     if any(line.startswith("Traceback") for line in lines):
         lines = [lines[0], lines[-1]]
     return ". ".join(lines)
+
+
+def _with_help(message: str) -> str:
+    end = "" if message.endswith("?") else "."
+    return f"{message}{end} --helpshort lists the flags."
 
 
 def _describe_os_error(error: OSError) -> str:

@@ -1,11 +1,20 @@
 """`mnist-jax` itself: what it says of its verbs, and of those that it lacks."""
 
+import importlib.metadata
+
 import pytest
 
 from mnist_jax.__main__ import VERBS
 from tests.support.commands import run_each
 
-CASES = ([], ["--help"], ["help"], ["predictt"], *([v, "--helpshort"] for v in VERBS))
+CASES = (
+    [],
+    ["--help"],
+    ["help"],
+    ["--version"],
+    ["predictt"],
+    *([v, "--helpshort"] for v in VERBS),
+)
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +29,12 @@ def test_every_verb_is_named(ended, arguments):
     result = ended[arguments]
     assert result.returncode == 0
     assert all(f"\n  {verb} " in result.stdout for verb in VERBS)
+
+
+def test_the_version_is_that_of_the_installed_package(ended):
+    result = ended["--version",]
+    installed = importlib.metadata.version("mnist_jax")
+    assert (result.returncode, result.stdout) == (0, f"mnist_jax {installed}\n")
 
 
 def test_an_unknown_verb_is_an_error(ended):
