@@ -152,6 +152,11 @@ USAGE = [
         r"flag 'epochs'. Did you mean --config.phases\[0\].epochs\?",
     ),
     (
+        ["--config=configs/quickstart.py", "--batch-size=3"],
+        r"flag 'batch-size'. Did you mean --config.phases\[0\].batch_size\?",
+    ),
+    (["--config=configs/quickstart.py", "--wokdir=x"], r"Did you mean --workdir\?"),
+    (
         ["--config=configs/quickstart.py", "--config.phases[0].epochs=0"],
         r"--config.phases\[0\].epochs=0: must be at least 1.",
     ),

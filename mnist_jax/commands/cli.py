@@ -158,7 +158,8 @@ def _parse(arguments: list[str], *, takes_config: bool) -> list[str]:
             message = _NO_CONFIG + config_flag.known_files()
         else:
             hint = config_flag.suggestion(error.flagname) if takes_config else ""
-            message = _with_help(f"{_one_line(error)}{hint}")
+            unknown = f"Unknown command line flag {error.flagname!r}{hint}"
+            message = _with_help(unknown if hint else _one_line(error))
     except flags.Error as error:
         message = _with_help(_one_line(error))
     except (OSError, TypeError, ValueError) as error:

@@ -1,5 +1,7 @@
 """The flag --config: the file of an experiment, and overrides of its fields."""
 
+import difflib
+import functools
 import importlib.util
 import re
 import runpy
@@ -134,10 +136,13 @@ def check_override(config: ConfigDict, name: str) -> None:
 
 
 def suggestion(name: str) -> str:
-    """Return a hint for an unknown flag that has the name of a config field."""
+    """Return a hint for an unknown flag that is almost a flag or a config field."""
     config = flags.FLAGS["config"].value or to_config_dict(Experiment())
-    same = _find(config, name)
-    return f". Did you mean {same}?" if same else ""
+    fields = {field.rpartition(".")[2] for field in _fields_in(config)}
+    similar = functools.partial(difflib.get_close_matches, name, n=1, cutoff=0.8)
+    found = [f"--{flag}" for flag in similar(list(flags.FLAGS))]
+    found += filter(None, [_find(config, field) for field in (name, *similar(fields))])
+    return f". Did you mean {' or '.join(dict.fromkeys(found))}?" if found else ""
 
 
 def _describe_unknown(

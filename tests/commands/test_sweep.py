@@ -89,6 +89,7 @@ USAGE = [
         "--seeds=0-1: it cannot go with --config.seed",
     ),
     (["--seeds=0-1"], "--config is missing"),
+    (["--config=configs/quickstart.py", "--seed=1"], r"--seeds or --config.seed\?"),
     (["--config=configs/quickstart.py:x", "--seeds=0"], ":x: .*no such variant"),
     (["--config=configs/quickstart.py", "--seeds", "0", "1"], "argument '1'"),
 ]
