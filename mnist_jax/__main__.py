@@ -10,7 +10,8 @@ import importlib
 import sys
 from typing import NoReturn
 
-from mnist_jax import __version__, commands
+import mnist_jax
+from mnist_jax import commands
 from mnist_jax.devices import memory
 
 VERBS = {
@@ -30,7 +31,7 @@ def main() -> NoReturn:
     commands.exit_on_interrupt()
     verb = sys.argv[1] if sys.argv[1:] else ""
     if verb == "--version":
-        print(f"mnist_jax {__version__}")
+        print(f"mnist_jax {mnist_jax.__version__}")
         sys.exit()
     if verb not in VERBS:
         verbs = "\n".join(f"  {name:10} {what}" for name, what in VERBS.items())
