@@ -15,7 +15,7 @@ help:  ## list the targets
 run: $(VENV)/installed  ## set up, then train LeNet-5 on the embedded digits (a minute)
 	$(BIN)/python run.py --config=configs/quickstart.py
 
-# On two cores three processes are a tenth faster than two.
+# Even on two cores, three processes are a tenth faster than two.
 test: $(VENV)/installed $(if $(CAN_BUILD),$(VENV)/native) check  ## set up, then every check
 	$(if $(CAN_BUILD),,@echo "Not tested: $(CANNOT_BUILD).")
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder

@@ -36,7 +36,8 @@ def main() -> NoReturn:
     if verb not in VERBS:
         verbs = "\n".join(f"  {name:10} {what}" for name, what in VERBS.items())
         usage = f"{(__doc__ or '').rstrip()}\n\n{verbs}\n\n"
-        usage += "mnist-jax VERB --helpshort describes a verb and its flags."
+        usage += "mnist-jax VERB --helpshort describes a verb and its flags.\n"
+        usage += "mnist-jax --version prints the version."
         if verb in ("", "help", "-h", "--help", "--helpshort"):
             print(usage)
             sys.exit()

@@ -153,7 +153,7 @@ USAGE = [
     ),
     (
         ["--config=configs/quickstart.py", "--batch-size=3"],
-        r"flag 'batch-size'. Did you mean --config.phases\[0\].batch_size\?",
+        r"flag 'batch-size'. Did you mean --config.phases\[0\].batch_size\? --help",
     ),
     (["--config=configs/quickstart.py", "--wokdir=x"], r"Did you mean --workdir\?"),
     (

@@ -1,11 +1,10 @@
 """`mnist-jax` itself: what it says of its verbs, and of those that it lacks."""
 
-import importlib.metadata
-
 import pytest
 
+import mnist_jax
 from mnist_jax.__main__ import VERBS
-from tests.support.commands import run_each
+from tests.support.commands import ROOT, run_each
 
 CASES = (
     [],
@@ -31,10 +30,10 @@ def test_every_verb_is_named(ended, arguments):
     assert all(f"\n  {verb} " in result.stdout for verb in VERBS)
 
 
-def test_the_version_is_that_of_the_installed_package(ended):
-    result = ended["--version",]
-    installed = importlib.metadata.version("mnist_jax")
-    assert (result.returncode, result.stdout) == (0, f"mnist_jax {installed}\n")
+def test_the_version_is_told_and_is_that_of_the_citation(ended):
+    result, version = ended["--version",], mnist_jax.__version__
+    assert (result.returncode, result.stdout) == (0, f"mnist_jax {version}\n")
+    assert f"version = {{{version}}}" in (ROOT / "README.md").read_text()
 
 
 def test_an_unknown_verb_is_an_error(ended):
