@@ -136,7 +136,7 @@ def check_override(config: ConfigDict, name: str) -> None:
 
 
 def suggestion(name: str) -> str:
-    """Return a hint for an unknown flag that is almost a flag or a config field."""
+    """Return a hint for an unknown flag that resembles a flag or a config field."""
     config = flags.FLAGS["config"].value or to_config_dict(Experiment())
     fields = {field.rpartition(".")[2] for field in _fields_in(config)}
     similar = functools.partial(difflib.get_close_matches, name, n=1, cutoff=0.8)
