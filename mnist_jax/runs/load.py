@@ -130,7 +130,7 @@ def load(path: Path | str | None = None) -> Run:
         )
     try:
         config = from_stored(json.loads(metadata["config"]), name="its metadata")
-        accuracy, classes = float(metadata["accuracy"]), metadata["classes"].split()
+        accuracy, classes = float(metadata["accuracy"]), weights.classes_of(metadata)
         tested_on = metadata["tested_on"]
         network = dataclasses.replace(config.model, name=metadata[weights.NETWORK])
         model = models.create(network, dtype=config.dtype)
@@ -146,7 +146,7 @@ def load(path: Path | str | None = None) -> Run:
     return Run(
         path=path,
         config=config,
-        classes=tuple(classes),
+        classes=classes,
         model=dataclasses.replace(
             model, convolutions=_choose_convolutions(config, environment)
         ),

@@ -5,7 +5,8 @@ A safetensors file whose tensors have the names of parameters (`block1_conv1/ker
 
     mnist_jax_network  the network's name in the registry
     config             the experiment's config, as JSON
-    classes            the class of each logit, separated by spaces
+    classes            the class of each logit, as a JSON list
+    image_shape        height, width and channels of an image, as a JSON list
     weights            "last" or "best": which weights of the run these are
     tested_on          "test" or "val"
     accuracy           of these weights on those images, in 0..1
@@ -95,6 +96,18 @@ def model_config(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
         if entry in metadata:
             fields[field] = metadata[entry]
     return fields
+
+
+def classes_of(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the class of each logit.
+
+    Raises:
+        KeyError, ValueError: there is no such entry, or it is damaged.
+    """
+    stored = metadata["classes"]
+    # Earlier versions, which knew digits only, separated them by spaces.
+    classes = json.loads(stored) if stored.startswith("[") else stored.split()
+    return tuple(map(str, classes))
 
 
 def named(params: Tree, batch_stats: Tree) -> dict[str, np.ndarray]:

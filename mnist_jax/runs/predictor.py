@@ -1,0 +1,29 @@
+"""What every trained classifier offers: a network, an ensemble, another classifier."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """A trained classifier of images.
+
+    Attributes:
+        classes: the name of each class, in the order of the logits.
+    """
+
+    classes: tuple[str, ...]
+
+    def logits(self, images: Any) -> Float32[np.ndarray, "n classes"]:
+        """Return unnormalised log-probabilities.
+
+        Args:
+            images: [n, height, width] or [n, height, width, channels], uint8 in 0..255
+                or floating-point in 0..1.
+
+        Raises:
+            ValueError: the images have another shape, type or range, or NaNs.
+        """
+        ...
