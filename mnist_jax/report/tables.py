@@ -148,3 +148,8 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {whole:02d} s" if minutes else f"{whole} s"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 image" or "10,000 images"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,220 @@
+"""Read and check the record of a finished run: the text files of its folder."""
+
+import dataclasses
+import functools
+import math
+from pathlib import Path
+from typing import Any, Literal, TypeGuard
+
+from mnist_jax.errors import UserError
+from mnist_jax.runs.folder import (
+    NUMBER,
+    RunFolder,
+    Schema,
+    check_fields,
+    damaged,
+    parse_json,
+    read_json,
+    read_text,
+)
+
+Fields = dict[str, Any]
+
+# Fields by their types; a file may have more.
+_RESULTS = {str: "config data test_weights", int: "seed", NUMBER: "test_accuracy"}
+_NETWORK = {
+    str: "model best_monitor parameters_sha256",
+    int: "parameters epochs best_epoch",
+    NUMBER: "train_seconds wall_seconds images_per_second",
+    dict: "test val",
+}
+_EVALUATION = {
+    int: "examples",
+    NUMBER: "accuracy accuracy_second_half loss",
+    (*NUMBER, type(None)): "accuracy_first_half",
+    list: "accuracy_interval confusion per_class",
+}
+_SCORES = {(*NUMBER, type(None)): "precision recall f1", int: "support"}
+_ENVIRONMENT = {dict: "versions", str: "command"}
+_EPOCH = {int: "epoch", str: "phase split", NUMBER: "loss accuracy"}
+# Earlier versions had no other classes, and did not name them.
+_TEN_DIGITS = tuple("0123456789")
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """The text files of a finished run; `epochs` and `summary` are read when needed."""
+
+    folder: Path
+    config: Fields
+    environment: Fields
+    results: Fields
+
+    @functools.cached_property
+    def epochs(self) -> list[Fields]:
+        """Lines of metrics.jsonl by ascending epoch, one for each epoch and split.
+
+        Raises:
+            UserError: the file is missing or damaged; the message names the line.
+        """
+        path = RunFolder(self.folder).metrics
+        rows = {}
+        for number, line in enumerate(read_text(path).splitlines(), start=1):
+            row = parse_json(line, path, f"line {number}: ")
+            check_fields(row, _EPOCH, path, f"line {number}: ")
+            # A resumed run may repeat an epoch that the killed run had written.
+            rows[row["epoch"], row["split"]] = row
+        if not rows:
+            raise damaged(path, "it has no lines")
+        return sorted(rows.values(), key=lambda row: row["epoch"])
+
+    @functools.cached_property
+    def summary(self) -> str:
+        """The table of layers, or UserError if summary.txt cannot be read."""
+        return read_text(RunFolder(self.folder).summary)
+
+    @property
+    def name(self) -> str:
+        """The name of the config."""
+        return self.results["config"]
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.results["seed"]
+
+    @property
+    def kind(self) -> str:
+        """What predicts: "network", or another kind of predictor."""
+        return self.results.get("kind", "network")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class of each logit."""
+        return tuple(self.results.get("classes", _TEN_DIGITS))
+
+    @property
+    def tested_on(self) -> Literal["test", "val"]:
+        """The images that the run was tested on."""
+        return "val" if self.results.get("tested_on") == "val" else "test"
+
+    @property
+    def hardware(self) -> str:
+        """The hardware, such as "CPU, 2 cores" or "2x NVIDIA H100"; "" if unknown.
+
+        It ends with the type of the computation if that is not float32, which matters
+        as much for speed as the device.
+        """
+        kind, count, cores = map(
+            self.environment.get, ("device_kind", "device_count", "cores")
+        )
+        if self.environment.get("device") == "cpu":
+            found = f"CPU, {cores} cores" if cores else "CPU"
+        else:
+            many = is_number(count) and count > 1
+            found = (f"{count}x {kind}" if many else f"{kind}") if kind else ""
+        dtype = self.config.get("dtype", "float32")
+        return f"{found}, {dtype}" if found and dtype != "float32" else found
+
+    def accuracy(self, split: str, weights: str) -> float | None:
+        """Return the accuracy on "test" or "val" with the "last" or "best" weights."""
+        found = self.results.get(split)
+        for name in (weights, "accuracy"):
+            found = found.get(name) if isinstance(found, dict) else None
+        return found if is_number(found) else None
+
+    def number(self, name: str) -> float | None:
+        """Return a field of results.json, or None if it is not a number."""
+        value = self.results.get(name)
+        return value if is_number(value) else None
+
+
+def read(folder: Path, *, complete: bool = False) -> Record:
+    """Read the three JSON files of a finished run.
+
+    Args:
+        folder: the run folder.
+        complete: whether to check, and read, everything that a report quotes of a
+            network, and not only what identifies a run and its accuracy.
+
+    Raises:
+        UserError: a file is missing, damaged or lacks a field; the message names it.
+    """
+    paths = RunFolder(folder)
+    record = Record(
+        folder,
+        config=_read_object(paths.config),
+        environment=_read_object(paths.environment, _ENVIRONMENT if complete else {}),
+        results=_read_object(paths.results, _RESULTS),
+    )
+    _check(record, paths.results)
+    if complete:
+        _check_network(record, paths.results)
+        _ = record.epochs, record.summary
+    return record
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Return whether a value from JSON is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value)
+
+
+def _read_object(path: Path, schema: Schema | None = None) -> Fields:
+    value = read_json(path)
+    check_fields(value, schema or {}, path)
+    return value
+
+
+def _check(record: Record, path: Path) -> None:
+    """Check the values of what every kind of run has."""
+    results, kind = record.results, record.kind
+    if not 0 <= results["test_accuracy"] <= 1:
+        raise damaged(path, f"test_accuracy is {results['test_accuracy']}, not in 0..1")
+    if kind == "network" and results["test_weights"] not in ("last", "best"):
+        raise damaged(
+            path, f'test_weights is {results["test_weights"]!r}, not "last" or "best"'
+        )
+    classes = results.get("classes", ["0"])
+    if not isinstance(classes, list) or not classes:
+        raise damaged(path, f"classes is {classes!r}, not a list of names")
+    for name in classes:
+        if not isinstance(name, str) or not name:
+            raise damaged(path, f"classes has {name!r}, which is not a name")
+
+
+def _check_network(record: Record, path: Path) -> None:
+    """Check that results.json has everything that the report of a network quotes."""
+    results, size = record.results, len(record.classes)
+    if record.kind != "network":
+        raise UserError(
+            f"{path} is of a run of the kind {record.kind!r}, and a report is about a "
+            "network. Use mnist-jax evaluate or compare."
+        )
+    check_fields(results, _NETWORK, path)
+    for split in ("test", "val"):
+        for weights in {"last", "best", *results[split]}:
+            where = f"{split}.{weights}"
+            if weights not in results[split]:
+                raise damaged(path, f"{where} is missing")
+            found = results[split][weights]
+            check_fields(found, _EVALUATION, path, f"{where}: ")
+            interval, confusion = found["accuracy_interval"], found["confusion"]
+            if len(interval) != 2 or not all(map(is_number, interval)):
+                raise damaged(path, f"{where}: accuracy_interval is {interval!r}")
+            if [_counts(row) for row in confusion] != [size] * size:
+                raise damaged(
+                    path,
+                    f"{where}: confusion is not {size} x {size} counts, as classes",
+                )
+            if len(found["per_class"]) != size:
+                raise damaged(path, f"{where}: per_class does not have {size} entries")
+            for place, scores in enumerate(found["per_class"]):
+                check_fields(scores, _SCORES, path, f"{where}: per_class[{place}]: ")
+
+
+def _counts(row: Any) -> int | None:
+    """Return the length of a list of counts, None for anything else."""
+    good = isinstance(row, list) and all(type(x) is int and x >= 0 for x in row)
+    return len(row) if good else None

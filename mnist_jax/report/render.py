@@ -1,0 +1,156 @@
+"""Templates -> Markdown -> one HTML file that needs no other file and no network.
+
+The templates are in templates/NAME.md.j2. Every text that they insert is escaped, so
+that names of classes, fields and files appear as they are, whatever characters they
+have; `Markup` is inserted unchanged.
+"""
+
+import base64
+import functools
+import re
+from collections.abc import Sequence
+from html import escape as escape_html
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markupsafe import Markup
+
+from mnist_jax.report import tables
+
+_TEMPLATES = Path(__file__).with_name("templates")
+# An underscore within a word does not emphasise, and would be hard to read escaped.
+_SPECIAL = re.compile(r"[\\`*\[\]<>|&#~$]|(?<![^\W_])_|_(?![^\W_])")
+
+
+def markdown(template: str, **context: Any) -> str:
+    """Render templates/TEMPLATE.md.j2.
+
+    Besides the context, a template has the functions `table` and `fenced` and, as
+    filters, `code`, the formats of numbers in `mnist_jax.report.tables`, and `json`.
+    """
+    return _environment().get_template(f"{template}.md.j2").render(**context)
+
+
+def escape(text: object) -> Markup:
+    r"""Return Markdown that shows a text as it is, on one line.
+
+    Example:
+        >>> print(escape("a|b <i> *snake_case*"))
+        a\|b \<i\> \*snake_case\*
+    """
+    if isinstance(text, Markup):
+        return text
+    return Markup(_SPECIAL.sub(r"\\\g<0>", " ".join(str(text).split())))
+
+
+def code(text: str) -> Markup:
+    """Return a text as code within a cell of a table, where | must be escaped."""
+    shown = " ".join(text.split()).replace("|", r"\|")
+    ticks = "`" * (1 + _longest("`", shown))
+    edge = " " if shown.startswith("`") or shown.endswith("`") else ""
+    return Markup(f"{ticks}{edge}{shown}{edge}{ticks}" if shown else "")
+
+
+def fenced(text: str, language: str = "") -> Markup:
+    """Return a code block whose fence is longer than any backticks in the text."""
+    fence = "`" * max(3, 1 + _longest("`", text))
+    return Markup(f"{fence}{language}\n{text.rstrip()}\n{fence}")
+
+
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[str]
+) -> Markup:
+    """Return a Markdown table, padded so that its source is readable too.
+
+    Args:
+        header: titles of the columns.
+        rows: cells, one for each column; text is escaped, `Markup` is not.
+        align: "left", "right" or "center", one for each column.
+
+    Raises:
+        ValueError: a row or `align` is not as long as the header.
+    """
+    cells = [[str(escape(cell)) for cell in row] for row in (header, *rows)]
+    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
+    adjust = {"left": str.ljust, "right": str.rjust, "center": str.center}
+    rules = {"left": ":{}-", "right": "-{}:", "center": ":{}:"}
+    columns = list(zip(widths, align, strict=True))
+    lines = [
+        [
+            adjust[side](text, width)
+            for text, (width, side) in zip(row, columns, strict=True)
+        ]
+        for row in cells
+    ]
+    lines.insert(1, [rules[side].format("-" * (width - 2)) for width, side in columns])
+    return Markup("\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
+def html(text: str, title: str, figures: Path) -> str:
+    """Return Markdown from `markdown` as a page with its style and pictures inside.
+
+    Args:
+        text: Markdown.
+        title: of the page.
+        figures: the folder of the PNG files that the text's pictures name.
+
+    Raises:
+        OSError: a picture cannot be read.
+    """
+    style = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
+    body = _parser().render(text, {"figures": figures})
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape_html(title)}</title>\n<style>\n{style}</style>\n</head>\n"
+        f"<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
+    )
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        finalize=escape,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.globals.update(table=table, fenced=fenced)
+    environment.filters.update(
+        code=code,
+        **{
+            name: getattr(tables, name)
+            for name in ("accuracy", "interval", "loss", "number", "duration", "count")
+        },
+    )
+    return environment
+
+
+@functools.cache
+def _parser() -> MarkdownIt:
+    # Templates may use HTML such as <details>; in text that they insert, < is escaped.
+    parser = MarkdownIt("commonmark", {"html": True}).enable("table")
+    parser.add_render_rule("image", _image)
+    parser.add_render_rule("table_open", lambda *_: '<div class="wide"><table>\n')
+    parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
+    return parser
+
+
+def _image(self: RendererHTML, tokens: Any, index: int, options: Any, env: Any) -> str:
+    """Return a picture with its data, in a box that scrolls on a narrow screen."""
+    token = tokens[index]
+    path = env["figures"] / Path(token.attrs["src"]).name
+    data = base64.b64encode(path.read_bytes()).decode()
+    alt = escape_html(self.renderInlineAsText(token.children, options, env))
+    source = f"data:image/png;base64,{data}"
+    return f'<span class="wide"><img alt="{alt}" src="{source}"></span>'
+
+
+def _longest(character: str, text: str) -> int:
+    """Return the length of the longest run of a character."""
+    return max((len(run) for run in re.findall(f"{character}+", text)), default=0)
