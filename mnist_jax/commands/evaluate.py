@@ -22,7 +22,7 @@ from rich.table import Table
 
 from mnist_jax.commands import cli
 from mnist_jax.errors import UserError
-from mnist_jax.evaluation import augmented
+from mnist_jax.evaluation import robustness
 from mnist_jax.report import evaluated, sections
 from mnist_jax.report.evaluated import Evaluation, measure, page
 from mnist_jax.runs import load
@@ -48,7 +48,7 @@ _LIMIT = flags.DEFINE_integer(
     lower_bound=1,
 )
 _TTA = flags.DEFINE_bool(
-    "tta", False, f"Test-time augmentation beside: {augmented.DESCRIPTION}."
+    "tta", False, f"Test-time augmentation beside: {robustness.ABOUT_VIEWS}."
 )
 jax.config.config_with_absl()
 

@@ -1,12 +1,11 @@
-"""From logits and labels to figures, and to what may be concluded from them.
+"""From logits and labels to figures, and to conclusions from them.
 
-`scores` has what every run reports; `calibration`, `robustness` and `augmented` say how
+`scores` has the figures that every run reports; `calibration` and `robustness` say how
 far a network can be trusted, `significance` whether two of them differ. Importing this
 package costs no more than NumPy.
 """
 
 from mnist_jax.evaluation.scores import (
-    CLASSES,
     Mistakes,
     evaluate,
     log_softmax,
@@ -15,7 +14,6 @@ from mnist_jax.evaluation.scores import (
 )
 
 __all__ = [
-    "CLASSES",
     "Mistakes",
     "evaluate",
     "log_softmax",

@@ -1,19 +1,20 @@
-"""Whether a network's probabilities can be taken at their word.
+"""Whether a network's probabilities are what they claim to be.
 
-A network is calibrated if, of the images that it gives a probability of 0.8, eight in
-ten are right. Networks usually claim too much, or, trained with label smoothing, too
-little; one number, the temperature that logits are divided by, mends most of it.
+A network is calibrated if eight in ten of its predictions with probability 0.8 are
+right. Networks are usually overconfident, or underconfident after label smoothing;
+dividing the logits by one number, the temperature, corrects most of it.
 
 References:
     Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017:
     https://arxiv.org/abs/1706.04599
 """
 
+import itertools
 import math
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64, Integer
+from jaxtyping import Float, Integer
 
 from mnist_jax.evaluation.scores import log_softmax
 
@@ -24,46 +25,65 @@ BINS = 15
 _WIDEST = 7.0
 
 
-class Reliability(NamedTuple):
-    """Predictions sorted into bins by their confidence, the largest probability."""
+def assess(
+    logits: Float[np.ndarray, "n k"],
+    labels: Integer[np.ndarray, " n"],
+    held: tuple[np.ndarray, np.ndarray] | None = None,
+) -> dict[str, Any]:
+    """Return how far a network's probabilities can be trusted, ready for JSON.
 
-    edges: Float64[np.ndarray, " bins+1"]
-    """Of the bins, from 0 to 1; a bin has its upper edge, but not its lower one."""
-    counts: Int64[np.ndarray, " bins"]
-    """Predictions in each bin."""
-    confidence: Float64[np.ndarray, " bins"]
-    """Their mean confidence; NaN where there are none."""
-    accuracy: Float64[np.ndarray, " bins"]
-    """The share of them that is right; NaN where there are none."""
+    Args:
+        logits: of the images.
+        labels: of the images.
+        held: logits and labels of others, neither trained nor tested on, to fit the
+            temperature on.
 
-    @property
-    def error(self) -> float:
-        """The expected calibration error (ECE), in 0..1.
+    Returns:
+        "loss", "ece" and "bins"; "temperature", and the same three with it:
+        "loss_scaled" and so on. The last four are None without a temperature.
+    """
+    fitted = temperature(*held) if held else None
+    found: dict[str, Any] = _assess(logits, labels, 1.0)
+    scaled = _assess(logits, labels, fitted) if fitted else dict.fromkeys(found)
+    scaled = {f"{name}_scaled": value for name, value in scaled.items()}
+    return found | {"temperature": fitted} | scaled
 
-        That is the distance between confidence and accuracy, averaged over predictions.
-        """
-        distances = np.abs(self.confidence - self.accuracy)
-        return float(np.nansum(self.counts * distances) / self.counts.sum())
+
+def _assess(logits, labels, divisor: float) -> dict[str, Any]:
+    bins = reliability(logits / np.float64(divisor), labels)
+    return {"loss": loss(logits, labels, divisor), "ece": error(bins), "bins": bins}
 
 
 def reliability(
     logits: Float[np.ndarray, "n k"],
     labels: Integer[np.ndarray, " n"],
     bins: int = BINS,
-) -> Reliability:
-    """Sort predictions by their confidence, and count how many of them are right."""
+) -> list[dict[str, Any]]:
+    """Sort predictions into bins by their confidence, the largest probability.
+
+    Returns:
+        For each bin "from" (excluded), "to" (included), "count" and, unless it is
+        empty, the mean "confidence" and the "accuracy" of its predictions.
+    """
     logs = log_softmax(logits)
     confidence, right = np.exp(logs.max(axis=1)), logs.argmax(axis=1) == labels
     edges = np.linspace(0, 1, bins + 1)
     place = np.searchsorted(edges[1:-1], confidence, side="left")
-    counts = np.bincount(place, minlength=bins)
-    with np.errstate(invalid="ignore"):  # 0/0 is NaN
-        return Reliability(
-            edges,
-            counts,
-            np.bincount(place, confidence, bins) / counts,
-            np.bincount(place, right, bins) / counts,
-        )
+    found = []
+    for number, (low, high) in enumerate(itertools.pairwise(edges.tolist())):
+        inside = place == number
+        found.append({"from": low, "to": high, "count": int(inside.sum())})
+        if inside.any():
+            found[-1]["confidence"] = float(confidence[inside].mean())
+            found[-1]["accuracy"] = float(right[inside].mean())
+    return found
+
+
+def error(bins: list[dict[str, Any]]) -> float:
+    """Return the expected calibration error (ECE): mean |confidence - accuracy|."""
+    filled = [one for one in bins if one["count"]]
+    gaps = [one["count"] * abs(one["confidence"] - one["accuracy"]) for one in filled]
+    return sum(gaps) / sum(one["count"] for one in filled)
 
 
 def loss(
@@ -73,36 +93,30 @@ def loss(
 ) -> float:
     """Return the mean cross-entropy in nats of logits divided by a temperature."""
     logs = log_softmax(np.asarray(logits, np.float64) / temperature)
-    return float(-np.take_along_axis(logs, _column(labels), axis=1).mean())
+    return float(-logs[np.arange(len(labels)), labels].mean())
 
 
 def temperature(
     logits: Float[np.ndarray, "n k"], labels: Integer[np.ndarray, " n"]
 ) -> float | None:
-    """Return the temperature that minimises `loss`, or None if there is none.
+    """Return the temperature that minimises `loss`, or None without a minimum.
 
-    There is none if every prediction is right, so that a lower temperature is always
-    better, or if the logits say nothing of the labels. It is to be fitted on images
-    that were neither trained nor are tested on. No prediction changes with it.
+    There is no minimum if every prediction is right, or if the logits are no better
+    than chance. Fit it on images that were neither trained nor tested on. It changes
+    no prediction.
     """
     from scipy import optimize
 
     logits = np.asarray(logits, np.float64)
-    of_the_label = np.take_along_axis(logits, _column(labels), axis=1)
+    of_the_label = logits[np.arange(len(labels)), labels]
 
     def slope(log_inverse: float) -> float:
-        """Return the derivative of the loss by the inverse of the temperature.
-
-        The loss is convex in the inverse, so there is one root at most.
-        """
+        # The derivative of the loss by the inverse of the temperature, in which the
+        # loss is convex: there is one root at most.
         probabilities = np.exp(log_softmax(logits * math.exp(log_inverse)))
-        return float(((probabilities * logits).sum(1) - of_the_label[:, 0]).mean())
+        return float(((probabilities * logits).sum(1) - of_the_label).mean())
 
     if not slope(-_WIDEST) < 0 < slope(_WIDEST):
         return None
     found = optimize.root_scalar(slope, bracket=(-_WIDEST, _WIDEST), xtol=1e-12)
     return math.exp(-found.root)
-
-
-def _column(labels: Integer[np.ndarray, " n"]) -> Int64[np.ndarray, "n 1"]:
-    return np.asarray(labels, np.int64)[:, None]

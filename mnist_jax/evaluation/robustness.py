@@ -1,17 +1,33 @@
-"""How accuracy falls as test images are damaged more and more."""
+"""Accuracy on damaged images, and test-time augmentation."""
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Float64, UInt8
 
-from mnist_jax.data import Split
+from mnist_jax.data import Split, corruptions
 from mnist_jax.data.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 
-Predict = Callable[[UInt8[np.ndarray, "n 28 28 1"]], Float32[np.ndarray, "n classes"]]
+Predict = Callable[[UInt8[np.ndarray, "n h w 1"]], Float32[np.ndarray, "n classes"]]
 """From images to logits or probabilities."""
+
+# Arguments of `corruptions.warp`.
+VIEWS: tuple[dict[str, float], ...] = (
+    {},
+    {"row_shift": 1},
+    {"row_shift": -1},
+    {"column_shift": 1},
+    {"column_shift": -1},
+    {"angle": math.radians(7)},
+    {"angle": math.radians(-7)},
+)
+ABOUT_VIEWS = (
+    "mean of the probabilities over 7 views: as it is, shifted by one pixel up, down, "
+    "left and right, turned by 7 degrees to either side"
+)
 
 
 def spread(split: Split, count: int) -> Split:
@@ -39,24 +55,46 @@ def measure(
         - "mean_corrupted_accuracy": over all kinds and strengths
     """
 
-    def accuracies(images: UInt8[np.ndarray, "n 28 28 1"]) -> list[float]:
+    def accuracies(images: UInt8[np.ndarray, "n h w 1"]) -> list[float]:
         return [float((p(images).argmax(1) == split.labels).mean()) for p in predicts]
 
-    found: list[dict[str, Any]] = [
-        {"examples": len(split), "seed": seed, "accuracy": clean, "corruptions": {}}
-        for clean in accuracies(split.images)
+    clean = accuracies(split.images)
+    damaged = {
+        kind: [accuracies(corrupt(split.images, kind, s, seed=seed)) for s in STRENGTHS]
+        for kind in CORRUPTIONS
+    }
+    return [
+        {
+            "examples": len(split),
+            "seed": seed,
+            "accuracy": clean[place],
+            "corruptions": {
+                kind: {
+                    "amounts": list(CORRUPTIONS[kind].amounts),
+                    "accuracy": [row[place] for row in rows],
+                }
+                for kind, rows in damaged.items()
+            },
+            "mean_corrupted_accuracy": statistics.mean(
+                row[place] for rows in damaged.values() for row in rows
+            ),
+        }
+        for place in range(len(predicts))
     ]
-    for name, kind in CORRUPTIONS.items():
-        damaged = (corrupt(split.images, name, s, seed=seed) for s in STRENGTHS)
-        by_strength = [accuracies(images) for images in damaged]
-        for one, accuracy in zip(found, zip(*by_strength, strict=True), strict=True):
-            one["corruptions"][name] = {
-                "amounts": list(kind.amounts),
-                "accuracy": list(accuracy),
-            }
-    for one in found:
-        kinds = one["corruptions"].values()
-        one["mean_corrupted_accuracy"] = statistics.mean(
-            accuracy for kind in kinds for accuracy in kind["accuracy"]
-        )
-    return found
+
+
+def predict_views(
+    predict_fn: Predict, images: UInt8[np.ndarray, "n h w 1"]
+) -> Float64[np.ndarray, "n classes"]:
+    """Return the mean probability of each class over the `VIEWS` of each image.
+
+    Args:
+        predict_fn: from images to probabilities.
+        images: 0 to 255.
+    """
+    ink = images[..., 0].astype(np.float32) / 255
+    total = 0.0
+    for view in VIEWS:
+        seen = np.rint(255 * corruptions.warp(ink, **view)).astype(np.uint8)
+        total = total + predict_fn(seen[..., None]).astype(np.float64)
+    return np.asarray(total / len(VIEWS))

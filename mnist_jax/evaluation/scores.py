@@ -1,14 +1,12 @@
-"""From logits to the figures that a result is stated with. NumPy only: no device."""
+"""From logits to the figures of results.json. NumPy only: no device."""
 
 import math
 import statistics
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int64, Integer
-
-CLASSES = 10
-"""Digits that a row of logits scores."""
 
 _Z_95 = statistics.NormalDist().inv_cdf(0.975)
 
@@ -19,21 +17,24 @@ class Mistakes(NamedTuple):
     indices: Int64[np.ndarray, " m"]
     """Rows of the set that was evaluated."""
     predicted: Int64[np.ndarray, " m"]
-    """The wrong digit."""
+    """The wrong class."""
     confidence: Float[np.ndarray, " m"]
     """Its softmax probability, in 0..1."""
 
 
 def evaluate(
-    logits: Float[np.ndarray, "n 10"], labels: Integer[np.ndarray, " n"]
+    logits: Float[np.ndarray, "n k"],
+    labels: Integer[np.ndarray, " n"],
+    classes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return all that a set's logits say about a model, ready for JSON.
+    """Return the figures of a set's logits, ready for JSON.
 
     The prediction is the highest logit, the first of them if several tie.
 
     Args:
-        logits: float32 [N, 10], finite. N is at least 1.
-        labels: uint8 or another integer type [N], in 0..9.
+        logits: finite. N is at least 1.
+        labels: in 0..k-1.
+        classes: the name of each class; default: "0" to "k-1".
 
     Returns:
         A dict with these keys. A figure that would be 0/0 is None.
@@ -45,37 +46,68 @@ def evaluate(
         - "accuracy_first_half", "accuracy_second_half": of the first N // 2 rows and of
           the rest. MNIST's first 5,000 test images come from other writers than its
           last 5,000.
-        - "confusion": 10x10 counts, [true][predicted].
-        - "per_class": ten dicts with "digit", "precision", "recall", "f1", "support".
+        - "confusion": k x k counts, [true][predicted].
+        - "per_class": k dicts with "class", "precision", "recall", "f1", "support".
 
     Raises:
-        ValueError: The shapes or lengths do not fit, a label is no digit, or a logit is
+        ValueError: The shapes or lengths do not fit, a label is no class, or a logit is
             not finite.
     """
     logits, labels = _checked(logits, labels)
+    count = logits.shape[1]
+    names = list(classes or map(str, range(count)))
+    if len(names) != count:
+        raise ValueError(f"got {count} logits of each example but {len(names)} classes")
     predicted = logits.argmax(axis=1)
     right = predicted == labels
-    correct = int(right.sum())
     half = len(right) // 2
-    confusion = _confusion(labels, predicted)
-    of_the_label = np.take_along_axis(log_softmax(logits), labels[:, None], axis=1)
+    pairs = np.bincount(labels * count + predicted, minlength=count**2)
+    confusion = pairs.reshape(count, count).tolist()
+    of_the_label = log_softmax(logits)[np.arange(len(labels)), labels]
     return {
-        "examples": len(right),
-        "accuracy": correct / len(right),
-        "accuracy_interval": list(wilson_interval(correct, len(right))),
+        **proportion(right),
         # Adding zero makes the -0.0 of a perfect model a 0.0.
         "loss": float(-of_the_label.mean()) + 0.0,
         "accuracy_first_half": _ratio(int(right[:half].sum()), half),
         "accuracy_second_half": _ratio(int(right[half:].sum()), len(right) - half),
-        "confusion": confusion.tolist(),
-        "per_class": [_class_scores(confusion, digit) for digit in range(CLASSES)],
+        "confusion": confusion,
+        "per_class": [
+            _class_scores(
+                name,
+                confusion[k][k],
+                sum(row[k] for row in confusion),
+                sum(confusion[k]),
+            )
+            for k, name in enumerate(names)
+        ],
+    }
+
+
+def _class_scores(name: str, hits: int, predicted: int, support: int) -> dict[str, Any]:
+    """Return a class's scores, from its counts of hits, predictions and examples."""
+    return {
+        "class": name,
+        "precision": _ratio(hits, predicted),
+        "recall": _ratio(hits, support),
+        "f1": _ratio(2 * hits, predicted + support),
+        "support": support,
+    }
+
+
+def proportion(right: np.ndarray) -> dict[str, Any]:
+    """Return "examples", "accuracy" and "accuracy_interval" of right predictions."""
+    correct, examples = int(right.sum()), len(right)
+    return {
+        "examples": examples,
+        "accuracy": correct / examples,
+        "accuracy_interval": list(wilson_interval(correct, examples)),
     }
 
 
 def most_confident_mistakes(
-    logits: Float[np.ndarray, "n 10"], labels: Integer[np.ndarray, " n"]
+    logits: Float[np.ndarray, "n k"], labels: Integer[np.ndarray, " n"]
 ) -> Mistakes:
-    """Return every wrong prediction, sorted by the probability of the wrong digit.
+    """Return every wrong prediction, sorted by the probability of the wrong class.
 
     Equal probabilities keep the order of the set. Arguments and errors are those of
     `evaluate`.
@@ -121,12 +153,12 @@ def log_softmax(logits: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
 
 
 def _checked(
-    logits: Float[np.ndarray, "n 10"], labels: Integer[np.ndarray, " n"]
-) -> tuple[Float[np.ndarray, "n 10"], Int64[np.ndarray, " n"]]:
+    logits: Float[np.ndarray, "n k"], labels: Integer[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, "n k"], Int64[np.ndarray, " n"]]:
     """Return logits as float64 and labels as int64, or raise ValueError."""
     logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
-    if logits.ndim != 2 or logits.shape[1] != CLASSES:
-        raise ValueError(f"logits must be [N, {CLASSES}], got shape {logits.shape}")
+    if logits.ndim != 2:
+        raise ValueError(f"logits must be [N, classes], got shape {logits.shape}")
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
             f"labels must be [N] integers, got {labels.dtype} of shape {labels.shape}"
@@ -135,9 +167,10 @@ def _checked(
         raise ValueError(f"got {len(logits)} rows of logits but {len(labels)} labels")
     if not len(labels):
         raise ValueError("there is no accuracy of zero examples")
-    if labels.min() < 0 or labels.max() >= CLASSES:
+    if labels.min() < 0 or labels.max() >= logits.shape[1]:
         raise ValueError(
-            f"labels must be in 0..{CLASSES - 1}, got {labels.min()}..{labels.max()}"
+            f"labels must be in 0..{logits.shape[1] - 1}, got "
+            f"{labels.min()}..{labels.max()}"
         )
     bad_rows = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     if bad_rows.size:
@@ -146,30 +179,6 @@ def _checked(
             f"the first is row {bad_rows[0]}"
         )
     return logits, labels.astype(np.int64)
-
-
-def _confusion(
-    labels: Int64[np.ndarray, " n"], predicted: Int64[np.ndarray, " n"]
-) -> Int64[np.ndarray, "10 10"]:
-    """Return how often each true digit (row) was read as each digit (column)."""
-    pairs = np.bincount(labels * CLASSES + predicted, minlength=CLASSES**2)
-    return pairs.reshape(CLASSES, CLASSES)
-
-
-def _class_scores(
-    confusion: Int64[np.ndarray, "10 10"], digit: int
-) -> dict[str, int | float | None]:
-    """Return one digit's precision, recall, F1 score and number of examples."""
-    hits = int(confusion[digit, digit])
-    predicted = int(confusion[:, digit].sum())
-    support = int(confusion[digit].sum())
-    return {
-        "digit": digit,
-        "precision": _ratio(hits, predicted),
-        "recall": _ratio(hits, support),
-        "f1": _ratio(2 * hits, predicted + support),
-        "support": support,
-    }
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -1,9 +1,7 @@
-"""Whether two networks differ, or only two draws of the same luck.
+"""Whether two networks differ by more than chance.
 
-Two questions, two tests. Of two trained networks and one test set, McNemar's test says
-whether one of them gets more of these images right than the other by more than chance.
-Of two ways to train, Welch's t test over seeds says whether the next seeds can be
-expected to differ in the same direction; a single run of each cannot answer that.
+McNemar's test compares two trained networks on one set of images. Welch's t test
+compares two ways to train over their seeds; one run of each cannot answer that.
 """
 
 import math
@@ -15,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool
 
 LEVEL = 0.05
-"""A difference counts if its p-value, corrected if there are several, is below."""
+"""A difference counts if its corrected p-value is below this."""
 
 
 class Difference(NamedTuple):
@@ -29,21 +27,21 @@ class Difference(NamedTuple):
 
 
 class McNemar(NamedTuple):
-    """How two networks' answers to the same images differ."""
+    """How the predictions of two networks for the same images differ."""
 
     only_first: int
     """Images that only the first gets right."""
     only_second: int
     """Images that only the second gets right."""
     p: float
-    """Two-sided p-value of both being as good."""
+    """Two-sided p-value of both being equally good."""
 
 
 def mcnemar(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> McNemar:
     """Test two networks on one set of images: McNemar's exact test.
 
-    Only images on which one is right and the other wrong count; if both are as good,
-    such an image is either's with probability 1/2.
+    Only images count on which one is right and the other wrong. If both networks are
+    equally good, either is the right one with probability 1/2.
 
     Args:
         first: whether the first network is right, image by image.
@@ -65,13 +63,14 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Difference | None:
     """Compare two means by Welch's t test, which allows for unequal variances.
 
     Returns:
-        None if it cannot be made: with fewer than two values on a side, or if neither
-        side varies.
+        None with fewer than two values on a side, or if neither side varies.
 
     References:
         Welch, "The generalization of 'Student's' problem when several different
         population variances are involved", Biometrika 34, 1947.
     """
+    from scipy import special
+
     if min(len(first), len(second)) < 2:
         return None
     parts = [statistics.variance(v) / len(v) for v in (first, second)]
@@ -81,16 +80,18 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Difference | None:
         part**2 / (len(values) - 1)
         for part, values in zip(parts, (first, second), strict=True)
     )
+    error = math.sqrt(sum(parts))
     mean = statistics.mean(first) - statistics.mean(second)
-    return _difference(mean, math.sqrt(sum(parts)), freedom)
+    half = float(special.stdtrit(freedom, 0.975)) * error
+    p = 2 * float(special.stdtr(freedom, -abs(mean) / error))
+    return Difference(mean, (mean - half, mean + half), p)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p-values for their number, in the order in which they are given.
+    """Correct p-values for their number, in the given order.
 
-    Taking a corrected value below a level for a finding, the probability of making a
-    false one among them all is at most that level, however the tests depend on each
-    other.
+    If every corrected value below a level counts as a finding, the probability of any
+    false finding is at most that level, however the tests depend on each other.
 
     References:
         Holm, "A simple sequentially rejective multiple test procedure", Scandinavian
@@ -103,12 +104,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
         corrected[place] = largest
     return corrected
-
-
-def _difference(mean: float, error: float, freedom: float) -> Difference:
-    """Return a difference with its interval, given its standard error."""
-    from scipy import special
-
-    half = float(special.stdtrit(freedom, 0.975)) * error
-    p = 2 * float(special.stdtr(freedom, -abs(mean) / error))
-    return Difference(mean, (mean - half, mean + half), p)

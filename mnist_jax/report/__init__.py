@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
 from mnist_jax.errors import UserError
-from mnist_jax.evaluation import assessment, most_confident_mistakes
+from mnist_jax.evaluation import calibration, most_confident_mistakes
 from mnist_jax.files import write_text
 from mnist_jax.report import html, markdown, page
 from mnist_jax.report.inputs import Predictions, read_predictions, read_run
@@ -76,11 +76,11 @@ def write(
             test_images, predictions.labels, predictions.logits[weights], **named
         ),
     }
-    calibration = _calibration(predictions, weights, fit=kind == "test")
-    if calibration:
+    calibrated = _calibration(predictions, weights, fit=kind == "test")
+    if calibrated:
         from mnist_jax.report.evaluated.figures import reliability
 
-        drawn["reliability"] = reliability([{"name": name, "calibration": calibration}])
+        drawn["reliability"] = reliability([{"name": name, "calibration": calibrated}])
     if RunFolder(run_folder).weights.exists():
         drawn |= _draw_network(
             run_folder,
@@ -94,7 +94,7 @@ def write(
     existing = [
         name for name in page.FIGURES if _figure_path(run_folder, name).exists()
     ]
-    content = page.build(run, existing, defaults, calibration)
+    content = page.build(run, existing, defaults, calibrated)
     # report.md comes last: it marks a folder whose report is complete.
     write_text(run_folder / "report.html", html.render(content, run_folder / "figures"))
     write_text(run_folder / "report.md", markdown.render(content))
@@ -103,7 +103,7 @@ def write(
 def _calibration(
     predictions: Predictions, weights: str, *, fit: bool
 ) -> dict[str, Any] | None:
-    """Return "calibration" of `assessment.assess`, or None for an old run.
+    """Return `calibration.assess`, or None for an old run.
 
     Args:
         predictions: of the run.
@@ -112,10 +112,9 @@ def _calibration(
     """
     if predictions.val is None:
         return None
-    held = assessment.Held(predictions.val.logits[weights], predictions.val.labels)
+    held = predictions.val.logits[weights], predictions.val.labels
     logits = predictions.logits[weights]
-    found = assessment.assess(logits, predictions.labels, held=held if fit else None)
-    return found["calibration"]
+    return calibration.assess(logits, predictions.labels, held if fit else None)
 
 
 def _draw_network(

@@ -74,7 +74,7 @@ def build(
         run: the contents of the run folder's text files.
         figures: names of the existing figures, such as "curves".
         defaults: the default config, in the layout of config.json.
-        calibration: of the reported weights, as `assessment.assess` returns it, if
+        calibration: of the reported weights, as `calibration.assess` returns it, if
             there is a figure of it.
     """
     results = run.results

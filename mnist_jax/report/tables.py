@@ -54,7 +54,7 @@ def per_class_table(scores: Sequence[dict[str, Any]]) -> Table:
     """Return precision, recall, F1 and number of images of each digit."""
     rows = [
         [
-            str(score["digit"]),
+            str(score.get("class", score.get("digit"))),
             *(accuracy(score[name]) for name in ("precision", "recall", "f1")),
             f"{score['support']:,}",
         ]

@@ -115,7 +115,7 @@ def _write_weights(
     metadata = {
         run_weights.NETWORK: model.name,
         "config": json.dumps(to_stored(config)),
-        "classes": " ".join(map(str, range(evaluation.CLASSES))),
+        "classes": "0 1 2 3 4 5 6 7 8 9",
         "weights": config.test_weights,
         "tested_on": config.data.test_on,
         "accuracy": repr(accuracy),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mnist_jax.data import corruptions
-from mnist_jax.evaluation import augmented, robustness
+from mnist_jax.evaluation import robustness
 
 
 def by_ink(images):
@@ -47,7 +47,7 @@ def test_test_time_augmentation_is_the_mean_over_the_views(small):
         return np.eye(10)[len(seen) - 1] * np.ones((len(images), 1))
 
     images = small.test.images[:4]
-    found = augmented.predict(predict, images)
+    found = robustness.predict_views(predict, images)
     np.testing.assert_allclose(found, [[1 / 7] * 7 + [0] * 3] * 4)
     np.testing.assert_array_equal(seen[0], images)
     # Rows up, rows down, columns to the left, to the right; digits keep off the edge.

@@ -19,10 +19,10 @@ finite_logits = st.floats(-(2.0**100), 2.0**100, width=32)
 
 @st.composite
 def logits_and_labels(draw, elements=finite_logits):
-    n = draw(st.integers(1, 40))
-    logits = draw(npst.arrays(np.float32, (n, 10), elements=elements))
+    n, classes = draw(st.integers(1, 40)), draw(st.sampled_from([2, 3, 10, 62]))
+    logits = draw(npst.arrays(np.float32, (n, classes), elements=elements))
     dtype = draw(st.sampled_from([np.uint8, np.int32, np.int64]))
-    labels = draw(npst.arrays(dtype, n, elements=st.integers(0, 9)))
+    labels = draw(npst.arrays(dtype, n, elements=st.integers(0, classes - 1)))
     return logits, labels
 
 
@@ -34,26 +34,24 @@ ties = logits_and_labels(st.sampled_from([-1.0, 0.0, 1.0]))
 @given(logits_and_labels() | ties)
 def test_equals_scikit_learn(example):
     logits, labels = example
-    result = evaluation.evaluate(logits, labels)
+    classes = range(logits.shape[1])
+    names = [f"class {k} & <more>" for k in classes]
+    result = evaluation.evaluate(logits, labels, names)
     predicted = np.array([list(row).index(row.max()) for row in logits])  # First wins.
-    digits = list(range(10))
-    confusion = sklearn.metrics.confusion_matrix(labels, predicted, labels=digits)
+    confusion = sklearn.metrics.confusion_matrix(labels, predicted, labels=classes)
     assert result["confusion"] == confusion.tolist()
     assert result["accuracy"] == sklearn.metrics.accuracy_score(labels, predicted)
     undefined: Any = np.nan
     theirs: Any = sklearn.metrics.precision_recall_fscore_support(
-        labels, predicted, labels=digits, zero_division=undefined
+        labels, predicted, labels=classes, zero_division=undefined
     )
-    for digit, precision, recall, f1, support in zip(digits, *theirs, strict=True):
-        expected = {"precision": precision, "recall": recall, "f1": f1}
-        ours = dict(result["per_class"][digit])
-        assert (ours.pop("digit"), ours.pop("support")) == (digit, support)
-        assert ours.keys() == expected.keys()
-        for name, value in expected.items():
-            if math.isnan(value):
-                assert ours[name] is None
-            else:
-                assert ours[name] == pytest.approx(value)
+    for name, ours, *scores in zip(names, result["per_class"], *theirs, strict=True):
+        expected = dict(
+            zip(("precision", "recall", "f1", "support"), scores, strict=True)
+        )
+        assert ours.pop("class") == name
+        found = {key: np.nan if v is None else v for key, v in ours.items()}
+        assert found == pytest.approx(expected, nan_ok=True)
 
 
 @settings(deadline=None)
@@ -61,7 +59,9 @@ def test_equals_scikit_learn(example):
 def test_loss_equals_scikit_learn(example):
     logits, labels = example
     probabilities = scipy.special.softmax(logits.astype(np.float64), axis=1)
-    expected = sklearn.metrics.log_loss(labels, probabilities, labels=range(10))
+    expected = sklearn.metrics.log_loss(
+        labels, probabilities, labels=range(logits.shape[1])
+    )
     assert evaluation.evaluate(logits, labels)["loss"] == pytest.approx(expected)
 
 
@@ -140,8 +140,7 @@ GOOD_LOGITS, GOOD_LABELS = np.zeros((3, 10), np.float32), np.zeros(3, np.uint8)
 @pytest.mark.parametrize(
     ("logits", "labels", "message"),
     [
-        (np.zeros(10, np.float32), GOOD_LABELS, r"\[N, 10\], got shape \(10,\)"),
-        (np.zeros((3, 9), np.float32), GOOD_LABELS, r"got shape \(3, 9\)"),
+        (np.zeros(10, np.float32), GOOD_LABELS, r"classes\], got shape \(10,\)"),
         (GOOD_LOGITS, np.zeros((3, 1), np.uint8), r"\[N\] integers, got uint8 of"),
         (GOOD_LOGITS, np.zeros(3, np.float32), "integers, got float32"),
         (GOOD_LOGITS, np.zeros(2, np.uint8), "3 rows of logits but 2 labels"),
@@ -155,3 +154,8 @@ def test_bad_input_is_refused(logits, labels, message):
     for function in (evaluation.evaluate, evaluation.most_confident_mistakes):
         with pytest.raises(ValueError, match=message):
             function(logits, labels)
+
+
+def test_classes_must_be_as_many_as_logits():
+    with pytest.raises(ValueError, match="10 logits of each example but 2 classes"):
+        evaluation.evaluate(GOOD_LOGITS, GOOD_LABELS, ["a", "b"])

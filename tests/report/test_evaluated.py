@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mnist_jax.data.corruptions import CORRUPTIONS
-from mnist_jax.evaluation import assessment
+from mnist_jax.evaluation import calibration, evaluate, scores
 from mnist_jax.report.evaluated import figures, page
 
 
@@ -14,8 +14,11 @@ def entries(make_logits):
     found = []
     for seed, name in enumerate(["lenet5 (seed 0)", "a name that has no end " * 3]):
         logits = make_logits(labels, seed=seed, noise=3.0)
-        held = assessment.Held(logits, labels)
-        entry = assessment.assess(logits, labels, held=held, doubtful=[1, 7])
+        entry = {
+            "evaluation": evaluate(logits, labels),
+            "calibration": calibration.assess(logits, labels, (logits, labels)),
+            "without_doubtful_labels": scores.proportion(labels > 0),
+        }
         damage = {
             kind: {"accuracy": [0.9, 0.8, 0.7, 0.6, 0.1 * seed]} for kind in CORRUPTIONS
         }

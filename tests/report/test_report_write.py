@@ -13,7 +13,7 @@ import pytest
 
 from mnist_jax import report
 from mnist_jax.errors import UserError
-from mnist_jax.evaluation import assessment, log_softmax
+from mnist_jax.evaluation import calibration, evaluate, log_softmax
 from mnist_jax.report import figures, markdown, page
 from mnist_jax.report.inputs import read_run
 from mnist_jax.report.sections import Text
@@ -199,10 +199,10 @@ def test_the_page_lists_the_fields_that_are_not_the_defaults(fake_run):
 
 def calibrated(fake_run, logits, labels, **results):
     """Return the section about calibration of a run with these test logits."""
-    found = assessment.assess(logits, labels, held=assessment.Held(logits, labels))
-    fake_run.rewrite_results(test={"last": found["evaluation"]}, **results)
+    found = calibration.assess(logits, labels, (logits, labels))
+    fake_run.rewrite_results(test={"last": evaluate(logits, labels)}, **results)
     run = read_run(fake_run.folder)
-    content = page.build(run, FIGURES, DEFAULTS, found["calibration"])
+    content = page.build(run, FIGURES, DEFAULTS, found)
     (section,) = [s for s in content.sections if s.title == "Calibration"]
     assert isinstance(text := section.blocks[0], Text)
     return found, text.text
@@ -220,11 +220,10 @@ def test_the_page_says_whether_the_network_claims_too_much(
     assert re.search(verdict, text)
     claimed = np.exp(log_softmax(logits)).max(axis=1).mean()
     assert f"mean confidence, {claimed:.4f}, is" in text
-    numbers = found["calibration"]
-    assert f"in 15 bins, is {numbers['ece']:.4f}." in text
-    assert f"temperature of {numbers['temperature']:.3g}, fitted" in text
-    assert f"images, it is {numbers['ece_scaled']:.4f};" in text
-    assert numbers["ece_scaled"] < numbers["ece"]
+    assert f"in 15 bins, is {found['ece']:.4f}." in text
+    assert f"temperature of {found['temperature']:.3g}, fitted" in text
+    assert f"images, it is {found['ece_scaled']:.4f};" in text
+    assert found["ece_scaled"] < found["ece"]
 
 
 def test_the_page_says_why_there_is_no_temperature(fake_run, make_logits):

@@ -15,7 +15,7 @@ from mnist_jax import data, tree
 from mnist_jax.config import Data, parse
 from mnist_jax.data import doubtful, labelled
 from mnist_jax.errors import UserError
-from mnist_jax.evaluation import assessment, augmented, robustness
+from mnist_jax.evaluation import calibration, evaluate, robustness, scores
 from mnist_jax.report.evaluated import Evaluation
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.load import Run
@@ -55,12 +55,12 @@ def assess(
     for name, run in zip(_names(runs), runs, strict=True):
         held, why_not = _held(run, images)
         entry: dict[str, Any] = {"name": name, "parameters_sha256": _checksum(run)}
-        entry |= assessment.assess(
-            run.logits(split.images),
-            split.labels,
-            held=held,
-            doubtful=doubtful.INDICES if official else (),
-        )
+        logits = run.logits(split.images)
+        entry["evaluation"] = evaluate(logits, split.labels, run.classes)
+        entry["calibration"] = calibration.assess(logits, split.labels, held)
+        if official:
+            right = np.delete(logits.argmax(1) == split.labels, doubtful.INDICES)
+            entry["without_doubtful_labels"] = scores.proportion(right)
         entry["notes"] = []
         if _key(run.config.data) == images.key:
             entry["notes"] += _check_accuracy(run, name, entry["evaluation"])
@@ -68,9 +68,9 @@ def assess(
             why = why_not or "since the loss on the validation images has no minimum"
             entry["notes"].append(f"{name}: no temperature, {why}.")
         if tta:
-            probabilities = augmented.predict(run.predict, split.images)
+            probabilities = robustness.predict_views(run.predict, split.images)
             right = probabilities.argmax(axis=1) == split.labels
-            entry["augmented"] = assessment.share_right(right)
+            entry["augmented"] = scores.proportion(right)
         entries.append(entry)
     notes = []
     if official:
@@ -79,7 +79,7 @@ def assess(
             "people who were asked, at most two gave the same (Northcutt et al., 2021)."
         )
     if tta:
-        notes.append(f"Test-time augmentation: {augmented.DESCRIPTION}.")
+        notes.append(f"Test-time augmentation: {robustness.ABOUT_VIEWS}.")
     if damaged:
         part = robustness.spread(split, damaged)
         measured = robustness.measure([run.logits for run in runs], part)
@@ -149,7 +149,7 @@ def _found_here(config: Data) -> Data:
     return config
 
 
-def _held(run: Run, images: Images) -> tuple[assessment.Held | None, str]:
+def _held(run: Run, images: Images) -> tuple[tuple[np.ndarray, np.ndarray] | None, str]:
     """Return what a run's temperature is fitted on, or nothing and why."""
     if run.tested_on == "val":
         return None, "since its validation images are those that it was tested on"
@@ -158,7 +158,7 @@ def _held(run: Run, images: Images) -> tuple[assessment.Held | None, str]:
         logits = f"val_{run.results['test_weights']}"
         try:
             with folder.predictions.open("rb") as file, np.load(file) as arrays:
-                return assessment.Held(arrays[logits], arrays["val_labels"]), ""
+                return (arrays[logits], arrays["val_labels"]), ""
         except (OSError, EOFError, LookupError, ValueError, *_BAD_ARCHIVES) as error:
             raise UserError(
                 f"{folder.predictions} is damaged, or an older version wrote it "
@@ -170,7 +170,7 @@ def _held(run: Run, images: Images) -> tuple[assessment.Held | None, str]:
             "--data its own images are not loaded"
         )
     val = _load_data(_found_here(run.config.data)).val
-    return assessment.Held(run.logits(val.images), val.labels), ""
+    return (run.logits(val.images), val.labels), ""
 
 
 def _check_accuracy(run: Run, name: str, found: dict[str, Any]) -> list[str]:

@@ -32,14 +32,16 @@ def accuracies(runs: Sequence[Entry]) -> Table:
     rows: dict[str, list[str]] = {}
     for run in runs:
         scores = run["evaluation"]
-        wrong = scores["examples"] - sum(scores["confusion"][k][k] for k in range(10))
+        wrong = scores["examples"] - sum(
+            row[k] for k, row in enumerate(scores["confusion"])
+        )
         cells = {
             "Accuracy": _with_interval(scores),
             "Wrong": f"{wrong:,} of {scores['examples']:,}",
             "First half": tables.accuracy(scores["accuracy_first_half"]),
             "Second half": tables.accuracy(scores["accuracy_second_half"]),
         }
-        if others := run["without_doubtful_labels"]:
+        if others := run.get("without_doubtful_labels"):
             doubtful = scores["examples"] - others["examples"]
             cells[f"Without {doubtful} doubtful labels"] = _with_interval(others)
         if views := run.get("augmented"):
