@@ -14,7 +14,7 @@ FLOORS = (
     ("__main__", "commands"),
     ("experiment", "demo"),
     ("report", "runs", "pretrained", "export"),
-    ("training", "evaluation"),
+    ("training", "evaluation", "photos"),
     ("data", "models"),
     ("devices", "tree", "config"),
     ("console", "files", "errors"),

@@ -28,8 +28,8 @@ from mnist_jax.commands import cli
 from mnist_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from mnist_jax.photos.reading import Digit, Reading
     from mnist_jax.runs.load import Run
-    from mnist_jax.runs.reading import Digit, Reading
 
 _RUN = flags.DEFINE_string(
     "run", None, "The run folder of the network that reads, or its file of weights."
@@ -78,18 +78,19 @@ def main(arguments: list[str]) -> None:
         raise UserError("Name a picture: mnist-jax predict PICTURE ...")
     _check_targets(arguments)
     # Imported late: bad flags need not wait for JAX.
-    from mnist_jax.data import photos
+    from mnist_jax import photos
     from mnist_jax.devices import compiler
-    from mnist_jax.runs import load, reading
+    from mnist_jax.runs import load
 
     compiler.keep_compiled()
     run = load.load(_RUN.value)
+    below, _ = run.threshold
     read, failures = [], []
 
     def find(source: Any) -> Sequence[photos.Digit]:
         if _RAW.value:
             return photos.read_prepared(source)
-        return reading.divide(run, photos.find_digits(source))
+        return photos.divide(run, below, photos.find_digits(source))
 
     for name, source in _expand(arguments, failures):
         try:
@@ -99,7 +100,7 @@ def main(arguments: list[str]) -> None:
         except OSError as error:
             failures.append(f"{name}: {error.strerror or error}.")
         else:
-            read.append(_Picture(name, source, reading.read(run, found)))
+            read.append(_Picture(name, source, photos.classify(run, below, found)))
     _write(read, failures, run)
     if failures:
         raise UserError("\n".join(failures))
@@ -210,7 +211,7 @@ def _ranked(digit: "Digit", run: "Run") -> list[tuple[str, float]]:
 
 def _show(read: Sequence[_Picture], run: "Run", console: Console) -> None:
     """Print a table of the readings."""
-    from mnist_jax.runs import reading
+    from mnist_jax.runs import load, threshold
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("Picture", overflow="fold")
@@ -229,9 +230,9 @@ def _show(read: Sequence[_Picture], run: "Run", console: Console) -> None:
             table.add_row(*(["", ""] if place else texts), *ranks, note)
     console.print(table)
     below, source = run.threshold
-    share = f"{100 * reading.FALSE_ALARMS:g} %"
+    share = f"{100 * threshold.FALSE_ALARMS:g} %"
     console.print(
-        f"\nRead by {reading.name_of(run)}, {run.config.model.name}, right on "
+        f"\nRead by {load.name_of(run)}, {run.config.model.name}, right on "
         f"{100 * run.accuracy:.2f} % of its {run.tested_on} images. Unsure: below "
         f"{100 * below:.1f} %, as {share} of {source} are, or cut off another digit.",
         style="dim",

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
 
-from mnist_jax.data import idx
+from mnist_jax.data import idx, raster
 from mnist_jax.data.dataset import DataError, Split
 
 LABELS_FILE = "labels.csv"
@@ -153,10 +152,12 @@ def _pngs(folder: Path) -> list[Path]:
 
 def _read_png(path: Path) -> UInt8[np.ndarray, "28 28"]:
     try:
-        with Image.open(path) as image:
+        with raster.open_image(path) as image:
             grey = np.asarray(image.convert("L"))
-    except (OSError, UnidentifiedImageError, ValueError) as error:
-        raise DataError(f"{path} is not an image that can be read: {error}.") from error
+    except raster.PhotoError as error:
+        raise DataError(f"{path} {error}.") from error
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror}.") from error
     if grey.shape != (28, 28):
         height, width = grey.shape
         raise DataError(f"{path} is {width}x{height} pixels. {_FORMAT}")

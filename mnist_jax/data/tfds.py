@@ -22,7 +22,7 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 
 from mnist_jax import files
-from mnist_jax.data import idx, mnist
+from mnist_jax.data import idx, mnist, raster
 from mnist_jax.data.dataset import DataError, Split
 
 LOGGER = logging.getLogger(__name__)
@@ -163,7 +163,7 @@ def _encode_png(image: UInt8[np.ndarray, "28 28"]) -> bytes:
 
 
 def _decode_png(content: bytes) -> UInt8[np.ndarray, "28 28"]:
-    with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+    with raster.open_image(io.BytesIO(content)) as image:
         return np.asarray(image)
 
 

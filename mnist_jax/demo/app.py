@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from mnist_jax.data import photos
+from mnist_jax import photos
 from mnist_jax.demo.corrections import Corrections
 from mnist_jax.errors import UserError
 from mnist_jax.export import web_page
-from mnist_jax.runs import reading
-from mnist_jax.runs.load import Run
+from mnist_jax.runs.load import Run, name_of
 
 SIDE = 28
 _PAGE = resources.files("mnist_jax.demo") / "page"
@@ -56,7 +55,7 @@ class App:
         described = [
             {
                 "name": name,
-                "about": f"{reading.name_of(run)}: right on "
+                "about": f"{name_of(run)}: right on "
                 f"{100 * run.accuracy:.2f}\N{NO-BREAK SPACE}% of its {run.tested_on} "
                 "images",
                 "classes": run.classes,
@@ -92,7 +91,8 @@ class App:
             raise UserError(f"The picture {error}.") from error
         # All networks read the same digits: as the first one divides them.
         with self._lock:
-            found = reading.divide(self._runs[next(iter(chosen), 0)], found)
+            first = self._runs[next(iter(chosen), 0)]
+            found = photos.divide(first, first.threshold[0], found)
         digits = [
             {
                 "box": digit.box,
@@ -132,7 +132,8 @@ class App:
         for number in chosen:
             with self._lock:
                 start = time.perf_counter()
-                said = reading.read(self._runs[number], found)
+                run = self._runs[number]
+                said = photos.classify(run, run.threshold[0], found)
                 seconds = time.perf_counter() - start
             answers.append(
                 {

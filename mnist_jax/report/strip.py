@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mnist_jax.data import pictures
+from mnist_jax.photos import pictures
+from mnist_jax.photos.reading import Digit, Reading
 from mnist_jax.report.style import BLUE, HAIRLINE, INK, MUTED, VERMILION
-from mnist_jax.runs.reading import Digit, Reading
 
 # Pixels.
 _PICTURE_WIDTH = 560

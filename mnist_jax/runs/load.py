@@ -23,7 +23,7 @@ from mnist_jax.training import predict
 from mnist_jax.tree import Tree
 
 if TYPE_CHECKING:
-    from mnist_jax.runs.reading import Reading
+    from mnist_jax.photos import Reading
 
 # Seed 0 of configs/lenet5.py:tuned, a copy of the one in results/.
 PACKAGED = Path(__file__).with_name("lenet5.safetensors")
@@ -80,18 +80,16 @@ class Run:
             UserError: it is not an image, or there is no digit in it.
             OSError: the file cannot be read.
         """
-        from mnist_jax.data import photos  # imported late: only photographs need SciPy
-        from mnist_jax.runs import reading
+        from mnist_jax import photos  # imported late: only photographs need SciPy
 
-        found = photos.find_digits(source)
-        return reading.read(self, reading.divide(self, found))
+        return photos.read(self, self.threshold[0], source)
 
     @functools.cached_property
     def threshold(self) -> tuple[float, str]:
         """The probability below which a digit is unsure, and what it is taken from."""
-        from mnist_jax.runs import reading
+        from mnist_jax.runs import threshold
 
-        return reading.find_threshold(self)
+        return threshold.find_threshold(self)
 
     @functools.cached_property
     def _predict(self) -> Any:
@@ -100,6 +98,14 @@ class Run:
             batch_size=self.config.eval_batch_size,
             devices=parallel.every(self.config.parallel),
         )
+
+
+def name_of(run: Run) -> Path | str:
+    """Return how a run is called in a line of text."""
+    if run.path == PACKAGED:
+        return "the LeNet-5 in this package"
+    folder, here = run.path.parent, Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def load(path: Path | str | None = None) -> Run:

@@ -3,13 +3,15 @@
 import dataclasses
 import gzip
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mnist_jax.data import Split, idx, mnist
+from tests.support.official_files import official, official_dir
+
+__all__ = ["official", "official_dir"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,18 +56,3 @@ def tiny(tmp_path, monkeypatch) -> TinyMnist:
             packed[f"{file.name}.gz"] = gzip.compress(content, mtime=0)
     monkeypatch.setattr(mnist, "FILES", files)
     return TinyMnist(tmp_path / "mnist", packed, splits["train"], splits["test"])
-
-
-@pytest.fixture(scope="session")
-def official_dir() -> Path:
-    """The folder of the four official files."""
-    folder = os.environ.get("MNIST_DIR")
-    if not folder:
-        pytest.skip("MNIST_DIR names no folder with the official MNIST files")
-    return Path(folder)
-
-
-@pytest.fixture(scope="session")
-def official(official_dir) -> tuple[Split, Split]:
-    """The official training and test images."""
-    return mnist.load(official_dir, mirrors=())

@@ -116,4 +116,4 @@ def test_a_folder_that_says_too_little_is_refused(tmp_path, images):
     write_png(folder / "a.png", images[0, :20])
     refuse("a.png is 28x20 pixels. Images must be MNIST's: 28x28.*center_in_28x28")
     (folder / "a.png").write_text("no picture")
-    refuse("a.png is not an image that can be read")
+    refuse("a.png is not an image of a known format")

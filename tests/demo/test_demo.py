@@ -290,7 +290,7 @@ def test_a_browser_shows_what_is_drawn_read_and_corrected(
     (tmp_path / "blank.png").write_bytes(b"no picture")
     chooser.send_keys(str(tmp_path / "blank.png"))
     wait_for("#trouble", [
-        "The picture is not an image, or of a format that is not read."
+        "The picture is not an image of a known format: save it as PNG or JPEG."
     ])  # fmt: skip
     log = [line for line in browser.get_log("browser") if "422" not in line["message"]]
     assert log == []

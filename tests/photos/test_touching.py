@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from mnist_jax.data import touching
+from mnist_jax.photos import touching
 
 
 def blots(*centres, radius=20, height=50, width=200, bridge=4):

@@ -1,15 +1,15 @@
 """Image files of any kind, as upright grey pictures of a workable size."""
 
 import os
-import warnings
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from scipy import ndimage
 
-from mnist_jax.errors import UserError
+from mnist_jax.data import raster
+from mnist_jax.data.raster import PhotoError
 
 # Pixels of the longer side that a picture is shrunk to. A digit of a fortieth of a page
 # still has 35 pixels then.
@@ -17,12 +17,6 @@ _WORKING_SIDE = 1400
 _LEAST_SIDE = 8
 TILTS = np.radians([0, -2, 2, -4, 4, -6, 6, -8, 8, -10, 10])
 """How paper may be turned in a photograph, the most upright first."""
-# More than any telephone's photograph; a few kilobytes can claim to be gigapixels.
-_MOST_PIXELS = 128_000_000
-
-
-class PhotoError(UserError):
-    """No digit can be read from a picture; the message says why."""
 
 
 def read(source: Any) -> tuple[Float[np.ndarray, "H W"], float]:
@@ -40,12 +34,23 @@ def read(source: Any) -> tuple[Float[np.ndarray, "H W"], float]:
         PhotoError: it is not an image, too large or too small, damaged or animated.
         OSError: the file cannot be read.
     """
-    if isinstance(source, Image.Image):
-        return _prepare(source)
-    if isinstance(source, (str, os.PathLike)) or hasattr(source, "read"):
-        with _open(source) as image:
-            return _prepare(image)
-    return _prepare(_from_array(np.asarray(source)))
+    if not isinstance(source, (str, os.PathLike, Image.Image)) and not hasattr(
+        source, "read"
+    ):
+        source = _from_array(np.asarray(source))
+    with raster.open_image(source) as image:
+        if min(image.size) < _LEAST_SIDE:
+            raise PhotoError(
+                f"has {image.width}x{image.height} pixels: too small to hold a digit"
+            )
+        longer = max(image.size)
+        if image.format == "JPEG":  # decodes less, as long as more than enough is left
+            image.draft("L", (2 * _WORKING_SIDE, 2 * _WORKING_SIDE))
+        upright = _to_grey(ImageOps.exif_transpose(image))
+    if max(upright.size) > _WORKING_SIDE:
+        upright.thumbnail((_WORKING_SIDE, _WORKING_SIDE), Image.Resampling.BOX)
+    grey = np.asarray(upright, np.float32) / (255 if upright.mode == "L" else 1)
+    return grey, longer / max(upright.size)
 
 
 def shrink(grey: Float[np.ndarray, "H W"], side: int) -> Float[np.ndarray, "h w"]:
@@ -54,26 +59,6 @@ def shrink(grey: Float[np.ndarray, "H W"], side: int) -> Float[np.ndarray, "h w"
     height, width = (max(8, round(length / factor)) for length in grey.shape)
     small = Image.fromarray(grey).resize((width, height), Image.Resampling.BOX)
     return ndimage.median_filter(np.asarray(small), 3, mode="nearest")
-
-
-def _open(source: str | os.PathLike[str] | IO[bytes]) -> Image.Image:
-    """Read the header of an image file; its pixels are not decoded yet."""
-    try:
-        with warnings.catch_warnings():
-            # Checked in _prepare, by a limit of our own.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(source)
-    except Image.DecompressionBombError as error:
-        raise PhotoError(_too_large()) from error
-    except UnidentifiedImageError as error:
-        raise PhotoError("is not an image, or of a format that is not read") from error
-    except (SyntaxError, ValueError) as error:
-        raise PhotoError(f"is damaged: {error}") from error
-
-
-def _too_large() -> str:
-    millions = _MOST_PIXELS // 1_000_000
-    return f"has more than {millions} million pixels: shrink it, or cut a part out"
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -93,30 +78,6 @@ def _from_array(array: np.ndarray) -> Image.Image:
     if array.dtype != np.uint8:
         raise PhotoError(f"is an array of {array.dtype}; give uint8, or floats in 0..1")
     return Image.fromarray(np.ascontiguousarray(array))
-
-
-def _prepare(image: Image.Image) -> tuple[Float[np.ndarray, "H W"], float]:
-    if image.width * image.height > _MOST_PIXELS:
-        raise PhotoError(_too_large())
-    if min(image.size) < _LEAST_SIDE:
-        raise PhotoError(
-            f"has {image.width}x{image.height} pixels: too small to hold a digit"
-        )
-    frames = getattr(image, "n_frames", 1)
-    # An MPO is a photograph with a preview or a second view behind it.
-    if frames > 1 and image.format != "MPO":
-        raise PhotoError(f"has {frames} frames: save the one to be read as a picture")
-    longer = max(image.size)
-    try:
-        if image.format == "JPEG":  # decodes less, as long as more than enough is left
-            image.draft("L", (2 * _WORKING_SIDE, 2 * _WORKING_SIDE))
-        upright = _to_grey(ImageOps.exif_transpose(image))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise PhotoError(f"is damaged or cut off: {error}") from error
-    if max(upright.size) > _WORKING_SIDE:
-        upright.thumbnail((_WORKING_SIDE, _WORKING_SIDE), Image.Resampling.BOX)
-    grey = np.asarray(upright, np.float32) / (255 if upright.mode == "L" else 1)
-    return grey, longer / max(upright.size)
 
 
 def _to_grey(image: Image.Image) -> Image.Image:

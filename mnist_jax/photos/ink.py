@@ -5,8 +5,8 @@ from jaxtyping import Float
 from PIL import Image
 from scipy import ndimage
 
-from mnist_jax.data import pictures, ruling
-from mnist_jax.data.pictures import PhotoError
+from mnist_jax.data.raster import PhotoError
+from mnist_jax.photos import pictures, ruling
 
 # Light is estimated on a picture of this side. What is darker by so much than the mean
 # of a window, a part of that side, and than the picture closed with that window, is a

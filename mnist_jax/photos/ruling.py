@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 from scipy import ndimage
 
-from mnist_jax.data.pictures import TILTS
+from mnist_jax.photos.pictures import TILTS
 
 # A line is looked at in so many parts, of which it may miss two.
 _PARTS = 10

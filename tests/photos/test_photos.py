@@ -10,9 +10,11 @@ from PIL import Image
 from scipy import ndimage
 
 import mnist_jax
-from mnist_jax.data import digits, hold_out, photos
-from mnist_jax.data.photos import PhotoError
-from mnist_jax.runs import reading
+from mnist_jax import photos
+from mnist_jax.data import digits
+from mnist_jax.data.dataset import hold_out
+from mnist_jax.photos import PhotoError
+from mnist_jax.runs import threshold
 from tests.support import paper
 
 
@@ -332,5 +334,5 @@ def test_the_packaged_threshold_is_its_validation_images(official):
     run = mnist_jax.load_run()
     data = run.config.data
     _, val = hold_out(official[0], val_size=data.val_size, split_seed=data.split_seed)
-    derived = reading.quantile(run.logits(val.images))
-    np.testing.assert_allclose(reading.PACKAGED_THRESHOLD, derived, atol=1e-3)
+    derived = threshold.quantile(run.logits(val.images))
+    np.testing.assert_allclose(threshold.PACKAGED_THRESHOLD, derived, atol=1e-3)

@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from scipy import ndimage
 
-from mnist_jax.data import pictures
+from mnist_jax.photos import pictures
 
 # The sheet is sought on a picture of this side; smaller ones are not photographs.
 _SIDE = 256

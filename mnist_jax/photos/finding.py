@@ -1,10 +1,4 @@
-"""Photographs of handwritten digits, prepared as MNIST's images were.
-
-A picture becomes a map of ink (`ink`), without what is around the paper (`sheet`), with
-the light evened out and the lines of the paper taken away; the ink is divided into
-digits in the order in which they are read; each is brought to MNIST's size and place
-(`centering`). docs/predict.md describes the steps.
-"""
+"""The digits in a photograph, in the order in which they are read."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,13 +7,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from scipy import ndimage
 
-from mnist_jax.data import labelled, pictures, sheet, touching
+from mnist_jax.data import labelled
 from mnist_jax.data.centering import center_in_28x28
 from mnist_jax.data.dataset import DataError
-from mnist_jax.data.ink import FEWEST_PIXELS, find_ink, flatten, widen_thin_strokes
-from mnist_jax.data.pictures import PhotoError
-
-__all__ = ["Box", "Digit", "PhotoError", "divide", "find_digits"]
+from mnist_jax.data.raster import PhotoError
+from mnist_jax.photos import pictures, sheet, touching
+from mnist_jax.photos.ink import FEWEST_PIXELS, find_ink, flatten, widen_thin_strokes
 
 # In sizes of a digit: parts of ink below the first are specks; those below the second,
 # or flatter than the third, are no digits, and belong to one beside them if there is.
@@ -139,7 +132,7 @@ def read_prepared(source: Any) -> list[Digit]:
     if name.endswith(".npy"):
         try:
             images = np.load(source, allow_pickle=False)
-        except (ValueError, EOFError) as error:
+        except (ValueError, EOFError, MemoryError) as error:
             raise PhotoError(f"is not an array of numbers: {error}") from error
     elif name.endswith((".idx", "-ubyte")):
         try:

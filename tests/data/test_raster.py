@@ -1,0 +1,103 @@
+"""Image files are opened in one place: pixels only, and one clear error otherwise."""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+import mnist_jax
+from mnist_jax import photos
+from mnist_jax.data import DataError, labelled, raster
+from mnist_jax.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def picture():
+    rng = np.random.default_rng(0)
+    return Image.fromarray(rng.integers(0, 256, (28, 28), np.uint8))
+
+
+def encoded(picture, kind):
+    file = io.BytesIO()
+    picture.save(file, kind)
+    return file.getvalue()
+
+
+def as_labelled(path):
+    folder = path.parent / "labelled" / "7"
+    folder.mkdir(parents=True)
+    (folder / "a.png").write_bytes(path.read_bytes())
+    labelled.read_folder(folder.parent)
+
+
+READERS = {
+    "a path": photos.find_digits,
+    "an upload": lambda path: photos.find_digits(io.BytesIO(path.read_bytes())),
+    "a prepared image": photos.read_prepared,
+    "a labelled image": as_labelled,
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_ghostscript_is_never_run(picture, tmp_path, monkeypatch, reader):
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # look again
+    (tmp_path / "a.png").write_bytes(encoded(picture, "EPS"))
+    with pytest.raises(UserError, match="is not an image of a known format"):
+        READERS[reader](tmp_path / "a.png")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_pillow_opens_files_nowhere_else():
+    package = Path(mnist_jax.__file__).parent
+    opening = [
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if re.search(r"\bImage\.open\(", path.read_text())
+    ]
+    assert opening == ["data/raster.py"]
+
+
+@pytest.mark.parametrize("kind", raster.FORMATS)
+def test_every_format_is_read_and_a_damaged_file_is_one_error(picture, kind):
+    whole = encoded(picture, kind)
+    with raster.open_image(io.BytesIO(whole)) as image:
+        assert image.convert("L").size == (28, 28)
+    rng = np.random.default_rng(1)
+    for length in [0, *rng.integers(1, len(whole), 20)]:
+        flipped = bytearray(whole)
+        flipped[length] ^= 0x55
+        for content in (whole[:length], bytes(flipped)):
+            try:
+                with raster.open_image(io.BytesIO(content)) as image:
+                    image.load()
+            except raster.PhotoError as error:
+                assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("side", [12_000, 30_000])  # Pillow itself refuses the second
+def test_a_decompression_bomb_is_refused(tmp_path, side):
+    header = io.BytesIO()
+    size = side.to_bytes(4, "big")
+    header.write(PngImagePlugin._MAGIC)
+    PngImagePlugin.putchunk(header, b"IHDR", size, size, b"\x08\0\0\0\0")
+    PngImagePlugin.putchunk(header, b"IDAT", b"")
+    for reader in (photos.find_digits, photos.read_prepared):
+        with pytest.raises(raster.PhotoError, match="more than 128 million pixels"):
+            reader(io.BytesIO(header.getvalue()))
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "a.png").write_bytes(header.getvalue())
+    with pytest.raises(DataError, match="a.png has more than 128 million pixels"):
+        labelled.read_folder(tmp_path)
+
+
+def test_an_animation_is_refused(picture):
+    file = io.BytesIO()
+    picture.save(file, "GIF", save_all=True, append_images=[picture.rotate(90)])
+    with pytest.raises(raster.PhotoError, match="has 2 frames"):
+        photos.find_digits(file)
