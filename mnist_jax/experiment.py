@@ -174,7 +174,6 @@ def _prepare(
     choice = operations.choose(
         convolutions or config.convolutions,
         dtype=config.dtype,
-        divided=config.parallel == "jit" and jax.device_count() > 1,
         begun_with=read_convolutions(journals),
     )
     model = dataclasses.replace(model, convolutions=choice.form)

@@ -364,7 +364,7 @@ class Experiment:
     )
     parallel: Literal["jit", "pmap"] = option(
         "jit",
-        "How several devices share a batch: jit over a mesh, or pmap. The results are "
+        "How several devices share a batch: jit of shard_map, or pmap. The results are "
         "the same up to rounding.",
     )
     eval_batch_size: int = option(

@@ -1,16 +1,12 @@
-"""Devices: which ones share a batch, where arrays lie, what is compiled for them.
+"""Devices that share a batch, or the replicas of a training.
 
-A step is written for one batch. Two ways spread it over devices, with the same result:
+Training steps are functions of one batch. On several devices, `jax.shard_map` runs a
+step once per device, on a shard of the batch; `mnist_jax.devices.shards` has the
+collective operations that make the result that of the whole batch. `jax.pmap` does the
+same if `--config.parallel=pmap` asks for it. On one device the step is only jitted.
 
-- `jit` over a mesh with the one axis `data`: XLA sees the whole step and divides it.
-  The places of a batch's images are divided among the devices, all else lies on each.
-- `jax.pmap`: the step runs once for each device, on its share of the batch, and
-  `mnist_jax.devices.shards` puts together what belongs together.
-
-Several processes, each with its own devices, are one mesh, or one map.
-
-Replicas of a training (the same network and data with other seeds) are shared among
-devices in another way: each device has some replicas, and their batches whole.
+Replicas of a training (the same network and data with other seeds) are divided among
+devices instead: each device trains some replicas, on whole batches.
 """
 
 import dataclasses
@@ -21,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 from jaxtyping import Array
 
 from mnist_jax.devices import failures, shards
@@ -34,177 +30,78 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """Some devices that share every batch; the same number of each process.
+    """Devices that share each batch or, if there are several replicas, the replicas.
+
+    With several replicas, arrays that differ between them have a leading axis of length
+    `replicas`; arrays that they have in common, such as images, have none.
 
     Attributes:
-        devices: JAX's, in the order in which they take their shares.
+        devices: JAX's, in the order of their shards; the same number of each process.
         way: "jit" or "pmap".
+        replicas: how many replicas there are. Several are of one process, with the way
+            "jit", and a multiple of the number of devices.
     """
 
     devices: tuple[Any, ...]
     way: str = "jit"
-
-    replicas = 1
-    batch_axis = 0
+    replicas: int = 1
 
     @property
     def count(self) -> int:
-        """How many share a batch."""
-        return len(self.devices)
+        """How many devices share a batch."""
+        return len(self.devices) if self.replicas == 1 else 1
 
     @property
     def must_wait(self) -> bool:
-        """Whether a call has to be over before the next is made.
+        """Whether a call has to be over before the next one is made.
 
-        Several CPU devices of one process can wait for each other for ever, if steps
-        are queued: they share the threads that their all-reduces block.
+        Several CPU devices of one process can deadlock if steps are queued: they share
+        the threads that their all-reduces block.
         """
         return self.count > 1 and self.devices[0].platform == "cpu"
 
     def replicate(self, tree: Tree) -> Tree:
-        """Put arrays on every device, whole.
-
-        Args:
-            tree: of arrays, the same in all processes.
-        """
-        return jax.tree.map(lambda leaf: _put(leaf, self._everywhere), tree)
+        """Put arrays, which are the same in all processes, on every device."""
+        return self._put(tree, PartitionSpec())
 
     def place(self, state: Tree) -> Tree:
-        """Put what training changes where it is changed: here, on every device."""
-        return self.replicate(state)
-
-    def map(
-        self, function: Callable[..., Tree], in_axes: tuple[int | None, ...]
-    ) -> Callable[..., Tree]:
-        """Return a function of the only replica for all replicas: the same."""
-        del in_axes
-        return function
+        """Put arrays on every device, or divide those of several replicas."""
+        return self._put(state, self._of_replicas)
 
     def split(self, batch: Array | np.ndarray, *, axis: int = -1) -> Any:
-        """Divide an axis, that of a batch, among the devices.
+        """Divide an axis, that of the batch, among the devices that share it.
 
         Args:
-            batch: images or, with the default, numbers of images [*calls, batch].
-            axis: which axis is the batch's.
+            batch: images or, with the default axis, indices [*calls, batch].
+            axis: the axis of the batch.
 
         Returns:
-            What a function of `compile` takes as its `split` argument.
+            The `split` argument of a function of `compile`.
         """
+        if self.count == 1:
+            return batch
         axis %= batch.ndim
-        if self.way == "jit":
-            spec = PartitionSpec(*[None] * axis, shards.AXIS)
-            return _put(batch, NamedSharding(self._mesh, spec))
-        before, after = batch.shape[:axis], batch.shape[axis + 1 :]
-        every = np.asarray(batch).reshape(*before, self.count, -1, *after)
-        own = [d.process_index == jax.process_index() for d in self.devices]
-        return np.moveaxis(every, axis, 0)[own]
-
-    def compile(
-        self,
-        function: Callable[..., Tree],
-        arguments: Sequence[Any],
-        *,
-        split: int,
-        donate: bool = False,
-    ) -> Callable[..., Tree]:
-        """Compile a function that the devices share.
-
-        Args:
-            function: what it returns is the same on every device: means over the batch,
-                or batches that `shards.gather` has put together.
-            arguments: as it will be called with: all of `replicate`, one of `split`.
-            split: which argument is that of `split`.
-            donate: whether the buffers of the first argument may be used for what is
-                returned. (Under `pmap` they are not.)
-        """
-        if self.way == "jit":
-            jitted = jax.jit(
-                function,
-                out_shardings=self._everywhere,
-                donate_argnums=(0,) if donate else (),
-                compiler_options=compiler_options(),
-            )
-            return jitted.lower(*arguments).compile()
-
-        def together(others: tuple[Any, ...], own: Array) -> Tree:
-            return function(*others[:split], own, *others[split:])
-
-        def apart(arguments: Sequence[Any]) -> tuple[tuple[Any, ...], Any]:
-            return (*arguments[:split], *arguments[split + 1 :]), arguments[split]
-
-        mapped = jax.pmap(
-            together,
-            axis_name=shards.AXIS,
-            in_axes=(None, 0),
-            out_axes=None,
-            devices=self.devices,
-        )
-        compiled = mapped.lower(*apart(arguments)).compile()
-        return lambda *arguments: compiled(*apart(arguments))
-
-    @property
-    def _mesh(self) -> Mesh:
-        return Mesh(np.array(self.devices), (shards.AXIS,))
-
-    @property
-    def _everywhere(self) -> NamedSharding:
-        return NamedSharding(self._mesh, PartitionSpec())
-
-
-@dataclasses.dataclass(frozen=True)
-class ReplicaDevices:
-    """Devices that share the replicas of a training; to be used as `Devices` is.
-
-    What belongs to a replica has a leading axis of length `replicas`, which is divided
-    among the devices. What they have in common, such as images, lies on each device
-    once. The devices have nothing to tell each other.
-
-    Attributes:
-        devices: JAX's, all of this process.
-        replicas: how many there are: a multiple of the devices.
-    """
-
-    devices: tuple[Any, ...]
-    replicas: int
-
-    batch_axis = 1
-    count = 1  # a batch is not shared
-    must_wait = False
-
-    def replicate(self, tree: Tree) -> Tree:
-        """Put what the replicas have in common on every device."""
-        return jax.device_put(tree, self._sharding(PartitionSpec()))
-
-    def place(self, state: Tree) -> Tree:
-        """Divide what has a leading axis of replicas among the devices."""
-        return jax.device_put(state, self._sharding(_BY_REPLICA))
+        if self.way == "pmap":
+            parts = np.stack(np.split(np.asarray(batch), self.count, axis))
+            return parts[[d.process_index == jax.process_index() for d in self.devices]]
+        return self._put(batch, PartitionSpec(*[None] * axis, shards.AXIS))
 
     def map(
         self, function: Callable[..., Tree], in_axes: tuple[int | None, ...]
     ) -> Callable[..., Tree]:
-        """Return a function of one replica for all of them.
+        """Return a function of one replica as a function of all replicas.
 
         Args:
             function: of one replica.
             in_axes: for each argument, 0 if each replica has its own, or None.
         """
+        if self.replicas == 1:
+            return function
         mapped = jax.vmap(function, in_axes)
         if len(self.devices) == 1:
             return mapped
-        return jax.shard_map(
-            mapped,
-            mesh=self._mesh,
-            in_specs=tuple(
-                PartitionSpec() if axis is None else _BY_REPLICA for axis in in_axes
-            ),
-            out_specs=_BY_REPLICA,
-            check_vma=False,
-        )
-
-    def split(self, batch: Any, *, axis: int = -1) -> Any:
-        """Return a batch unchanged: it is not divided."""
-        del axis
-        return batch
+        specs = tuple(PartitionSpec() if a is None else _BY_REPLICA for a in in_axes)
+        return self._shard_map(mapped, specs, _BY_REPLICA)
 
     def compile(
         self,
@@ -214,8 +111,26 @@ class ReplicaDevices:
         split: int,
         donate: bool = False,
     ) -> Callable[..., Tree]:
-        """Compile a function that `map` returned; the rest is as in `Devices`."""
-        del split
+        """Compile a function that `map` returned for all devices.
+
+        Args:
+            function: returns the same on every device that shares a batch: means over
+                the batch, or batches that `shards.gather` has put together.
+            arguments: as in later calls: all from `replicate` or `place`, except one.
+            split: the index of that one, which is from `split`.
+            donate: whether the buffers of the first argument may be reused for the
+                result. (`jax.pmap` does not reuse them.)
+        """
+        if self.count > 1 and self.way == "pmap":
+            axes = tuple(0 if i == split else None for i in range(len(arguments)))
+            mapped = jax.pmap(
+                function, shards.AXIS, in_axes=axes, out_axes=None, devices=self.devices
+            )
+            return mapped.lower(*arguments).compile()
+        if self.count > 1:
+            specs = [PartitionSpec()] * len(arguments)
+            specs[split] = arguments[split].sharding.spec
+            function = self._shard_map(function, tuple(specs), PartitionSpec())
         jitted = jax.jit(
             function,
             donate_argnums=(0,) if donate else (),
@@ -223,25 +138,53 @@ class ReplicaDevices:
         )
         return jitted.lower(*arguments).compile()
 
-    def _sharding(self, spec: PartitionSpec) -> jax.sharding.Sharding:
-        # On one device without a mesh, since there JAX 0.7 can batch convolutions.
-        if len(self.devices) == 1:
-            return jax.sharding.SingleDeviceSharding(self.devices[0])
-        return NamedSharding(self._mesh, spec)
+    @property
+    def _of_replicas(self) -> PartitionSpec:
+        return PartitionSpec() if self.replicas == 1 else _BY_REPLICA
 
     @property
     def _mesh(self) -> Mesh:
-        return Mesh(np.array(self.devices), ("replicas",))
+        axis = shards.AXIS if self.replicas == 1 else _REPLICAS
+        return Mesh(np.array(self.devices), (axis,))
+
+    def _shard_map(
+        self, function: Callable[..., Tree], in_specs: Any, out_specs: Any
+    ) -> Callable[..., Tree]:
+        return jax.shard_map(
+            function,
+            mesh=self._mesh,
+            in_specs=in_specs,
+            out_specs=out_specs,
+            check_vma=False,
+        )
+
+    def _put(self, tree: Tree, spec: PartitionSpec) -> Tree:
+        if len(self.devices) == 1:  # JAX 0.7 can batch convolutions without a mesh only
+            return jax.device_put(tree, self.devices[0])
+        sharding = NamedSharding(self._mesh, spec)
+        return jax.tree.map(lambda leaf: _put(leaf, sharding), tree)
 
 
-_BY_REPLICA = PartitionSpec("replicas")
+_REPLICAS = "replicas"
+_BY_REPLICA = PartitionSpec(_REPLICAS)
 
 
-def share_replicas(count: int) -> ReplicaDevices:
+def _put(leaf: Any, sharding: Sharding) -> Array:
+    if sharding.is_fully_addressable:
+        return jax.device_put(leaf, sharding)
+    if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
+        return leaf
+    # Each of several processes puts its own part.
+    if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = np.asarray(leaf)
+    return jax.make_array_from_callback(leaf.shape, sharding, leaf.__getitem__)
+
+
+def share_replicas(count: int) -> Devices:
     """Divide replicas among as few devices as make the largest share smallest.
 
-    The shares are equal: up to one device's share less one is added to `count`, and
-    the caller fills it with repetitions.
+    The shares are equal: `replicas` is `count`, rounded up to a multiple of the
+    devices. The caller fills up with repetitions.
 
     Args:
         count: of the replicas, at least 2.
@@ -262,32 +205,14 @@ def share_replicas(count: int) -> ReplicaDevices:
         count,
         f" on {used} of {len(devices)} devices, up to {share} on each" * (used > 1),
     )
-    return ReplicaDevices(tuple(devices[:used]), used * share)
-
-
-def check_available() -> None:
-    """Check that JAX has a device.
-
-    Raises:
-        UserError: what was asked for, by flag or environment, is not there.
-    """
-    try:
-        failures.find_devices()
-    # An assertion is all that JAX has for a platform whose plugin is not installed.
-    except (AssertionError, RuntimeError) as error:
-        asked = getattr(jax.config, "jax_platforms")  # noqa: B009 - set at run time
-        reason = str(error).split("\n")[0].rstrip(".") or "it is not installed"
-        raise UserError(
-            f"JAX found no device for the platform {asked!r}: {reason}. "
-            "--jax_platforms=cpu (or the variable JAX_PLATFORMS) chooses the CPU."
-        ) from error
+    return Devices(tuple(devices[:used]), replicas=used * share)
 
 
 def choose(way: str, batch_size: int) -> Devices:
-    """Take as many devices as can share a batch of this size equally, and say so.
+    """Take as many devices as can share a batch of this size equally.
 
     Raises:
-        UserError: not even one of each process can.
+        UserError: not even one device of each process can.
     """
     processes, local = jax.process_count(), jax.local_device_count()
     fitting = [n for n in range(1, local + 1) if batch_size % (n * processes) == 0]
@@ -308,7 +233,7 @@ def choose(way: str, batch_size: int) -> Devices:
 
 
 def every(way: str = "jit", *, each: int | None = None) -> Devices:
-    """Take all devices, or so many of each process."""
+    """Take all devices, or the first `each` devices of each process."""
     of_processes = [
         [d for d in jax.devices() if d.process_index == index][:each]
         for index in range(jax.process_count())
@@ -316,16 +241,19 @@ def every(way: str = "jit", *, each: int | None = None) -> Devices:
     return Devices(tuple(device for some in of_processes for device in some), way)
 
 
-def _put(leaf: Any, sharding: NamedSharding) -> Array:
-    if sharding.is_fully_addressable:
-        return jax.device_put(leaf, sharding)
-    # Of several processes, each puts its own part.
-    if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
-        return leaf
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        data = _put(jax.random.key_data(leaf), sharding)
-        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
-    values = np.asarray(leaf)
-    return jax.make_array_from_callback(
-        values.shape, sharding, lambda index: values[index]
-    )
+def check_available() -> None:
+    """Check that JAX has a device.
+
+    Raises:
+        UserError: the platform that a flag or the environment asks for has none.
+    """
+    try:
+        failures.find_devices()
+    # JAX raises an assertion for a platform whose plugin is not installed.
+    except (AssertionError, RuntimeError) as error:
+        asked = getattr(jax.config, "jax_platforms")  # noqa: B009 - set at run time
+        reason = str(error).split("\n")[0].rstrip(".") or "it is not installed"
+        raise UserError(
+            f"JAX found no device for the platform {asked!r}: {reason}. "
+            "--jax_platforms=cpu (or the variable JAX_PLATFORMS) chooses the CPU."
+        ) from error

@@ -1,9 +1,8 @@
 """Operations over a whole batch, whether or not it is divided into shards.
 
-Under `jit` over a mesh, JAX divides the program, and a batch is traced as a whole.
-Under `jax.pmap`, a function runs once for each device, on a shard of the batch. Models
-and steps use these functions, which detect `pmap` during tracing, so that both give the
-same results.
+On one device, a batch is whole. On several, `jax.shard_map` or `jax.pmap` runs a function
+once per device, on a shard of the batch. Models and steps use these functions, which
+detect the mapped axis during tracing, so that both give the same results.
 """
 
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ AXIS = "data"
 
 
 def count() -> int:
-    """Return the number of shards, which is 1 outside `pmap`."""
+    """Return the number of shards, which is 1 for a whole batch."""
     try:
         return lax.axis_size(AXIS)
     except NameError:  # the axis is not mapped

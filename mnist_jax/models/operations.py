@@ -45,16 +45,12 @@ class Choice(NamedTuple):
     reason: str = ""
 
 
-def choose(
-    asked: str, *, dtype: str, divided: bool = False, begun_with: str | None = None
-) -> Choice:
+def choose(asked: str, *, dtype: str, begun_with: str | None = None) -> Choice:
     """Choose the form of convolutions and max pools.
 
     Args:
         asked: "auto", "xla" or "onednn".
         dtype: of the network's computation.
-        divided: whether XLA divides batches among devices, which it can do with its own
-            operations only.
         begun_with: `Choice.name` of a resumed run, whose form "auto" takes again.
 
     Raises:
@@ -67,8 +63,6 @@ def choose(
         return Choice(xla, "XLA")
     if not on_cpu:
         reason = "it is for CPUs"
-    elif divided:
-        reason = "several devices share a batch; --config.parallel=pmap allows it"
     elif onednn_jax is None:
         reason = "the package onednn-jax is not installed; `make native` builds it"
     else:

@@ -201,7 +201,6 @@ def _choose_convolutions(config: Experiment, environment: dict[str, Any]) -> str
     choice = operations.choose(
         "auto" if used_onednn else "xla",
         dtype=config.dtype,
-        divided=config.parallel == "jit" and jax.device_count() > 1,
     )
     return choice.form
 

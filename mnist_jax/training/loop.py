@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Int32, PRNGKeyArray
 
 from mnist_jax.devices.compiler import short_program_options
-from mnist_jax.devices.parallel import Devices, ReplicaDevices
+from mnist_jax.devices.parallel import Devices
 from mnist_jax.errors import UserError
 from mnist_jax.training import step
 from mnist_jax.training.phase import Phase
@@ -103,7 +103,7 @@ Outcome = list[dict[str, Any]] | NonFiniteLossError
 class Trainer:
     """The compiled functions of one phase over one data set.
 
-    It trains one replica of the network, or with `ReplicaDevices` several at once.
+    It trains one replica of the network, or several at once.
     States and keys then have a leading axis, see `state.stack` and `stack_keys`, over
     which the functions of one replica are mapped; the data have none.
 
@@ -132,7 +132,7 @@ class Trainer:
         data: Batch,
         val: Batch,
         augment_fn: Callable[..., Array] | None,
-        devices: Devices | ReplicaDevices,
+        devices: Devices,
         predict: Predict,
         steps_per_call: int,
         monitor: str,
@@ -322,7 +322,7 @@ class Trainer:
     def _for_each(self, values: Sequence[Any], dtype: Any) -> np.ndarray:
         """Return a value of each replica as the mapped functions take them."""
         array = np.array(values, dtype)
-        return array if self._devices.batch_axis else array.reshape(())
+        return array if self._devices.replicas > 1 else array.reshape(())
 
     def _compile(self, state: TrainState) -> None:
         """Compile what an epoch needs, so that no epoch's time holds a compilation."""

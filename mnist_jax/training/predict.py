@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from mnist_jax.devices.parallel import Devices, ReplicaDevices
+from mnist_jax.devices.parallel import Devices
 from mnist_jax.training import step
 from mnist_jax.tree import Tree
 
@@ -18,9 +18,7 @@ Images = UInt8[Array | np.ndarray, "n h w c"] | Float[Array | np.ndarray, "n h w
 Predict = Callable[..., Float[Array, "..."]]
 
 
-def make_predict(
-    *, apply_fn: ApplyFn, batch_size: int, devices: Devices | ReplicaDevices
-) -> Predict:
+def make_predict(*, apply_fn: ApplyFn, batch_size: int, devices: Devices) -> Predict:
     """Build `predict(params, batch_stats, images, rehearse=False) -> logits`.
 
     There may be any number of images. With `rehearse`, only the first batch is computed
@@ -29,7 +27,7 @@ def make_predict(
     Every image counts: the last batch is filled up with repetitions of the last image,
     whose logits are dropped, so that one compiled program serves all batches, of all
     sets. So is every batch, if its size is no multiple of the number of devices. With
-    `ReplicaDevices`, weights and logits have a leading axis of replicas.
+    several replicas, weights and logits have a leading axis of replicas.
     """
     eval_step = devices.map(step.make_eval_step(apply_fn=apply_fn), (0, 0, None))
     compiled: dict[Any, Callable[..., Array]] = {}
@@ -54,7 +52,8 @@ def make_predict(
             logits.append(compiled[kind](*arguments))
             if devices.must_wait:
                 jax.block_until_ready(logits)
-        whole = jnp.concatenate(logits, axis=devices.batch_axis)
-        return jax.lax.slice_in_dim(whole, 0, count, axis=devices.batch_axis)
+        axis = 0 if devices.replicas == 1 else 1
+        whole = jnp.concatenate(logits, axis=axis)
+        return jax.lax.slice_in_dim(whole, 0, count, axis=axis)
 
     return predict

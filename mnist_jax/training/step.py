@@ -128,7 +128,7 @@ def make_train_step(
             for them, and BatchNorm goes by its running statistics where it is frozen.
 
     Returns:
-        A pure function of one batch, or, under `jax.pmap`, of a shard of it (see
+        A pure function of one batch, or, on several devices, of a shard of it (see
         `mnist_jax.devices.shards`). `key` is the run's: what a step draws depends on it
         and on `state.step` alone.
     """

@@ -46,10 +46,11 @@ def test_many_devices_train_as_one_does(results, way, count):
         assert one == pytest.approx(other, abs=2e-5)
 
 
-def test_many_devices_train_as_one_does_with_onednn(results):
-    if "onednn" not in results:
+@pytest.mark.parametrize("way", ["jit", "pmap"])
+def test_many_devices_train_as_one_does_with_onednn(results, way):
+    if ("onednn", way) not in results:
         pytest.skip("oneDNN cannot be used here")
-    assert_close(results["onednn"][0], results["jit", 1][0], 1e-5)
+    assert_close(results["onednn", way][0], results["jit", 1][0], 1e-5)
 
 
 def test_with_many_devices_too_the_length_of_a_call_changes_nothing(results):
@@ -62,8 +63,8 @@ def test_with_many_devices_too_the_length_of_a_call_changes_nothing(results):
 
 def test_each_device_computes_its_share_alone(results):
     """By XLA's own count of what one device has to do in a step."""
-    # The optimizer's part is everybody's.
-    assert 0.2 < results["flops"][4] / results["flops"][1] < 0.4
+    # Each also computes the optimizer and draws the whole mask of dropout.
+    assert 0.2 < results["flops"][4] / results["flops"][1] < 0.5
 
 
 # -- which devices

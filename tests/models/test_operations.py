@@ -345,7 +345,6 @@ def test_onednn_is_taken_where_it_can_be_used(choose):
 OBSTACLES = {
     "not installed": ({"package": None}, "make native"),
     "damaged": ({"package": Package("it is damaged")}, "it is damaged"),
-    "divided": ({"package": Package(), "divided": True}, "parallel=pmap"),
     "no CPU": ({"package": Package(), "on_cpu": False}, "for CPUs"),
 }
 
