@@ -21,3 +21,8 @@ def __getattr__(name: str) -> Any:
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List what `__getattr__` imports too."""
+    return sorted({*globals(), *__all__})

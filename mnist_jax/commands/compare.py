@@ -18,7 +18,7 @@ from absl import flags
 from rich.console import Console
 
 from mnist_jax import files
-from mnist_jax.commands import cli
+from mnist_jax.commands import cli, outputs
 from mnist_jax.errors import UserError
 from mnist_jax.report import comparison
 from mnist_jax.report.comparison import Comparison, latex, publish, terminal, text
@@ -93,6 +93,7 @@ def main(arguments: list[str]) -> None:
         from mnist_jax.report.comparison import page  # late: it draws
 
         target = Path(_REPORT.value).expanduser()
+        outputs.check_folder(target, flag="--report", sign="comparison.md")
         print(f"Wrote {' and '.join(page.write(found, target))} in {target}.")
     if (_PUBLISH.value or _INSERT.value or _REPORT.value) and not (output or chosen):
         return
@@ -100,7 +101,10 @@ def main(arguments: list[str]) -> None:
         for note in found.notes:
             print(note, file=sys.stderr)
     if output:
-        files.write_text(output, rendered(found, kind))
+        content = rendered(found, kind)
+        mark = content.splitlines()[0].encode()
+        outputs.check(output, flag=f"--output={output}", mark=mark)
+        files.write_text(output, content)
         print(f"Wrote {output}.")
     elif kind == "terminal":
         terminal.show(found, Console())

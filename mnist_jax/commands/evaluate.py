@@ -20,7 +20,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mnist_jax.commands import cli
+from mnist_jax.commands import cli, outputs
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import robustness
 from mnist_jax.report import evaluated, sections
@@ -58,8 +58,8 @@ def main(arguments: list[str]) -> None:
     from mnist_jax.devices import compiler
 
     output = Path(_OUTPUT.value).expanduser() if _OUTPUT.value else None
-    if output and output.exists() and not output.is_dir():
-        raise UserError(f"--output={output} is not a folder.")
+    if output:
+        outputs.check_folder(output, flag="--output", sign="evaluation.json")
     if _LIMIT.value and not _ROBUSTNESS.value:
         raise UserError("--limit is about damaged images: it needs --robustness.")
     compiler.keep_compiled()

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from absl import flags
 
-from mnist_jax.commands import cli
+from mnist_jax.commands import cli, outputs
 from mnist_jax.errors import UserError
 
 _ENDINGS = ["onnx", "stablehlo", "safetensors", "html"]
@@ -26,7 +26,7 @@ _FORMAT = flags.DEFINE_enum(
     "format", None, _ENDINGS, "Format of the file. Default: by the ending of --output."
 )
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "The file to write. An existing file is replaced."
+    "output", None, "The file to write. An earlier export there is replaced."
 )
 
 
@@ -37,10 +37,6 @@ def main(arguments: list[str]) -> None:
     if not _OUTPUT.value:
         raise UserError("--output is missing: it names the file to write.")
     output = Path(_OUTPUT.value).expanduser()
-    if not output.parent.is_dir():
-        raise UserError(f"--output={output}: there is no folder {output.parent}.")
-    if output.is_dir():
-        raise UserError(f"--output={output} is a folder: give the name of a file.")
     kind = _FORMAT.value or output.suffix.lower().removeprefix(".")
     if kind not in _ENDINGS:
         raise UserError(
@@ -48,10 +44,18 @@ def main(arguments: list[str]) -> None:
             f"{', '.join(f'.{ending}' for ending in _ENDINGS)}; or choose one by "
             "--format."
         )
-    # Imported late: they import JAX, and what is wrong above is said at once.
+    # Imported late: they import JAX, and bad flags need not wait for that.
     from mnist_jax import export
     from mnist_jax.runs.load import load
 
+    inputs = [
+        file for name in arguments for file in (Path(name), *Path(name).glob("*"))
+    ]
+    for path, mark in (
+        (output, export.FORMATS[kind].mark),
+        (export.card_beside(output), export.CARD_MARK),
+    ):
+        outputs.check(path, flag=f"--output={output}", mark=mark, inputs=inputs)
     run = load(*arguments)
     beside = export.write(run, output, format=kind)
     size = output.stat().st_size

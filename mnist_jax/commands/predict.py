@@ -12,19 +12,21 @@ import csv
 import glob
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from absl import flags
+from PIL import PngImagePlugin
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from mnist_jax import files
-from mnist_jax.commands import cli
+from mnist_jax.commands import cli, outputs
 from mnist_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,13 +59,18 @@ _ENDINGS = {
 }
 _PREPARED_ENDINGS = {".npy", ".idx"}
 _SHOWN = 3  # of a digit's most probable classes
+_STDIN = "standard input"
+# All tables and pictures that this command writes have these in them.
+_TABLE_MARK = b"picture,line,place,digit,probability,unsure"
+_PICTURE_MARK = b"mnist-jax predict"
 
 
 class _Picture(NamedTuple):
-    """A picture that was read, and from where it can be read again."""
+    """A picture that was read, where it is, and where its reading is drawn."""
 
     name: str
     source: Any
+    target: Path | None
     reading: "Reading"
 
 
@@ -76,7 +83,9 @@ def main(arguments: list[str]) -> None:
     """
     if not arguments:
         raise UserError("Name a picture: mnist-jax predict PICTURE ...")
-    _check_targets(arguments)
+    failures: list[str] = []
+    pictures = list(_expand(arguments, failures))
+    targets = _check_targets(arguments, pictures)
     # Imported late: bad flags need not wait for JAX.
     from mnist_jax import photos
     from mnist_jax.devices import compiler
@@ -85,14 +94,14 @@ def main(arguments: list[str]) -> None:
     compiler.keep_compiled()
     run = load.load(_RUN.value)
     below, _ = run.threshold
-    read, failures = [], []
+    read = []
 
     def find(source: Any) -> Sequence[photos.Digit]:
         if _RAW.value:
             return photos.read_prepared(source)
         return photos.divide(run, below, photos.find_digits(source))
 
-    for name, source in _expand(arguments, failures):
+    for (name, source), target in zip(pictures, targets, strict=True):
         try:
             found = find(source)
         except photos.PhotoError as error:
@@ -100,27 +109,61 @@ def main(arguments: list[str]) -> None:
         except OSError as error:
             failures.append(f"{name}: {error.strerror or error}.")
         else:
-            read.append(_Picture(name, source, photos.classify(run, below, found)))
+            said = photos.classify(run, below, found)
+            read.append(_Picture(name, source, target, said))
     _write(read, failures, run)
     if failures:
         raise UserError("\n".join(failures))
 
 
-def _check_targets(arguments: Sequence[str]) -> None:
-    """Reject --save and --csv that cannot be written, before any work is done."""
-    for flag in (_SAVE, _CSV):
-        if flag.value and not Path(flag.value).expanduser().parent.is_dir():
-            parent = Path(flag.value).expanduser().parent
-            raise UserError(f"--{flag.name}={flag.value}: there is no folder {parent}.")
-    if _CSV.value and Path(_CSV.value).expanduser().is_dir():
-        raise UserError(f"--csv={_CSV.value} is a folder: give the name of a file.")
-    if _SAVE.value and _SAVE.value.lower().endswith(".png"):
-        if len(arguments) > 1 or Path(arguments[0]).is_dir():
-            raise UserError(
-                f"--save={_SAVE.value} is a file: for several pictures, name a folder."
-            )
-    elif _SAVE.value and Path(_SAVE.value).expanduser().is_file():
-        raise UserError(f"--save={_SAVE.value} is neither a folder nor a .png file.")
+def _check_targets(
+    arguments: Sequence[str], pictures: Sequence[tuple[str, Any]]
+) -> list[Path | None]:
+    """Return where the reading of each picture is drawn, without --save nowhere.
+
+    Raises:
+        UserError: --save or --csv cannot be written, or is one of the pictures.
+    """
+    inputs = [source for _, source in pictures if isinstance(source, Path)]
+    if _CSV.value:
+        outputs.check(
+            Path(_CSV.value).expanduser(),
+            flag=f"--csv={_CSV.value}",
+            mark=_TABLE_MARK,
+            inputs=inputs,
+        )
+    if not _SAVE.value:
+        return [None] * len(pictures)
+    save, flag = Path(_SAVE.value).expanduser(), f"--save={_SAVE.value}"
+    if save.suffix.lower() == ".png":
+        targets = [save] * len(pictures)
+        if len(targets) > 1:
+            raise UserError(f"{flag} is a file: for several pictures, name a folder.")
+    else:
+        targets = _named_after([name for name, _ in pictures], save)
+        if save.is_file():
+            raise UserError(f"{flag} is neither a folder nor a .png file.")
+        if save.is_dir() and any(map(save.samefile, filter(os.path.isdir, arguments))):
+            raise UserError(f"{flag} is a folder of pictures to read: name another.")
+        if not save.parent.is_dir():
+            raise UserError(f"{flag}: there is no folder {save.parent}.")
+    for target in targets:
+        if save.suffix.lower() == ".png" or save.is_dir():
+            outputs.check(target, flag=flag, mark=_PICTURE_MARK, inputs=inputs)
+    return [*targets]
+
+
+def _named_after(names: Sequence[str], folder: Path) -> list[Path]:
+    """Return a PNG file in the folder for each picture; equal names are numbered."""
+    paths: list[Path] = []
+    for name in names:
+        stem, number = "stdin" if name == _STDIN else Path(name).stem, 0
+        path = folder / f"{stem}.png"
+        while path in paths:
+            number += 1
+            path = folder / f"{stem}-{number}.png"
+        paths.append(path)
+    return paths
 
 
 def _expand(
@@ -131,7 +174,7 @@ def _expand(
     for argument in arguments:
         path = Path(argument).expanduser()
         if argument == "-":
-            yield "standard input", io.BytesIO(sys.stdin.buffer.read())
+            yield _STDIN, io.BytesIO(sys.stdin.buffer.read())
         elif path.is_dir():
             inside = sorted(p for p in path.iterdir() if p.suffix.lower() in endings)
             if not inside:
@@ -148,9 +191,8 @@ def _expand(
 def _write(read: Sequence[_Picture], failures: Sequence[str], run: "Run") -> None:
     """Write what the flags ask for."""
     if _CSV.value:
-        files.write_text(Path(_CSV.value).expanduser(), as_csv(read))
-    if _SAVE.value and read:
-        _save(read, Path(_SAVE.value).expanduser())
+        files.write_text(Path(_CSV.value).expanduser(), as_csv(read, run.classes))
+    _save(read)
     if _JSON.value:
         print(json.dumps(as_json(read, failures, run), indent=2))
     elif read:
@@ -177,7 +219,7 @@ def as_json(
                 for digit in said.digits
             ],
         }
-        for name, _, said in read
+        for name, *_, said in read
     ]
     return {
         "network": str(run.path),
@@ -187,16 +229,13 @@ def as_json(
     }
 
 
-def as_csv(read: Sequence[_Picture]) -> str:
+def as_csv(read: Sequence[_Picture], classes: Sequence[str]) -> str:
     """Return a row for each digit, with the probability of each class."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    columns = ["line", "place", "digit", "probability", "unsure"]
-    writer.writerow(
-        ["picture", *columns, "left", "top", "right", "bottom"]
-        + [f"p{label}" for label in range(10)]
-    )
-    for name, _, said in read:
+    columns = [*_TABLE_MARK.decode().split(","), "left", "top", "right", "bottom"]
+    writer.writerow(columns + [f"p{name}" for name in classes])
+    for name, *_, said in read:
         for place, digit in enumerate(said.digits):
             values = [digit.line, place, digit.label, digit.probability, digit.unsure]
             writer.writerow([name, *values, *digit.box, *digit.probabilities.tolist()])
@@ -219,11 +258,11 @@ def _show(read: Sequence[_Picture], run: "Run", console: Console) -> None:
     for title in ("Most probable", "Second", "Third"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("")
-    for name, _, said in read:
-        texts = [escape(name), str(said).replace("\n", " / ")]
+    for name, *_, said in read:
+        texts = [escape(name), escape(str(said).replace("\n", " / "))]
         for place, digit in enumerate(said.digits):
             ranks = [
-                f"{label} {100 * probability:5.1f} %"
+                f"{escape(label)} {100 * probability:5.1f} %"
                 for label, probability in _ranked(digit, run)[:_SHOWN]
             ]
             note = "[yellow]unsure[/]" if digit.unsure else ""
@@ -241,27 +280,18 @@ def _show(read: Sequence[_Picture], run: "Run", console: Console) -> None:
     )
 
 
-def _save(read: Sequence[_Picture], target: Path) -> None:
-    """Write a picture of each reading."""
+def _save(read: Sequence[_Picture]) -> None:
+    """Write a picture of each reading that has a target."""
     from mnist_jax.report import strip
 
-    if target.suffix.lower() == ".png":
-        paths = [target]
-    else:
-        target.mkdir(exist_ok=True)
-        stems = [
-            "stdin" if name == "standard input" else Path(name).stem
-            for name, *_ in read
-        ]
-        # Files of the same name in different folders are numbered.
-        paths = [
-            target
-            / (f"{stem}-{n}.png" if (n := stems[:i].count(stem)) else f"{stem}.png")
-            for i, stem in enumerate(stems)
-        ]
-    for path, (_, source, said) in zip(paths, read, strict=True):
-        with files.atomic_writer(path) as file:
-            strip.draw(source, said, prepared=_RAW.value).save(file, "PNG")
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text("Software", _PICTURE_MARK.decode())
+    for _, source, target, said in read:
+        if target:
+            target.parent.mkdir(exist_ok=True)
+            drawn = strip.draw(source, said, prepared=_RAW.value)
+            with files.atomic_writer(target) as file:
+                drawn.save(file, "PNG", pnginfo=mark)
 
 
 def start() -> NoReturn:

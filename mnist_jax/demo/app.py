@@ -96,6 +96,7 @@ class App:
         digits = [
             {
                 "box": digit.box,
+                "line": digit.line,
                 "image": base64.b64encode(digit.image.tobytes()).decode(),
             }
             for digit in found

@@ -5,6 +5,7 @@ import hashlib
 import io
 from pathlib import Path
 
+import filelock
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
@@ -13,6 +14,7 @@ from mnist_jax import files
 from mnist_jax.data.labelled import LABELS_FILE
 from mnist_jax.errors import UserError
 
+_LOCK = ".lock"
 _COLUMNS = ["file", "label", "read_as"]
 
 
@@ -27,7 +29,8 @@ class Corrections:
         self.folder = folder
         if folder.exists() and not folder.is_dir():
             raise UserError(f"--corrections={folder} is not a folder.")
-        if folder.is_dir() and any(folder.iterdir()) and not self._table.exists():
+        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        if names - {_LOCK} and not self._table.exists():
             raise UserError(
                 f"--corrections={folder} has files in it, but no {LABELS_FILE}: name "
                 "an empty folder, or a new one."
@@ -56,16 +59,18 @@ class Corrections:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"{hashlib.sha256(image.tobytes()).hexdigest()[:12]}.png"
-        columns, rows = self._read()
-        rows = [row for row in rows if row["file"] != name]
-        rows.append({"file": name, "label": label, "read_as": read_as})
-        with files.atomic_writer(self.folder / name) as file:
-            Image.fromarray(image).save(file, "PNG")
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-        files.write_text(self._table, text.getvalue())
+        # Another demo, or another request, may be writing to the same table.
+        with filelock.FileLock(self.folder / _LOCK):
+            columns, rows = self._read()
+            rows = [row for row in rows if row["file"] != name]
+            rows.append({"file": name, "label": label, "read_as": read_as})
+            with files.atomic_writer(self.folder / name) as file:
+                Image.fromarray(image).save(file, "PNG")
+            text = io.StringIO()
+            writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+            files.write_text(self._table, text.getvalue())
         return len(rows)
 
     def _read(self) -> tuple[list[str], list[dict[str, str]]]:

@@ -1,18 +1,19 @@
 """The demo's HTTP server: one page, and three things that it asks for."""
 
+import ipaddress
 import json
 import socket
 import sys
+from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from mnist_jax.demo.app import App, RequestError
 from mnist_jax.errors import UserError
 
 _MOST_BYTES = 64_000_000  # of a photograph
-_LOCAL = ("127.0.0.1", "localhost")
 # The page is self-contained: the browser must load nothing else.
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
@@ -22,11 +23,22 @@ _POLICY = (
 _BINARY, _JSON = "application/octet-stream", "application/json"
 
 
+class _Handler(NamedTuple):
+    """What answers the requests to a path, and the type of their bodies."""
+
+    answer: Callable[[bytes, list[int]], dict[str, Any]]
+    content_type: str
+
+
+class _Refused(Exception):
+    """A request that is answered by an error, without its body being read."""
+
+
 class Server(ThreadingHTTPServer):
     """Serves the demo; `serve_forever` answers until it is interrupted.
 
     Args:
-        app: what answers.
+        app: answers what the page asks.
         host: the address to listen on.
         port: 0 for any that is free.
 
@@ -38,8 +50,13 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, app: App, *, host: str, port: int):
         self.app = app
+        self.handlers = {
+            "/predict": _Handler(app.predict, _BINARY),
+            "/read": _Handler(app.read, _BINARY),
+            "/correct": _Handler(lambda body, _: app.correct(body), _JSON),
+        }
         try:
-            super().__init__((host, port), _Handler)
+            super().__init__((host, port), _Requests)
         except socket.gaierror as error:
             raise UserError(f"--host={host}: {error.strerror}.") from error
         except (OSError, OverflowError) as error:
@@ -50,15 +67,26 @@ class Server(ThreadingHTTPServer):
             ) from error
         self.port = self.server_address[1]
         self.address = f"http://{host}:{self.port}"
+        bound = ipaddress.ip_address(str(self.server_address[0]))
+        self._names = {"localhost", "127.0.0.1", host.lower()}
+        self._is_public = not bound.is_loopback
+        if self._is_public:
+            name = socket.gethostname().lower()
+            self._names |= {name, f"{name}.local", socket.getfqdn().lower()}
 
     def knows(self, host: str) -> bool:
-        """Return whether a request was meant for this server.
+        """Return whether the Host of a request is this server.
 
-        The name of another site can be made to lead here (DNS rebinding).
+        The name of another site can be made to lead here (DNS rebinding), but not an
+        IP address.
         """
-        if self.server_address[0] not in _LOCAL:
-            return True
-        return host in [f"{name}:{self.port}" for name in _LOCAL]
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+            if name in self._names:
+                return True
+            return self._is_public and bool(ipaddress.ip_address(name))
+        except ValueError:
+            return False
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Report an error in a thread, unless the browser has just gone away."""
@@ -66,7 +94,7 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Requests(BaseHTTPRequestHandler):
     """Answers one connection's requests."""
 
     server: Server  # type: ignore
@@ -87,23 +115,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Answer the page's script."""
-        path = urlsplit(self.path)
-        kinds = {"/predict": _BINARY, "/read": _BINARY, "/correct": _JSON}
         try:
-            length = int(self.headers.get("Content-Length", -1))
-            if not 0 <= length <= _MOST_BYTES:
-                self.close_connection = True  # the body is not read
-                raise RequestError(f"send a body of at most {_MOST_BYTES:,} bytes")
-            body = self.rfile.read(length)
-            if not self.server.knows(self.headers.get("Host", "")):
-                raise RequestError("not the address of this demo")
-            if self.headers.get("Content-Type") != kinds.get(path.path):
-                raise RequestError("unknown path or content type")
-            if path.path == "/correct":
-                answer = self.server.app.correct(body)
-            else:
-                ask = getattr(self.server.app, path.path.removeprefix("/"))
-                answer = ask(body, self._chosen(path.query))
+            answer = self._answer()
+        except _Refused as refused:
+            self.close_connection = True  # the body is not read
+            self._send_error(*refused.args)
         except RequestError as error:
             self._send_error(HTTPStatus.BAD_REQUEST, str(error))
         except UserError as error:
@@ -113,6 +129,28 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_error(HTTPStatus.INTERNAL_SERVER_ERROR, message)
         else:
             self._send(HTTPStatus.OK, _JSON, json.dumps(answer).encode())
+
+    def _answer(self) -> dict[str, Any]:
+        """Check a request, read its body, and return the answer."""
+        headers, url = self.headers, urlsplit(self.path)
+        host = headers.get("Host", "")
+        origin = headers.get("Origin", f"http://{host}")
+        if not self.server.knows(host) or origin != f"http://{host}":
+            raise _Refused(HTTPStatus.FORBIDDEN, "not from a page of this demo")
+        handler = self.server.handlers.get(url.path)
+        if handler is None:
+            raise _Refused(HTTPStatus.NOT_FOUND, f"unknown path {url.path}")
+        if headers.get("Content-Type") != handler.content_type:
+            message = f"unknown content type: send {handler.content_type}"
+            raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, message)
+        length = headers.get("Content-Length", "")
+        if not (length.isascii() and length.isdigit()):
+            message = "Content-Length must be the number of bytes"
+            raise _Refused(HTTPStatus.LENGTH_REQUIRED, message)
+        if len(length) > 20 or int(length) > _MOST_BYTES:
+            message = f"send a body of at most {_MOST_BYTES:,} bytes"
+            raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
+        return handler.answer(self.rfile.read(int(length)), self._chosen(url.query))
 
     def _chosen(self, query: str) -> list[int]:
         """Return the numbers of the networks that shall answer: ?run=0&run=2."""
@@ -131,6 +169,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Security-Policy", _POLICY)
         self.send_header("Cache-Control", "no-store")
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 

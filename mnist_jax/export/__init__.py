@@ -10,6 +10,9 @@ from mnist_jax.errors import UserError
 from mnist_jax.export import card, graph, network
 from mnist_jax.runs.load import Run
 
+CARD_MARK = b"mnist_jax, the program that trained this network"
+"""This is in every model card."""
+
 _TAKES_IMAGES = (
     "It takes\nimages, uint8 [n, 28, 28] with any n, 0 for the background and 255 for "
     "ink, and gives\nfloat32 [n, {classes}], the probability of each class: {names}."
@@ -24,12 +27,14 @@ class Format:
         make: returns the content of a file.
         contents: what the file is and does, with {classes} and {names}.
         usage: how it is used, with {file}.
+        mark: bytes that every file of this format has in it, if we wrote it.
         packages: what has to be installed for it, beside what the package needs.
     """
 
     make: Callable[[Run], bytes]
     contents: str
     usage: str
+    mark: bytes
     packages: tuple[str, ...] = ()
 
 
@@ -66,9 +71,14 @@ def write(run: Run, path: Path, *, format: str) -> Path:
     )
     with files.atomic_writer(path) as file:
         file.write(content)
-    beside = path.with_name(f"{path.name}.md")
+    beside = card_beside(path)
     files.write_text(beside, text)
     return beside
+
+
+def card_beside(path: Path) -> Path:
+    """Return the path of the model card of an exported file."""
+    return path.with_name(f"{path.name}.md")
 
 
 def _onnx(run: Run) -> bytes:
@@ -78,7 +88,7 @@ def _onnx(run: Run) -> bytes:
         _graph(run),
         metadata={
             "network": run.model.name,
-            "classes": " ".join(run.classes),
+            "classes": json.dumps(run.classes),
             "accuracy": str(run.accuracy),
             "tested_on": run.tested_on,
             "config": json.dumps(card.stored_config(run)),
@@ -102,7 +112,6 @@ def _html(run: Run) -> bytes:
     from mnist_jax.export import web_page
 
     known = card.facts(run)
-    low, high = known.interval
     return web_page.to_bytes(
         _graph(run),
         classes=run.classes,
@@ -110,9 +119,8 @@ def _html(run: Run) -> bytes:
             "network": known.network,
             "parameters": f"{known.parameters:,}",
             "data": known.data,
-            "examples": f"{known.examples:,}",
-            "accuracy": f"{100 * known.accuracy:.2f} %",
-            "interval": f"{100 * low:.2f} to {100 * high:.2f} %",
+            "accuracy": known.accuracy,
+            "interval": known.interval,
         },
     )
 
@@ -131,6 +139,7 @@ import numpy as np, onnxruntime
 session = onnxruntime.InferenceSession("{file}")
 (probabilities,) = session.run(None, {{"images": np.zeros((1, 28, 28), np.uint8)}})
 ```""",
+        mark=b"mnist_jax",
         packages=("onnx", "onnxruntime"),
     ),
     "stablehlo": Format(
@@ -145,6 +154,7 @@ import pathlib, jax.export, numpy as np
 network = jax.export.deserialize(bytearray(pathlib.Path("{file}").read_bytes()))
 probabilities = network.call(np.zeros((1, 28, 28), np.uint8))
 ```""",
+        mark=b"mnist_jax",
         packages=("flatbuffers",),
     ),
     "safetensors": Format(
@@ -159,6 +169,7 @@ import mnist_jax, numpy as np
 run = mnist_jax.load_run("{file}")
 probabilities = run.predict(np.zeros((1, 28, 28), np.uint8))
 ```""",
+        mark=b"mnist_jax_network",
     ),
     "html": Format(
         make=_html,
@@ -168,6 +179,7 @@ probabilities = run.predict(np.zeros((1, 28, 28), np.uint8))
         ),
         usage="Open `{file}` in any browser, on a computer, tablet or phone. It can be "
         "sent\nas an attachment.",
+        mark=b'content="mnist-jax export"',
     ),
 }
 """What `write` can write, by name, which is also the usual ending."""

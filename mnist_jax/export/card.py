@@ -11,12 +11,14 @@ from mnist_jax.evaluation import wilson_interval
 from mnist_jax.runs.load import Run
 
 # By `config.data.source`: what it is called, and how many images its test set has.
+# Other data go by their source, and only results.json has their number.
 _DATA = {
     "mnist": ("MNIST", 10_000),
     "tfds": ("MNIST", 10_000),
     "digits": ("the digits that come with scikit-learn", 359),
 }
 _SETS = {"test": "test", "val": "validation"}
+_DIGITS = tuple("0123456789")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,37 +29,47 @@ class Facts:
         network: what it is called.
         parameters: how many numbers it has, BatchNorm's statistics included.
         data: what it was trained on.
-        accuracy: on images that it was not trained on, in 0..1.
-        interval: the 95 % Wilson score interval of the accuracy.
-        examples: the number of these images.
-        tested_on: "test" or "validation": what set they are.
+        accuracy: in 0..1, with the images that it was measured on.
+        interval: the 95 % Wilson score interval of the accuracy, if known.
     """
 
     network: str
     parameters: int
     data: str
-    accuracy: float
-    interval: tuple[float, float]
-    examples: int
-    tested_on: str
+    accuracy: str
+    interval: str
 
 
 def facts(run: Run) -> Facts:
     """Collect what is known about a trained network."""
-    data, examples = _DATA[run.config.data.source]
+    source = run.config.data.source
+    data, examples = _DATA.get(source, (source, 0))
     if run.results:
         examples = run.results[run.tested_on][run.results["test_weights"]]["examples"]
     elif run.tested_on == "val":
         examples = run.config.data.val_size
+    interval = "unknown"
+    if examples:
+        low, high = wilson_interval(round(run.accuracy * examples), examples)
+        interval = f"{low:.4f} to {high:.4f}"
+    count = f"{examples:,} " if examples else ""
     return Facts(
         network=type(run.model.module).__name__,
         parameters=tree.count_parameters(run.params, run.batch_stats),
         data=data,
-        accuracy=run.accuracy,
-        interval=wilson_interval(round(run.accuracy * examples), examples),
-        examples=examples,
-        tested_on=_SETS[run.tested_on],
+        accuracy=f"{run.accuracy:.4f} on {count}{_SETS[run.tested_on]} images",
+        interval=interval,
     )
+
+
+_DIGITS_LIMITS = """\
+The network knows digits of MNIST's kind: one digit in each image, 0 to 9, bright on a
+black background, scaled to fit 20x20 pixels and placed by its centre of mass in 28x28.
+Photographs and scans must be brought into this form first. Anything else, a letter, two
+digits or noise, is called a digit all the same, often with a high probability."""
+_OTHER_LIMITS = """\
+The network knows images like those that it was trained on, and the classes above.
+Anything else is called one of these all the same, often with a high probability."""
 
 
 def stored_config(run: Run) -> dict[str, Any]:
@@ -82,7 +94,6 @@ def text(run: Run, *, contents: str, usage: str) -> str:
         usage: how it is used: code, or a sentence.
     """
     known, config = facts(run), run.config
-    low, high = known.interval
     epochs = " + ".join(str(phase.epochs) for phase in config.phases)
     recipe = f"the config `{config.name}`, seed {config.seed}, at most {epochs} epochs"
     if config.model.pretrained != "none":
@@ -104,8 +115,7 @@ def text(run: Run, *, contents: str, usage: str) -> str:
 | Network | {known.network}, {known.parameters:,} parameters |
 | Data | {known.data} |
 | Recipe | {recipe} |
-| Accuracy | {known.accuracy:.4f} on {known.examples:,} {known.tested_on} images \
-(95 % interval {low:.4f} to {high:.4f}) |
+| Accuracy | {known.accuracy} (95 % interval {known.interval}) |
 | SHA-256 of the parameters | `{tree.digest((run.params, run.batch_stats))}` |
 {rounding}
 ## Use
@@ -114,11 +124,8 @@ def text(run: Run, *, contents: str, usage: str) -> str:
 
 ## Limits
 
-The network knows digits of MNIST's kind: one digit in each image, 0 to 9, bright on a
-black background, scaled to fit 20x20 pixels and placed by its centre of mass in 28x28.
-Photographs and scans must be brought into this form first. Anything else, a letter, two
-digits or noise, is called a digit all the same, often with a high probability. The
-accuracy is that on {known.data}; other writers, pens and scanners give another one.
+{_DIGITS_LIMITS if run.classes == _DIGITS else _OTHER_LIMITS} The accuracy
+is that on {known.data}; images from elsewhere give another one.
 
 ## Licence
 

@@ -17,5 +17,10 @@ def to_bytes(run: Run) -> bytes:
     """
     (count,) = export.symbolic_shape("n")
     images = jax.ShapeDtypeStruct((count, *network.INPUT_SHAPE), jnp.uint8)
-    function = jax.jit(network.make_probabilities(run))
-    return bytes(export.export(function, platforms=PLATFORMS)(images).serialize())
+    probabilities = network.make_probabilities(run)
+
+    def mnist_jax(images: jax.Array) -> jax.Array:  # the name of the program
+        return probabilities(images)
+
+    exported = export.export(jax.jit(mnist_jax), platforms=PLATFORMS)(images)
+    return bytes(exported.serialize())

@@ -23,16 +23,19 @@ def test_it_writes_a_file_and_its_card_or_says_why_not(tmp_path, command_env):
     weights = shutil.copy(load().path, tmp_path / "mine.safetensors")
     (tmp_path / "unfinished").mkdir()
     (tmp_path / "unfinished" / "config.json").write_text("{}")
-    (out / "old.html").write_text("old")
+    (out / "old.html").write_text('content="mnist-jax export"')
+    (out / "notes.html").write_text("mine")
     expected = [
         ([f"--output={out}/net.onnx"], 0, r"net.onnx \(2\d\d kB\) .*net.onnx.md"),
         ([weights, f"--output={out}/old.html"], 0, r"old.html \(3\d\d kB\)"),
         ([f"--output={out}/net", "--format=safetensors"], 0, r"net \(250 kB\)"),
+        ([weights, f"--output={weights}"], 1, "also read"),
+        ([f"--output={out}/notes.html"], 1, "did not write it"),
         ([], 1, "--output is missing"),
         (["a", "b", f"--output={out}/x.onnx"], 1, "Name one run at most"),
         ([f"--output={out}/x.h5"], 1, r"x\.h5: its ending .*\.onnx, \.stablehlo"),
         ([f"--output={out}/x"], 1, "ending names no format"),
-        ([f"--output={out}"], 1, "is a folder"),
+        ([f"--output={out}", "--format=onnx"], 1, "is a folder"),
         ([f"--output={out}/no/x.onnx"], 1, f"there is no folder {here}/out/no"),
         ([f"--output={out}/x", "--format=keras"], 2, "--format=keras.*onnx"),
         (["none", f"--output={out}/x.onnx"], 1, "none: No such file"),
@@ -46,7 +49,8 @@ def test_it_writes_a_file_and_its_card_or_says_why_not(tmp_path, command_env):
         assert re.search(message, text), text
         assert len(text.strip().splitlines()) == 1
     assert sorted(path.name for path in out.iterdir()) == [
-        "net", "net.md", "net.onnx", "net.onnx.md", "old.html", "old.html.md",
+        "net", "net.md", "net.onnx", "net.onnx.md", "notes.html", "old.html",
+        "old.html.md",
     ]  # fmt: skip
     assert (out / "old.html").read_text().startswith("<!DOCTYPE html>")
     assert (out / "net").read_bytes() == load().path.read_bytes()

@@ -143,10 +143,10 @@ def test_each_bad_picture_has_a_line_of_its_own(predict, pictures):
         [pictures / name for name in expected], ["--raw", photograph, digit]
     )
     assert (all_bad.returncode, raw.returncode) == (1, 1)
-    for line, (name, why) in zip(
-        all_bad.stderr.splitlines(), expected.items(), strict=True
-    ):
-        assert name in line and why in line
+    lines = all_bad.stderr.splitlines()
+    assert len(lines) == len(expected)
+    for name, why in expected.items():
+        assert any(name in line and why in line for line in lines), name
     assert re.search(r"a\.jpg holds uint8 of shape .* without --raw", raw.stderr)
     assert "prepared.png" in raw.stdout
 
@@ -167,6 +167,27 @@ def test_wrong_flags_are_one_clear_line(predict, pictures, tmp_path):
         assert result.returncode == 1, result
         assert re.search(message, result.stderr), result.stderr
         assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_photographs_are_never_written_over(predict, tmp_path, pictures):
+    scan = tmp_path / "scan.png"
+    with Image.open(pictures / "good" / "a.jpg") as photograph:
+        photograph.save(scan)
+    before = scan.read_bytes()
+    (tmp_path / "link.png").symlink_to(scan)
+    expected = [
+        ([scan, f"--save={tmp_path}"], "also read"),
+        ([tmp_path / "link.png", f"--save={scan}"], "also read"),
+        ([scan, f"--csv={scan}"], "also read"),
+        ([tmp_path, f"--save={tmp_path}"], "folder of pictures to read"),
+        ([pictures / "good" / "a.jpg", f"--save={scan}"], "did not write it"),
+    ]
+    readings = [scan, f"--save={tmp_path / 'out'}", f"--csv={tmp_path / 'out.csv'}"]
+    ended = predict(*(arguments for arguments, _ in expected), readings, readings)
+    for result, (_, message) in zip(ended[:-2], expected, strict=True):
+        assert result.returncode == 1 and message in result.stderr, result
+    assert [result.returncode for result in ended[-2:]] == [0, 0]  # it can be repeated
+    assert scan.read_bytes() == before
 
 
 def test_one_bad_file_does_not_lose_the_others(predict, pictures):

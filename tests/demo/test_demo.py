@@ -1,6 +1,7 @@
 """The demo: it reads as the run does, keeps corrections, answers only its page."""
 
 import base64
+import contextlib
 import http.client
 import io
 import json
@@ -66,12 +67,14 @@ def server(run, folder):
 def send(server, method, path, body=b"", **headers):
     """Send a request and return the answer's status, headers and body."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.request(method, path, body, named)
-    response = connection.getresponse()
-    content = response.read()
-    connection.close()
-    return response.status, dict(response.headers), content
+    given = {"Host": f"localhost:{server.port}", "Content_Length": str(len(body))}
+    connection.putrequest(method, path, skip_host=True)
+    for name, value in (given | headers).items():
+        if value is not None:
+            connection.putheader(name.replace("_", "-"), value)
+    connection.endheaders(body)
+    with contextlib.closing(connection), connection.getresponse() as response:
+        return response.status, dict(response.headers), response.read()
 
 
 def ask(server, path, body, kind=BINARY):
@@ -95,6 +98,7 @@ def test_drawings_and_photographs_are_read_as_by_the_run(server, run, images, ph
     status, said = ask(server, "/read?run=0&run=1", photo)
     assert status == 200 and len(expected.digits) == len(said["found"]) == 5
     for found, digit in zip(said["found"], expected.digits, strict=True):
+        assert found["line"] == digit.line
         assert base64.b64decode(found["image"]) == digit.image.tobytes()
         assert found["box"] == list(digit.box)
     assert [answer["text"] for answer in said["answers"]] == [str(expected)] * 2
@@ -102,7 +106,8 @@ def test_drawings_and_photographs_are_read_as_by_the_run(server, run, images, ph
 
 def correction(image, label, read_as="0"):
     grey = base64.b64encode(image.tobytes()).decode()
-    return json.dumps({"image": grey, "label": label, "read_as": read_as})
+    said = {"image": grey, "label": label, "read_as": read_as}
+    return json.dumps(said).encode()
 
 
 def test_corrections_are_what_evaluate_reads(server, folder, images):
@@ -126,6 +131,23 @@ def test_corrections_are_what_evaluate_reads(server, folder, images):
     }  # fmt: skip
 
 
+def test_demos_with_one_folder_lose_no_correction(tmp_path):
+    Corrections(tmp_path).add(np.zeros((28, 28), np.uint8), label="0", read_as="1")
+    demos = [Corrections(tmp_path) for _ in range(3)]
+
+    def correct(place):
+        for number in range(20):
+            image = np.full((28, 28), 20 * place + number + 1, np.uint8)
+            demos[place].add(image, label="7", read_as="1")
+
+    threads = [threading.Thread(target=correct, args=[place]) for place in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(labelled.read_folder(tmp_path)) == 61
+
+
 def test_columns_and_rows_of_others_stay(tmp_path, images):
     Image.fromarray(images[0]).save(tmp_path / "own.png")
     (tmp_path / "labels.csv").write_text("label,file,writer\n4,own.png,Ada\n")
@@ -140,12 +162,19 @@ def test_columns_and_rows_of_others_stay(tmp_path, images):
     [
         ("/predict?run=0", bytes(783), {}, 400, "784 bytes, got 783"),
         ("/predict?run=2", bytes(784), {}, 400, "from 0 to 1"),
-        ("/predict?run=0", bytes(784), {"Content_Type": "text/plain"}, 400, "unknown"),
-        ("/predict?run=0", bytes(784), {"Host": "evil.example:80"}, 400, "address"),
-        ("/nothing", b"", {}, 400, "unknown path"),
-        ("/names", b"", {}, 400, "unknown path"),
+        ("/predict?run=0", bytes(784), {"Content_Type": "text/plain"}, 415, "unknown"),
+        ("/predict?run=0", bytes(784), {"Host": "evil.example:80"}, 403, "this demo"),
+        ("/predict", bytes(784), {"Origin": "http://evil.example"}, 403, "this demo"),
+        ("/predict", bytes(784), {"Origin": "null"}, 403, "this demo"),
+        ("/nothing", b"", {}, 404, "unknown path"),
+        ("/__init__", b"", {"Content_Type": None}, 404, "unknown path"),
+        ("/names", b"", {"Content_Type": None}, 404, "unknown path"),
+        ("/predict", b"", {"Content_Length": "abc"}, 411, "number of bytes"),
+        ("/predict", b"", {"Content_Length": "-1"}, 411, "number of bytes"),
+        ("/predict", b"", {"Content_Length": None}, 411, "number of bytes"),
+        ("/predict", b"", {"Content_Length": "9" * 5000}, 413, "at most 64"),
         ("/read?run=0", b"no image", {}, 422, "is not an image"),
-        ("/read?run=0", b"", {"Content_Length": "64000001"}, 400, "at most 64"),
+        ("/read?run=0", b"", {"Content_Length": "64000001"}, 413, "at most 64"),
         ("/correct", b"{}", {"Content_Type": "application/json"}, 400, "correction"),
         ("/correct", b"[]", {"Content_Type": "application/json"}, 400, "correction"),
     ],

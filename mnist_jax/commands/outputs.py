@@ -1,0 +1,69 @@
+"""Files that commands write: never over an input, nor over somebody else's file."""
+
+import mmap
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from mnist_jax.errors import UserError
+
+
+def check(path: Path, *, flag: str, mark: bytes, inputs: Iterable[Path] = ()) -> None:
+    """Check that a file may be written, before any work is done.
+
+    An existing file is replaced only if it has the mark of a file of ours, so that a
+    command can be repeated.
+
+    Args:
+        path: the file.
+        flag: the flag that names it, with its value, for messages.
+        mark: bytes that are in every file that the command writes there.
+        inputs: the files that the command reads; links to them count too.
+
+    Raises:
+        UserError: there is no such folder, or the file must not be replaced.
+    """
+    if not path.parent.is_dir():
+        raise UserError(f"{flag}: there is no folder {path.parent}.")
+    if path.is_dir():
+        raise UserError(f"{flag} is a folder: give the name of a file.")
+    if not path.exists():
+        return
+    if any(file.exists() and os.path.samefile(path, file) for file in inputs):
+        raise UserError(
+            f"{flag}: {path} is also read by this command. Choose another name."
+        )
+    if not path.is_file() or not _contains(path, mark):
+        raise UserError(
+            f"{flag}: {path} exists, and this command did not write it. Choose another "
+            "name, or move the file away."
+        )
+
+
+def check_folder(path: Path, *, flag: str, sign: str) -> None:
+    """Check that files may be written to a folder of their own, which may be new.
+
+    Args:
+        path: the folder.
+        flag: the flag that names it, for messages.
+        sign: a file that is in every folder which the command has written to.
+
+    Raises:
+        UserError: it is a file, or holds files that the command did not write.
+    """
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{flag}={path} is not a folder.")
+    if path.is_dir() and any(path.iterdir()) and not (path / sign).exists():
+        raise UserError(
+            f"{flag}={path} holds other files, which might be overwritten. Name a new "
+            f"or empty folder, or one with an earlier {sign}."
+        )
+
+
+def _contains(path: Path, mark: bytes) -> bool:
+    """Return whether a file has the mark in it; an empty file counts as marked."""
+    if not path.stat().st_size:
+        return True
+    with path.open("rb") as file:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(mark) >= 0
