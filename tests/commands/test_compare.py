@@ -52,8 +52,8 @@ def test_the_command_shows_writes_and_sorts(compare, tmp_path):
         result = compare(*folders, "--output", tmp_path / name)
         assert result.stdout == f"Wrote {tmp_path / name}.\n"
         assert (tmp_path / name).read_text().startswith(start)
-    result = compare(*folders, f"--output={tmp_path / 't.md'}", "--format=csv")
-    assert (tmp_path / "t.md").read_text().startswith("config,")
+    result = compare(*folders, f"--output={tmp_path / 'c.md'}", "--format=csv")
+    assert (tmp_path / "c.md").read_text().startswith("config,")
     assert not list(tmp_path.glob(".*"))
 
 
