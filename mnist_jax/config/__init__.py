@@ -31,4 +31,5 @@ from mnist_jax.config.fields import (
     to_json,
     type_name,
 )
+from mnist_jax.config.importable import load_object
 from mnist_jax.config.upgrade import from_stored, to_stored, upgrade

@@ -217,11 +217,11 @@ class Model:
 class Data:
     """The images: their source and how they are split."""
 
-    source: Literal["mnist", "tfds", "digits"] = option(
+    source: str = option(
         "mnist",
         '"mnist": the four official files. "tfds": the same through TensorFlow '
         'Datasets. "digits": 1,797 digits that ship with scikit-learn, with no '
-        "download.",
+        'download. A data set of your own: "my_data:load", see mnist_jax/data.',
     )
     dir: str | None = option(
         None,

@@ -1,15 +1,75 @@
-"""Sources of images: `load(config.data)` returns train, val and test images.
+"""Data sets: `load(config.data)` returns train, val and test images.
 
-Every source gives uint8 images [N, 28, 28, 1] and labels 0..9, in its own order. Each
-is imported on first use, so that importing this package costs no more than NumPy.
+`SOURCES` has those of this package; each is imported on first use, so that importing
+this package costs no more than NumPy. A data set of one's own is a function, marked
+with the names of its classes, in any module that Python finds from the current folder:
+
+    from mnist_jax import data
+
+    @data.source("T-shirt", "Ankle boot", "Bag")
+    def load(config):
+        ...
+        return (train_images, train_labels), (test_images, test_labels)
+
+As `my_data:load`, it is the value of `--config.data.source`, which runs store. Images
+are uint8 [N, 28, 28] (or of another shape, see `source`), 0 for the background; labels
+are integers that count the classes from 0. The argument is the section `data` of the
+config: its `dir` may say where the files are. Images for validation are held out of the
+training images, as for any data set.
 """
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from mnist_jax.config import Data
-from mnist_jax.data.dataset import DataError, Dataset, Split, hold_out
+import numpy as np
 
-__all__ = ["SOURCES", "DataError", "Dataset", "Split", "load"]
+from mnist_jax.config import Data, load_object
+from mnist_jax.data.dataset import (
+    DIGITS,
+    DataError,
+    Dataset,
+    Split,
+    Task,
+    hold_out,
+    images_sha256,
+)
+from mnist_jax.errors import UserError
+
+__all__ = [
+    "DIGITS",
+    "SOURCES",
+    "DataError",
+    "Dataset",
+    "Source",
+    "Split",
+    "Task",
+    "images_sha256",
+    "load",
+    "read",
+    "source",
+    "task",
+]
+
+
+class Source(NamedTuple):
+    """A data set that can be loaded."""
+
+    task: Task
+    load: Callable[[Data], Any]
+    """Returns images and labels of the training set, and of the test set: two of
+    `Split`, or two pairs of arrays."""
+
+
+def source(
+    *classes: str, image_shape: tuple[int, int, int] = (28, 28, 1)
+) -> Callable[[Callable[[Data], Any]], Source]:
+    """Mark a function as a data set.
+
+    Args:
+        classes: their names, in the order of the labels.
+        image_shape: height, width and channels.
+    """
+    return lambda function: Source(Task(classes, image_shape), function)
 
 
 def _load_mnist(config: Data) -> tuple[Split, Split]:
@@ -30,25 +90,119 @@ def _load_digits(_: Data) -> tuple[Split, Split]:
     return digits.load()
 
 
-# Each returns (training images, test images).
-SOURCES: dict[str, Callable[[Data], tuple[Split, Split]]] = {
-    "mnist": _load_mnist,
-    "tfds": _load_tfds,
-    "digits": _load_digits,
+SOURCES: dict[str, Source] = {
+    "mnist": Source(DIGITS, _load_mnist),
+    "tfds": Source(DIGITS, _load_tfds),
+    "digits": Source(DIGITS, _load_digits),
 }
+
+
+def task(config: Data) -> Task:
+    """Return the classes and the shape of images of a data set; reads no images.
+
+    Raises:
+        UserError: there is no such data set, or the names of its classes cannot be
+            told from each other.
+    """
+    return _find(config.source).task
+
+
+def read(config: Data) -> tuple[Split, Split]:
+    """Return the training and the test images of a data set, before the former's split.
+
+    Raises:
+        UserError: there is no such data set, or its images or labels cannot be read or
+            are not those of its task.
+    """
+    found = _find(config.source)
+    parts = found.load(config)
+    if len(parts) != 2:
+        raise DataError(
+            f"--config.data.source={config.source} returns {len(parts)} parts, where a "
+            "data set has two: images and labels to train on, and the same to test on."
+        )
+    train, test = (
+        _check(part, found.task, f"--config.data.source={config.source}: its {name}")
+        for part, name in zip(parts, ("training", "test"), strict=True)
+    )
+    return train, test
 
 
 def load(config: Data) -> Dataset:
     """Load a data set and hold out its validation images.
 
     Raises:
-        UserError: a file is damaged or cannot be downloaded, or there are too few
-            training images for a validation set of this size.
+        UserError: as in `read`; or there are too few training images for a validation
+            set of this size.
     """
-    train_and_val, test = SOURCES[config.source](config)
+    train_and_val, test = read(config)
     train, val = hold_out(
         train_and_val, val_size=config.val_size, split_seed=config.split_seed
     )
-    return Dataset(
-        config.source, train, val, test=val if config.test_on == "val" else test
-    )
+    if config.test_on == "val":
+        test = val
+    return Dataset(config.source, train, val, test, task(config))
+
+
+def _find(name: str) -> Source:
+    if name in SOURCES:
+        return SOURCES[name]
+    flag = f"--config.data.source={name}"
+    if ":" not in name:
+        raise UserError(
+            f"{flag}: unknown (known: {', '.join(SOURCES)}). A data set of your own is "
+            "named my_data:load, a function in my_data.py."
+        )
+    found = load_object(name, "--config.data.source")
+    if not isinstance(found, Source):
+        raise UserError(
+            f"{flag} is not a data set: mark the function that loads it with "
+            "@mnist_jax.data.source(CLASS, CLASS, ...)."
+        )
+    classes = found.task.classes
+    for number, label in enumerate(classes):
+        if not label.isprintable() or not label or label != label.strip():
+            raise UserError(
+                f"{flag}: the class {number} is called {label!r}. A name must not be "
+                "empty, begin or end with a space, or have line breaks in it."
+            )
+        if label in classes[:number]:
+            raise UserError(f"{flag}: two classes are called {label!r}.")
+    if not 2 <= len(classes) <= 256:
+        raise UserError(f"{flag} has {len(classes)} classes, where 2 to 256 can be.")
+    return found
+
+
+def _check(part: Any, asked: Task, whose: str) -> Split:
+    """Return images and labels as a `Split`, if they are those of a task.
+
+    Args:
+        part: a `Split`, or a pair of arrays.
+        asked: the task.
+        whose: the beginning of messages.
+    """
+    pair = (part.images, part.labels) if isinstance(part, Split) else part
+    images, labels = map(np.asarray, pair)
+    height, width, channels = asked.image_shape
+    if channels == 1 and images.shape[1:] == (height, width):
+        images = images[..., np.newaxis]
+    if images.dtype != np.uint8 or images.shape[1:] != asked.image_shape:
+        raise DataError(
+            f"{whose} images are {images.dtype} {list(images.shape)}, where uint8 [N, "
+            f"{height}, {width}, {channels}] in 0..255 is expected."
+        )
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
+        raise DataError(
+            f"{whose} labels are {labels.dtype} {list(labels.shape)}, where integers "
+            f"[{len(images)}] are expected."
+        )
+    if not len(labels):
+        raise DataError(f"{whose} set has no images.")
+    count = len(asked.classes)
+    outside = np.flatnonzero((labels < 0) | (labels >= count))
+    if outside.size:
+        raise DataError(
+            f"{whose} label {labels[outside[0]]} at index {outside[0]} is not one of "
+            f"0..{count - 1}, as there are {count} classes."
+        )
+    return Split(images, labels.astype(np.uint8))

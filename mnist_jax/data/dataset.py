@@ -1,6 +1,8 @@
-"""Data sets, and the choice of validation images."""
+"""Data sets, what is asked about them, and the choice of validation images."""
 
 import dataclasses
+import hashlib
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -12,27 +14,44 @@ class DataError(UserError):
     """Data that cannot be obtained or cannot be trusted."""
 
 
+class Task(NamedTuple):
+    """What a network is asked: which of some classes an image shows.
+
+    Attributes:
+        classes: the names of the classes, in the order of the logits; any text.
+        image_shape: height, width and channels.
+    """
+
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int] = (28, 28, 1)
+
+
+DIGITS = Task(tuple("0123456789"))
+"""The ten digits of MNIST."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Split:
     """Images with their labels.
 
     Attributes:
         images: 0 (background) to 255 (ink).
-        labels: the digit, 0..9.
+        labels: indices of classes, from 0.
     """
 
-    images: UInt8[np.ndarray, "N 28 28 1"]
+    images: UInt8[np.ndarray, "N height width channels"]
     labels: UInt8[np.ndarray, " N"]
 
     def __post_init__(self):
         if (
             self.images.dtype != np.uint8
             or self.labels.dtype != np.uint8
-            or self.images.shape != (*self.labels.shape, 28, 28, 1)
+            or self.images.ndim != 4
+            or self.images.shape[:1] != self.labels.shape
         ):
             raise ValueError(
-                "expected uint8 images [N, 28, 28, 1] in 0..255 and uint8 labels [N], "
-                f"got {self.images.dtype} {self.images.shape} and "
+                "expected uint8 images [N, height, width, channels] in 0..255 and "
+                f"uint8 labels [N], got {self.images.dtype} {self.images.shape} and "
                 f"{self.labels.dtype} {self.labels.shape}"
             )
 
@@ -42,12 +61,20 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Training, validation and test images."""
+    """Training, validation and test images, and what is asked about them."""
 
     name: str
     train: Split
     val: Split
     test: Split
+    task: Task = DIGITS
+
+
+def images_sha256(images: UInt8[np.ndarray, " ..."]) -> str:
+    """Return the SHA-256 of an array's shape and values, in hex: it identifies them."""
+    digest = hashlib.sha256(f"{images.shape}".encode())
+    digest.update(images.tobytes())
+    return digest.hexdigest()
 
 
 def hold_out(split: Split, *, val_size: int, split_seed: int) -> tuple[Split, Split]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from configs import base
-from mnist_jax import config, data, models
+from mnist_jax import config, models
 from mnist_jax.config import ConfigError, Experiment, parse, to_json
 from mnist_jax.config.border import to_config_dict
 from mnist_jax.data import augment
@@ -46,7 +46,6 @@ def test_every_field_is_explained_and_every_default_allowed(section):
         (config.Best, "monitor", monitors.MONITORS),
         (config.Plateau, "monitor", [config.OFF, *monitors.MONITORS]),
         (config.EarlyStopping, "monitor", [config.OFF, *monitors.MONITORS]),
-        (config.Data, "source", data.SOURCES),
         (config.Augment, "centre", augment.CENTRES),
         (config.Experiment, "dtype", models.DTYPES),
         (vgg.VGG, "kernel_init", layers.KERNEL_INITS),

@@ -103,7 +103,7 @@ def test_a_split_is_what_it_says(images, labels):
 
 def test_an_unknown_source_is_answered_with_the_known_ones():
     with pytest.raises(UserError) as caught:
-        config(source="cifar10")
+        data.task(config(source="cifar10"))
     message = str(caught.value)
     assert message.startswith("--config.data.source=cifar10: unknown")
     for name in data.SOURCES:
@@ -189,3 +189,137 @@ def test_recipes_can_be_chosen_without_the_test_images():
 def test_an_unknown_part_to_test_on():
     with pytest.raises(UserError, match="test_on=train.*test.*val"):
         config(test_on="train")
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"), [("three", 3), ("sixty_two", 62)], ids=["three", "sixty_two"]
+)
+def test_a_data_set_of_ones_own_by_a_dotted_path(name, classes):
+    chosen = config(source=f"tests.support.made_data:{name}", val_size=31)
+    dataset = data.load(chosen)
+    assert dataset.task == data.task(chosen)
+    assert len(dataset.task.classes) == classes
+    assert any(" " in label for label in dataset.task.classes)
+    assert len(dataset.val) == 31
+    for split in (dataset.train, dataset.test):
+        assert split.images.shape == (len(split), 28, 28, 1)
+        assert set(split.labels) == set(range(classes))
+
+
+MODULE = """
+import numpy as np
+from mnist_jax import data
+
+IMAGES, LABELS = np.zeros((4, 28, 28), np.uint8), np.array([0, 1, 2, 1])
+COLOUR = np.zeros((4, 8, 6, 3), np.uint8)
+
+@data.source("a b", "é", "<c>")
+def sound(config):
+    return (IMAGES, LABELS), data.Split(IMAGES[..., None], LABELS.astype(np.uint8))
+
+@data.source("a", "b", "c", image_shape=(8, 6, 3))
+def colour(config):
+    return (COLOUR, LABELS), (COLOUR, LABELS)
+
+def unmarked(config):
+    raise AssertionError
+
+@data.source("a", "b")
+def beyond(config):
+    return (IMAGES, LABELS % 2), (IMAGES, LABELS)
+
+@data.source("a", "b", "c")
+def below(config):
+    return (IMAGES, LABELS - 1), (IMAGES, LABELS)
+
+@data.source("a", "b", "c")
+def floats(config):
+    return (IMAGES / 255, LABELS), (IMAGES, LABELS)
+
+@data.source("a", "b", "c")
+def smaller(config):
+    return (IMAGES, LABELS), (IMAGES[:, :20], LABELS)
+
+@data.source("a", "b", "c")
+def fewer(config):
+    return (IMAGES, LABELS[:3]), (IMAGES, LABELS)
+
+@data.source("a", "b", "c")
+def one_hot(config):
+    return (IMAGES, np.eye(3)[LABELS]), (IMAGES, LABELS)
+
+@data.source("a", "b", "c")
+def nothing(config):
+    return (IMAGES, LABELS), (IMAGES[:0], LABELS[:0])
+
+@data.source("a", "b", "c")
+def three_parts(config):
+    return IMAGES, LABELS, IMAGES
+
+empty = data.source("a", "")(unmarked)
+spaces = data.source("a", " b")(unmarked)
+two_lines = data.source("a", "b\\nc")(unmarked)
+twice = data.source("a", "b", "a")(unmarked)
+single = data.source("a")(unmarked)
+"""
+
+
+@pytest.fixture
+def my_data(tmp_path, monkeypatch):
+    """A module in the current folder, which is not on Python's path."""
+    (tmp_path / "my_data.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p != ""])
+    yield
+    sys.modules.pop("my_data", None)
+
+
+def test_any_classes_and_any_shape(my_data):
+    chosen = config(source="my_data:sound", val_size=1)
+    assert data.load(chosen).task.classes == ("a b", "é", "<c>")
+    assert data.load(chosen).test.labels.tolist() == [0, 1, 2, 1]
+    colour = data.load(config(source="my_data:colour", val_size=1))
+    assert colour.train.images.shape == (3, 8, 6, 3)
+    assert colour.task.image_shape == (8, 6, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("unmarked", "is not a data set: mark the function .*@mnist_jax.data.source"),
+        ("missing", "my_data has no 'missing'"),
+        ("empty", "the class 1 is called ''. A name must not be empty"),
+        ("spaces", "the class 1 is called ' b'. A name must not be empty, begin"),
+        ("two_lines", r"the class 1 is called 'b\\nc'"),
+        ("twice", "two classes are called 'a'"),
+        ("single", "has 1 classes, where 2 to 256"),
+        ("beyond", r"its test label 2 at index 2 is not one of 0\.\.1, as .* 2 class"),
+        ("below", r"its training label -1 at index 0 is not one of 0\.\.2"),
+        ("floats", r"its training images are float64 \[4, 28, 28, 1\], where uint8"),
+        ("smaller", r"its test images are uint8 \[4, 20, 28\], where uint8 \[N, 28"),
+        ("fewer", r"its training labels are int64 \[3\], where integers \[4\]"),
+        ("one_hot", r"its training labels are float64 \[4, 3\], where integers \[4\]"),
+        ("nothing", "its test set has no images"),
+        ("three_parts", "returns 3 parts, where a data set has two"),
+    ],
+)
+def test_a_data_set_that_is_none_is_named_with_the_reason(my_data, name, message):
+    with pytest.raises(UserError, match=message) as caught:
+        data.load(config(source=f"my_data:{name}", val_size=1))
+    assert str(caught.value).startswith(f"--config.data.source=my_data:{name}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["no_such_module:load", ":load", ".data:load"])
+def test_a_module_that_is_not_there(path):
+    with pytest.raises(UserError, match=f"--config.data.source={path}"):
+        data.task(config(source=path))
+
+
+def test_images_are_identified_by_shape_and_values(thousand):
+    images = thousand.images
+    digest = data.images_sha256(images)
+    assert digest == data.images_sha256(images.copy()[::1])
+    assert digest == data.images_sha256(np.asfortranarray(images))
+    assert digest != data.images_sha256(images[::-1])
+    assert digest != data.images_sha256(images.reshape(1000, 784))

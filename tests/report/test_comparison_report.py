@@ -25,7 +25,7 @@ ACCURACIES = {
 
 @pytest.fixture(scope="module")
 def labels():
-    _, test = data.SOURCES["digits"](configs.Data(source="digits"))
+    _, test = data.read(configs.Data(source="digits"))
     return test.labels
 
 

@@ -105,7 +105,7 @@ def images_for(runs: Sequence[Run], wanted: str | None) -> Images:
         return Images(_load_data(config).test, _name(config), keys[0])
     if wanted in data.SOURCES:
         config = parse({"source": wanted}, Data)
-        _, test = data.SOURCES[wanted](config)
+        _, test = data.read(config)
         return Images(test, _name(config), _key(config))
     if "," in wanted:
         images_path, _, labels_path = wanted.partition(",")
