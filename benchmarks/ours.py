@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.work import HEAD_EPOCHS, ROTATION, SHIFT, ZOOM, Work, make_images
-from mnist_jax import models
+from mnist_jax import data, models
 from mnist_jax.config import Experiment, parse
 from mnist_jax.config import Phase as PhaseConfig
 from mnist_jax.data import augment
@@ -23,7 +23,7 @@ from mnist_jax.models import operations
 from mnist_jax.training import features, loop, predict, state
 from mnist_jax.training.phase import Phase
 from mnist_jax.training.state import TrainState
-from mnist_jax.training.step import Batch
+from mnist_jax.training.step import ApplyFn, Batch
 
 
 class _Silence:
@@ -56,7 +56,7 @@ def prepare(work: Work, way: str = ""):
     choice = operations.choose(way if way == "xla" else "auto", dtype=dtype)
     if choice.reason:
         print(f"Not oneDNN, since {choice.reason}.", file=sys.stderr)
-    model = models.create(config.model, dtype=dtype)
+    model = models.create(config.model, data.task(config.data), dtype=dtype)
     model = dataclasses.replace(model, convolutions=choice.form)
     phase = Phase.from_config(fields)
     keys = loop.make_keys(0)
@@ -67,13 +67,17 @@ def prepare(work: Work, way: str = ""):
     devices = parallel.choose(config.parallel, phase.batch_size)
     trainer = loop.Trainer(
         apply_fn=apply_fn,
+        loss_fn=model.loss,
         phase=phase,
         data=train,
         val=val,
         augment_fn=augment.create(augmentation),
         devices=devices,
-        predict=predict.make_predict(
-            apply_fn=apply_fn, batch_size=phase.batch_size, devices=devices
+        evaluate=predict.make_evaluate(
+            apply_fn=apply_fn,
+            loss_fn=model.loss,
+            batch_size=phase.batch_size,
+            devices=devices,
         ),
         steps_per_call=loop.default_steps_per_call(
             jax.default_backend(), model.convolutions, work.steps
@@ -115,7 +119,7 @@ def _load(work: Work) -> tuple[Batch, Batch]:
 
 def _reuse_features(
     model: models.Model, phase: Phase, current: TrainState, train: Batch, val: Batch
-) -> tuple[loop.ApplyFn, Batch, Batch, float]:
+) -> tuple[ApplyFn, Batch, Batch, float]:
     """Return the rest of the network, its inputs, and the seconds to compute these.
 
     The seconds exclude compilation, as those of an epoch do.

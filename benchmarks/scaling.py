@@ -36,7 +36,7 @@ def parts(network: str, batch_size: int):
     """Return the model, phase, augmentation and keys of a network's `:tuned` recipe."""
     import importlib
 
-    from mnist_jax import models
+    from mnist_jax import data, models
     from mnist_jax.config import Experiment, parse
     from mnist_jax.data import augment
     from mnist_jax.training import loop
@@ -45,7 +45,7 @@ def parts(network: str, batch_size: int):
     values = importlib.import_module(f"configs.{network}").get_config("tuned")
     values.phases[0].batch_size = batch_size
     config = parse(values, Experiment)
-    model = models.create(config.model, dtype=config.dtype)
+    model = models.create(config.model, data.task(config.data), dtype=config.dtype)
     phase = Phase.from_config(config.phases[0])
     return model, phase, augment.create(config.augment), loop.make_keys(0)
 
@@ -60,6 +60,7 @@ def compile_step(network: str, batch_size: int, devices):
     model, phase, augment_fn, keys = parts(network, batch_size)
     train_step = step.make_train_step(
         apply_fn=model.apply,
+        loss_fn=model.loss,
         optimizer=phase.optimizer,
         learning_rate_fn=phase.learning_rate_fn(1),
         augment_fn=augment_fn,

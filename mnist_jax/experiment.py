@@ -32,7 +32,7 @@ from mnist_jax.runs.journal import Journal, read_convolutions
 from mnist_jax.training import features, loop, state
 from mnist_jax.training.loop import NonFiniteLossError
 from mnist_jax.training.phase import Phase, check_batch_size, make_phases
-from mnist_jax.training.predict import Predict, make_predict
+from mnist_jax.training.predict import Evaluate, make_evaluate
 from mnist_jax.training.state import TrainState
 
 LOGGER = logging.getLogger(__name__)
@@ -148,10 +148,11 @@ class _Setup:
         return to_json(self.config) | {"convolutions": form}
 
     @functools.cached_property
-    def predict(self) -> Predict:
-        """What computes logits of any number of images, with all devices."""
-        return make_predict(
+    def evaluate(self) -> Evaluate:
+        """What computes logits and losses of any number of images, on all devices."""
+        return make_evaluate(
             apply_fn=self.model.apply,
+            loss_fn=self.model.loss,
             batch_size=self.config.eval_batch_size,
             devices=parallel.every(self.config.parallel),
         )
@@ -264,19 +265,23 @@ def _train_phase(
     else:
         devices = parallel.choose(config.parallel, phase.batch_size)
     if replicas:
-        predict = setup.predict  # the final test's: compiled once for both
+        evaluate = setup.evaluate  # the final test's: compiled once for both
         if apply_fn != model.apply or devices != parallel.every(config.parallel):
-            predict = make_predict(
-                apply_fn=apply_fn, batch_size=config.eval_batch_size, devices=devices
+            evaluate = make_evaluate(
+                apply_fn=apply_fn,
+                loss_fn=model.loss,
+                batch_size=config.eval_batch_size,
+                devices=devices,
             )
         trainer = loop.Trainer(
             apply_fn=apply_fn,
+            loss_fn=model.loss,
             phase=phase,
             data=train_data,
             val=val_data,
             augment_fn=augment.create(config.augment),
             devices=devices,
-            predict=predict,
+            evaluate=evaluate,
             steps_per_call=config.steps_per_call
             or loop.default_steps_per_call(
                 jax.default_backend(),
@@ -329,12 +334,12 @@ def _has_ended(journal: Journal, phase: Phase) -> bool:
 
 def _test_and_report(journals: Sequence[Journal], setup: _Setup) -> None:
     """Test the runs that have not been tested, and write their reports."""
-    model, dataset, predict = setup.model, setup.dataset, setup.predict
+    model, dataset, evaluate = setup.model, setup.dataset, setup.evaluate
     for journal in (j for j in journals if not j.error):
         path = journal.folder.path
         with journal.about():
             if journal.results is None:
-                journal.results = run_results.test(journal, model, dataset, predict)
+                journal.results = run_results.test(journal, model, dataset, evaluate)
             report.write(path, dataset.test.images, to_stored(Experiment()))
             narration.say_result(journal.folder, journal.results)
 
@@ -369,7 +374,7 @@ def _train_with_first_process(
     setup = _prepare(config, model, phases, dataset, convolutions=convolutions)
     journal = Journal(config, None)
     _train([journal], setup, lambda: None, Console(quiet=True))
-    return run_results.test(journal, setup.model, dataset, setup.predict)
+    return run_results.test(journal, setup.model, dataset, setup.evaluate)
 
 
 def check(config: Experiment) -> tuple[models.Model, list[Phase]]:
@@ -378,13 +383,12 @@ def check(config: Experiment) -> tuple[models.Model, list[Phase]]:
     Raises:
         UserError: a field contradicts another one or the network.
     """
-    model = models.create(config.model, dtype=config.dtype)
+    model = models.create(config.model, data.task(config.data), dtype=config.dtype)
     phases = make_phases(config.phases)
-    if any(phase.freeze or phase.layer_rates for phase in phases):
-        parallel.check_available()  # without which the parameters have no names
-        params, _ = model.shapes
-        for phase in phases:
-            phase.check_names(params)
+    parallel.check_available()  # without which the parameters have no names
+    params, _ = model.shapes
+    for phase in phases:
+        phase.check_names(params)
     augment.create(config.augment)
     if config.log.tensorboard:
         events.check_installed()

@@ -19,6 +19,18 @@ def name_of(path: tuple[Any, ...]) -> str:
     return "/".join(str(key.key) for key in path)
 
 
+def layers(tree: Tree) -> dict[str, dict[str, Any]]:
+    """Return the arrays of each layer, by the layer's whole path: `block1/conv2`.
+
+    A layer is a module that has arrays of its own: `{"block1": {"conv2": {"kernel":
+    ..., "bias": ...}}}` has the one layer `block1/conv2`.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        found.setdefault(name_of(path[:-1]), {})[path[-1].key] = leaf
+    return found
+
+
 def map_named(function: Callable[[str, Any], Any], tree: Tree) -> Tree:
     """Map `function(name, leaf)` over nested dicts."""
     return jax.tree_util.tree_map_with_path(
@@ -68,5 +80,5 @@ def check_matches(
         if not any(pattern.match(name) for name in names):
             raise UserError(
                 f"{flag}: {pattern.pattern!r} matches no parameter. The layers are "
-                f"{', '.join(params)}."
+                f"{', '.join(layers(params))}."
             )

@@ -17,6 +17,7 @@ from absl import flags
 from mnist_jax import models, pretrained, tree
 from mnist_jax.commands import cli
 from mnist_jax.config import Model, parse
+from mnist_jax.data import DIGITS
 from mnist_jax.errors import UserError
 from mnist_jax.pretrained import readers
 from mnist_jax.runs import weights
@@ -81,7 +82,7 @@ def _model(metadata: Mapping[str, str], source: Path) -> models.Model:
         )
     fields = weights.model_config(metadata, source) or {"name": _NETWORK.value}
     try:
-        return models.create(parse(fields, Model))
+        return models.create(parse(fields, Model), DIGITS)
     except UserError as error:
         raise WeightsError(
             f"{source} was written by another version: {error}"

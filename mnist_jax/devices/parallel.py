@@ -129,7 +129,7 @@ class Devices:
             return mapped.lower(*arguments).compile()
         if self.count > 1:
             specs = [PartitionSpec()] * len(arguments)
-            specs[split] = arguments[split].sharding.spec
+            specs[split] = jax.tree.map(lambda x: x.sharding.spec, arguments[split])
             function = self._shard_map(function, tuple(specs), PartitionSpec())
         jitted = jax.jit(
             function,

@@ -33,7 +33,7 @@ def make_logits(run: Run) -> tuple[ApplyFn, Tree]:
         # As the networks were trained: `mnist_jax.training.step` divides by 255 too.
         grey = images.astype(jnp.float32)[..., None] / 255
         params, batch_stats = variables
-        return model.apply(params, batch_stats, grey, train=False)[0]
+        return model.apply(params, batch_stats, grey, train=False)[0].logits
 
     return apply, (run.params, run.batch_stats)
 

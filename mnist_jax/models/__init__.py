@@ -1,39 +1,47 @@
 """The networks, and the only package that imports Flax.
 
-`create(config.model)` returns a `Model`: a name and a few pure functions of pytrees.
-Every network maps images, float32 [batch, 28, 28, 1] in 0..1 (0 is the background), to
-logits, float32 [batch, 10], and converts the images itself if it needs another size or
-more channels. Its penultimate activations are sown as `features` into the collection
-`intermediates`. The random stream of dropout is `dropout`. The fields of the module are
-its options in `config.model`.
+`create(config.model, task)` returns a `Model`: a few pure functions of pytrees.
+
+A network is a Flax module that maps images, float32 [batch, height, width, channels] in
+0..1 (0 is the background), to `Outputs` or just to logits, float32 [batch, classes]. It
+converts the images itself if it needs another size or more channels. Its fields are its
+options in `config.model`, but for `num_classes` and `dtype`, which it is given. The
+random stream of dropout is `dropout`. What else it may have:
+
+- a keyword `labels` of `__call__`, if the labels of the batch are part of its input;
+- a method `loss(outputs, images, labels, *, smoothing)` -> float32 [batch], if its
+  loss is not the cross-entropy;
+- its penultimate activations, sown as `features` into the collection `intermediates`;
+- `stages`, see `Model.stages`.
 """
 
 import contextlib
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Collection
 from typing import Any
 
 import flax.linen as nn
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
-from mnist_jax import config
+from mnist_jax import config, tree
 from mnist_jax.config import ConfigError
+from mnist_jax.data import Task
 from mnist_jax.models import layers, operations
 from mnist_jax.models.double_cnn import DoubleCNN
 from mnist_jax.models.fast_cnn import FastCNN
 from mnist_jax.models.lenet5 import LeNet5
+from mnist_jax.models.outputs import Outputs, cross_entropy
 from mnist_jax.models.triple_cnn import TripleCNN
 from mnist_jax.models.vgg import VGG16, VGG19
 from mnist_jax.tree import Tree
 
 Images = Float[Array, "batch height width channels"]
-
-IMAGE_SHAPE = (28, 28, 1)
-"""Height, width and channels of every network's input."""
 
 MODELS: dict[str, type[nn.Module]] = {
     "double_cnn": DoubleCNN,
@@ -45,7 +53,7 @@ MODELS: dict[str, type[nn.Module]] = {
 }
 DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 # Fields of every module that are not options of the network.
-_OF_EVERY_MODULE = ("dtype", "parent", "name")
+_OF_EVERY_MODULE = ("num_classes", "dtype", "parent", "name")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,12 +63,14 @@ class Model:
     Attributes:
         name: the key in `MODELS`.
         module: the Flax module behind the functions.
+        task: what the network is asked.
         convolutions: their form, see `mnist_jax.models.operations`; None for the
             default of the backend.
     """
 
     name: str
     module: nn.Module
+    task: Task
     convolutions: str | None = None
 
     @property
@@ -74,18 +84,33 @@ class Model:
         if stages := getattr(self.module, "stages", None):
             return stages
         params, _ = self.shapes
-        return (tuple(params),)
+        return (tuple(tree.layers(params)),)
 
     @functools.cached_property
     def shapes(self) -> tuple[Tree, Tree]:
-        """`(params, batch_stats)` as `jax.ShapeDtypeStruct`s."""
-        return jax.eval_shape(self.init, jax.random.key(0))
+        """`(params, batch_stats)` as `jax.ShapeDtypeStruct`s.
+
+        Raises:
+            ConfigError: the network does not give one logit for each class.
+        """
+        params, batch_stats = jax.eval_shape(self.init, jax.random.key(0))
+        outputs, _ = jax.eval_shape(
+            functools.partial(self.apply, train=False), params, batch_stats, self._image
+        )
+        if outputs.logits.shape != (1, len(self.task.classes)):
+            raise ConfigError(
+                f"--config.model.name={self.name}: the network gives logits of shape "
+                f"{list(outputs.logits.shape)} for one image, but the data have "
+                f"{len(self.task.classes)} classes. Its field `num_classes` is set to "
+                "the number of classes: use it for the last layer."
+            )
+        return params, batch_stats
 
     def init(self, key: PRNGKeyArray) -> tuple[Tree, Tree]:
         """Draw `(params, batch_stats)`; the latter is empty without BatchNorm."""
-        images = jnp.zeros((1, *IMAGE_SHAPE), jnp.float32)
-        variables = self.module.init({"params": key}, images, train=False)
-        return variables["params"], variables.get("batch_stats", {})
+        inputs = self._inputs(False, jnp.zeros(1, jnp.uint8))
+        variables = self.module.init({"params": key}, self._image, **inputs)
+        return variables.get("params", {}), variables.get("batch_stats", {})
 
     def apply(
         self,
@@ -95,10 +120,11 @@ class Model:
         *,
         train: bool,
         key: PRNGKeyArray | None = None,
+        labels: Integer[Array, " batch"] | None = None,
         frozen: Collection[str] = (),
         start: int = 0,
-    ) -> tuple[Float[Array, "batch classes"], Tree]:
-        """Return `(logits, batch_stats)`.
+    ) -> tuple[Outputs, Tree]:
+        """Return `(outputs, batch_stats)`.
 
         Args:
             params: from `init`.
@@ -106,55 +132,83 @@ class Model:
             images: in 0..1, or the output of `run_until(start)`.
             train: whether to use dropout, and this batch's statistics in BatchNorm.
             key: for dropout.
-            frozen: names of BatchNorm layers that use, and keep, their running
-                statistics in training too.
+            labels: of the images, for a network whose input they are part of.
+            frozen: whole paths of BatchNorm layers, such as "block1/norm2", that use,
+                and keep, their running statistics in training too.
             start: index in `stages` of the first to compute.
         """
         part = {"start": start} if start else {}
-        logits, updates = self._run(
+        outputs, updates = self._run(
             params,
             batch_stats,
             images,
             frozen=frozen,
             train=train,
+            labels=labels,
             rngs=None if key is None else {"dropout": key},
             mutable=["batch_stats"] if train else [],
             **part,
         )
+        if not isinstance(outputs, Outputs):
+            outputs = Outputs(outputs)
         # The loss is computed in float32, whatever the network's dtype.
-        return logits.astype(jnp.float32), updates.get("batch_stats", batch_stats)
+        outputs = outputs._replace(logits=outputs.logits.astype(jnp.float32))
+        return outputs, updates.get("batch_stats", batch_stats)
+
+    def loss(
+        self,
+        outputs: Outputs,
+        images: Float[Array, "batch ..."],
+        labels: Integer[Array, " batch"],
+        *,
+        smoothing: float = 0.0,
+    ) -> Float[Array, " batch"]:
+        """Return the loss of each image: the cross-entropy, or the module's own.
+
+        Args:
+            outputs: from `apply`.
+            images: the input of `apply`.
+            labels: the true classes.
+            smoothing: see `cross_entropy`.
+        """
+        if own := getattr(self.module, "loss", None):
+            return own(outputs, images, labels, smoothing=smoothing)
+        return cross_entropy(outputs.logits, labels, smoothing=smoothing)
 
     def run_until(
         self, stop: int, params: Tree, batch_stats: Tree, images: Images
     ) -> Float[Array, "batch ..."]:
         """Return the output, in evaluation, of the stages before index `stop` >= 1."""
-        return self._run(params, batch_stats, images, train=False, stop=stop)
+        return self._run(params, batch_stats, images, stop=stop)
 
     def features(
         self, params: Tree, batch_stats: Tree, images: Images
-    ) -> Float[Array, "batch features"]:
-        """Return the penultimate activations, the input of the last layer."""
-        _, updates = self._run(
-            params, batch_stats, images, train=False, mutable=["intermediates"]
-        )
-        return updates["intermediates"]["features"][0]
+    ) -> Float[Array, "batch features"] | None:
+        """Return the penultimate activations; None if the network does not sow any."""
+        _, updates = self._run(params, batch_stats, images, mutable=["intermediates"])
+        return updates.get("intermediates", {}).get("features", (None,))[0]
 
     def feature_maps(
         self, params: Tree, batch_stats: Tree, images: Images
     ) -> dict[str, Float[Array, "batch _ _ _"]]:
-        """Return the output of each convolution in evaluation, by its layer's name."""
+        """Return the output of each convolution in evaluation, by the layer's path.
+
+        A convolution that is used several times has its first output.
+        """
         _, updates = self._run(
             params,
             batch_stats,
             images,
-            train=False,
             mutable=["intermediates"],
-            capture_intermediates=lambda module, _: isinstance(module, layers.Conv),
+            capture_intermediates=lambda module, _: isinstance(
+                module, layers.Conv | nn.Conv
+            ),
         )
+        found: Any = flax.traverse_util.flatten_dict(updates.get("intermediates", {}))
         return {
-            name: outputs["__call__"][0]
-            for name, outputs in updates["intermediates"].items()
-            if name != "features"
+            "/".join(path): outputs[0]
+            for (*path, name), outputs in found.items()
+            if name == "__call__"
         }
 
     def _run(
@@ -162,12 +216,26 @@ class Model:
         params: Tree,
         batch_stats: Tree,
         images: Images,
+        *,
+        train: bool = False,
+        labels: Array | None = None,
         frozen: Collection[str] = (),
         **options: Any,
     ) -> Any:
         variables = {"params": params, "batch_stats": batch_stats}
+        options |= self._inputs(train, labels)
         with operations.form(self.convolutions), _evaluating(frozen):
             return self.module.apply(variables, images, **options)
+
+    def _inputs(self, train: bool, labels: Array | None) -> dict[str, Any]:
+        """Return the keywords of the module's `__call__`, of those that it takes."""
+        taken = inspect.signature(type(self.module).__call__).parameters
+        inputs = {"train": train, "labels": labels}
+        return {name: value for name, value in inputs.items() if name in taken}
+
+    @property
+    def _image(self) -> Images:
+        return jnp.zeros((1, *self.task.image_shape), jnp.float32)
 
     def summary(self) -> str:
         """Return a table of the layers: their shapes, parameters and FLOPs."""
@@ -178,7 +246,7 @@ class Model:
             compute_flops=True,
             console_kwargs={"width": 120, "force_terminal": False, "no_color": True},
             column_kwargs={"overflow": "fold"},
-        )(jnp.zeros((1, *IMAGE_SHAPE), jnp.float32), train=False)
+        )(self._image, **self._inputs(False, jnp.zeros(1, jnp.uint8)))
         return "\n".join(line.rstrip() for line in table.strip().splitlines()) + "\n"
 
 
@@ -217,11 +285,12 @@ def complete(model: config.Model) -> config.Model:
     return dataclasses.replace(model, options=defaults | given)
 
 
-def create(model: config.Model, *, dtype: str = "float32") -> Model:
+def create(model: config.Model, task: Task, *, dtype: str = "float32") -> Model:
     """Build the network that `config.model` names.
 
     Args:
         model: its name and options; a missing option has its default.
+        task: what it is asked, of `data.task`.
         dtype: a key of `DTYPES`, the type of the computation. Parameters, BatchNorm's
             statistics and logits are always float32.
 
@@ -229,8 +298,10 @@ def create(model: config.Model, *, dtype: str = "float32") -> Model:
         ConfigError: as in `complete`.
     """
     options = complete(model).options
-    module = MODELS[model.name](**options, dtype=DTYPES[dtype])  # type: ignore[call-arg]
-    return Model(name=model.name, module=module)
+    module = MODELS[model.name](
+        **options, num_classes=len(task.classes), dtype=DTYPES[dtype]
+    )  # type: ignore[call-arg]
+    return Model(name=model.name, module=module, task=task)
 
 
 def _evaluating(frozen: Collection[str]) -> contextlib.AbstractContextManager[None]:
@@ -238,8 +309,13 @@ def _evaluating(frozen: Collection[str]) -> contextlib.AbstractContextManager[No
 
     def intercept(run: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
         module = context.module
-        if isinstance(module, layers.BatchNorm) and "/".join(module.path) in frozen:
-            kwargs = kwargs | {"use_running_average": True}
+        if "/".join(module.path) in frozen:
+            if isinstance(module, layers.BatchNorm):
+                kwargs = kwargs | {"use_running_average": True}
+            elif isinstance(module, nn.BatchNorm):
+                # A field or a keyword; Flax accepts only one of them.
+                object.__setattr__(module, "use_running_average", True)
+                kwargs = kwargs | {"use_running_average": None}
         return run(*args, **kwargs)
 
     return nn.intercept_methods(intercept) if frozen else contextlib.nullcontext()

@@ -13,6 +13,7 @@ from mnist_jax.models.layers import Conv, Dense, Dropout, max_pool
 class DoubleCNN(nn.Module):
     """Two blocks of two ReLU convolutions, one dense layer; 887,530 parameters."""
 
+    num_classes: int
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -33,4 +34,4 @@ class DoubleCNN(nn.Module):
         x = nn.relu(dense(256, name="dense1")(x))
         self.sow("intermediates", "features", x)
         x = Dropout(0.5)(x, train=train)
-        return dense(10, name="logits")(x)
+        return dense(self.num_classes, name="logits")(x)

@@ -18,6 +18,7 @@ class FastCNN(nn.Module):
     monotonic (as long as BatchNorm's scale is positive).
     """
 
+    num_classes: int
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -35,4 +36,4 @@ class FastCNN(nn.Module):
             x = nn.relu(x)
         x = x.reshape(x.shape[0], -1)
         self.sow("intermediates", "features", x)
-        return Dense(10, dtype=self.dtype, name="logits")(x)
+        return Dense(self.num_classes, dtype=self.dtype, name="logits")(x)

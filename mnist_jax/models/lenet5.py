@@ -19,6 +19,7 @@ from mnist_jax.models.layers import Conv, Dense, average_pool
 class LeNet5(nn.Module):
     """Two tanh convolutions, two average pools, three dense layers: 61,706 weights."""
 
+    num_classes: int
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -38,4 +39,4 @@ class LeNet5(nn.Module):
         x = nn.tanh(dense(120, name="dense1")(x))
         x = nn.tanh(dense(84, name="dense2")(x))
         self.sow("intermediates", "features", x)
-        return dense(10, name="logits")(x)
+        return dense(self.num_classes, name="logits")(x)

@@ -17,6 +17,7 @@ class TripleCNN(nn.Module):
     the second ReLU of each block and the ReLU of each dense layer.
     """
 
+    num_classes: int
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -42,4 +43,4 @@ class TripleCNN(nn.Module):
             if units == 64:
                 self.sow("intermediates", "features", x)
             x = Dropout(rate)(x, train=train)
-        return dense(10, name="logits")(x)
+        return dense(self.num_classes, name="logits")(x)

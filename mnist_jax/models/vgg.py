@@ -30,6 +30,7 @@ class VGG(nn.Module):
     blocks: ClassVar[tuple[int, ...]]  # the number of convolutions in each block
     channels: ClassVar[int] = 64  # in the first block; the next three double them
     hidden: ClassVar[int] = 512
+    num_classes: int
     input_size: int = option(
         32,
         "Height and width of the input. A border of 2 pixels makes 32; larger images "
@@ -89,7 +90,7 @@ class VGG(nn.Module):
         x = nn.relu(dense(self.hidden, name=hidden)(x))
         self.sow("intermediates", "features", x)
         x = Dropout(0.5)(x, train=train)
-        return dense(10, name=logits)(x)
+        return dense(self.num_classes, name=logits)(x)
 
     def _prepare(
         self, images: Float[Array, "batch 28 28 1"]

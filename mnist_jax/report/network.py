@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, UInt8
 
 from mnist_jax.runs.load import Run
-from mnist_jax.tree import Tree
+from mnist_jax.tree import Tree, layers
 
 TOLERANCE = 0.01
 """By how much attributions may miss the difference of the logits, as a share of the
@@ -54,7 +54,7 @@ def look_inside(run: Run, images: UInt8[np.ndarray, "n h w 1"]) -> Inside:
     model = run.model
 
     @jax.jit
-    def observe(params: Tree, batch_stats: Tree, images: Array) -> tuple[Tree, Array]:
+    def observe(params: Tree, batch_stats: Tree, images: Array) -> Tree:
         scaled = images.astype(jnp.float32) / 255
         maps = model.feature_maps(params, batch_stats, scaled[:1])
         return maps, model.features(params, batch_stats, scaled)
@@ -68,7 +68,7 @@ def look_inside(run: Run, images: UInt8[np.ndarray, "n h w 1"]) -> Inside:
         first = first or maps
     assert first is not None
     feature_maps = {name: np.asarray(m[0], np.float32) for name, m in first.items()}
-    kernels = np.asarray(run.params[next(iter(first))]["kernel"], np.float32)
+    kernels = np.asarray(layers(run.params)[next(iter(first))]["kernel"], np.float32)
     return Inside(kernels.sum(axis=2), feature_maps, np.concatenate(features))
 
 
@@ -88,7 +88,7 @@ def integrated_gradients(
 
     @jax.jit
     def logits_at(params: Tree, batch_stats: Tree, path: Array) -> Array:
-        return run.model.apply(params, batch_stats, path, train=False)[0]
+        return run.model.apply(params, batch_stats, path, train=False)[0].logits
 
     @jax.jit
     def integrate(

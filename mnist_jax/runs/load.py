@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Float32
 
-from mnist_jax import models, tree
+from mnist_jax import data, models, tree
 from mnist_jax.config import Experiment, from_stored
 from mnist_jax.devices import parallel
 from mnist_jax.errors import UserError
@@ -63,7 +63,7 @@ class Run:
 
     def logits(self, images: Any) -> Float32[np.ndarray, "n classes"]:
         """Return unnormalised log-probabilities; arguments as in `predict`."""
-        images = _check_images(images, models.IMAGE_SHAPE)
+        images = _check_images(images, self.model.task.image_shape)
         if not len(images):
             return np.zeros((0, len(self.classes)), np.float32)
         return np.asarray(self._predict(self.params, self.batch_stats, images))
@@ -139,7 +139,7 @@ def load(path: Path | str | None = None) -> Run:
         accuracy, classes = float(metadata["accuracy"]), weights.classes_of(metadata)
         tested_on = metadata["tested_on"]
         network = dataclasses.replace(config.model, name=metadata[weights.NETWORK])
-        model = models.create(network, dtype=config.dtype)
+        model = models.create(network, data.task(config.data), dtype=config.dtype)
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} is damaged: {error!r} in its metadata.") from error
     except UserError as error:

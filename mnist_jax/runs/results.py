@@ -11,14 +11,14 @@ from mnist_jax.config import Experiment, to_stored
 from mnist_jax.runs import weights as run_weights
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.journal import Journal
-from mnist_jax.training.predict import Predict
+from mnist_jax.training.predict import Evaluate
 from mnist_jax.training.step import Batch
 
 Logits = dict[str, dict[str, np.ndarray]]
 
 
 def test(
-    journal: Journal, model: models.Model, dataset: data.Dataset, predict: Predict
+    journal: Journal, model: models.Model, dataset: data.Dataset, evaluate: Evaluate
 ) -> dict[str, Any]:
     """Look at the test set, once, and write what came of it.
 
@@ -30,7 +30,7 @@ def test(
             only help the first, nothing is written, nor returned.
         model: the network.
         dataset: its images.
-        predict: of `make_predict`, for `model.apply`.
+        evaluate: of `make_evaluate`, for `model`.
 
     Returns:
         The contents of results.json.
@@ -45,9 +45,9 @@ def test(
     same = tree.digest(weights["last"]) == tree.digest(weights["best"])
     logits: Logits = {}
     for split, part in (("test", dataset.test), ("val", dataset.val)):
-        images = Batch.from_split(part).images
-        last = np.asarray(predict(*weights["last"], images))
-        best = last if same else np.asarray(predict(*weights["best"], images))
+        batch = Batch.from_split(part)
+        last = np.asarray(evaluate(*weights["last"], batch)[0])
+        best = last if same else np.asarray(evaluate(*weights["best"], batch)[0])
         logits[split] = {"last": last, "best": best}
     if not journal.writes:
         return {}

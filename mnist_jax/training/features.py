@@ -28,9 +28,9 @@ from mnist_jax.data import augment
 from mnist_jax.devices import parallel, processes
 from mnist_jax.devices.parallel import Devices
 from mnist_jax.training.phase import Phase
-from mnist_jax.training.predict import ApplyFn, make_predict
+from mnist_jax.training.predict import make_predict
 from mnist_jax.training.state import TrainState
-from mnist_jax.training.step import Batch
+from mnist_jax.training.step import ApplyFn, Batch
 from mnist_jax.tree import Tree
 
 LOGGER = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ def count_bytes(model: models.Model, stop: int, images: int) -> int:
         stop: index in its `stages`, at least 1.
         images: how many.
     """
-    image = jax.ShapeDtypeStruct((1, *models.IMAGE_SHAPE), jnp.float32)
+    image = jax.ShapeDtypeStruct((1, *model.task.image_shape), jnp.float32)
     run = functools.partial(model.run_until, stop)
     of_one = jax.eval_shape(run, *model.shapes, image)
     return images * of_one.size * jnp.float32.dtype.itemsize
@@ -203,11 +203,11 @@ def _run_until(
     images: jax.Array,
     *,
     train: bool,
-) -> tuple[jax.Array, Tree]:
+) -> tuple[models.Outputs, Tree]:
     """Adapt `Model.run_until` to the signature of `Model.apply`."""
     del train
     x = model.run_until(stop, params, batch_stats, images)
-    return x.astype(jnp.float32), batch_stats
+    return models.Outputs(x.astype(jnp.float32)), batch_stats
 
 
 def _read(path: Path) -> np.ndarray | None:

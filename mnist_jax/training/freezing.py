@@ -39,9 +39,10 @@ class Freeze:
         )
 
     def layers(self, params: Tree) -> frozenset[str]:
-        """Return the names of the layers that are completely frozen."""
+        """Return the whole paths of the layers that are completely frozen."""
+        layers = tree.layers(self.mask(params))
         return frozenset(
-            layer for layer, frozen in self.mask(params).items() if jax.tree.all(frozen)
+            path for path, frozen in layers.items() if all(frozen.values())
         )
 
     def check(self, params: Tree) -> None:

@@ -19,9 +19,9 @@ from mnist_jax.devices.parallel import Devices
 from mnist_jax.errors import UserError
 from mnist_jax.training import step
 from mnist_jax.training.phase import Phase
-from mnist_jax.training.predict import ApplyFn, Predict
+from mnist_jax.training.predict import Evaluate
 from mnist_jax.training.state import TrainState, make_watch
-from mnist_jax.training.step import Batch
+from mnist_jax.training.step import ApplyFn, Batch, LossFn
 
 
 class Keys(NamedTuple):
@@ -109,12 +109,13 @@ class Trainer:
 
     Args:
         apply_fn: `Model.apply`.
+        loss_fn: `Model.loss`.
         phase: what trains.
         data: the training set.
         val: the validation set.
         augment_fn: of `augment.create`, if any.
         devices: which ones share a batch, or replicas.
-        predict: of `make_predict`, for `apply_fn` and `devices`.
+        evaluate: of `make_evaluate`, for `apply_fn`, `loss_fn` and `devices`.
         steps_per_call: at least 1.
         monitor: which figure says what the best epoch is.
         keys: the random streams.
@@ -128,12 +129,13 @@ class Trainer:
         self,
         *,
         apply_fn: ApplyFn,
+        loss_fn: LossFn,
         phase: Phase,
         data: Batch,
         val: Batch,
         augment_fn: Callable[..., Array] | None,
         devices: Devices,
-        predict: Predict,
+        evaluate: Evaluate,
         steps_per_call: int,
         monitor: str,
         keys: Keys,
@@ -143,8 +145,8 @@ class Trainer:
         step.check_images(val)
         self._devices, self._listener = devices, listener
         self._data = devices.replicate(data)
-        # Of these, `predict` puts a batch at a time on the devices.
-        self._val_images, self._val_labels = val.images, devices.replicate(val.labels)
+        # `evaluate` puts a batch of these at a time on the devices.
+        self._val, self._val_labels = val, devices.replicate(val.labels)
         self._order_key, self._step_key = keys.order, devices.place(keys.step)
         self._steps = phase.steps_per_epoch(len(data.labels))
         self._images_per_epoch = self._steps * phase.batch_size
@@ -156,6 +158,7 @@ class Trainer:
         )
         self._train_step = step.make_train_step(
             apply_fn=apply_fn,
+            loss_fn=loss_fn,
             optimizer=phase.optimizer,
             learning_rate_fn=learning_rate_fn,
             augment_fn=augment_step,
@@ -163,11 +166,10 @@ class Trainer:
             ema_decay=phase.ema_decay,
             freeze=phase.freeze,
         )
-        self._predict = predict
+        self._evaluate = evaluate
 
-        def score(logits: Array, labels: Array) -> tuple[Array, Array]:
-            loss = step.cross_entropy(logits, labels).mean()
-            return loss, step.accuracy(logits, labels)
+        def score(logits: Array, loss: Array, labels: Array) -> tuple[Array, Array]:
+            return loss.mean(), step.accuracy(logits, labels)
 
         def learning_rate(state: TrainState) -> Any:
             return learning_rate_fn(state.phase_step - 1) * state.plateau.scale
@@ -177,7 +179,7 @@ class Trainer:
             return epoch_order(key, epoch, size=size, batch_size=phase.batch_size)
 
         watch = make_watch(phase, monitor)
-        self._score = jax.jit(devices.map(score, (0, None)))
+        self._score = jax.jit(devices.map(score, (0, 0, None)))
         self._learning_rate = jax.jit(devices.map(learning_rate, (0,)))
         short = short_program_options()
         self._order = jax.jit(devices.map(order, (0, 0)), compiler_options=short)
@@ -208,8 +210,8 @@ class Trainer:
         if len(errors) == len(counting):
             return state, [errors.get(place, []) for place in range(len(epochs))]
         finished = finish() if self._devices.must_wait else None
-        logits = self._predict(*state.weights, self._val_images)
-        val_loss, val_accuracy = self._score(logits, self._val_labels)
+        judged = self._evaluate(*state.weights, self._val)
+        val_loss, val_accuracy = self._score(*judged, self._val_labels)
         losses, accuracies, trained = finished or finish()
         val_losses, val_accuracies, learning_rates = map(
             np.atleast_1d, (val_loss, val_accuracy, self._learning_rate(state))
@@ -344,8 +346,8 @@ class Trainer:
                 split=2,
                 donate=True,
             )
-        logits = self._predict(*state.weights, self._val_images, rehearse=True)
-        jax.block_until_ready(self._score(logits, self._val_labels))
+        judged = self._evaluate(*state.weights, self._val, rehearse=True)
+        jax.block_until_ready(self._score(*judged, self._val_labels))
         self._listener.compiled(time.perf_counter() - begin)
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Float32, Int32, Integer, PRNGKeyArray, UInt8
 
 from mnist_jax import data
 from mnist_jax.devices import shards
+from mnist_jax.models import Outputs
 from mnist_jax.training.freezing import Freeze
 from mnist_jax.training.state import TrainState
 from mnist_jax.tree import Tree
@@ -41,6 +42,8 @@ AugmentFn = Callable[
     [PRNGKeyArray, Float[Array, "batch height width channels"], Int32[Array, ""]],
     Float[Array, "batch height width channels"],
 ]
+ApplyFn = Callable[..., tuple[Outputs, Tree]]
+LossFn = Callable[..., Float[Array, " batch"]]
 TrainStep = Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, StepMetrics]]
 
 # Tells a step's draws for its images from those of the model.
@@ -74,28 +77,6 @@ def check_images(batch: Batch) -> None:
         )
 
 
-def cross_entropy(
-    logits: Float[Array, "batch classes"],
-    labels: Integer[Array, " batch"],
-    *,
-    smoothing: float = 0.0,
-) -> Float[Array, " batch"]:
-    """Return the cross-entropy of each image, in nats.
-
-    Args:
-        logits: unnormalised log-probabilities.
-        labels: the true classes.
-        smoothing: share of the label that is spread evenly over all classes (Szegedy
-            et al., 2016: https://arxiv.org/abs/1512.00567). At 0 this is the negative
-            log-likelihood.
-    """
-    labels = labels.astype(jnp.int32)
-    if smoothing == 0:
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    one_hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-    return optax.softmax_cross_entropy(logits, optax.smooth_labels(one_hot, smoothing))
-
-
 def accuracy(
     logits: Float[Array, "batch classes"], labels: Integer[Array, " batch"]
 ) -> Float32[Array, ""]:
@@ -105,7 +86,8 @@ def accuracy(
 
 def make_train_step(
     *,
-    apply_fn: Callable[..., tuple[Array, Tree]],
+    apply_fn: ApplyFn,
+    loss_fn: LossFn,
     optimizer: optax.GradientTransformation,
     learning_rate_fn: optax.Schedule,
     augment_fn: AugmentFn | None = None,
@@ -117,12 +99,13 @@ def make_train_step(
 
     Args:
         apply_fn: `Model.apply`.
+        loss_fn: `Model.loss`.
         optimizer: the one that `state.opt_state` belongs to; gives directions.
         learning_rate_fn: from a step of the phase to its learning rate, which
             `state.plateau` scales.
         augment_fn: changes the images at random, if given. It is also given the step of
             the phase.
-        label_smoothing: see `cross_entropy`.
+        label_smoothing: share of each label that is spread evenly over all classes.
         ema_decay: of the moving average in `state.ema`; 0 if there is none.
         freeze: which parameters stay as they are, to the bit. No gradient is computed
             for them, and BatchNorm goes by its running statistics where it is frozen.
@@ -146,20 +129,21 @@ def make_train_step(
 
         held = {"frozen": freeze.layers(state.params)} if freeze else {}
 
-        def loss_fn(params: Tree) -> tuple[Array, tuple[Array, Tree]]:
-            logits, batch_stats = apply_fn(
+        def mean_loss(params: Tree) -> tuple[Array, tuple[Array, Tree]]:
+            outputs, batch_stats = apply_fn(
                 freeze.stop(params),
                 state.batch_stats,
                 images,
                 train=True,
                 key=step_key,
+                labels=batch.labels,
                 **held,
             )
-            loss = cross_entropy(logits, batch.labels, smoothing=label_smoothing)
-            return loss.mean(), (logits, batch_stats)
+            loss = loss_fn(outputs, images, batch.labels, smoothing=label_smoothing)
+            return loss.mean(), (outputs.logits, batch_stats)
 
         (loss, (logits, batch_stats)), gradients = jax.value_and_grad(
-            loss_fn, has_aux=True
+            mean_loss, has_aux=True
         )(state.params)
         metrics = StepMetrics(loss, accuracy(logits, batch.labels))
         gradients, metrics = shards.mean((gradients, metrics))
@@ -240,17 +224,21 @@ def make_train_steps(
 
 
 def make_eval_step(
-    *, apply_fn: Callable[..., tuple[Array, Tree]]
-) -> Callable[..., Float[Array, "batch ..."]]:
-    """Build `eval_step(params, batch_stats, images) -> logits` of one batch."""
+    *, apply_fn: ApplyFn, loss_fn: LossFn
+) -> Callable[..., tuple[Float[Array, "batch classes"], Float[Array, " batch"]]]:
+    """Build `eval_step(params, batch_stats, batch) -> (logits, loss)`.
+
+    The loss is that of each image, with the labels as they are.
+    """
 
     def eval_step(
-        params: Tree,
-        batch_stats: Tree,
-        images: UInt8[Array, "batch height width channels"]
-        | Float32[Array, "batch ..."],
-    ) -> Float[Array, "batch ..."]:
-        inputs = to_input(images)
-        return shards.gather(apply_fn(params, batch_stats, inputs, train=False)[0])
+        params: Tree, batch_stats: Tree, batch: Batch
+    ) -> tuple[Float[Array, "batch classes"], Float[Array, " batch"]]:
+        images = to_input(batch.images)
+        outputs, _ = apply_fn(
+            params, batch_stats, images, train=False, labels=batch.labels
+        )
+        loss = loss_fn(outputs, images, batch.labels)
+        return shards.gather(outputs.logits), shards.gather(loss)
 
     return eval_step

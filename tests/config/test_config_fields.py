@@ -10,7 +10,7 @@ from configs import base
 from mnist_jax import config, models
 from mnist_jax.config import ConfigError, Experiment, parse, to_json
 from mnist_jax.config.border import to_config_dict
-from mnist_jax.data import augment
+from mnist_jax.data import DIGITS, augment
 from mnist_jax.models import layers, vgg
 from mnist_jax.training import monitors, optimizer, schedules
 
@@ -107,14 +107,14 @@ def test_a_network_has_its_own_options_and_no_others(name):
     fields = set(base.get_model(name)) - {"name", "pretrained", "pretrained_layers"}
     assert fields == set(models.options_of(name))
     assert ("input_size" in fields) == name.startswith("vgg")
-    module = models.create(parse(base.get_model(name), config.Model)).module
+    module = models.create(parse(base.get_model(name), config.Model), DIGITS).module
     for option, field in models.options_of(name).items():
         assert getattr(module, option) == field.default
 
 
 def test_options_reach_the_module_and_are_all_kept():
     model = models.complete(config.Model("vgg19", options={"input_size": 48}))
-    assert models.create(model).module.input_size == 48  # type: ignore[attr-defined]
+    assert models.create(model, DIGITS).module.input_size == 48  # type: ignore[attr-defined]
     stored = to_json(model)
     assert stored["preprocess"] == "unit" and "options" not in stored
     assert parse(stored, config.Model) == model

@@ -22,7 +22,7 @@ from mnist_jax.data import augment
 from mnist_jax.devices import parallel
 from mnist_jax.models import operations
 from mnist_jax.training import loop
-from mnist_jax.training.predict import make_predict
+from mnist_jax.training.predict import make_evaluate
 from mnist_jax.training.step import Batch, make_train_steps
 from tests.support.training_parts import (
     EVERYTHING,
@@ -52,12 +52,15 @@ def train(devices, *, steps_per_call=1, model=TINY):
     phase = make_phase(**EVERYTHING)
     trainer = loop.Trainer(
         apply_fn=model.apply,
+        loss_fn=model.loss,
         phase=phase,
         data=as_batch(train_split),
         val=as_batch(val_split),
         augment_fn=augment.create(augmentation),
         devices=devices,
-        predict=make_predict(apply_fn=model.apply, batch_size=7, devices=devices),
+        evaluate=make_evaluate(
+            apply_fn=model.apply, loss_fn=model.loss, batch_size=7, devices=devices
+        ),
         steps_per_call=steps_per_call,
         monitor="val_loss",
         keys=loop.make_keys(0),

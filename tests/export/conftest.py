@@ -10,6 +10,7 @@ import pytest
 
 from mnist_jax import data, models
 from mnist_jax.config import Model
+from mnist_jax.data import DIGITS
 from mnist_jax.runs.load import Run, load
 from tests.support.small_vgg import Small
 
@@ -33,10 +34,10 @@ def make_run():
     @functools.cache
     def make(name: str, **options: object) -> Run:
         packaged = load()
-        model = models.create(Model(name=name, options=options))
+        model = models.create(Model(name=name, options=options), DIGITS)
         if name.startswith("vgg"):
             fields = {k: getattr(model.module, k) for k in models.options_of(name)}
-            model = dataclasses.replace(model, module=Small(**fields))
+            model = dataclasses.replace(model, module=Small(num_classes=10, **fields))
         params, batch_stats = jax.tree_util.tree_map_with_path(drawn, model.shapes)
         config = dataclasses.replace(
             packaged.config, model=Model(name, options=options)

@@ -7,6 +7,7 @@ import pytest
 
 from mnist_jax import models
 from mnist_jax.config import Model
+from mnist_jax.data import DIGITS
 from mnist_jax.training import step
 from tests.support.drawing import draw_weights
 from tests.support.small_vgg import Narrow
@@ -17,7 +18,7 @@ KEY = jax.random.key(0)
 
 
 def create(name, dtype):
-    return models.create(Model(name), dtype=dtype)
+    return models.create(Model(name), DIGITS, dtype=dtype)
 
 
 def products(jaxpr):
@@ -38,9 +39,11 @@ def batch(small):
 
 def loss_and_all(model, params, batch_stats, images, labels):
     def loss_fn(params):
-        logits, updated = model.apply(params, batch_stats, images, train=True, key=KEY)
+        (logits, _), updated = model.apply(
+            params, batch_stats, images, train=True, key=KEY
+        )
         assert logits.dtype == jnp.float32
-        return step.cross_entropy(logits, jnp.asarray(labels)).mean(), updated
+        return models.cross_entropy(logits, jnp.asarray(labels)).mean(), updated
 
     return jax.value_and_grad(loss_fn, has_aux=True)(params)
 

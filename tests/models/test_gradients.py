@@ -30,6 +30,7 @@ from jax import lax
 
 from mnist_jax import models
 from mnist_jax.config import Model
+from mnist_jax.data import DIGITS
 from mnist_jax.devices.compiler import compiler_options
 from mnist_jax.models import operations
 from tests.support.drawing import draw_weights
@@ -66,7 +67,7 @@ def to_float64(tree):
 @functools.cache
 def start(name):
     """A network and its parameters, as drawn at the start."""
-    model = models.create(Model(name))
+    model = models.create(Model(name), DIGITS)
     params, batch_stats = draw_weights(model)
     assert not batch_stats
     return model, jax.tree.map(np.asarray, params)
@@ -306,7 +307,7 @@ def test_a_share_that_is_lost_is_noticed(batch, monkeypatch):
 def test_the_network_here_is_the_double_cnn(batch):
     model, params = start("double_cnn")
     ours = run_form("cpu", params, batch)
-    theirs, _ = model.apply(params, {}, jnp.asarray(batch[0]), train=False)
+    (theirs, _), _ = model.apply(params, {}, jnp.asarray(batch[0]), train=False)
     np.testing.assert_allclose(ours.logits, theirs, rtol=0, atol=1e-5)
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from mnist_jax import models, tree
 from mnist_jax.config import Model
+from mnist_jax.data import DIGITS
 from mnist_jax.models.layers import Dropout
 from tests.models.keras_models import KERAS_MODELS, as_trees, like_keras, set_weights
 
@@ -86,7 +87,7 @@ def draw_batch(name):
 @functools.cache
 def pair(name):
     """Our model, its weights, and the Keras model with the same."""
-    model = models.create(Model(name))
+    model = models.create(Model(name), DIGITS)
     keras_model = KERAS_MODELS[name]()
     weights = draw_weights(model)
     set_weights(keras_model, *weights)
@@ -125,7 +126,7 @@ def assert_close(ours, theirs, tolerance, what):
 def test_evaluation_equals_keras(name):
     model, params, batch_stats, keras_model = pair(name)
     images, _ = draw_batch(name)
-    ours, after = jax.jit(lambda p, b: model.apply(p, b, images, train=False))(
+    (ours, _), after = jax.jit(lambda p, b: model.apply(p, b, images, train=False))(
         params, batch_stats
     )
     with like_keras():
@@ -156,7 +157,7 @@ def test_training_equals_keras_but_for_dropout(name):
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     def our_loss(params):
-        logits, after = model.apply(params, batch_stats, images, train=True)
+        (logits, _), after = model.apply(params, batch_stats, images, train=True)
         return mean_loss(logits), (logits, after)
 
     def their_loss(trainable, rest):

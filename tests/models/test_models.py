@@ -10,6 +10,7 @@ import pytest
 
 from mnist_jax import models, tree
 from mnist_jax.config import Model
+from mnist_jax.data import DIGITS
 from mnist_jax.errors import UserError
 from mnist_jax.models.layers import Dropout
 from mnist_jax.models.vgg import VGG16
@@ -109,7 +110,7 @@ every_model_but_vgg19 = pytest.mark.parametrize(
 
 
 def create(name: str) -> models.Model:
-    return models.create(Model(name))
+    return models.create(Model(name), DIGITS)
 
 
 @functools.cache
@@ -134,7 +135,7 @@ def evaluate(name: str):
 def judged(name: str):
     """Of four images: logits, the statistics after them, and features."""
     model, params, batch_stats = initial(name)
-    logits, after = evaluate(name)(params, batch_stats, IMAGES)
+    (logits, _), after = evaluate(name)(params, batch_stats, IMAGES)
     return logits, after, jax.jit(model.features)(params, batch_stats, IMAGES)
 
 
@@ -208,7 +209,7 @@ def test_vgg_s_kernels_may_start_he_normal_and_then_signals_do_not_shrink():
     """As in Keras: truncated at two standard deviations, of variance 2 / fan_in."""
     sizes = {}
     for start in ("glorot_uniform", "he_normal"):
-        model = models.Model("vgg16", Narrow(kernel_init=start))
+        model = models.Model("vgg16", Narrow(num_classes=10, kernel_init=start), DIGITS)
         params, _ = draw_weights(model, 3)
         features = jax.jit(model.run_until, static_argnums=0)(5, params, {}, IMAGES)
         sizes[start] = float(jnp.sqrt(jnp.mean(features**2)))
@@ -242,7 +243,7 @@ def test_each_image_is_judged_alone_in_evaluation(name):
     alone = []
     for place in range(4):
         among_empty = jnp.zeros_like(IMAGES).at[place].set(IMAGES[place])
-        logits, _ = evaluate(name)(params, batch_stats, among_empty)
+        (logits, _), _ = evaluate(name)(params, batch_stats, among_empty)
         alone.append(logits[place])
     # Deep ReLU networks hardly tell images apart with the weights that they start with.
     apart = np.abs(together[1:] - together[:-1]).max()
@@ -297,7 +298,7 @@ def test_training_draws_by_its_key_where_there_is_dropout(name):
     apply = jax.jit(functools.partial(model.apply, train=True))
 
     def logits(seed):
-        return apply(params, batch_stats, IMAGES, key=jax.random.key(seed))[0]
+        return apply(params, batch_stats, IMAGES, key=jax.random.key(seed))[0].logits
 
     assert_trees_equal(logits(0), logits(0))
     assert np.array_equal(logits(0), logits(1)) == (not DROPOUT[name])
@@ -315,7 +316,9 @@ def test_lenet5_equals_its_definition_in_numpy():
     """Layer by layer as the report gives it, in plain loops over windows."""
     model, params, batch_stats = initial("lenet5")
     image = np.random.RandomState(0).uniform(size=(28, 28, 1)).astype(np.float32)
-    logits, _ = model.apply(params, batch_stats, jnp.asarray(image)[None], train=False)
+    (logits, _), _ = model.apply(
+        params, batch_stats, jnp.asarray(image)[None], train=False
+    )
 
     def conv_tanh(x, variables):
         kernel = np.asarray(variables["kernel"], np.float64)

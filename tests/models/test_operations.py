@@ -18,6 +18,7 @@ from jax import export
 
 from mnist_jax import models
 from mnist_jax.config import Model
+from mnist_jax.data import DIGITS
 from mnist_jax.devices.compiler import compiler_options, short_program_options
 from mnist_jax.errors import UserError
 from mnist_jax.models import layers, operations
@@ -385,14 +386,14 @@ POOLS = {"lenet5": 2, "triple_cnn": 3, "vgg16": 5}
 @pytest.mark.parametrize("name", POOLS)
 def test_the_plain_form_is_the_same_program_wherever_it_is_traced(name, monkeypatch):
     """Exported for accelerators on a CPU, it has their operations and no remedies."""
-    model = models.create(Model(name))
+    model = models.create(Model(name), DIGITS)
     model = dataclasses.replace(model, convolutions="plain")
 
     def lowered(platform, backend):
         monkeypatch.setattr(jax, "default_backend", lambda: backend)
         variables = model.shapes
-        images = jax.ShapeDtypeStruct((32, *models.IMAGE_SHAPE), jnp.float32)
-        predict = jax.jit(lambda *args: model.apply(*args, train=False)[0])
+        images = jax.ShapeDtypeStruct((32, 28, 28, 1), jnp.float32)
+        predict = jax.jit(lambda *args: model.apply(*args, train=False)[0].logits)
         exported = export.export(predict, platforms=[platform])
         return exported(*variables, images).mlir_module()
 

@@ -14,6 +14,7 @@ import safetensors.numpy
 from configs import vgg16
 from mnist_jax import experiment, models, pretrained, tree
 from mnist_jax.config import Experiment, Model, to_stored
+from mnist_jax.data import DIGITS
 from mnist_jax.errors import UserError
 from mnist_jax.pretrained import readers
 from mnist_jax.runs import checkpoint
@@ -26,7 +27,7 @@ from tests.support.drawing import draw_weights
 from tests.support.small_vgg import VGG_METADATA, Narrow, write_vgg
 from tests.support.training_parts import make_phase
 
-LENET = models.create(Model("lenet5"))
+LENET = models.create(Model("lenet5"), DIGITS)
 
 
 def config(path, *, name="lenet5", layers=(".*",)):
@@ -247,14 +248,16 @@ def test_a_warning_of_the_input_if_and_only_if_it_is_another(
     metadata, preprocess, warned, tmp_path, caplog
 ):
     write_vgg(tmp_path / "x", metadata)
-    model = models.Model("vgg16", Narrow(input_size=64, preprocess=preprocess))
+    model = models.Model(
+        "vgg16", Narrow(num_classes=10, input_size=64, preprocess=preprocess), DIGITS
+    )
     pretrained.load(config(tmp_path / "x", name="vgg16"), model)
     assert ("were trained with" in caplog.text) == warned
 
 
 def test_metadata_that_is_damaged_is_named(tmp_path):
     write_vgg(tmp_path / "x", VGG_METADATA | {"config": "{"})
-    model = models.Model("vgg16", Narrow(input_size=64))
+    model = models.Model("vgg16", Narrow(num_classes=10, input_size=64), DIGITS)
     with pytest.raises(WeightsError, match="x is damaged: .*in its metadata"):
         pretrained.load(config(tmp_path / "x", name="vgg16"), model)
 

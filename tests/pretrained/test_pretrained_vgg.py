@@ -9,6 +9,7 @@ import pytest
 
 from mnist_jax import models, pretrained
 from mnist_jax.config import Model
+from mnist_jax.data import DIGITS
 from mnist_jax.pretrained import imagenet
 from mnist_jax.runs import weights as run_weights
 from mnist_jax.runs.weights import WeightsError
@@ -27,7 +28,7 @@ def config(path, *, pretrained_layers=("block",), **options):
 
 def load(path, **fields):
     """The model and its weights, those of the file in their places."""
-    model = models.create(config(path, **fields))
+    model = models.create(config(path, **fields), DIGITS)
     weights = pretrained.load(config(path, **fields), model)
     drawn = draw_weights(model)
     assert weights is not None
@@ -89,19 +90,21 @@ def test_the_body_equals_keras(kind, size, preprocess, saved, keras_vgg16):
 def test_the_stages_one_after_the_other_are_the_network(stop, saved):
     model, params, stats, _ = load(saved["keras3"])
     images = jnp.asarray(IMAGES)
-    whole, _ = jax.jit(lambda p: model.apply(p, stats, images, train=False))(params)
+    (whole, _), _ = jax.jit(lambda p: model.apply(p, stats, images, train=False))(
+        params
+    )
 
     @jax.jit
     def in_two(p):
         middle = model.run_until(stop, p, stats, images)
-        return model.apply(p, stats, middle, train=False, start=stop)[0]
+        return model.apply(p, stats, middle, train=False, start=stop)[0].logits
 
     np.testing.assert_allclose(in_two(params), whole, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["legacy", "torch names"])
 def test_a_converted_file_has_the_same_numbers(kind, saved, by_name, tmp_path):
-    model = models.create(config(saved[kind]))
+    model = models.create(config(saved[kind]), DIGITS)
     weights = pretrained.load(config(saved[kind]), model)
     assert weights is not None
     path = tmp_path / "vgg16.safetensors"
@@ -129,7 +132,7 @@ def test_the_file_that_keras_publishes_is_known_by_its_md5(
     monkeypatch.setenv("VGG16_WEIGHTS_DIR", str(tmp_path))
     (tmp_path / file.name).write_bytes(content)
     with pytest.raises(WeightsError, match=f"its md5 is {md5}.*{file.md5}"):
-        pretrained.load(config("imagenet"), models.create(config("imagenet")))
+        pretrained.load(config("imagenet"), models.create(config("imagenet"), DIGITS))
     changed = file._replace(md5=md5)
     monkeypatch.setitem(imagenet.FILES, "vgg16", changed)
     _, params, _, _ = load("imagenet")

@@ -7,6 +7,7 @@ import pytest
 
 from configs import vgg16
 from mnist_jax import experiment, models
+from mnist_jax.data import DIGITS
 from mnist_jax.errors import UserError
 from mnist_jax.runs import checkpoint
 from mnist_jax.runs import weights as run_weights
@@ -34,7 +35,9 @@ def weights(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     arrays = {
         name: rng.normal(0, 0.1, shape).astype(np.float32)
-        for name, shape in run_weights.shapes(models.Model("vgg16", Narrow())).items()
+        for name, shape in run_weights.shapes(
+            models.Model("vgg16", Narrow(num_classes=10), DIGITS)
+        ).items()
         if name.startswith("block")
     }
     path = tmp_path / "body.safetensors"

@@ -18,7 +18,7 @@ from configs import quickstart
 from mnist_jax import data, experiment
 from mnist_jax.devices import parallel
 from mnist_jax.training import loop, state
-from mnist_jax.training.predict import make_predict
+from mnist_jax.training.predict import make_evaluate
 from tests.support.training_parts import (
     TINY,
     Silence,
@@ -35,12 +35,15 @@ def train(seeds, devices, parts, phase, start, programs=None):
     """Train an epoch; return the state, on the devices."""
     trainer = loop.Trainer(
         apply_fn=TINY.apply,
+        loss_fn=TINY.loss,
         phase=phase,
         data=parts[0],
         val=parts[1],
         augment_fn=None,
         devices=devices,
-        predict=make_predict(apply_fn=TINY.apply, batch_size=30, devices=devices),
+        evaluate=make_evaluate(
+            apply_fn=TINY.apply, loss_fn=TINY.loss, batch_size=30, devices=devices
+        ),
         steps_per_call=1,
         monitor="val_loss",
         keys=loop.stack_keys([loop.make_keys(s) for s in seeds], devices.replicas),

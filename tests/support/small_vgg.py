@@ -5,6 +5,7 @@ import json
 import numpy as np
 
 from mnist_jax import models
+from mnist_jax.data import DIGITS
 from mnist_jax.models.vgg import VGG
 from mnist_jax.runs import weights
 
@@ -32,7 +33,9 @@ VGG_METADATA = {
 
 
 def write_vgg(path, metadata=VGG_METADATA, *, size=64):
-    shapes = weights.shapes(models.Model("vgg16", Narrow(input_size=size)))
+    shapes = weights.shapes(
+        models.Model("vgg16", Narrow(num_classes=10, input_size=size), DIGITS)
+    )
     tensors = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
     weights.write(path, tensors, metadata)
     return tensors

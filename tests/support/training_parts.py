@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 
 from configs import base
 from mnist_jax import config, models
+from mnist_jax.data import DIGITS
 from mnist_jax.models import layers
 from mnist_jax.training import loop, monitors, state, step
 from mnist_jax.training.phase import Phase
@@ -21,6 +22,7 @@ KEY = jax.random.key(1)
 class Tiny(nn.Module):
     """One of everything that a network here has; it compiles fast, in a loop too."""
 
+    num_classes: int
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -30,7 +32,7 @@ class Tiny(nn.Module):
         x = layers.BatchNorm(name="norm")(x, use_running_average=not train)
         x = layers.max_pool(x, 2)
         x = layers.Dropout(0.25)(x, train=train)
-        return layers.Dense(10, name="logits")(x.reshape(x.shape[0], -1))
+        return layers.Dense(self.num_classes, name="logits")(x.reshape(x.shape[0], -1))
 
 
 class Silence:
@@ -46,7 +48,7 @@ class Silence:
         pass
 
 
-TINY = models.Model("tiny", Tiny())
+TINY = models.Model("tiny", Tiny(num_classes=10), DIGITS)
 EVERYTHING = {
     "batch_size": 12,
     "epochs": 2,
@@ -72,6 +74,7 @@ def make_step(apply_fn, phase, *, steps_per_epoch=5, **fields):
     """The step as `loop.Trainer` makes it."""
     return step.make_train_step(
         apply_fn=apply_fn,
+        loss_fn=TINY.loss,
         optimizer=phase.optimizer,
         learning_rate_fn=phase.learning_rate_fn(steps_per_epoch),
         label_smoothing=phase.label_smoothing,

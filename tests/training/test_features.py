@@ -14,6 +14,7 @@ import pytest
 from configs import base, vgg16
 from mnist_jax import experiment, models
 from mnist_jax.config import Model
+from mnist_jax.data import DIGITS
 from mnist_jax.devices import parallel
 from mnist_jax.runs import checkpoint
 from mnist_jax.runs import journal as resume
@@ -196,7 +197,7 @@ def test_features_beyond_the_budget_are_not_computed(
 
 
 def test_the_budget_holds_the_report_s_recipe_and_not_a_single_block():
-    model = models.create(Model("vgg16"))
+    model = models.create(Model("vgg16"), DIGITS)
     budget = vgg16.get_config().features_megabytes * 10**6
     assert features.count_bytes(model, 5, 60_000) == 60_000 * 512 * 4 < budget
     assert features.count_bytes(model, 1, 60_000) > budget
@@ -216,20 +217,20 @@ def test_the_budget_holds_the_report_s_recipe_and_not_a_single_block():
     ],
 )
 def test_only_whole_stages_from_the_first_on_count(freeze, expected):
-    model = models.create(Model("vgg16"))
+    model = models.create(Model("vgg16"), DIGITS)
     params, _ = model.shapes
     phase = dataclasses.replace(make_phase(), freeze=Freeze(freeze))
     assert features.frozen_stages(model, phase, params) == expected
 
 
 def test_a_network_that_cannot_be_taken_apart_is_left_whole():
-    model = models.create(Model("lenet5"))
+    model = models.create(Model("lenet5"), DIGITS)
     params, _ = model.shapes
     phase = dataclasses.replace(make_phase(), freeze=Freeze(("conv",)))
     assert features.frozen_stages(model, phase, params) == 0
 
 
-MODEL = models.Model("small", Narrow())
+MODEL = models.Model("small", Narrow(num_classes=10), DIGITS)
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 28, 28, 1), np.uint8)
 
 
@@ -260,8 +261,12 @@ def test_each_thing_that_they_depend_on_has_a_file_of_its_own(cache):
         {"stop": 2},
         {"images": changed},
         {"images": IMAGES[:5]},
-        {"model": models.Model("small", Narrow(input_size=64))},
-        {"model": models.Model("small", Narrow(preprocess="imagenet"))},
+        {"model": models.Model("small", Narrow(num_classes=10, input_size=64), DIGITS)},
+        {
+            "model": models.Model(
+                "small", Narrow(num_classes=10, preprocess="imagenet"), DIGITS
+            )
+        },
     ]
     for number, fields in enumerate(variations, start=1):
         compute(**fields)

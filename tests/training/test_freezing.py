@@ -8,6 +8,7 @@ import pytest
 
 from mnist_jax import models, tree
 from mnist_jax.config import Model
+from mnist_jax.data import DIGITS
 from mnist_jax.errors import UserError
 from mnist_jax.training import state, step
 from mnist_jax.training.freezing import Freeze
@@ -158,7 +159,7 @@ def test_the_others_go_where_they_would_if_the_frozen_ones_gave_no_gradient():
 
     def loss(logits_params):
         params = current.params | {"logits": logits_params}
-        logits, _ = TINY.apply(
+        (logits, _), _ = TINY.apply(
             params,
             current.batch_stats,
             step.to_input(batch.images),
@@ -166,7 +167,7 @@ def test_the_others_go_where_they_would_if_the_frozen_ones_gave_no_gradient():
             key=jax.random.fold_in(KEY, 0),
             frozen=("norm",),
         )
-        return step.cross_entropy(logits, batch.labels).mean()
+        return models.cross_entropy(logits, batch.labels).mean()
 
     gradients = jax.jit(jax.grad(loss))(current.params["logits"])
     norm = np.sqrt(sum(np.sum(g**2) for g in jax.tree.leaves(gradients)))
@@ -210,22 +211,23 @@ def test_a_frozen_batchnorm_equals_the_network_s_own_in_evaluation():
         return run(*args, **kwargs)
 
     with nn.intercept_methods(no_dropout):
-        train, _ = TINY.apply(
+        (train, _), _ = TINY.apply(
             current.params, stats, images, train=True, frozen=("norm",)
         )
-    evaluated, _ = TINY.apply(current.params, stats, images, train=False)
+    (evaluated, _), _ = TINY.apply(current.params, stats, images, train=False)
     np.testing.assert_allclose(train, evaluated, atol=1e-6)
 
 
 def flops(freeze):
     """Of a compiled step of VGG16 on two images."""
-    model = models.create(Model("vgg16"))
+    model = models.create(Model("vgg16"), DIGITS)
     phase = make_phase(freeze=freeze, batch_size=2)
     images = jnp.zeros((2, 28, 28, 1), jnp.uint8)
     batch = step.Batch(images, jnp.zeros(2, jnp.uint8))
     shapes = state.shapes(model, phase)
     train_step = step.make_train_step(
         apply_fn=model.apply,
+        loss_fn=model.loss,
         optimizer=phase.optimizer,
         learning_rate_fn=lambda _: 1e-3,
         freeze=phase.freeze,

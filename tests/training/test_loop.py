@@ -7,7 +7,7 @@ import pytest
 
 from mnist_jax.devices import parallel
 from mnist_jax.training import loop, step
-from mnist_jax.training.predict import make_predict
+from mnist_jax.training.predict import make_evaluate, make_predict
 from tests.conftest import assert_trees_equal
 from tests.support.training_parts import (
     EVERYTHING,
@@ -64,8 +64,8 @@ def judged(small):
     batch_stats = jax.tree.map(lambda x: x + 0.5, batch_stats)
     images = jnp.asarray(small.val.images)
     scaled = step.to_input(images)
-    logits, _ = TINY.apply(params, batch_stats, scaled, train=False)
-    fresh, _ = TINY.apply(params, weights(TINY)[1], scaled, train=False)
+    (logits, _), _ = TINY.apply(params, batch_stats, scaled, train=False)
+    (fresh, _), _ = TINY.apply(params, weights(TINY)[1], scaled, train=False)
     assert largest_difference(logits, fresh) > 1e-3
     return images, params, batch_stats, logits
 
@@ -128,13 +128,17 @@ def test_calls_are_as_long_as_the_backend_can_bear(
 def make_trainer(phase, train, val, *, augment_fn=None):
     return loop.Trainer(
         apply_fn=TINY.apply,
+        loss_fn=TINY.loss,
         phase=phase,
         data=train,
         val=val,
         augment_fn=augment_fn,
         devices=parallel.every(),
-        predict=make_predict(
-            apply_fn=TINY.apply, batch_size=30, devices=parallel.every()
+        evaluate=make_evaluate(
+            apply_fn=TINY.apply,
+            loss_fn=TINY.loss,
+            batch_size=30,
+            devices=parallel.every(),
         ),
         steps_per_call=1,
         monitor="val_loss",
@@ -182,7 +186,9 @@ def test_validation_and_best_are_of_the_moving_average(small):
     def loss_of(params, batch_stats):
         """Of the validation images, the labels as they are."""
         images = jnp.asarray(small.val.images, jnp.float32) / 255
-        logits = np.float64(TINY.apply(params, batch_stats, images, train=False)[0])
+        logits = np.float64(
+            TINY.apply(params, batch_stats, images, train=False)[0].logits
+        )
         log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
         hits = (logits.argmax(axis=1) == small.val.labels).mean()
         return -log_p[np.arange(30), small.val.labels].mean(), hits

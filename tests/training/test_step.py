@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mnist_jax import models
 from mnist_jax.training import state, step
 from tests.conftest import assert_trees_equal
 from tests.support.training_parts import KEY, make_phase, make_step
@@ -22,7 +23,7 @@ def test_input_is_0_to_1():
 # -- by a network that only takes notes
 
 
-def note(params, batch_stats, images, *, train, key):
+def note(params, batch_stats, images, *, train, key, labels):
     """Logits that depend on nothing but a parameter; what it saw, as statistics."""
     seen = {
         "train": jnp.float32(train),
@@ -30,7 +31,7 @@ def note(params, batch_stats, images, *, train, key):
         "images": images,
         "before": batch_stats["images"],
     }
-    return jnp.broadcast_to(params["w"], (len(images), 10)), seen
+    return models.Outputs(jnp.broadcast_to(params["w"], (len(images), 10))), seen
 
 
 def noting_state(phase, **fields):

@@ -1,0 +1,44 @@
+"""What a network returns, and the loss that is usually computed from it."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Integer
+
+
+class Outputs(NamedTuple):
+    """The outputs of a network for a batch.
+
+    Attributes:
+        logits: unnormalised log-probabilities of the classes.
+        extra: whatever else the network's own loss needs, such as the logits of an
+            auxiliary classifier or a reconstruction of the images.
+    """
+
+    logits: Float[Array, "batch classes"]
+    extra: Mapping[str, Array] = {}
+
+
+def cross_entropy(
+    logits: Float[Array, "batch classes"],
+    labels: Integer[Array, " batch"],
+    *,
+    smoothing: float = 0.0,
+) -> Float[Array, " batch"]:
+    """Return the cross-entropy of each image, in nats.
+
+    Args:
+        logits: unnormalised log-probabilities.
+        labels: the true classes.
+        smoothing: share of the label that is spread evenly over all classes (Szegedy
+            et al., 2016: https://arxiv.org/abs/1512.00567). At 0 this is the negative
+            log-likelihood.
+    """
+    labels = labels.astype(jnp.int32)
+    if smoothing == 0:
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    one_hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    return optax.softmax_cross_entropy(logits, optax.smooth_labels(one_hot, smoothing))
