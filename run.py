@@ -13,7 +13,7 @@ from mnist_jax.devices import memory
 
 if __name__ == "__main__":  # before slow imports
     commands.exit_on_interrupt()
-    memory.keep()  # may restart the process
+    memory.keep()
 
 import contextlib
 import datetime
@@ -23,6 +23,7 @@ import jax
 from absl import flags
 
 from mnist_jax.commands import cli, config_flag
+from mnist_jax.errors import UserError
 
 _CONFIG = config_flag.define()
 _WORKDIR = flags.DEFINE_string(
@@ -36,10 +37,6 @@ _COORDINATOR = flags.DEFINE_string(
 )
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Index of this process, from 0.")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes.")
-_MEETING = flags.DEFINE_integer(
-    "meeting_timeout", 300, "Seconds to wait for the other processes at the start."
-)
-cli.define_keep_memory()
 jax.config.config_with_absl()
 
 
@@ -67,11 +64,11 @@ def main() -> None:
         "process_id": _PROCESS_ID.value,
         "num_processes": _NUM_PROCESSES.value,
     }
+    together = contextlib.nullcontext()
     if _DISTRIBUTED.value:
-        together = processes.joined(**others, timeout=_MEETING.value)
-    else:
-        processes.check_alone(others)
-        together = contextlib.nullcontext()
+        together = processes.joined(**others)
+    elif given := [name for name, value in others.items() if value is not None]:
+        raise UserError(f"--{given[0]} needs --distributed.")
     with together:
         experiment.run(config, flags.FLAGS.workdir)
 

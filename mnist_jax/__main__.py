@@ -44,7 +44,7 @@ def main() -> NoReturn:
         print(f"Error: there is no verb {verb!r}.\n{usage}", file=sys.stderr)
         sys.exit(2)
     if verb == "sweep":
-        memory.keep()  # before slow imports, since it may restart the process
+        memory.keep()
     from absl import flags
 
     module = importlib.import_module(f"mnist_jax.commands.{verb}")

@@ -36,7 +36,6 @@ from rich.console import Console
 
 from configs import quickstart
 from mnist_jax import console, data, experiment
-from mnist_jax.devices import compiler
 from tests.support.commands import ROOT, Ended, run
 from tests.support.mirrors import list_files, no_network, start_mirror
 from tests.support.runs import leave_out_pictures
@@ -161,7 +160,6 @@ def compiled(pytestconfig: pytest.Config) -> Path:
     """
     assert pytestconfig.cache
     folder = pytestconfig.cache.mkdir("compiled")
-    compiler.drop_incomplete(folder)  # of a session that was killed
     for name, value in KEEP_COMPILED.items():
         jax.config.update(name, value)
     jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -91,15 +91,6 @@ def run(
     raise AssertionError("app.run does not return")
 
 
-def define_keep_memory() -> None:
-    """Define --keep_memory, which `devices.memory` reads before flags are parsed."""
-    flags.DEFINE_bool(
-        "keep_memory",
-        True,
-        "Keep freed memory in the process, which is faster (on Linux with glibc).",
-    )
-
-
 def describe_configs() -> str:
     """List the project's experiments with the first lines of their docstrings."""
     lines = []

@@ -44,7 +44,6 @@ _TOGETHER = flags.DEFINE_bool(
     "Train all seeds in one program. The results are those of one seed after the "
     "other, up to rounding. Default: on an accelerator, not on a CPU.",
 )
-cli.define_keep_memory()
 jax.config.config_with_absl()
 
 

@@ -1,12 +1,6 @@
 """Compiler options and the cache of compiled programs."""
 
-import contextlib
 import functools
-import importlib
-import os
-import time
-import zlib
-from pathlib import Path
 
 import jax
 
@@ -15,7 +9,6 @@ from mnist_jax import files
 # jaxlib 0.10 computes convolutions by YNNPACK, on one core. Eigen, used before that,
 # runs on all cores and trains the double CNN 1.9 times as fast.
 _CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
-_ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
 
 @functools.cache
@@ -53,43 +46,6 @@ def keep_compiled() -> None:
     settings = jax.config.values
     if not settings["jax_compilation_cache_dir"]:
         folder = files.cache_folder() / "compiled"
-        drop_incomplete(folder)
         jax.config.update("jax_compilation_cache_dir", str(folder))
     if settings["jax_persistent_cache_min_compile_time_secs"] == 1:  # JAX's default
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-
-
-def drop_incomplete(folder: Path) -> None:
-    """Delete programs that were not completely written, because a process was killed.
-
-    JAX warns of each at every start and does not replace it. Only what was written
-    since the last call is read.
-    """
-    checked, now = folder / "checked", time.time()
-    with contextlib.suppress(OSError):
-        last = checked.stat().st_mtime if checked.exists() else 0.0
-        for path in folder.glob("*-cache"):
-            if path.stat().st_mtime < last:
-                continue
-            if not _is_complete(path.read_bytes()):
-                path.unlink()
-        checked.touch()
-        os.utime(checked, (now - 1, now - 1))  # clocks of files may be behind
-
-
-def _is_complete(content: bytes) -> bool:
-    """Return whether a kept program can be decompressed, or cannot be checked here."""
-    decompress = zlib.decompress
-    if content.startswith(_ZSTANDARD):
-        # JAX's choice: the standard library's from Python 3.14 on, else the package's.
-        for name in ("compression.zstd", "zstandard"):
-            with contextlib.suppress(ImportError):
-                decompress = importlib.import_module(name).decompress
-                break
-        else:
-            return True  # JAX cannot read it either
-    try:
-        decompress(content)
-    except Exception:  # each module has an error of its own
-        return False
-    return True

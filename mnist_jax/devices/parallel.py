@@ -20,7 +20,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 from jaxtyping import Array
 
-from mnist_jax.devices import failures, shards
+from mnist_jax.devices import shards
 from mnist_jax.devices.compiler import compiler_options
 from mnist_jax.errors import UserError
 from mnist_jax.tree import Tree
@@ -248,7 +248,7 @@ def check_available() -> None:
         UserError: the platform that a flag or the environment asks for has none.
     """
     try:
-        failures.find_devices()
+        jax.devices()
     # JAX raises an assertion for a platform whose plugin is not installed.
     except (AssertionError, RuntimeError) as error:
         asked = getattr(jax.config, "jax_platforms")  # noqa: B009 - set at run time

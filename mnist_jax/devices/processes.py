@@ -1,10 +1,9 @@
 """Several processes that train one network, each with its own devices.
 
-All run the same program on the same data. Only the first (number 0) prints messages,
-and reads and writes the run folder, whose state it shares with the others.
+All run the same program on the same data and read the same run folder. Only the first
+(number 0) prints messages and writes.
 """
 
-import atexit
 import contextlib
 import json
 import os
@@ -18,145 +17,68 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from mnist_jax.devices import failures
 from mnist_jax.errors import UserError
 from mnist_jax.tree import Tree
 
-_LOST = (
-    "Lost another process of this run: it ended, or the network failed. Its own output "
-    "says why. Start all processes again with the same flags to resume the run after "
-    "the last saved epoch."
+TIMEOUT = 300
+"""Seconds that processes wait for each other at the start."""
+_WAY_OUT = (
+    "Start all with --coordinator=HOST:PORT, --num_processes and a --process_id of "
+    "their own, or with none of these where the environment (SLURM, Open MPI, "
+    "Kubernetes, a TPU pod) has them."
 )
-
-# Whether the others are inside collectives with this process.
-_together = False
 
 
 @contextlib.contextmanager
-def joined(**flags: Any) -> Iterator[None]:
-    """Run a block together with other processes, which `start(**flags)` joins.
-
-    Raises:
-        UserError: as `start` does; or another process was lost.
-    """
-    start(**flags)
-    try:
-        yield
-    except BaseException as error:
-        if _together:
-            # JAX would wait at exit for the others, which wait for this one, and abort.
-            atexit.register(_exit, 130 if isinstance(error, KeyboardInterrupt) else 1)
-        if count() > 1 and _is_of_xla(error) and not failures.explain(error):
-            reason = next(iter(str(error).splitlines()), "")
-            raise UserError(f"{_LOST} ({reason})") from error
-        raise
-
-
-def _is_of_xla(error: BaseException) -> bool:
-    # A dispatch raises XLA's errors as ValueErrors.
-    status = re.match(r"[A-Z_]+: ", str(error))  # UNKNOWN: Gloo all-reduce failed ...
-    return isinstance(error, jax.errors.JaxRuntimeError) or (
-        isinstance(error, ValueError) and status is not None
-    )
-
-
-def _exit(status: int) -> NoReturn:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
-def start(
-    *,
-    coordinator: str | None,
-    process_id: int | None,
-    num_processes: int | None,
-    timeout: int,
-) -> None:
-    """Join the other processes, before JAX initialises its devices.
+def joined(
+    *, coordinator: str | None, num_processes: int | None, process_id: int | None
+) -> Iterator[None]:
+    """Run a block together with other processes, before which JAX has no devices.
 
     Args:
-        coordinator: host:port of the first process, or None to take all three from the
-            environment of SLURM, Open MPI, Kubernetes or a TPU pod.
-        process_id: the number of this process, from 0.
+        coordinator: host:port of process 0, or None to take all three arguments from
+            the environment of SLURM, Open MPI, Kubernetes or a TPU pod.
         num_processes: the number of processes.
-        timeout: seconds to wait for the others before this process exits.
+        process_id: the index of this process, from 0.
 
     Raises:
-        UserError: the flags or the environment do not say which processes there are, or
-            the port cannot be used.
+        UserError: the arguments and the environment do not describe the processes, or
+            another process was lost.
     """
-    given = {
-        "--coordinator": coordinator,
-        "--process_id": process_id,
-        "--num_processes": num_processes,
-    }
-    missing = [name for name, value in given.items() if value is None]
-    if missing and len(missing) < len(given):
-        raise UserError(
-            f"{', '.join(missing)} is missing: {', '.join(given)} go together. Give "
-            "none of them if SLURM, Open MPI, Kubernetes or a TPU pod sets them."
-        )
-    if not missing:
-        _check(coordinator or "", process_id or 0, num_processes or 0)
-    # JAX itself would end the process without a helpful message.
-    alarm = threading.Timer(timeout, _give_up, [given, timeout])
-    alarm.daemon = True
-    alarm.start()
+    # JAX would end the process with a stack trace of C++.
+    alarm = _end_after(
+        TIMEOUT,
+        f"Error: --distributed: the processes did not meet within {TIMEOUT} s. "
+        f"{_WAY_OUT} Process 0 must run on the coordinator's host, with the port open "
+        "to the others.\n",
+    )
     try:
         jax.distributed.initialize(
-            coordinator_address=coordinator,
-            num_processes=num_processes,
-            process_id=process_id,
-            initialization_timeout=timeout + 60,
+            coordinator,
+            num_processes,
+            process_id,
+            initialization_timeout=TIMEOUT + 60,
         )
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        if missing:
-            raise UserError(
-                "--distributed: the environment does not say which processes belong "
-                f"together ({reason}). Give {', '.join(given)}."
-            ) from error
+    except (IndexError, RuntimeError, ValueError) as error:
+        reason = str(error).split("\n")[0].rstrip(".")
         raise UserError(
-            f"--distributed: process {process_id} cannot join {coordinator}: {reason}."
+            f"--distributed: cannot join the other processes: {reason}. {_WAY_OUT}"
         ) from error
     finally:
         alarm.cancel()
-
-
-def _give_up(given: dict[str, Any], timeout: int) -> NoReturn:
-    flags = " ".join(f"{name}={v}" for name, v in given.items() if v is not None)
-    print(
-        f"Error: --distributed: the processes did not meet within {timeout} s"
-        f"{f' ({flags})' if flags else ''}. All must be started with the same "
-        "--num_processes, each with a --process_id of its own; process 0 must run on "
-        "the --coordinator's host, with the port open to the others. --meeting_timeout "
-        "waits longer.",
-        file=sys.stderr,
-    )
-    _exit(1)
-
-
-def check_alone(others: dict[str, Any]) -> None:
-    """Raise a UserError if a flag is given that needs --distributed."""
-    for name, value in others.items():
-        if value is not None:
-            raise UserError(f"--{name}={value} needs --distributed.")
-
-
-def _check(coordinator: str, process_id: int, num_processes: int) -> None:
-    host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise UserError(
-            f"--coordinator={coordinator}: must be HOST:PORT, such as node0:1234."
-        )
-    if num_processes < 1:
-        raise UserError(f"--num_processes={num_processes}: must be at least 1.")
-    if not 0 <= process_id < num_processes:
-        raise UserError(
-            f"--process_id={process_id}: must be 0 to {num_processes - 1}, as "
-            f"--num_processes={num_processes}."
-        )
+    try:
+        yield
+    except BaseException as error:
+        # At exit, JAX waits for the others, which may be waiting for this process.
+        _end_after(5)
+        reason = str(error).split("\n")[0]
+        if re.match("[A-Z_]+: .*(Gloo|NCCL|coordination)", reason, re.IGNORECASE):
+            raise UserError(
+                "Another process of this run ended, or the network failed; the other "
+                "process's output says why. Start all processes again with the same "
+                f"flags to resume the run after the last saved epoch. ({reason})"
+            ) from error
+        raise
 
 
 def count() -> int:
@@ -167,6 +89,27 @@ def count() -> int:
 def is_first() -> bool:
     """Return whether this is the process that writes files and messages."""
     return count() == 1 or jax.process_index() == 0
+
+
+def barrier(name: str) -> None:
+    """Wait until all processes have reached the barrier of this name."""
+    if count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def _end_after(seconds: float, message: str = "") -> threading.Timer:
+    """End the process with exit status 1 after some time, unless cancelled."""
+
+    def end() -> NoReturn:
+        sys.stdout.flush()
+        sys.stderr.write(message)
+        sys.stderr.flush()
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def share(value: Any) -> Any:
@@ -196,12 +139,10 @@ def others_waiting() -> Iterator[Callable[[dict[str, Any]], None]]:
     waiting = count() > 1
 
     def answer(value: dict[str, Any]) -> None:
-        global _together
         nonlocal waiting
         if waiting:
             waiting = False
             share(value)
-            _together = value.get("go_on", False)
 
     try:
         yield lambda config: answer({"go_on": True, "config": config})
@@ -220,9 +161,7 @@ def wait_for_first() -> dict[str, Any] | None:
     Raises:
         UserError: the first process failed.
     """
-    global _together
     answer = share(None)
     if "error" in answer:
         raise UserError(f"Process 0 ended: {answer['error']}")
-    _together = answer["go_on"]
     return answer.get("config")

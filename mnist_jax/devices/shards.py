@@ -1,8 +1,8 @@
 """Operations over a whole batch, whether or not it is divided into shards.
 
-On one device, a batch is whole. On several, `jax.shard_map` or `jax.pmap` runs a function
-once per device, on a shard of the batch. Models and steps use these functions, which
-detect the mapped axis during tracing, so that both give the same results.
+On one device, a batch is whole. On several, `jax.shard_map` or `jax.pmap` runs a
+function once per device, on a shard of the batch. Models and steps use these functions,
+which detect the mapped axis during tracing, so that all give the same results.
 """
 
 import jax.numpy as jnp

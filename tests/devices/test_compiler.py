@@ -1,13 +1,10 @@
 """Options for XLA are given only where they are known."""
 
 import contextlib
-import os
-import zlib
 
 import jax
 import numpy as np
 import pytest
-import zstandard
 
 from mnist_jax.devices import compiler
 
@@ -68,61 +65,6 @@ def test_jax_s_own_settings_come_first(settings):
     with compilation_cache("elsewhere", 5.0):
         compiler.keep_compiled()
     assert settings == {}
-
-
-@pytest.fixture
-def entry(compiled):
-    """The contents of a file in which JAX keeps a program."""
-
-    def whole(x):
-        return x + 1
-
-    name = "jax_persistent_cache_min_compile_time_secs"
-    before = jax.config.values[name]
-    jax.config.update(name, 0.0)
-    try:
-        jax.jit(whole)(0.0)
-    finally:
-        jax.config.update(name, before)
-    path, *_ = compiled.glob("jit_whole-*-cache")
-    return path.read_bytes()
-
-
-COMPRESSED = {"JAX's": None, "zlib": zlib.compress, "zstandard": zstandard.compress}
-
-
-@pytest.mark.parametrize("compress", COMPRESSED.values(), ids=COMPRESSED)
-def test_programs_that_were_not_completely_written_go(
-    compress, entry, settings, monkeypatch, tmp_path
-):
-    entry = compress(b"a program" * 99) if compress else entry
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    folder = tmp_path / "mnist_jax" / "compiled"
-    folder.mkdir(parents=True)
-
-    def left(**contents):
-        for name, content in contents.items():
-            (folder / f"{name}-cache").write_bytes(content)
-        with compilation_cache(None, 1.0):
-            compiler.keep_compiled()
-        return {path.name.removesuffix("-cache") for path in folder.glob("*-cache")}
-
-    assert left(whole=entry, cut=entry[:-1], empty=b"") == {"whole"}
-    assert left(later=entry[: len(entry) // 2]) == {"whole"}
-    # What was checked is not read again.
-    os.utime(folder / "whole-cache", (0, 0))
-    monkeypatch.setattr(compiler, "_is_complete", lambda _: pytest.fail("read"))
-    assert left() == {"whole"}
-
-
-def test_programs_that_jax_cannot_read_either_are_left_alone(monkeypatch):
-    def is_not_there(name):
-        raise ImportError(name)
-
-    cut = zstandard.compress(b"a program")[:-1]
-    assert not compiler._is_complete(cut)
-    monkeypatch.setattr(compiler.importlib, "import_module", is_not_there)
-    assert compiler._is_complete(cut)
 
 
 @contextlib.contextmanager
