@@ -1,4 +1,4 @@
-"""Train, compare and use networks that read handwritten digits.
+"""Train, compare and use networks that classify small images.
 
   mnist-jax VERB [ARGUMENT ...]     (or: python -m mnist_jax VERB [ARGUMENT ...])
 
@@ -12,17 +12,16 @@ from typing import NoReturn
 
 import mnist_jax
 from mnist_jax import commands
-from mnist_jax.devices import memory
 
 VERBS = {
+    "train": "train and test one experiment",
+    "sweep": "one experiment with several seeds",
     "compare": "a table of finished runs, over their seeds",
-    "convert": "weights from elsewhere in this project's own format",
-    "demo": "a page in the browser to draw digits in, read as you draw",
     "evaluate": "how far networks can be trusted: calibration, damaged images",
+    "predict": "the digits in photographs and other pictures",
+    "demo": "a page in the browser to draw in, read as you draw",
     "export": "a trained network as ONNX, StableHLO, safetensors or a page",
     "fields": "every field of an experiment, with its default and meaning",
-    "predict": "the digits in photographs and other pictures",
-    "sweep": "one experiment with several seeds",
 }
 
 
@@ -43,15 +42,10 @@ def main() -> NoReturn:
             sys.exit()
         print(f"Error: there is no verb {verb!r}.\n{usage}", file=sys.stderr)
         sys.exit(2)
-    if verb == "sweep":
-        memory.keep()
-    from absl import flags
+    command = importlib.import_module(f"mnist_jax.commands.{verb}")
+    from mnist_jax.commands import cli
 
-    module = importlib.import_module(f"mnist_jax.commands.{verb}")
-    for flag in flags.FLAGS.get_flags_for_module(module):
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)  # for --helpshort
-    module.start()
-    raise AssertionError("a verb ends the process")
+    cli.run(command, verb=verb)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""run.py as a user meets it: in a process of its own, with good and bad input."""
+"""Training as a user meets it: in a process of its own, with good and bad input."""
 
 import json
 import os
@@ -10,46 +10,32 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent import futures
 from pathlib import Path
 
 import pytest
 
+from mnist_jax.commands import outputs
 from tests.conftest import ROOT
 from tests.support import commands
 from tests.support.commands import run_each, wait_for
-from tests.test_experiment import metrics_without_times, outcome
+from tests.support.runs import metrics_without_times, outcome
 
 QUICK = (
-    "--config=configs/quickstart.py",
+    "--config=quickstart",
     "--config.phases[0].epochs=4",
     "--config.phases[0].batch_size=100",
 )
 
 
 def start(command_env, *arguments, **options):
-    """Start `python run.py ARGUMENTS`, do not wait."""
-    return commands.start("run.py", *arguments, env=command_env, **options)
+    """Start `mnist-jax train ARGUMENTS`, do not wait."""
+    return commands.start("mnist_jax", "train", *arguments, env=command_env, **options)
 
 
 def run(env, *arguments):
-    """Run `python run.py ARGUMENTS` to its end."""
-    return commands.run("run.py", *arguments, env=env)
-
-
-def run_in_own_process(env, *arguments, cwd=ROOT):
-    """Run `python run.py ARGUMENTS` to its end, from the start of Python on."""
-    ended = subprocess.run(
-        [sys.executable, str(ROOT / "run.py"), *arguments],
-        cwd=cwd,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=240,
-    )
-    assert ended.returncode == 0, ended.stdout
-    return ended.stdout
+    """Run `mnist-jax train ARGUMENTS` to its end."""
+    return commands.run("mnist_jax", "train", *arguments, env=env)
 
 
 @pytest.fixture(scope="module")
@@ -73,17 +59,27 @@ def plain_env(command_env):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, users_env, command_env):
-    """A run that nobody disturbed, with a relative workdir in another folder."""
+    """A run that nobody disturbed, by run.py, in its default folder somewhere else."""
     here = tmp_path_factory.mktemp("finished")
-    arguments = (f"--config={ROOT}/configs/quickstart.py", *QUICK[1:])
-    output = run_in_own_process(users_env, *arguments, "--workdir=here/run", cwd=here)
+    ended = subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *QUICK],
+        cwd=here,
+        env=users_env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=240,
+    )
+    assert ended.returncode == 0, ended.stdout
     # The next runs need not compile the same again.
     shutil.copytree(
         Path(users_env["XDG_CACHE_HOME"]) / "mnist_jax" / "compiled",
         command_env["JAX_COMPILATION_CACHE_DIR"],
         dirs_exist_ok=True,
     )
-    return here / "here" / "run", output
+    [folder] = (here / "runs" / "quickstart").iterdir()
+    return folder, ended.stdout
 
 
 def test_a_run_says_what_it_got_and_where(finished):
@@ -98,14 +94,12 @@ def test_a_run_says_what_it_got_and_where(finished):
     assert "Test accuracy" in (folder / "log.txt").read_text()
 
 
-def test_a_finished_run_says_so_and_takes_no_other_config(
-    finished, command_env, tmp_path
-):
+def test_a_finished_run_says_so_and_takes_no_other_config(finished, command_env):
     folder, _ = finished
     before = outcome(folder)
     flag = f"--workdir={folder}"
-    cases = [[*QUICK, flag], [*QUICK, "--config.seed=7", flag]]
-    same, other = run_each("run.py", cases, env=command_env)
+    cases = [["train", *QUICK, flag], ["train", *QUICK, "--config.seed=7", flag]]
+    same, other = run_each("mnist_jax", cases, env=command_env)
     assert same.returncode == 0
     assert "is finished: nothing to do" in same.stdout
     assert other.returncode == 1
@@ -114,96 +108,52 @@ def test_a_finished_run_says_so_and_takes_no_other_config(
     assert outcome(folder) == before
 
 
-def test_a_relative_workdir_is_relative_to_where_one_stands(finished):
-    folder, _ = finished
-    assert (folder / "report.md").exists()
-    assert list(folder.parents[1].iterdir()) == [folder.parent]
+def test_runs_of_the_same_second_have_folders_of_their_own(tmp_path):
+    with futures.ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(outputs.new_folder, [tmp_path / "runs" / "x"] * 40))
+    assert len({*folders}) == 40 and all(folder.is_dir() for folder in folders)
 
 
-def test_helpshort_lists_the_configs(run_command):
-    result = run_command("--helpshort")
-    for path in (ROOT / "configs").glob("*.py"):
-        if path.stem not in ("base", "__init__"):
-            assert f"configs/{path.name}" in result.stdout
-    assert "--workdir" in result.stdout
-
-
-VAL_SIZE, DIGITS = "--config.data.val_size=1438", "--config.data.source=digits"
+QUICKSTART, VAL_SIZE = "--config=quickstart", "--config.data.val_size=1438"
 USAGE = [
-    ([], "--config is missing.*configs/lenet5.py"),
-    (["--config=configs/nope.py"], "configs/nope.py: no such file.*configs/lenet5.py"),
-    (["--config=configs"], "no such file"),
-    (["--config.seed=1", "--config=configs/quickstart.py"], "before a value for"),
-    (["--config=configs/quickstart.py", "--config.sed=1"], 'Did you mean "seed"'),
-    (
-        ["--config=configs/quickstart.py", "--config.phases[0].epoch=1"],
-        'Did you mean "epochs"',
-    ),
-    (["--config=configs/quickstart.py", "--config.phases[3].epochs=1"], "no entry 3"),
-    (["--config=configs/quickstart.py", "--config.seed=x"], "invalid literal"),
-    (["--config=configs/quickstart.py", "--config.seed"], "Missing value"),
-    (["--config=configs/quickstart.py", "--config.data.dir"], "Missing value"),
-    (["--config=configs/quickstart.py", "--confg.seed=1"], "Unknown command line flag"),
-    (["--config=configs/quickstart.py:tuned"], r"no such variant .*\(it has none\)"),
-    (["--config=configs/lenet5.py:tund"], r"no such variant .*\(known: tuned\)"),
-    (["--config=configs/quickstart.py", "seed=1"], "Unexpected argument 'seed=1'"),
-    (
-        ["--config=configs/quickstart.py", "--epochs=3"],
-        r"flag 'epochs'. Did you mean --config.phases\[0\].epochs\?",
-    ),
-    (
-        ["--config=configs/quickstart.py", "--batch-size=3"],
-        r"flag 'batch-size'. Did you mean --config.phases\[0\].batch_size\? --help",
-    ),
-    (["--config=configs/quickstart.py", "--wokdir=x"], r"Did you mean --workdir\?"),
-    (
-        ["--config=configs/quickstart.py", "--config.phases[0].epochs=0"],
-        r"--config.phases\[0\].epochs=0: must be at least 1.",
-    ),
+    ([], "--config is missing. Known: .*lenet5"),
+    (["--config=nope.py"], "--config=nope.py: no such file. Known: .*lenet5"),
+    (["--config.seed=1", QUICKSTART], "before a value for"),
+    ([QUICKSTART, "--config.sed=1"], r"no such field. Did you mean --config.seed\?"),
+    ([QUICKSTART, "--config.seed=x"], "invalid literal"),
+    ([QUICKSTART, "--config.seed"], "Missing value"),
+    ([f"{QUICKSTART}:tuned"], r"no such variant .*\(it has none\)"),
+    (["--config=lenet5:tund"], r"no such variant .*\(known: tuned\)"),
+    ([QUICKSTART, "seed=1"], "Unexpected argument 'seed=1'"),
+    ([QUICKSTART, "--batch-size=3"], r"Did you mean --config.phases\[0\].batch_size\?"),
+    ([QUICKSTART, "--wokdir=x"], r"Unknown flag --wokdir. Did you mean --workdir\?"),
+    ([QUICKSTART, "--config.phases[0].epochs=0"], "epochs=0: must be at least 1."),
 ]
 # Flags that are read, and then refused for what they say.
 REFUSED = [
-    (["--config=configs/quickstart.py", VAL_SIZE], VAL_SIZE),
+    ([QUICKSTART, VAL_SIZE], VAL_SIZE),
     # For its data, not for its name: the variant is found.
-    (["--config=configs/lenet5.py:tuned", DIGITS, VAL_SIZE], VAL_SIZE),
-    *(
-        (
-            ["--config=configs/quickstart.py", f"--jax_platforms={platform}"],
-            f"no device.*{platform}.*--jax_platforms=cpu",
-        )
-        for platform in ("abacus", "rocm")
-    ),
+    (["--config=lenet5:tuned", "--config.data.source=digits", VAL_SIZE], VAL_SIZE),
+    ([QUICKSTART, "--jax_platforms=abacus"], "no device.*abacus.*--jax_platforms=cpu"),
     # Below a file, since tests may run as root, whom no permission stops.
     (
-        ["--config=configs/quickstart.py", f"--workdir={ROOT / 'run.py' / 'run'}"],
+        [QUICKSTART, f"--workdir={ROOT / 'run.py' / 'run'}"],
         "Cannot write.*--workdir",
     ),
 ]
 
 
-@pytest.fixture(scope="module")
-def refused(command_env, tmp_path_factory):
-    """What each of `USAGE` and `REFUSED` ends with; the folder that none may make."""
-    folder = tmp_path_factory.mktemp("refused")
-    flag = f"--workdir={folder / 'run'}"
+def test_bad_flags_are_one_clear_line(command_env, tmp_path):
     given = [flags for flags, _ in USAGE + REFUSED]
-    cases = [[*flags[:1], flag, *flags[1:]] if flags else [] for flags in given]
-    results = run_each("run.py", cases, env=command_env)
-    return results, folder / "run"
-
-
-@pytest.mark.parametrize(
-    "case",
-    range(len(USAGE + REFUSED)),
-    ids=lambda n: " ".join((USAGE + REFUSED)[n][0]),
-)
-def test_bad_flags_are_one_clear_line(refused, case):
-    results, workdir = refused
-    result, message = results[case], (USAGE + REFUSED)[case][1]
-    assert result.returncode == (2 if case < len(USAGE) else 1), result.stderr
-    assert re.search(message, result.stderr), result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
-    assert not workdir.exists()
+    cases = [["train", *flags] for flags in given]
+    results = run_each("mnist_jax", cases, env=command_env, cwd=tmp_path)
+    for place, (result, (_, message)) in enumerate(
+        zip(results, USAGE + REFUSED, strict=True)
+    ):
+        assert result.returncode == (2 if place < len(USAGE) else 1), result.stderr
+        assert re.search(message, result.stderr), result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert not list(tmp_path.rglob("20*"))  # no folder of a run is left
 
 
 INTERRUPT = """
@@ -219,7 +169,7 @@ runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
 """
 
 
-@pytest.mark.parametrize("command", [["run"], ["mnist_jax", "sweep"]])
+@pytest.mark.parametrize("command", [["run"], ["mnist_jax", "train"]])
 def test_ctrl_c_during_the_imports_is_one_line(command_env, command):
     """Sent as the import of JAX begins."""
     result = subprocess.run(
@@ -264,21 +214,20 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
 @pytest.mark.slow
 def test_an_interrupted_run_says_how_to_go_on_and_does(finished, plain_env, tmp_path):
     """After SIGTERM in epoch 2 and ctrl-C in epoch 3, each time as it was told."""
-    arguments = [str(ROOT / "run.py"), *QUICK, f"--workdir={tmp_path}"]
+    arguments = [*QUICK, f"--workdir={tmp_path}"]
     for number, code, epoch in ((signal.SIGTERM, 143, 1), (signal.SIGINT, 130, 2)):
-        with start(plain_env, *arguments[1:]) as process:
+        with start(plain_env, *arguments) as process:
             wait_for(process, rf"^epoch +{epoch} ")
             process.send_signal(number)
             output, _ = process.communicate()
         assert process.returncode == code, output
         assert "Traceback" not in output
-        match = re.search(r"To resume: python (.*)", output)
+        match = re.search(r"To resume: python -m mnist_jax train (.*)", output)
         assert match, output
         arguments = shlex.split(match[1])
-    with start(plain_env, *arguments[1:]) as process:
-        output, _ = process.communicate()
-    assert process.returncode == 0, output
-    assert re.search(r"Going on after epoch [23]", output)
+    ended = run(plain_env, *arguments)
+    assert ended.returncode == 0, ended
+    assert "Compiling" in ended.stdout
     assert outcome(tmp_path) == outcome(finished[0])
 
 
@@ -346,21 +295,6 @@ def test_a_damaged_last_checkpoint_is_told_and_survived(finished, plain_env, tmp
     assert outcome(tmp_path) == outcome(finished[0])
     assert len(metrics_without_times(tmp_path)) == 8
     assert not leftovers(tmp_path)
-
-
-def test_layers_are_frozen_and_slowed_down_by_name(command_env, tmp_path):
-    """Said before the first step: nothing has to be trained."""
-    flags = (
-        """--config.phases[0].freeze=("conv[1]",)""",
-        """--config.phases[0].layer_rates=("conv2/kernel=0.1", "dense=0.5")""",
-        f"--workdir={tmp_path / 'run'}",
-    )
-    with start(command_env, *QUICK, *flags) as process:
-        output = wait_for(process, r"^\s*dense2 +0\.5$")
-        process.kill()
-    said = [line.split() for line in output.splitlines()]
-    assert ["conv1", "0", "156"] in said and ["conv2", "2,416", "0"] in said
-    assert ["conv2", "0.1,", "1"] in said
 
 
 @pytest.mark.slow

@@ -12,13 +12,12 @@ are read; for --report its predictions and metrics too.
 import io
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 from absl import flags
 from rich.console import Console
 
 from mnist_jax import files
-from mnist_jax.commands import cli, outputs
+from mnist_jax.commands import outputs
 from mnist_jax.errors import UserError
 from mnist_jax.report import comparison
 from mnist_jax.report.comparison import Comparison, latex, publish, terminal, text
@@ -134,8 +133,3 @@ def rendered(found: Comparison, kind: str) -> str:
     file = io.StringIO()
     terminal.show(found, Console(file=file, width=_WIDTH_IN_FILES))
     return file.getvalue()
-
-
-def start() -> NoReturn:
-    """Parse the flags and run."""
-    cli.run(main, usage=__doc__ or "", verb="compare", takes_arguments=True)

@@ -10,11 +10,8 @@ only to this command, which only this machine can reach unless --host says other
 """
 
 from pathlib import Path
-from typing import NoReturn
 
 from absl import flags
-
-from mnist_jax.commands import cli
 
 _PORT = flags.DEFINE_integer(
     "port", 8000, "The port. 0: any that is free.", lower_bound=0, upper_bound=65535
@@ -44,8 +41,3 @@ def main(arguments: list[str]) -> None:
     with demo.Server(app, host=_HOST.value, port=_PORT.value) as server:
         print(f"Open {server.address} in a browser (ctrl-C ends the demo).", flush=True)
         server.serve_forever()
-
-
-def start() -> NoReturn:
-    """Parse the flags and run."""
-    cli.run(main, usage=__doc__ or "", verb="demo", takes_arguments=True)

@@ -12,7 +12,6 @@ It describes a network that is finished: nothing may be chosen by it.
 """
 
 from pathlib import Path
-from typing import NoReturn
 
 import jax
 from absl import flags
@@ -20,7 +19,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mnist_jax.commands import cli, outputs
+from mnist_jax.commands import outputs
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import robustness
 from mnist_jax.report import evaluated, sections
@@ -111,8 +110,3 @@ def _table(content: sections.Table) -> Table:
 def _write(found: Evaluation, folder: Path, images: measure.Images) -> None:
     names = evaluated.write(found, folder, images.split.images)
     print(f"Wrote {', '.join(names)} in {folder}.")
-
-
-def start() -> NoReturn:
-    """Parse the flags and run."""
-    cli.run(main, usage=__doc__ or "", verb="evaluate", takes_arguments=True)

@@ -13,11 +13,10 @@ on, how accurate it is, what it takes and gives, and how to use it.
 """
 
 from pathlib import Path
-from typing import NoReturn
 
 from absl import flags
 
-from mnist_jax.commands import cli, outputs
+from mnist_jax.commands import outputs
 from mnist_jax.errors import UserError
 
 _ENDINGS = ["onnx", "stablehlo", "safetensors", "html"]
@@ -61,8 +60,3 @@ def main(arguments: list[str]) -> None:
     size = output.stat().st_size
     amount = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
     print(f"Wrote {output} ({amount}) and its model card, {beside}.")
-
-
-def start() -> NoReturn:
-    """Parse the flags and run."""
-    cli.run(main, usage=__doc__ or "", verb="export", takes_arguments=True)

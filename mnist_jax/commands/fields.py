@@ -8,10 +8,9 @@ Each can be set in a file of configs/ and on the command line, as --config.FIELD
 import dataclasses
 import textwrap
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 from mnist_jax import models
-from mnist_jax.commands import cli
 from mnist_jax.config import Experiment, Model, doc_of, fields_of, type_name
 
 _INDENT = " " * 4
@@ -58,8 +57,3 @@ def _describe(field: dataclasses.Field, flag: str, owner: str = "") -> Iterator[
     yield from textwrap.wrap(
         doc_of(field), 88, initial_indent=_INDENT, subsequent_indent=_INDENT
     )
-
-
-def start() -> NoReturn:
-    """Parse the flags and run."""
-    cli.run(main, usage=__doc__ or "", verb="fields")

@@ -1,5 +1,8 @@
 """Files that commands write: never over an input, nor over somebody else's file."""
 
+import contextlib
+import datetime
+import itertools
 import mmap
 import os
 from collections.abc import Iterable
@@ -58,6 +61,19 @@ def check_folder(path: Path, *, flag: str, sign: str) -> None:
             f"{flag}={path} holds other files, which might be overwritten. Name a new "
             f"or empty folder, or one with an earlier {sign}."
         )
+
+
+def new_folder(parent: Path) -> Path:
+    """Create a folder that is named by the time, with a number if that exists."""
+    now = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    parent.mkdir(parents=True, exist_ok=True)
+    for attempt in itertools.count(1):
+        folder = parent / (now if attempt == 1 else f"{now}-{attempt}")
+        # Another run may have started in the same second.
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+    raise AssertionError("there is always another number")
 
 
 def _contains(path: Path, mark: bytes) -> bool:

@@ -16,7 +16,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import flags
 from PIL import PngImagePlugin
@@ -26,7 +26,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mnist_jax import files
-from mnist_jax.commands import cli, outputs
+from mnist_jax.commands import outputs
 from mnist_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -292,8 +292,3 @@ def _save(read: Sequence[_Picture]) -> None:
             drawn = strip.draw(source, said, prepared=_RAW.value)
             with files.atomic_writer(target) as file:
                 drawn.save(file, "PNG", pnginfo=mark)
-
-
-def start() -> NoReturn:
-    """Parse the flags and run."""
-    cli.run(main, usage=__doc__ or "", verb="predict", takes_arguments=True)

@@ -1,9 +1,9 @@
 """Run one experiment with several seeds, and compare them.
 
-  mnist-jax sweep --config=configs/lenet5.py --seeds=0-4 [--[no]together]
+  mnist-jax sweep --config=lenet5 --seeds=0-4 [--[no]together]
       [--workdir=FOLDER] [--config.FIELD=VALUE ...]
 
-Seed k goes to <workdir>/seed<k>, the run folder that run.py would make of it. The same
+Seed k goes to <workdir>/seed<k>, a run folder as `mnist-jax train` makes it. The same
 command again skips finished runs and resumes stopped ones. The seeds train
 together, in one program, on an accelerator, and one after the other on a CPU.
 
@@ -15,14 +15,13 @@ import dataclasses
 import re
 import shlex
 from pathlib import Path
-from typing import NoReturn
 
 import jax
 from absl import flags
 from ml_collections import config_flags
 from rich.console import Console
 
-from mnist_jax.commands import cli, config_flag
+from mnist_jax.commands import config_flag
 from mnist_jax.console import LOGGER
 from mnist_jax.errors import UserError
 
@@ -95,12 +94,13 @@ def main() -> None:
     seeds = parse_seeds(_SEEDS.value or "")
     # Imported late: bad flags need not wait for them.
     from mnist_jax import experiment
-    from mnist_jax.devices import compiler, parallel
+    from mnist_jax.devices import compiler, memory, parallel
     from mnist_jax.report import comparison
     from mnist_jax.report.comparison import terminal
     from mnist_jax.runs.folder import RunFolder
     from mnist_jax.training.loop import NonFiniteLossError
 
+    memory.keep()
     config = experiment.parse(_CONFIG.value)
     workdir = Path(_WORKDIR.value or Path("runs") / config.name / "seeds")
     flags.FLAGS.workdir = str(workdir)
@@ -108,24 +108,20 @@ def main() -> None:
     folders = {seed: workdir / f"seed{seed}" for seed in seeds}
     for seed, folder in folders.items():  # before hours go into the first
         RunFolder(folder).check_config(dataclasses.replace(config, seed=seed))
-    commands = {seed: run_command(seed, folder) for seed, folder in folders.items()}
     parallel.check_available()
-    if len(seeds) > 1 and _TOGETHER.value is None:
-        together = jax.default_backend() != "cpu"
-    else:
-        together = bool(_TOGETHER.value)
+    together = _TOGETHER.value
+    if together is None:
+        together = len(seeds) > 1 and jax.default_backend() != "cpu"
     outcomes = {}
     if together:
         LOGGER.info("--- Seeds %s, together", _SEEDS.value)
-        outcomes = experiment.run_seeds(config, folders, commands=commands)
+        outcomes = experiment.run_seeds(config, folders)
     else:
         for place, (seed, folder) in enumerate(folders.items(), start=1):
             LOGGER.info("--- Seed %d (%d of %d)", seed, place, len(seeds))
             mine = dataclasses.replace(config, seed=seed)
             try:
-                outcomes |= experiment.run_seeds(
-                    mine, {seed: folder}, commands=commands
-                )
+                outcomes |= experiment.run_seeds(mine, {seed: folder})
             except NonFiniteLossError as error:
                 LOGGER.error("Seed %d: %s", seed, error)
                 outcomes[seed] = error
@@ -136,37 +132,9 @@ def main() -> None:
         console = Console()
         console.print()
         terminal.show(comparison.read(finished), console)
-        LOGGER.info(
-            "\nThis table again: mnist-jax compare %s",
-            shlex.quote(str(workdir)),
-        )
+        again = shlex.quote(str(workdir))
+        LOGGER.info("\nThis table again: mnist-jax compare %s", again)
     if failed:
         raise UserError(
             "\n".join(f"Seed {seed}: {error}" for seed, error in failed.items())
         )
-
-
-def run_command(seed: int, folder: Path) -> str:
-    """Return the run.py command that makes one of the run folders."""
-    overrides = {"config.seed": str(seed), "workdir": str(folder)}
-    _, *arguments = cli.arguments_with(seeds=None, **overrides)  # without the verb
-    flag = re.compile("--?(no)?together(=.*)?")  # which may stand without a value
-    return shlex.join(
-        ["python", "run.py", *(a for a in arguments if not flag.fullmatch(a))]
-    )
-
-
-def how_to_resume() -> str:
-    """Return the command that goes on with this sweep."""
-    return cli.command_with(workdir=flags.FLAGS.workdir)
-
-
-def start() -> NoReturn:
-    """Parse the flags and run."""
-    cli.run(
-        main,
-        usage=__doc__ or "",
-        verb="sweep",
-        takes_config=True,
-        how_to_resume=how_to_resume,
-    )

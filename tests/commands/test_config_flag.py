@@ -1,6 +1,5 @@
 """Files of experiments and overrides of their fields: every slip is one clear line."""
 
-import re
 import subprocess
 import sys
 
@@ -23,19 +22,17 @@ def get_config(variant=""):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("config.sed = 3", ', line 6: there is no field "sed". Did you mean "seed"?'),
-        ("config.augment.update(rotatoin=10.0)", 'line 6: .*Did you mean "rotation"?'),
-        ("print(config.phases[0].epoch)", 'line 6: .*Did you mean "epochs"?'),
-        ("config.xyz = 3", 'no field "xyz". mnist-jax fields lists'),
-        ("config.model.update(name='vgg16', input_size=64)", "base.get_model.'vgg16'."),
+        ("config.sed = 3", ', line 6: .*Did you mean "seed"'),
+        ("config.augment.update(rotatoin=10.0)", 'line 6: .*Did you mean "rotation"'),
+        ("print(config.phases[0].epoch)", 'line 6: .*Did you mean "epochs"'),
+        ("config.xyz = 3", "line 6: .*xyz"),
         ("config.seed = 'x'", "line 6: TypeError: .*'seed'"),
-        ("config.seed = = 3", "line 6: invalid syntax"),
+        ("config.seed = = 3", "line 6: SyntaxError: invalid syntax"),
         ("config.seed = undefined", "line 6: NameError: .*undefined"),
         ("config = 3", "returned int, not the config"),
-        ("del globals()['x']", "line 6: KeyError: x"),
     ],
 )
-def test_an_error_in_a_config_file_is_told_with_its_line(tmp_path, line, message):
+def test_an_error_in_a_config_file_is_reported_with_its_line(tmp_path, line, message):
     path = tmp_path / "mine.py"
     path.write_text(FILE.format(line=line))
     with pytest.raises(UserError, match=message) as caught:
@@ -47,70 +44,49 @@ def test_an_error_in_a_config_file_is_told_with_its_line(tmp_path, line, message
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("README.md", "not an experiment, .*configs/lenet5.py"),
-        ("results/lenet5/seed0/config.json", "not an experiment"),
-        ("configs/nope.py", "no such file. Known: .*configs/lenet5.py"),
+        ("README.md", "not an experiment, .*Known: .*lenet5"),
+        ("configs/nope.py", "no such file. Known: .*lenet5"),
         ("configs", "no such file"),
         ("configs/base.py:x", "takes 0 positional arguments"),
         ("configs/__init__.py", "no function get_config"),
     ],
 )
-def test_what_is_not_an_experiment_is_refused(monkeypatch, name, message):
+def test_other_files_are_refused(monkeypatch, name, message):
     monkeypatch.chdir(ROOT)
     with pytest.raises(UserError, match=message) as caught:
         config_flag.load(name)
     assert "\n" not in str(caught.value)
 
 
-@pytest.fixture(scope="module")
-def lenet5():
-    return config_flag.load(str(ROOT / "configs" / "lenet5.py"))
-
-
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "suggested"),
     [
-        ("sed", 'no such field. Did you mean "seed"?'),
-        ("epochs", "Did you mean --config.phases[0].epochs?"),
-        ("batch_size", "Did you mean --config.phases[0].batch_size?"),
-        ("optimizer.b1", "Did you mean --config.phases[0].optimizer?"),
-        ("xyz", "no such field. mnist-jax fields lists the fields."),
-        ("phases.epochs", "is a list. The first entry's field is --config.phases[0]."),
-        ("phases[0].epoch", 'Did you mean "epochs"?'),
-        ("phases[3].epochs", "has no entry 3. The first is --config.phases[0]."),
-        ("phases", "a section cannot be set as a whole. Set its fields, such as --con"),
-        ("phases[0].optimizer", "such as --config.phases[0].optimizer.b1."),
-        ("seed.x", "--config.seed is a value without fields"),
-        ("model.input_size", "an option of vgg16 and vgg19, not of lenet5."),
-        ("model.nam", 'Did you mean "name"?'),
+        ("config.sed", "config.seed"),
+        ("epochs", "config.phases[0].epochs"),
+        ("batch-size", "config.phases[0].batch_size"),
+        ("config.epochs", "config.phases[0].epochs"),
+        ("config.phases[0].epoch", "config.phases[0].epochs"),
+        ("config.phases.epochs", "config.phases[0].epochs"),
+        ("config.model.nam", "config.model.name"),
+        ("helpshrt", "helpshort"),
     ],
 )
-def test_an_override_of_no_field_is_refused(lenet5, name, message):
-    with pytest.raises(UserError, match=re.escape(message)) as caught:
-        config_flag.check_override(lenet5, name)
-    assert str(caught.value).startswith("--config.")
-
-
-@pytest.mark.parametrize("name", ["seed", "phases[0].freeze", "data.dir"])
-def test_an_override_of_a_field_is_taken(lenet5, name):
-    config_flag.check_override(lenet5, name)
+def test_the_nearest_flag_or_field_is_suggested(monkeypatch, name, suggested):
+    monkeypatch.setattr(config_flag.flags, "FLAGS", {"config": 0, "helpshort": 0})
+    hint = config_flag.did_you_mean(name, config_flag.load("lenet5"))
+    assert hint == f" Did you mean --{suggested}?"
 
 
 def test_an_experiment_is_found_by_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert config_flag.load("lenet5:tuned").name == "lenet5-tuned"
-    (tmp_path / "lenet5").mkdir()  # what is there comes first
+    (tmp_path / "lenet5").mkdir()  # the user's own comes first
     with pytest.raises(UserError, match="--config=lenet5: no such file"):
         config_flag.load("lenet5")
 
 
-def test_the_options_of_vgg_are_known_for_vgg():
-    vgg16 = config_flag.load(str(ROOT / "configs" / "vgg16.py"))
-    config_flag.check_override(vgg16, "model.input_size")
-
-
 def test_the_experiments_are_found_from_another_folder(tmp_path):
-    """Where the package is installed from a checkout, `configs` is not."""
+    """Where the package is used from a checkout, `configs` is not installed."""
     code = f"""if True:
         import sys
         sys.path.append({str(ROOT)!r})
