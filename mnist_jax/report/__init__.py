@@ -3,37 +3,39 @@
 Importing this package is cheap: matplotlib is loaded when the first figure is drawn.
 
 Run folders and figures/ are created if they do not exist. `run` and `data` are the
-names of the run and of the data set, for titles. Images are uint8 in 0..255; 255 is
-ink.
+names of the run and of the data set, for titles; `classes` are the names of the
+classes. Images are uint8 in 0..255; with a single channel, 255 is ink.
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import UInt8
 
 from mnist_jax.errors import UserError
-from mnist_jax.evaluation import calibration, most_confident_mistakes
 from mnist_jax.files import write_text
-from mnist_jax.report import html, markdown, page
-from mnist_jax.report.inputs import Predictions, read_predictions, read_run
+from mnist_jax.report.record import Record, read
 from mnist_jax.runs.folder import RunFolder
 
 __all__ = ["load_figures", "write", "write_augmented", "write_samples"]
 
 IMAGES_MAPPED = 500
 """Images on the map of features at most: VGG16 computes some 50 a second on a CPU."""
+DIGITS = tuple("0123456789")
 
 
 def write(
     run_folder: Path,
-    test_images: UInt8[np.ndarray, "n h w 1"],
+    test_images: UInt8[np.ndarray, "n h w c"],
     defaults: dict[str, Any],
 ) -> None:
     """Write the figures of a finished run, report.html and report.md into its folder.
+
+    Figures of what a network lacks, such as convolutions, are left out.
 
     Args:
         run_folder: holds config.json, environment.json, metrics.jsonl, predictions.npz,
@@ -47,144 +49,189 @@ def write(
             predictions.npz; the message names the file.
         OSError: a file cannot be written.
     """
-    run, predictions = read_run(run_folder), read_predictions(run_folder)
-    if len(test_images) != len(predictions.labels):
-        raise UserError(
-            f"{run_folder / 'predictions.npz'} is about {len(predictions.labels)} "
-            f"images, but the data has {len(test_images)}: it is of another data set."
-        )
-    results = run.results
-    weights, data = results["test_weights"], results["data"]
-    confusion = np.array(results["test"][weights]["confusion"])
-    kind = "validation" if page.tested_on(results) == "val" else "test"
-    name = page.run_name(results["config"], results["seed"])
-    named: dict[str, str] = {"run": name, "subject": f"{kind} images of {data}"}
+    from mnist_jax.report import page, render
+
+    record = read(run_folder, complete=True)
+    predictions = _read_predictions(record, test_images)
     figures = load_figures()
+    drawn, calibration = _draw(record, predictions, test_images)
+    folder = RunFolder(run_folder)
+    for name, figure in drawn.items():
+        figures.save(figure, folder.figures / f"{name}.png")
+    # Those of the data were drawn before training.
+    before = [
+        name
+        for name in ("samples", "augmented")
+        if (folder.figures / f"{name}.png").exists()
+    ]
+    text = page.build(
+        record,
+        [*drawn, *before],
+        defaults,
+        calibration,
+        list_confusions=len(record.classes) > figures.MOST_NUMBERS,
+    )
+    write_text(
+        run_folder / "report.html",
+        render.html(text, page.title(record), folder.figures),
+    )
+    # report.md comes last: it marks a folder whose report is complete.
+    write_text(folder.report, text)
+
+
+def _read_predictions(record: Record, images: np.ndarray) -> Any:
+    """Return predictions.npz, or raise UserError if it is of other images."""
+    from mnist_jax import data
+    from mnist_jax.runs import predictions
+
+    path = RunFolder(record.folder).predictions
+    found = predictions.read(path)
+    if len(images) != len(found.labels):
+        raise UserError(
+            f"{path} is about {len(found.labels)} images, but the data has "
+            f"{len(images)}: it is of another data set."
+        )
+    # Which earlier versions did not write.
+    if found.images_sha256 and found.images_sha256 != data.images_sha256(images):
+        raise UserError(
+            f"{path} is about other images than the data has: their checksums differ. "
+            "Restore the data that the run was tested on."
+        )
+    classes = found.logits["last"].shape[1]
+    if classes != len(record.classes):
+        raise UserError(
+            f"{path} has logits of {classes} classes, but results.json names "
+            f"{len(record.classes)}. Restore both from a copy."
+        )
+    return found
+
+
+def _draw(
+    record: Record, predictions: Any, images: np.ndarray
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Return the figures by name, and the result of `calibration.assess`."""
+    from mnist_jax.evaluation import calibration
+    from mnist_jax.report import figures
+    from mnist_jax.report.curves import curves
+
+    results, labels = record.results, predictions.labels
+    weights = results["test_weights"]
+    logits = predictions.logits[weights]
+    kind = "validation" if record.tested_on == "val" else "test"
+    run = f"{record.name} (seed {record.seed})"
+    named: dict[str, Any] = {
+        "classes": record.classes,
+        "run": run,
+        "subject": f"{kind} images of {results['data']}",
+    }
     drawn = {
-        "curves": figures.curves(
-            run.epochs,
+        "curves": curves(
+            record.epochs,
             best_epoch=results["best_epoch"],
             monitor=results["best_monitor"],
-            run=name,
-            subject=data,
+            run=run,
+            subject=results["data"],
         ),
-        "confusion_matrix": figures.confusion_matrix(confusion, **named),
-        "confusion_matrix_normalized": figures.confusion_matrix(
-            confusion, **named, normalized=True
+        "confusion_matrix": figures.confusion_matrix(
+            np.array(results["test"][weights]["confusion"]), **named
         ),
-        "mistakes": figures.mistakes(
-            test_images, predictions.labels, predictions.logits[weights], **named
-        ),
+        "mistakes": figures.mistakes(images, labels, logits, **named),
     }
-    calibrated = _calibration(predictions, weights, fit=kind == "test")
-    if calibrated:
+    found = None
+    if val := predictions.val:  # which earlier versions did not write
         from mnist_jax.report.evaluated.figures import reliability
 
-        drawn["reliability"] = reliability([{"name": name, "calibration": calibrated}])
-    if RunFolder(run_folder).weights.exists():
-        drawn |= _draw_network(
-            run_folder,
-            test_images,
-            predictions.labels,
-            predictions.logits[weights],
-            **named,
-        )
-    for name, figure in drawn.items():
-        figures.save(figure, _figure_path(run_folder, name))
-    existing = [
-        name for name in page.FIGURES if _figure_path(run_folder, name).exists()
-    ]
-    content = page.build(run, existing, defaults, calibrated)
-    # report.md comes last: it marks a folder whose report is complete.
-    write_text(run_folder / "report.html", html.render(content, run_folder / "figures"))
-    write_text(run_folder / "report.md", markdown.render(content))
-
-
-def _calibration(
-    predictions: Predictions, weights: str, *, fit: bool
-) -> dict[str, Any] | None:
-    """Return `calibration.assess`, or None for an old run.
-
-    Args:
-        predictions: of the run.
-        weights: "last" or "best".
-        fit: whether to fit a temperature on the validation images.
-    """
-    if predictions.val is None:
-        return None
-    held = predictions.val.logits[weights], predictions.val.labels
-    logits = predictions.logits[weights]
-    return calibration.assess(logits, predictions.labels, held if fit else None)
+        held = (val.logits[weights], val.labels) if kind == "test" else None
+        found = calibration.assess(logits, labels, held)
+        drawn["reliability"] = reliability([{"name": run, "calibration": found}])
+    if RunFolder(record.folder).weights.exists():
+        drawn |= _draw_network(record.folder, images, labels, logits, **named)
+    return {name: figure for name, figure in drawn.items() if figure}, found
 
 
 def _draw_network(
-    run_folder: Path,
-    images: UInt8[np.ndarray, "n h w 1"],
-    labels: Integer[np.ndarray, " n"],
-    logits: Float[np.ndarray, "n 10"],
+    folder: Path,
+    images: np.ndarray,
+    labels: np.ndarray,
+    logits: np.ndarray,
     *,
+    classes: Sequence[str],
     run: str,
     subject: str,
 ) -> dict[str, Any]:
     """Draw what the network of weights.safetensors computes inside, by figure name."""
     # Imported late: they load JAX and matplotlib.
+    from mnist_jax.evaluation import most_confident_mistakes
     from mnist_jax.report import network, network_figures
     from mnist_jax.runs import load
 
-    loaded = load.load(run_folder)
+    loaded = load.load(folder)
+    named: dict[str, Any] = {"classes": classes, "run": run, "subject": subject}
     some = slice(IMAGES_MAPPED)
     inside = network.look_inside(loaded, images[some])
-    predicted = logits.argmax(axis=1)
     mistakes = most_confident_mistakes(logits, labels).indices
     index = int(mistakes[0]) if len(mistakes) else 0
-    # The prediction, and the true digit or, if that was predicted, the runner-up.
-    ranking = [int(digit) for digit in logits[index].argsort()[::-1]]
-    other = int(labels[index]) if len(mistakes) else ranking[1]
-    found = network.integrated_gradients(loaded, images[index], [ranking[0], other])
-    return {
+    # The prediction, and the true class or, if that was predicted, the runner-up.
+    ranking = [int(label) for label in logits[index].argsort()[::-1][:2]]
+    pair = [ranking[0], int(labels[index])] if len(mistakes) else ranking
+    found = network.integrated_gradients(loaded, images[index], pair)
+    label = int(labels[index])
+    drawn = {
         "saliency": network_figures.saliency(
-            images[index],
-            found,
-            index=index,
-            label=int(labels[index]),
-            run=run,
-            subject=subject,
-        ),
-        "kernels": network_figures.kernels(inside.kernels, run=run),
-        "feature_maps": network_figures.feature_maps(
-            inside.feature_maps, run=run, subject=subject
-        ),
-        "feature_space": network_figures.feature_space(
-            inside.features,
-            labels[some],
-            (predicted != labels)[some],
-            run=run,
-            subject=subject,
-        ),
+            images[index], found, index=index, label=label, **named
+        )
     }
+    if inside.kernels is not None:
+        drawn["kernels"] = network_figures.kernels(inside.kernels, run=run)
+    if inside.feature_maps:
+        drawn["feature_maps"] = network_figures.feature_maps(
+            inside.feature_maps, run=run, subject=subject
+        )
+    if inside.features is not None:
+        wrong = (logits.argmax(axis=1) != labels)[some]
+        drawn["feature_space"] = network_figures.feature_space(
+            inside.features, labels[some], wrong, **named
+        )
+    return drawn
 
 
-def write_samples(folder: Path, *arrays: np.ndarray, run: str, data: str) -> None:
-    """Write figures/samples.png; see `figures.samples`."""
-    _write_training_images(folder, "samples", *arrays, run=run, data=data)
-
-
-def write_augmented(folder: Path, *arrays: np.ndarray, run: str, data: str) -> None:
-    """Write figures/augmented.png; see `figures.augmented`."""
-    _write_training_images(folder, "augmented", *arrays, run=run, data=data)
-
-
-def _write_training_images(
-    folder: Path, name: str, *arrays: np.ndarray, run: str, data: str
+def write_samples(
+    folder: Path,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    run: str,
+    data: str,
+    classes: Sequence[str] = DIGITS,
 ) -> None:
+    """Write figures/samples.png; see `figures.samples`."""
     figures = load_figures()
-    draw = getattr(figures, name)
-    figure = draw(*arrays, run=run, subject=f"training images of {data}")
-    figures.save(figure, _figure_path(folder, name))
+    subject = f"training images of {data}"
+    figure = figures.samples(images, labels, classes=classes, run=run, subject=subject)
+    figures.save(figure, folder / "figures" / "samples.png")
 
 
-def _figure_path(run_folder: Path, name: str) -> Path:
-    return run_folder / "figures" / f"{name}.png"
+def write_augmented(
+    folder: Path,
+    images: np.ndarray,
+    versions: np.ndarray,
+    labels: np.ndarray,
+    *,
+    run: str,
+    data: str,
+    classes: Sequence[str] = DIGITS,
+) -> None:
+    """Write figures/augmented.png; see `figures.augmented`."""
+    figures = load_figures()
+    figure = figures.augmented(
+        images,
+        versions,
+        labels,
+        classes=classes,
+        run=run,
+        subject=f"training images of {data}",
+    )
+    figures.save(figure, folder / "figures" / "augmented.png")
 
 
 def load_figures() -> ModuleType:

@@ -1,49 +1,42 @@
 """Figures of images and confusions, as matplotlib Figures.
 
 Their arguments `run` and `subject` are for the title: the run's name, and what the
-images are, such as "test images of mnist". Images are uint8 in 0..255, 255 is ink.
+images are, such as "test images of mnist". `classes` are the names of the classes.
+Images are uint8 in 0..255; with a single channel, 255 is ink.
 
 Import this module only to draw something: matplotlib takes a while to load.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from mnist_jax.evaluation import most_confident_mistakes
 from mnist_jax.files import atomic_writer
-from mnist_jax.report.curves import curves
 from mnist_jax.report.style import (
-    DPI,
     INK,
     MUTED,
-    RUN_LENGTH,
     STYLE,
-    WIDTH,
-    new_figure,
-    place_axes,
-    place_title,
-    shorten,
+    drawable,
+    set_title,
+    subplots,
 )
 
-__all__ = ["augmented", "confusion_matrix", "curves", "mistakes", "samples", "save"]
+SAMPLES_PER_ROW = 15
+MISTAKES_SHOWN, MISTAKES_PER_ROW = 25, 5
+MOST_NUMBERS = 20
+"""Classes up to which a confusion matrix has its numbers, and a column of samples or
+of augmented images its rows."""
 
-SAMPLES_PER_CLASS = 15
-MISTAKES_SHOWN = 25
-MISTAKES_PER_ROW = 5
-
-_GAP = 2  # between two samples, in pixels of the samples
-_LARGEST_PIXEL = 3  # of a sample, in pixels of the figure
-_ALL_RIGHT = "#a6cbe8"  # the diagonal's colour for a digit without errors
-# So many errors in a cell are always drawn darkest.
-_MANY_ERRORS, _MANY_PER_CENT = 50, 20
+_GAP = 2  # between two images, in pixels of theirs
+_MANY_ERRORS = 50  # in a cell are always drawn darkest
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -56,70 +49,59 @@ def save(figure: Figure, path: Path) -> None:
 
 @matplotlib.rc_context(STYLE)
 def samples(
-    images: UInt8[np.ndarray, "n h w 1"],
+    images: UInt8[np.ndarray, "n h w c"],
     labels: Integer[np.ndarray, " n"],
     *,
+    classes: Sequence[str],
     run: str,
     subject: str,
 ) -> Figure:
     """Draw the first images of every class that occurs, one class per row."""
-    classes = np.unique(labels)
-    cells = np.zeros((len(classes), SAMPLES_PER_CLASS, *images.shape[1:3]), np.uint8)
-    for row, label in enumerate(classes):
-        first = images[labels == label][:SAMPLES_PER_CLASS, ..., 0]
-        cells[row, : len(first)] = first
-    sheet = _tile(cells)
-    left, top = 0.4, 0.5
-    # A pixel of a 28x28 image is exactly two of the figure's.
-    width = WIDTH - left - 0.1
-    height = width * sheet.shape[0] / sheet.shape[1]
-    figure = new_figure(top + height + 0.1)
-    title = f": {subject}, the first of each class"
-    place_title(figure, left=left, run=run, title=title)
-    axes = _show(figure, sheet, left=left, top=top, width=width, height=height)
-    axes.set_yticks(_row_centres(sheet, len(classes)), classes)
-    axes.tick_params(length=0, labelsize=11, labelcolor=INK)
-    axes.spines[:].set_visible(False)
+    present = np.unique(labels)
+    blocks = -(-len(present) // MOST_NUMBERS)
+    shown = max(1, SAMPLES_PER_ROW // blocks)
+    parts = np.array_split(present, blocks)
+    height, width = images.shape[1:3]
+    ratio = height / width
+    figure, axes = subplots(1, blocks, 0.5 + 0.49 * len(parts[0]) * ratio)
+    for part, place in zip(parts, axes[0], strict=True):
+        cells = np.zeros((len(part), shown, *images.shape[1:]), np.uint8)
+        for row, label in enumerate(part):
+            first = images[labels == label][:shown]
+            cells[row, : len(first)] = first
+        font = min(10, 25 * ratio) if blocks == 1 else min(6, 12 * ratio)
+        _show_rows(place, cells, [classes[int(label)] for label in part], font)
+    set_title(figure, run, f"{subject}, the first of each class")
     return figure
 
 
 @matplotlib.rc_context(STYLE)
 def augmented(
     images: UInt8[np.ndarray, "rows h w c"],
-    versions: UInt8[np.ndarray, "rows columns h w c"]
-    | Float[np.ndarray, "rows columns h w c"],
-    labels: Integer[np.ndarray, " rows"] | None = None,
+    versions: Float[np.ndarray, "rows columns h w c"],
+    labels: Integer[np.ndarray, " rows"],
     *,
+    classes: Sequence[str],
     run: str,
     subject: str,
 ) -> Figure:
-    """Draw each image on the left, and augmented versions of it on the right.
-
-    Only the first channel is shown. Floating-point versions are in 0..1. Labels, if
-    given, are written beside the rows.
-    """
-    if versions.dtype != np.uint8:
-        versions = np.round(versions * 255)
-    originals, beside = _tile(images[:, None, ..., 0]), _tile(versions[..., 0])
-    left, top = 0.4, 0.78
-    # The halves are an image's width apart.
-    columns = 2 * originals.shape[1] + beside.shape[1]
-    room = (WIDTH - left - 0.1) * DPI / columns
-    # A whole number of pixels keeps those of a digit equally large, if there is room.
-    pixel = min(int(room), _LARGEST_PIXEL) if room >= 1 else room
-    gap = originals.shape[1] * pixel / DPI
-    height = originals.shape[0] * pixel / DPI
-    figure = new_figure(top + height + 0.1)
-    note = "left: as stored; right: as training may see them, drawn anew in each step"
-    place_title(figure, left=left, run=run, title=f": {subject}, augmented", note=note)
-    for sheet in (originals, beside):
-        width = sheet.shape[1] * pixel / DPI
-        _show(figure, sheet, left=left, top=top, width=width, height=height)
-        left += width + gap
-    if labels is not None:
-        figure.axes[0].set_yticks(_row_centres(originals, len(images)), labels)
-        size = min(11.0, 0.9 * 72 * height / len(images))  # points
-        figure.axes[0].tick_params(length=0, labelsize=size, labelcolor=INK)
+    """Draw each image on the left, and augmented versions of it, in 0..1, beside it."""
+    some = slice(MOST_NUMBERS)
+    images, labels = images[some], labels[some]
+    versions = np.round(np.asarray(versions[some]) * 255).astype(np.uint8)
+    rows, columns, height, width, _ = versions.shape
+    figure, axes = subplots(
+        1,
+        2,
+        0.7 + 6.5 / (columns + 1) * rows * height / width,
+        width_ratios=[1, columns],
+    )
+    font = min(10, 25 * height / width)
+    names = [classes[int(label)] for label in labels]
+    _show_rows(axes[0, 0], images[:, None], names, font)
+    _show_rows(axes[0, 1], versions, [], font)
+    note = "left: as stored; right: as training may see them, drawn again in each step"
+    set_title(figure, run, f"{subject}, augmented", note)
     return figure
 
 
@@ -127,170 +109,119 @@ def augmented(
 def confusion_matrix(
     confusion: Integer[np.ndarray, "k k"],
     *,
+    classes: Sequence[str],
     run: str,
     subject: str,
-    normalized: bool = False,
 ) -> Figure:
-    """Draw a confusion matrix [true, predicted] of counts.
+    """Draw the counts of a confusion matrix [true, predicted].
 
-    If it is normalized, each row is shown in per cent of its sum.
+    Right predictions are the bluer the larger their share of the class; errors are red.
+    Above `MOST_NUMBERS` classes, only the colours are drawn.
     """
-    classes, examples = len(confusion), confusion.sum()
-    values = row_percentages(confusion) if normalized else confusion.astype(float)
-    left, top, width, height = 0.65, 0.78, 7.2, 4.8
-    figure = new_figure(top + height + 0.6)
+    size, examples = len(confusion), confusion.sum()
+    numbers = size <= MOST_NUMBERS
+    figure, ((axes,),) = subplots(1, 1, 1.6 + 0.42 * size if numbers else 8.5)
+    hits = np.diag(np.diag(confusion))
+    shares = hits / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    errors = confusion - hits
+    norm = PowerNorm(0.5, vmin=0, vmax=max(_MANY_ERRORS, errors.max()))
+    box: dict[str, Any] = {"aspect": "auto" if numbers else "equal"}
+    axes.imshow(np.ma.masked_equal(shares, 0), cmap="Blues", vmin=0, vmax=2.5, **box)
+    axes.imshow(np.ma.masked_equal(errors, 0), cmap="OrRd", norm=norm, **box)
+    if numbers:
+        for (row, column), count in np.ndenumerate(confusion):
+            dark = norm(errors[row, column]) > 0.7
+            color = "white" if dark else INK if count else MUTED
+            place: dict[str, Any] = {"ha": "center", "va": "center_baseline"}
+            font = 9 if size <= 12 else 7
+            axes.text(column, row, f"{count:,}", color=color, size=font, **place)
+    names = [drawable(name, 16) for name in classes]
+    font = min(10, max(5, 400 / size))
+    rotation = 90 if max(map(len, names)) > 2 else 0
+    axes.set_xticks(range(size), names, fontsize=font, rotation=rotation)
+    axes.set_yticks(range(size), names, fontsize=font)
+    axes.set_xticks(np.arange(size + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(size + 1) - 0.5, minor=True)
+    axes.grid(which="minor", linewidth=0.8 if numbers else 0.3)
+    axes.tick_params(which="both", length=0, labelcolor=INK)
+    axes.set(xlabel="predicted", ylabel="true")
     accuracy = np.trace(confusion) / examples
-    title = f": accuracy {accuracy:.4f} on {examples:,} {subject}"
-    unit = "per cent of each true digit" if normalized else "number of images"
-    note = f"{unit}; errors in red, right predictions in blue, stronger means more"
-    place_title(figure, left=left, run=run, title=title, note=note)
-    colors = _cell_colors(
-        values,
-        right=np.nan_to_num(np.diag(row_percentages(confusion))) / 100,
-        many=_MANY_PER_CENT if normalized else _MANY_ERRORS,
+    set_title(
+        figure,
+        run,
+        f"accuracy {accuracy:.4f} on {examples:,} {subject}",
+        "number of images; right predictions in blue, errors in red, stronger means "
+        "more",
     )
-    axes = place_axes(figure, left=left, top=top, width=width, height=height)
-    axes.imshow(colors, aspect="auto")
-    for (row, column), value in np.ndenumerate(values):
-        shown = _percent(value) if normalized else f"{int(value):,}"
-        # Confusions that never happened, and digits without examples, which are NaN.
-        faint = row != column and not value > 0
-        axes.text(
-            column,
-            row,
-            shown,
-            ha="center",
-            va="center_baseline",
-            size=9,
-            color=MUTED if faint else readable_on(colors[row, column]),
-        )
-    axes.set_xlabel("predicted", labelpad=6)
-    axes.set_ylabel("true", labelpad=8)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks(np.arange(classes))
-        axis.set_ticks(np.arange(classes + 1) - 0.5, minor=True)
-    axes.grid(which="minor", linewidth=0.8)
-    axes.tick_params(which="both", length=0)
-    axes.tick_params(labelsize=10, labelcolor=INK)
     return figure
 
 
 @matplotlib.rc_context(STYLE)
 def mistakes(
-    images: UInt8[np.ndarray, "n h w 1"],
+    images: UInt8[np.ndarray, "n h w c"],
     labels: Integer[np.ndarray, " n"],
-    logits: Float[np.ndarray, "n 10"],
+    logits: Float[np.ndarray, "n k"],
     *,
+    classes: Sequence[str],
     run: str,
     subject: str,
-) -> Figure:
-    """Draw the most confident wrong predictions."""
+) -> Figure | None:
+    """Draw the most confident wrong predictions; None if there are none."""
     found = most_confident_mistakes(logits, labels)
     total = len(found.indices)
-    count = min(total, MISTAKES_SHOWN)
     if not total:
-        return _no_mistakes(run, f"{len(labels):,} {subject}")
+        return None
+    count = min(total, MISTAKES_SHOWN)
     rows = -(-count // MISTAKES_PER_ROW)
-    margin, top, image_size, row_height = 0.2, 0.78, 1.1, 1.62
-    pitch = (WIDTH - 2 * margin) / MISTAKES_PER_ROW
-    figure = new_figure(top + rows * row_height + 0.1)
-    title = f": the {count} most confident of {total:,} mistakes"
-    if count == total:
-        title = f": all {total} mistakes" if total > 1 else ": its only mistake"
-    note = f"{len(labels):,} {subject}: true → predicted, probability of the prediction"
-    note += "; # index of the image"
-    place_title(figure, left=margin + 0.23, run=run, title=title, note=note)
-    for place in range(count):
-        row, column = divmod(place, MISTAKES_PER_ROW)
-        index = found.indices[place]
-        axes = _show(
-            figure,
-            images[index, ..., 0],
-            left=margin + column * pitch + (pitch - image_size) / 2,
-            top=top + row * row_height + 0.38,
-            width=image_size,
-            height=image_size,
+    figure, axes = subplots(rows, MISTAKES_PER_ROW, 0.6 + 1.75 * rows)
+    for place, one in enumerate(axes.flat):
+        if place >= count:
+            one.set_axis_off()
+            continue
+        index, confidence = found.indices[place], found.confidence[place]
+        show(one, images[index])
+        true, predicted = (
+            drawable(classes[int(label)], 18)
+            for label in (labels[index], found.predicted[place])
         )
-        confidence = found.confidence[place]
-        shown = ">99.9" if confidence > 0.999 else f"{100 * confidence:.1f}"
-        caption = f"{labels[index]} → {found.predicted[place]}, {shown} %"
-        axes.set_title(caption, pad=16, fontsize=9.5)
-        style: dict[str, Any] = {"size": 8, "color": MUTED, "ha": "center"}
-        axes.text(0.5, 1.04, f"#{index}", transform=axes.transAxes, **style)
+        gap = " " if len(true + predicted) < 16 else "\n"
+        percent = ">99.9" if confidence > 0.999 else f"{100 * confidence:.1f}"
+        caption = f"{true} →{gap}{predicted}\n{percent} %, #{index}"
+        one.set_title(caption, fontsize=8.5)
+    title = f"the {count} most confident of {total:,} mistakes"
+    if count == total:
+        title = f"all {total} mistakes" if total > 1 else "the only mistake"
+    set_title(
+        figure,
+        run,
+        f"{title} on {len(labels):,} {subject}",
+        "true → predicted, probability of the prediction, index of the image",
+    )
     return figure
 
 
-def row_percentages(confusion: Integer[np.ndarray, "k k"]) -> Float[np.ndarray, "k k"]:
-    """Return each row in per cent of its sum; NaN if the sum is 0."""
-    totals = confusion.sum(axis=1, keepdims=True)
-    return np.where(totals > 0, 100 * confusion / np.maximum(totals, 1), np.nan)
-
-
-def readable_on(color: Float[np.ndarray, " 3"]) -> str:
-    """Return black or white, whichever contrasts more with an RGB colour in 0..1."""
-    luminance = relative_luminance(color) + 0.05
-    return "black" if luminance / 0.05 >= 1.05 / luminance else "white"
-
-
-def relative_luminance(color: Float[np.ndarray, " 3"]) -> float:
-    """Return WCAG 2's luminance in 0..1 of an RGB colour in 0..1."""
-    color = np.asarray(color)
-    linear = np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
-    return float(linear @ np.array([0.2126, 0.7152, 0.0722]))
-
-
-def _show(figure: Figure, image: np.ndarray, **place: float) -> Axes:
-    """Show a grey image in axes without ticks; see `place_axes`."""
-    axes = place_axes(figure, **place)
-    axes.imshow(image, cmap="gray_r", vmin=0, vmax=255, aspect="auto")
+def show(axes: Axes, image: UInt8[np.ndarray, "h w c"]) -> None:
+    """Show an image without ticks: in its colours if it has three channels."""
+    shown = image if image.shape[-1] == 3 else image[..., 0]
+    axes.imshow(shown, vmin=0, vmax=255)
     axes.set(xticks=[], yticks=[])
-    return axes
 
 
-def _row_centres(sheet: np.ndarray, rows: int) -> np.ndarray:
-    return (np.arange(rows) + 0.5) * sheet.shape[0] / rows - 0.5
-
-
-def _tile(images: np.ndarray) -> UInt8[np.ndarray, "height width"]:
-    """Join images [rows, columns, H, W] in 0..255 into one, with a gap around each."""
+def _show_rows(
+    axes: Axes,
+    images: UInt8[np.ndarray, "rows columns h w c"],
+    names: Sequence[str],
+    font: float,
+) -> None:
+    """Show images as one, with a gap around each and the names beside the rows."""
+    background = 255 if images.shape[-1] == 3 else 0
     edge = (_GAP // 2, _GAP // 2)
-    padded = np.pad(images.astype(np.uint8), ((0, 0), (0, 0), edge, edge))
-    rows, columns, height, width = padded.shape
-    return padded.swapaxes(1, 2).reshape(rows * height, columns * width)
-
-
-def _cell_colors(
-    values: Float[np.ndarray, "k k"], *, right: Float[np.ndarray, " k"], many: float
-) -> Float[np.ndarray, "k k 3"]:
-    """Return the colours of the cells: blue on the diagonal, red off it.
-
-    Args:
-        values: of the cells.
-        right: share of each digit that is right, in 0..1.
-        many: the darkest red, unless some error is larger; so a matrix with few errors
-            is pale.
-    """
-    errors = np.nan_to_num(values)
-    np.fill_diagonal(errors, 0)
-    # The root and the offset keep a single error visible beside a thousand.
-    shades = 0.12 + 0.78 * np.sqrt(errors / max(many, errors.max()))
-    colors = colormaps["OrRd"](shades)[..., :3]
-    colors[errors == 0] = 1
-    blue = np.array(to_rgb(_ALL_RIGHT))
-    np.einsum("iic->ic", colors)[:] = 1 - right[:, None] * (1 - blue)
-    return colors
-
-
-def _percent(value: float) -> str:
-    if np.isnan(value):
-        return "-"
-    return f"{value:.0f}" if value in (0, 100) else f"{value:.2f}"
-
-
-def _no_mistakes(run: str, images: str) -> Figure:
-    figure = new_figure(2.0)
-    centred: dict[str, Any] = {"ha": "center", "va": "center"}
-    figure.text(0.5, 0.6, "No mistakes", size=22, **centred)
-    where = f"{shorten(run, RUN_LENGTH)} on {images}"
-    figure.text(0.5, 0.34, where, size=10, color=MUTED, **centred)
-    return figure
+    widths = ((0, 0), (0, 0), edge, edge, (0, 0))
+    padded = np.pad(images, widths, constant_values=background)
+    rows, columns, height, width, channels = padded.shape
+    sheet = padded.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
+    show(axes, sheet)
+    middles = (np.arange(len(names)) + 0.5) * height - 0.5
+    axes.set_yticks(middles, [drawable(name, 16) for name in names])
+    axes.tick_params(length=0, labelsize=font, labelcolor=INK)
+    axes.spines[:].set_visible(False)

@@ -4,10 +4,9 @@ Importing this module loads JAX. All is computed on one device, since only the f
 several processes writes a report.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, UInt8
 
@@ -26,56 +25,70 @@ _BATCH_SIZE = 100
 class Saliency(NamedTuple):
     """The integrated gradients of one logit with respect to the pixels of an image."""
 
-    digit: int
+    label: int
     """The class of the logit."""
     attributions: Float32[np.ndarray, "h w"]
+    """Summed over the channels."""
     difference: float
     """The logit of the image minus that of the empty image."""
 
 
 class Inside(NamedTuple):
-    """What `look_inside` finds."""
+    """The values inside a network; None or empty where the network lacks something."""
 
-    kernels: Float32[np.ndarray, "h w kernels"]
+    kernels: Float32[np.ndarray, "h w kernels"] | None
     """Of the first convolution, summed over its input channels."""
     feature_maps: dict[str, Float32[np.ndarray, "_ _ _"]]
     """Outputs of the convolutions for the first image, by layer, from the input on."""
-    features: Float32[np.ndarray, "n features"]
+    features: Float32[np.ndarray, "n features"] | None
     """Penultimate activations of all images."""
 
 
-def look_inside(run: Run, images: UInt8[np.ndarray, "n h w 1"]) -> Inside:
+def look_inside(run: Run, images: UInt8[np.ndarray, "n h w c"]) -> Inside:
     """Compute the feature maps of the first image, and the features of all.
 
     Args:
         run: the trained network.
         images: at least one.
     """
-    model = run.model
+    model, names = run.model, []
 
     @jax.jit
-    def observe(params: Tree, batch_stats: Tree, images: Array) -> Tree:
-        scaled = images.astype(jnp.float32) / 255
-        maps = model.feature_maps(params, batch_stats, scaled[:1])
-        return maps, model.features(params, batch_stats, scaled)
+    def maps_of(params: Tree, batch_stats: Tree, image: Array) -> list[Array]:
+        maps = model.feature_maps(params, batch_stats, image / 255)
+        names[:] = maps  # jit sorts the keys of dictionaries
+        return [values[0] for values in maps.values()]
 
-    size, features, first = min(_BATCH_SIZE, len(images)), [], None
-    for start in range(0, len(images), size):
-        # The last batch ends with the last image, so that one program serves all.
-        at = min(start, len(images) - size)
-        maps, found = observe(run.params, run.batch_stats, images[at : at + size])
-        features.append(np.asarray(found, np.float32)[start - at :])
-        first = first or maps
-    assert first is not None
-    feature_maps = {name: np.asarray(m[0], np.float32) for name, m in first.items()}
-    kernels = np.asarray(layers(run.params)[next(iter(first))]["kernel"], np.float32)
-    return Inside(kernels.sum(axis=2), feature_maps, np.concatenate(features))
+    @jax.jit
+    def features_of(params: Tree, batch_stats: Tree, images: Array) -> Array | None:
+        return model.features(params, batch_stats, images / 255)
+
+    def observe(function: Any, images: np.ndarray) -> Any:
+        found = function(run.params, run.batch_stats, images.astype(np.float32))
+        return jax.tree.map(lambda array: np.asarray(array, np.float32), found)
+
+    maps = observe(maps_of, images[:1])
+    batches = [
+        observe(features_of, images[start : start + _BATCH_SIZE])
+        for start in range(0, len(images), _BATCH_SIZE)
+    ]
+    kernels = None
+    if names:
+        kernels = layers(run.params).get(names[0], {}).get("kernel")
+    if kernels is not None and kernels.ndim == 4:
+        kernels = np.asarray(kernels, np.float32).sum(axis=2)
+    else:
+        kernels = None
+    features = None
+    if batches[0] is not None:
+        features = np.concatenate(batches).reshape(len(images), -1)
+    return Inside(kernels, dict(zip(names, maps, strict=True)), features)
 
 
 def integrated_gradients(
-    run: Run, image: UInt8[np.ndarray, "h w 1"], digits: list[int]
+    run: Run, image: UInt8[np.ndarray, "h w c"], labels: list[int]
 ) -> list[Saliency]:
-    """Attribute the logits of some digits to the pixels of an image.
+    """Attribute the logits of some classes to the pixels of an image.
 
     The path leads from the empty image straight to this one. The integral is computed
     by Gauss's rule, on up to 16 x 64 points, so that the attributions sum to the
@@ -88,7 +101,8 @@ def integrated_gradients(
 
     @jax.jit
     def logits_at(params: Tree, batch_stats: Tree, path: Array) -> Array:
-        return run.model.apply(params, batch_stats, path, train=False)[0].logits
+        outputs, _ = run.model.apply(params, batch_stats, path, train=False)
+        return outputs.logits
 
     @jax.jit
     def integrate(
@@ -105,8 +119,8 @@ def integrated_gradients(
     allowed = TOLERANCE * np.abs(differences).max()
     nodes, weights = np.polynomial.legendre.leggauss(_POINTS)
     found = []
-    for digit in digits:
-        chosen = np.eye(len(run.classes), dtype=np.float32)[digit]
+    for label in labels:
+        chosen = np.eye(len(run.classes), dtype=np.float32)[label]
         attributions = np.zeros(inked.shape[:2], np.float32)
         for parts in _PARTS:
             gradient = np.zeros_like(inked)
@@ -120,9 +134,9 @@ def integrated_gradients(
                     chosen,
                 )
             attributions = (inked * gradient).sum(axis=-1)
-            if abs(attributions.sum() - differences[digit]) <= allowed:
+            if abs(attributions.sum() - differences[label]) <= allowed:
                 break
-        found.append(Saliency(digit, attributions, float(differences[digit])))
+        found.append(Saliency(label, attributions, float(differences[label])))
     return found
 
 
@@ -132,10 +146,13 @@ def principal_components(
     """Return the first two principal components of each row, and their shares.
 
     The shares are those of the total variance, in 0..1. Equal to scikit-learn's PCA but
-    for signs; importing that would take longer than the whole report.
+    for signs; importing that would take longer than the whole report. Components that
+    do not exist, of a single row or column, are zero.
     """
-    centred = rows - rows.mean(axis=0)
+    least = [(0, max(0, 2 - size)) for size in rows.shape]
+    centred = np.pad(rows - rows.mean(axis=0), least)
     left, scales, _ = np.linalg.svd(centred, full_matrices=False)
     variances = scales**2
     total = variances.sum()
-    return left[:, :2] * scales[:2], variances[:2] / (total if total > 0 else 1)
+    points = (left[:, :2] * scales[:2])[: len(rows)]
+    return points, variances[:2] / (total if total > 0 else 1)

@@ -1,12 +1,14 @@
-"""Size, fonts and colours of all figures, and layout in inches.
+"""Size, fonts and colours of all figures.
 
 Only matplotlib's object-oriented interface is used: without pyplot there are no global
 figures and no backend to choose. Drawing functions are decorated with
-`@matplotlib.rc_context(STYLE)`.
+`@matplotlib.rc_context(STYLE)`; the layout is matplotlib's constrained one.
 """
 
+import functools
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -36,12 +38,15 @@ STYLE: dict[Any, Any] = {
     "axes.labelcolor": MUTED,
     "axes.linewidth": 0.8,
     "axes.grid": False,
+    "figure.constrained_layout.h_pad": 0.07,
     "figure.facecolor": "white",
     "grid.color": HAIRLINE,
     "grid.linewidth": 0.6,
+    "image.cmap": "gray_r",
     "image.interpolation": "nearest",
     "legend.fontsize": 9,
     "text.color": INK,
+    "text.parse_math": False,  # a $ in the name of a class is a $
     "text.usetex": False,
     "xtick.color": HAIRLINE,
     "xtick.labelcolor": MUTED,
@@ -50,6 +55,40 @@ STYLE: dict[Any, Any] = {
     "ytick.labelcolor": MUTED,
     "ytick.labelsize": 8,
 }
+
+
+def subplots(
+    rows: int, columns: int, height: float, **options: Any
+) -> tuple[Figure, np.ndarray]:
+    """Return a figure of `WIDTH` x `height` inches, and its axes [rows, columns]."""
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def set_title(figure: Figure, run: str, title: str, note: str = "") -> None:
+    """Write "run: title" at the top left of a figure, and a note below it."""
+    text = f"{drawable(run, RUN_LENGTH)}: {drawable(title)}"
+    text = f"{text}\n{note}" if note else text
+    figure.suptitle(text, x=0.01, ha="left", fontsize=9.5, linespacing=1.5)
+
+
+def drawable(text: str, limit: int = 1000) -> str:
+    """Return a text for a figure, cut to `limit` characters.
+
+    A character that the font lacks is shown as its code point, such as U+3042.
+    """
+    known = _characters()
+    shown = [c if ord(c) in known else f"U+{ord(c):04X}" for c in text]
+    return shorten("".join(shown), limit)
+
+
+@functools.cache
+def _characters() -> frozenset[int]:
+    """Return the code points that the font of the figures can draw."""
+    from matplotlib import font_manager
+
+    path = font_manager.findfont(STYLE["font.family"])
+    return frozenset(font_manager.get_font(path).get_charmap())
 
 
 def new_figure(height: float) -> Figure:

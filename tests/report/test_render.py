@@ -20,12 +20,13 @@ texts = st.text("a1|`\n*_\\<>&[]()!#~$-:. é<script>", min_size=1)
 
 
 class Reader(HTMLParser):
-    """Checks that tags are balanced; collects texts and addresses."""
+    """Checks that tags are balanced; collects texts, tables and addresses."""
 
     def __init__(self, text):
         super().__init__()
         self.open, self.links, self.sources, self.tags = [], [], [], set()
         self.texts = {"h1": [], "h2": [], "th": [], "td": [], "p": [], "code": []}
+        self.rows: list[list[str]] = []
         self.feed(text)
         self.close()
         assert not self.open
@@ -36,12 +37,16 @@ class Reader(HTMLParser):
             self.open.append(tag)
         if tag in self.texts:
             self.texts[tag].append("")
+        if tag == "tr":
+            self.rows.append([])
         self.links += [value for name, value in attrs if name == "href"]
         self.sources += [value for name, value in attrs if name == "src"]
 
     def handle_endtag(self, tag):
         if tag not in ("meta", "img", "br"):
             assert self.open.pop() == tag
+        if tag in ("th", "td"):
+            self.rows[-1].append(self.texts[tag][-1])
 
     def handle_data(self, data):
         for tag in set(self.open) & self.texts.keys():

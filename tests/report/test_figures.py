@@ -1,0 +1,255 @@
+"""Pictures: true, readable, and within the canvas, for any classes and images."""
+
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+from matplotlib.figure import Figure
+
+from mnist_jax.report import curves, figures
+from mnist_jax.report.style import subplots
+from tests.report.conftest import DIGITS, make_epochs
+
+NAMED: dict[str, Any] = {
+    "run": "a-config-with-a-name-as-long-as-nobody-would-like-to-type-it (seed 0)",
+    "subject": "validation images of digits",
+}
+OF_X: dict[str, Any] = {"run": "x (seed 0)", "subject": "test images of mnist"}
+CLASSES = {
+    1: ("only",),
+    3: ("Ankle boot", "<script> $x$ | `y`", "あ T-shirt/top with a very long name"),
+    10: DIGITS,
+    20: tuple(f"Letter {letter}" for letter in "abcdefghijklmnopqrst"),
+    62: tuple(f"Class number {n}" for n in range(62)),
+}
+all_classes = pytest.mark.parametrize("classes", CLASSES.values(), ids=CLASSES)
+
+
+def noise(*shape):
+    return np.random.default_rng(0).integers(1, 256, shape).astype(np.uint8)
+
+
+# -- images
+
+
+@all_classes
+@pytest.mark.parametrize("shape", [(28, 28, 1), (8, 20, 3)])
+def test_samples_are_the_first_of_each_class(assert_readable, classes, shape):
+    labels = np.random.default_rng(0).integers(0, len(classes), 1000)
+    images = noise(1000, *shape)
+    figure = figures.samples(images, labels, classes=classes, **NAMED)
+    assert_readable(figure, at_least=len(classes) + 1)
+    cells = []
+    for axes in figure.axes:
+        sheet = np.asarray(axes.images[0].get_array()).reshape(
+            len(axes.get_yticks()), shape[0] + 2, -1, shape[1] + 2, shape[2]
+        )
+        cells += list(sheet.swapaxes(1, 2)[:, :, 1:-1, 1:-1])
+    assert len(cells) == len(classes)
+    for label, row in enumerate(cells):
+        np.testing.assert_array_equal(row, images[labels == label][: len(row)])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (10, 8), (62, 8)])
+def test_augmented_images_are_beside_their_originals(
+    assert_readable, rows, columns, channels
+):
+    images = noise(rows, 12, 20, channels)
+    versions = noise(rows, columns, 12, 20, channels)
+    figure = figures.augmented(
+        *(images, versions / 255, np.arange(rows)), classes=CLASSES[62], **NAMED
+    )
+    shown = min(rows, figures.MOST_NUMBERS)
+    assert_readable(figure, at_least=shown + 1)
+    sheets = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
+    for sheet, expected in zip(sheets, (images[:, None], versions), strict=True):
+        cells = sheet.reshape(shown, 14, -1, 22, channels).swapaxes(1, 2)
+        np.testing.assert_array_equal(cells[:, :, 1:-1, 1:-1], expected[:shown])
+
+
+@all_classes
+@pytest.mark.parametrize("mistakes", [0, 1, 6, 25, 26])
+def test_mistakes_are_the_most_confident(assert_readable, classes, mistakes):
+    if len(classes) == 1:
+        return
+    rng = np.random.default_rng(mistakes)
+    labels = rng.integers(0, len(classes), 10_000)
+    logits = 12 * np.eye(len(classes), dtype=np.float32)[labels]
+    wrong = rng.choice(10_000, mistakes, replace=False)
+    other = 1 + rng.integers(0, len(classes) - 1, mistakes)
+    predicted = (labels[wrong] + other) % len(classes)
+    logits[wrong, predicted] = 12 + 10 * rng.random(mistakes)
+    images = noise(10_000, 8, 8, 1)
+    figure = figures.mistakes(images, labels, logits, classes=classes, **NAMED)
+    if not mistakes:
+        assert figure is None
+        return
+    assert figure is not None
+    assert_readable(figure, at_least=min(mistakes, 25) + 1)
+    softmax = np.exp(logits.astype(float))
+    confidence = (softmax / softmax.sum(1, keepdims=True))[wrong, predicted]
+    order = np.argsort(-confidence)[:25]
+    drawn = [axes for axes in figure.axes if axes.images]
+    assert len(drawn) == len(order)
+    for axes, place in zip(drawn, order, strict=True):
+        index = wrong[place]
+        np.testing.assert_array_equal(axes.images[0].get_array(), images[index, ..., 0])
+        assert f"#{index}" in axes.get_title()
+        percent = 100 * confidence[place]
+        assert (">99.9" if percent > 99.9 else f"{percent:.1f}") in axes.get_title()
+
+
+# -- confusion matrix
+
+
+@all_classes
+@pytest.mark.parametrize("count", [0, 1, 5_958])
+def test_a_confusion_matrix_is_readable_and_has_its_numbers(
+    assert_readable, classes, count
+):
+    size = len(classes)
+    confusion = np.full((size, size), count)
+    confusion[0] = np.arange(size) + 1
+    figure = figures.confusion_matrix(confusion, classes=classes, **NAMED)
+    assert_readable(figure, at_least=2 * size)
+    (axes,) = figure.axes
+    shown = {
+        (int(text.get_position()[1]), int(text.get_position()[0])): text.get_text()
+        for text in axes.texts
+    }
+    if size > figures.MOST_NUMBERS:
+        assert not shown
+    else:
+        expected = {place: f"{n:,}" for place, n in np.ndenumerate(confusion)}
+        assert shown == expected
+
+
+def test_colours_are_those_of_hits_and_of_errors():
+    confusion = np.array([[50, 0, 0], [1, 25, 24], [0, 0, 0]])
+    figure = figures.confusion_matrix(confusion, classes=CLASSES[3], **OF_X)
+    hits, errors = (image.get_array() for image in figure.axes[0].images)
+    assert hits is not None and errors is not None
+    np.testing.assert_array_equal(np.ma.filled(hits, 0), np.diag([1, 0.5, 0]))
+    off_diagonal = confusion * (1 - np.eye(3, dtype=int))
+    np.testing.assert_array_equal(np.ma.filled(errors, 0), off_diagonal)
+
+
+# -- learning curves
+
+
+@pytest.mark.parametrize(
+    ("epochs", "phases"),
+    [
+        (1, ("train",)),
+        (2, ("train",)),
+        (500, ("train",)),
+        (3, ("head", "fine-tuning", "everything")),
+        (20, ("head", "a name without an end " * 5)),
+        (500, ("the first phase with a long name",) + ("fine-tuning",) * 8 + ("end",)),
+        (500, tuple(f"phase number {i}" for i in range(12))),
+    ],
+)
+def test_curves_are_readable(assert_readable, epochs, phases):
+    rows = make_epochs(epochs, phases)
+    figure = curves.curves(rows, best_epoch=1, monitor="val_loss", **NAMED)
+    assert_readable(figure, at_least=9)
+
+
+@pytest.mark.parametrize(
+    ("loss", "accuracy"), [(0.0, 1.0), (1e-30, 0.0), (1e6, 0.1), (-3.0, 0.9999833)]
+)
+@pytest.mark.parametrize("share", [0.5, 1])
+def test_extreme_values_are_drawn(assert_readable, loss, accuracy, share):
+    rows = make_epochs(12)
+    for row in rows[-int(share * len(rows)) :]:
+        row.update(loss=loss, accuracy=accuracy)
+    figure = curves.curves(rows, best_epoch=5, monitor="train_loss", **OF_X)
+    assert_readable(figure, at_least=9)
+    assert_has_the_values(figure, rows)
+
+
+def assert_has_the_values(figure, rows):
+    loss, error, *rates = figure.axes
+    for axes, value_of in (
+        (loss, lambda row: row["loss"]),
+        (error, lambda row: 100 * (1 - row["accuracy"])),
+    ):
+        for split in ("train", "val"):
+            mine = [
+                (row["epoch"], value_of(row)) for row in rows if row["split"] == split
+            ]
+            found = [
+                line.get_xydata() for line in axes.lines if len(line.get_xdata()) > 1
+            ]
+            assert any(np.allclose(mine, one) for one in found if len(one) == len(mine))
+    mine = [
+        (row["epoch"], row["learning_rate"]) for row in rows if "learning_rate" in row
+    ]
+    for axes in rates:
+        assert np.allclose(axes.lines[0].get_xydata(), mine)
+
+
+@pytest.mark.parametrize("falling", [1, 0.9, 0.5, 0.01])
+@pytest.mark.parametrize("phases", [("train",), ("head", "fine-tuning")])
+def test_curves_are_those_of_the_metrics(assert_readable, falling, phases):
+    rows = make_epochs(40, phases)
+    for row in rows[::2]:
+        row["learning_rate"] = 0.1 * falling ** row["epoch"]
+    figure = curves.curves(rows, best_epoch=17, monitor="val_accuracy", **OF_X)
+    assert_has_the_values(figure, rows)
+    assert_readable(figure, at_least=9)
+    for axes, value in zip(
+        figure.axes, (rows[33]["loss"], 100 * (1 - rows[33]["accuracy"])), strict=False
+    ):
+        (best,) = [line for line in axes.lines if line.get_markerfacecolor() == "none"]
+        np.testing.assert_allclose(np.asarray(best.get_xydata()), [[17, value]])
+
+
+def test_a_split_without_lines_is_left_out():
+    for place in (0, 1):
+        rows = make_epochs(5)[place::2]
+        figure = curves.curves(rows, best_epoch=3, monitor="val_loss", **OF_X)
+        lines = [
+            line
+            for line in figure.axes[0].lines
+            if len(np.asarray(line.get_xdata())) == 5
+        ]
+        assert len(lines) == 1
+        assert len(figure.axes) == (4 if place == 0 else 2)  # learning rates
+
+
+def test_phases_are_named_in_order():
+    rows = make_epochs(10, ("head", "all"))
+    assert curves.phases(rows[::-1]) == [("head", 1), ("all", 6)]
+
+
+# -- files
+
+
+def test_equal_figures_are_equal_files(tmp_path):
+    for name in ("one.png", "new folder/two.png"):
+        rows = make_epochs(5)
+        figure = curves.curves(rows, best_epoch=1, monitor="val_loss", **OF_X)
+        figures.save(figure, tmp_path / name)
+    one, two = (tmp_path / name for name in ("one.png", "new folder/two.png"))
+    assert one.read_bytes() == two.read_bytes()
+    with PIL.Image.open(one) as image:
+        assert image.format == "PNG" and "Software" not in image.info
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch, error):
+    path = tmp_path / "curves.png"
+    path.write_bytes(b"the old picture")
+
+    def half(self, file, **kwargs):
+        file.write(b"half a pic")
+        raise error
+
+    monkeypatch.setattr(Figure, "savefig", half)
+    with pytest.raises(error):
+        figures.save(subplots(1, 1, 1)[0], path)
+    assert path.read_bytes() == b"the old picture"
+    assert list(tmp_path.iterdir()) == [path]
