@@ -34,8 +34,9 @@ check: $(VENV)/installed  ## formatter, linter and type checker
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
-test-oldest: .venv-oldest/installed  ## the fast tests on the lowest supported versions
-	.venv-oldest/bin/python -m pytest -n 3 -m "not slow and not exhaustive"
+# Old packages use what newer ones deprecate.
+test-oldest: .venv-oldest/installed  ## the fast tests with the lowest version of every requirement
+	.venv-oldest/bin/python -m pytest -n 3 -m "not slow and not exhaustive" -W ignore::DeprecationWarning
 
 results: $(VENV)/installed  ## write the tables of docs/results.md and README.md from results/
 	$(BIN)/mnist-jax compare results --sort=name \
@@ -46,7 +47,7 @@ WAYS := vgg16.py vgg16.py:augment vgg16.py:imagenet_input vgg16.py:imagenet_inpu
 SEEDS ?= 0
 FLAGS ?=
 
-vgg16: $(VENV)/installed  ## train VGG16 with ImageNet's weights and add it to the tables (a day on two cores; goes on where it was)
+vgg16: $(VENV)/installed  ## train VGG16 with ImageNet's weights and add it to the tables (a day on two cores; repeat it to resume)
 	@for way in $(WAYS); do \
 	    folder=runs/vgg16-imagenet/$$(echo $$way | tr :, --); \
 	    $(BIN)/mnist-jax sweep --config=configs/$$way --seeds=$(SEEDS) $(FLAGS) \
@@ -58,7 +59,7 @@ vgg16: $(VENV)/installed  ## train VGG16 with ImageNet's weights and add it to t
 bench: .venv-bench/installed  ## training speed beside Keras and PyTorch (an hour, nothing else running)
 	.venv-bench/bin/python -m benchmarks.throughput --output=benchmarks/throughput.json
 
-lock: $(VENV)/installed  ## write requirements.lock anew from what can be had today
+lock: $(VENV)/installed  ## update requirements.lock to the newest versions
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --quiet \
 	    --python-version 3.11 --custom-compile-command "make lock" --no-emit-index-url --no-annotate \
 	    --no-cache --upgrade --output-file requirements.lock
@@ -79,9 +80,9 @@ $(VENV)/native: $(VENV)/installed $(wildcard native/*.* native/onednn_jax/*.*)
 	@$(BIN)/python -m pip install --quiet ./native
 	touch $@
 
-.venv-oldest/installed: requirements.txt pyproject.toml tests/oldest.txt
+.venv-oldest/installed: $(VENV)/installed
 	$(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/python -m pip install --quiet --editable ".[dev]" --constraint tests/oldest.txt
+	$(BIN)/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --editable ".[dev]"
 	touch $@
 
 .venv-bench/installed: requirements.txt pyproject.toml benchmarks/requirements.txt \

@@ -1,7 +1,5 @@
 """The same networks in Keras on TensorFlow, trained by `fit`, as the report does."""
 
-import functools
-import importlib.metadata
 import os
 import time
 
@@ -11,15 +9,20 @@ import keras  # reads the variables
 import numpy as np
 from keras import layers
 
-from benchmarks.work import ROTATION, SHIFT, ZOOM, Work, make_images
+from benchmarks.work import ROTATION, SHIFT, ZOOM, Layer, Work, make_images
+
+PACKAGES = ("keras", "tensorflow")
 
 
-def prepare(work: Work):
+def prepare(work: Work, options: list[str]):
     """Build and compile the network; see `work.prepare`."""
-    model = keras.Sequential([keras.Input((28, 28, 1)), *_STACKS[work.network]()])
+    del options
+    recipe = work.recipe
+    stack = [_build(layer) for layer in [*recipe.layers, ("dense", 10, None)]]
+    model = keras.Sequential([keras.Input((28, 28, 1)), *stack])
     optimizers = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}
     model.compile(
-        optimizer=optimizers[work.recipe.optimizer](work.recipe.learning_rate),
+        optimizer=optimizers[recipe.optimizer](recipe.learning_rate),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
@@ -34,11 +37,11 @@ def prepare(work: Work):
                 zoom_range=ZOOM,
                 width_shift_range=SHIFT,
                 height_shift_range=SHIFT,
-            ).flow(scaled, labels, batch_size=work.recipe.batch_size),
+            ).flow(scaled, labels, batch_size=recipe.batch_size),
             "steps_per_epoch": work.steps,
         }
     else:
-        source = {"x": scaled, "y": labels, "batch_size": work.recipe.batch_size}
+        source = {"x": scaled, "y": labels, "batch_size": recipe.batch_size}
 
     def run() -> float:
         begin = time.perf_counter()
@@ -48,87 +51,22 @@ def prepare(work: Work):
     return run
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Keras and TensorFlow."""
-    return {name: importlib.metadata.version(name) for name in ("keras", "tensorflow")}
-
-
-def _lenet5():
-    return [
-        layers.ZeroPadding2D(2),
-        layers.Conv2D(6, 5, activation="tanh"),
-        layers.AveragePooling2D(2),
-        layers.Conv2D(16, 5, activation="tanh"),
-        layers.AveragePooling2D(2),
-        layers.Flatten(),
-        layers.Dense(120, activation="tanh"),
-        layers.Dense(84, activation="tanh"),
-        layers.Dense(10),
-    ]
-
-
-def _double_cnn():
-    stack = []
-    for channels, size in ((32, 5), (64, 3)):
-        for _ in range(2):
-            stack.append(
-                layers.Conv2D(channels, size, padding="same", activation="relu")
-            )
-        stack += [layers.MaxPooling2D(2), layers.Dropout(0.25)]
-    return [
-        *stack,
-        layers.Flatten(),
-        layers.Dense(256, activation="relu"),
-        layers.Dropout(0.5),
-        layers.Dense(10),
-    ]
-
-
-def _triple_cnn():
-    stack = []
-    for channels in (32, 64, 128):
-        for _ in range(2):
-            stack.append(layers.Conv2D(channels, 3, padding="same", activation="relu"))
-        stack += [
-            layers.BatchNormalization(),
-            layers.MaxPooling2D(2),
-            layers.Dropout(0.25),
-        ]
-    stack.append(layers.Flatten())
-    for units, rate in ((512, 0.5), (256, 0.4), (64, 0.3)):
-        stack += [
-            layers.Dense(units, activation="relu"),
-            layers.BatchNormalization(),
-            layers.Dropout(rate),
-        ]
-    return [*stack, layers.Dense(10)]
-
-
-def _three_channels():
-    return layers.Lambda(lambda images: keras.ops.repeat(images, 3, axis=-1))
-
-
-def _vgg16(*, frozen=False):
-    stack = [layers.ZeroPadding2D(2), _three_channels()]
-    for channels, size in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
-        for _ in range(size):
-            stack.append(layers.Conv2D(channels, 3, padding="same", activation="relu"))
-        stack.append(layers.MaxPooling2D(2))
-    for layer in stack:
-        layer.trainable = not frozen
-    return [
-        *stack,
-        layers.Flatten(),
-        layers.Dense(512, activation="relu"),
-        layers.Dropout(0.5),
-        layers.Dense(10),
-    ]
-
-
-_STACKS = {
-    "lenet5": _lenet5,
-    "double_cnn": _double_cnn,
-    "triple_cnn": _triple_cnn,
-    "vgg16": _vgg16,
-    "vgg16_head": functools.partial(_vgg16, frozen=True),
-}
+def _build(layer: Layer):
+    match layer:
+        case "conv", channels, size, padding, activation:
+            return layers.Conv2D(channels, size, padding=padding, activation=activation)
+        case "dense", units, activation:
+            return layers.Dense(units, activation=activation)
+        case "dropout", rate:
+            return layers.Dropout(rate)
+        case "pad", size:
+            return layers.ZeroPadding2D(size)
+        case ("three_channels",):
+            return layers.Lambda(lambda images: keras.ops.repeat(images, 3, axis=-1))
+    kinds = {
+        "average_pool": layers.AveragePooling2D,
+        "flatten": layers.Flatten,
+        "max_pool": layers.MaxPooling2D,
+        "norm": layers.BatchNormalization,
+    }
+    return kinds[layer[0]]()

@@ -3,24 +3,19 @@
   python -m benchmarks.throughput [--networks=lenet5,double_cnn,...]
       [--frameworks=mnist_jax,keras:kept,...] [--rounds=7] [--output=FILE.json]
 
-Each framework waits in a process of its own. In each round, all train an epoch, one
+Each framework has its own process. In each round, all train an epoch, one
 after the other, in an order that rotates. Ratios of the first framework to each other
 one are taken within a round, since disturbances of the machine usually affect a whole
 round. The report's recipe is trained on noise of MNIST's shape.
 
-`mnist_jax:xla` is ours without oneDNN, `mnist_jax:bfloat16` ours in bfloat16, and
-`mnist_jax:xla-pairs` the first of these without the remedy `pairs` of remedies.py.
+`mnist_jax:xla` is ours without oneDNN, `mnist_jax:bfloat16` ours in bfloat16.
 `keras:kept` and `torch:kept` keep freed memory in the process, as ours does. On an
-NVIDIA GPU, PyTorch uses it too; `torch:compiled` is its `torch.compile`.
-
-`vgg16` is the phase in which everything is trained, `vgg16_head` the one with a frozen
-body. Without augmentation, ours computes that body's features once; each epoch includes
-a 50th of this time, since the report has 50 epochs.
+NVIDIA GPU, PyTorch uses it too; `torch:compiled` is its `torch.compile`. `vgg16` is
+the phase in which everything is trained.
 """
 
 import contextlib
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -35,7 +30,7 @@ from benchmarks import work
 from mnist_jax import files
 from mnist_jax.runs import environment
 
-_NETWORKS = flags.DEFINE_list("networks", list(work.NETWORKS), "Which networks.")
+_NETWORKS = flags.DEFINE_list("networks", list(work.RECIPES), "Which networks.")
 _FRAMEWORKS = flags.DEFINE_list("frameworks", list(work.FRAMEWORKS), "Which of them.")
 _AUGMENTED = flags.DEFINE_list(
     "augmented", ["False", "True"], "Whether with the report's augmentation."
@@ -48,14 +43,13 @@ _OUTPUT = flags.DEFINE_string("output", None, "Where to write what was measured.
 
 
 class Worker:
-    """A framework in a process of its own: see benchmarks/worker.py."""
+    """A framework in its own process: see benchmarks/worker.py."""
 
     def __init__(self, framework: str, what: work.Work):
         self.framework = framework
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", framework, *map(str, what)],
             cwd=Path(__file__).parent.parent,
-            env=os.environ | work.environment(framework),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -111,23 +105,19 @@ def ratio(result: dict[str, Any], framework: str) -> float | None:
 
 
 def table(results: list[dict[str, Any]]) -> Table:
-    """Return what was measured, a row for each network and framework."""
+    """Return a table of results, with a row per network and framework."""
     made = Table(
         *("Network", "Augmentation", "Framework", "Images per second"),
-        *("First / it", "First / its fastest"),
+        "First / it",
     )
     for result in results:
         augmented = "the report's" if result["augmented"] else "none"
         for framework, rates in result["images_per_second"].items():
             middle = statistics.median(rates)
             found = ratio(result, framework)
-            compared = ["", ""]
-            if found is not None:
-                first = next(iter(result["images_per_second"].values()))
-                ours = statistics.median(first)
-                compared = [f"{found:.2f}", f"{ours / max(rates):.2f}"]
+            compared = "" if found is None else f"{found:.2f}"
             spread = f"{middle:,.0f} ({min(rates):,.0f}-{max(rates):,.0f})"
-            made.add_row(result["network"], augmented, framework, spread, *compared)
+            made.add_row(result["network"], augmented, framework, spread, compared)
     return made
 
 
@@ -138,11 +128,11 @@ def main(arguments: list[str]) -> None:
     console, results = Console(), []
     for network in _NETWORKS.value:
         for augmented in _AUGMENTED.value:
-            steps = _STEPS.value or work.STEPS[network]
+            steps = _STEPS.value or work.RECIPES[network].steps
             what = work.Work(network, augmented == "True", steps)
             results.append(measure(_FRAMEWORKS.value, what, _ROUNDS.value))
             console.print(table(results[-1:]))
-    console.print("Images per second: median of the rounds, and the least and largest.")
+    console.print("Images per second: median of the rounds, lowest and highest.")
     console.print(table(results))
     if _OUTPUT.value:
         here = environment.describe()

@@ -1,8 +1,9 @@
 """The work of all frameworks: the same networks, recipes and images."""
 
 import importlib
+import importlib.metadata
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,34 +12,62 @@ from mnist_jax.devices import memory
 # The report's: degrees to either side, and shares.
 ROTATION, ZOOM, SHIFT = 10.0, 0.1, 0.1
 
+# Layers as the peers build them: a kind, and its arguments. Convolutions have channels,
+# size, padding and activation, dense layers units and activation.
+Layer = tuple[Any, ...]
+
+
+def _convolutions(*channels: int, size: int) -> list[Layer]:
+    return [("conv", n, size, "same", "relu") for n in channels]
+
+
+_LENET5: list[Layer] = [
+    ("pad", 2),
+    ("conv", 6, 5, "valid", "tanh"),
+    ("average_pool",),
+    ("conv", 16, 5, "valid", "tanh"),
+    ("average_pool",),
+    ("flatten",),
+    ("dense", 120, "tanh"),
+    ("dense", 84, "tanh"),
+]
+_DOUBLE_CNN: list[Layer] = []
+for _channels, _size in ((32, 5), (64, 3)):
+    _DOUBLE_CNN += _convolutions(_channels, _channels, size=_size)
+    _DOUBLE_CNN += [("max_pool",), ("dropout", 0.25)]
+_DOUBLE_CNN += [("flatten",), ("dense", 256, "relu"), ("dropout", 0.5)]
+
+_TRIPLE_CNN: list[Layer] = []
+for _channels in (32, 64, 128):
+    _TRIPLE_CNN += _convolutions(_channels, _channels, size=3)
+    _TRIPLE_CNN += [("norm",), ("max_pool",), ("dropout", 0.25)]
+_TRIPLE_CNN += [("flatten",)]
+for _units, _rate in ((512, 0.5), (256, 0.4), (64, 0.3)):
+    _TRIPLE_CNN += [("dense", _units, "relu"), ("norm",), ("dropout", _rate)]
+
+_VGG16: list[Layer] = [("pad", 2), ("three_channels",)]
+for _channels, _count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+    _VGG16 += _convolutions(*[_channels] * _count, size=3)
+    _VGG16 += [("max_pool",)]
+_VGG16 += [("flatten",), ("dense", 512, "relu"), ("dropout", 0.5)]
+
 
 class Recipe(NamedTuple):
-    """How the report trains a network."""
+    """How the report trains a network; an epoch here takes seconds on two cores."""
 
+    layers: list[Layer]  # but for the last, which gives the logits
     optimizer: str
     learning_rate: float
     batch_size: int
+    steps: int
 
 
 RECIPES = {
-    "lenet5": Recipe("adam", 1e-3, 86),
-    "double_cnn": Recipe("rmsprop", 1e-3, 86),
-    "triple_cnn": Recipe("adam", 1e-3, 86),
-    # Both phases of VGG16: everything, and the head on a frozen body.
-    "vgg16": Recipe("adam", 1e-5, 32),
-    "vgg16_head": Recipe("adam", 1e-4, 64),
+    "lenet5": Recipe(_LENET5, "adam", 1e-3, 86, 300),
+    "double_cnn": Recipe(_DOUBLE_CNN, "rmsprop", 1e-3, 86, 20),
+    "triple_cnn": Recipe(_TRIPLE_CNN, "adam", 1e-3, 86, 20),
+    "vgg16": Recipe(_VGG16, "adam", 1e-5, 32, 6),
 }
-NETWORKS = tuple(RECIPES)
-# Per epoch: a few seconds on two cores.
-STEPS = {
-    "lenet5": 300,
-    "double_cnn": 20,
-    "triple_cnn": 20,
-    "vgg16": 6,
-    "vgg16_head": 20,
-}
-# Of VGG16's head: each includes this share of the work that is done once for all.
-HEAD_EPOCHS = 50
 
 _MODULES = {
     "mnist_jax": "benchmarks.ours",
@@ -50,9 +79,7 @@ FRAMEWORKS = (
     "mnist_jax",
     "mnist_jax:xla",
     "mnist_jax:bfloat16",
-    "keras",
     "keras:kept",
-    "torch",
     "torch:kept",
 )
 
@@ -75,39 +102,19 @@ class Work(NamedTuple):
         return self.steps * self.recipe.batch_size
 
 
-def environment(framework: str) -> dict[str, str]:
-    """Return the additional environment variables of a framework's process."""
-    if not framework.startswith("mnist_jax") and not framework.endswith(":kept"):
-        return {}
-    left_out = framework.split("-")[1:]
-    settings = {} if "memory" in left_out else memory.settings()
-    if "huge_pages" in left_out:
-        return {k: v.replace("hugetlb=1", "hugetlb=0") for k, v in settings.items()}
-    return settings
-
-
 def prepare(framework: str, work: Work):
     """Build and compile a network in a framework.
 
     Returns:
-        A function that trains an epoch and returns its seconds.
+        A function that trains an epoch and returns its seconds, and the versions of
+        the framework's packages.
     """
-    name, *left_out = framework.split("-")
-    name, _, way = name.partition(":")
+    name, *options = framework.split(":")
+    if name == "mnist_jax" or "kept" in options:
+        memory.keep()
     module = importlib.import_module(_MODULES[name])
-    if name == "keras":
-        return module.prepare(work)
-    if name == "torch":
-        return module.prepare(work, "compiled" if way == "compiled" else "")
-    for remedy in left_out:
-        importlib.import_module("benchmarks.remedies").REMEDIES[remedy]()
-    return module.prepare(work, way)
-
-
-def versions(framework: str) -> dict[str, str]:
-    """Return the versions of a framework and its backend."""
-    name = framework.split("-")[0].partition(":")[0]
-    return importlib.import_module(_MODULES[name]).versions()
+    versions = {name: importlib.metadata.version(name) for name in module.PACKAGES}
+    return module.prepare(work, options), versions
 
 
 def make_images(work: Work) -> tuple[np.ndarray, np.ndarray]:

@@ -1,9 +1,8 @@
-"""One framework in a process of its own, which works when it is told to.
+"""One framework in its own process, which trains an epoch per line that it reads.
 
     python -m benchmarks.worker FRAMEWORK NETWORK AUGMENTED STEPS
 
-Prints a JSON object of versions when it is ready, then, for each line that it reads,
-the seconds that an epoch took.
+Prints a JSON object of versions when it is ready, then the seconds of each epoch.
 """
 
 import json
@@ -13,11 +12,12 @@ from benchmarks import work
 
 
 def main() -> None:
-    """Get ready, then train an epoch a line."""
+    """Compile, then train an epoch per line."""
     framework, network, augmented, steps = sys.argv[1:]
-    run = work.prepare(framework, work.Work(network, augmented == "True", int(steps)))
+    what = work.Work(network, augmented == "True", int(steps))
+    run, versions = work.prepare(framework, what)
     run()  # compiles, and warms up
-    print(json.dumps(work.versions(framework)), flush=True)
+    print(json.dumps(versions), flush=True)
     for _ in sys.stdin:
         print(run(), flush=True)
 
