@@ -95,8 +95,8 @@ def main() -> None:
     # Imported late: bad flags need not wait for them.
     from mnist_jax import experiment
     from mnist_jax.devices import compiler, memory, parallel
-    from mnist_jax.report import comparison
-    from mnist_jax.report.comparison import terminal
+    from mnist_jax.report import compare
+    from mnist_jax.report.compare import terminal
     from mnist_jax.runs.folder import RunFolder
     from mnist_jax.training.loop import NonFiniteLossError
 

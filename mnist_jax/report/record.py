@@ -21,7 +21,7 @@ from mnist_jax.runs.folder import (
 Fields = dict[str, Any]
 
 # Fields by their types; a file may have more.
-_RESULTS = {str: "config data test_weights", int: "seed", NUMBER: "test_accuracy"}
+_RESULTS = {str: "config data", int: "seed", NUMBER: "test_accuracy"}
 _NETWORK = {
     str: "model best_monitor parameters_sha256",
     int: "parameters epochs best_epoch",
@@ -172,9 +172,10 @@ def _check(record: Record, path: Path) -> None:
     results, kind = record.results, record.kind
     if not 0 <= results["test_accuracy"] <= 1:
         raise damaged(path, f"test_accuracy is {results['test_accuracy']}, not in 0..1")
-    if kind == "network" and results["test_weights"] not in ("last", "best"):
+    if kind == "network" and results.get("test_weights") not in ("last", "best"):
         raise damaged(
-            path, f'test_weights is {results["test_weights"]!r}, not "last" or "best"'
+            path,
+            f'test_weights is {results.get("test_weights")!r}, not "last" or "best"',
         )
     classes = results.get("classes", ["0"])
     if not isinstance(classes, list) or not classes:

@@ -1,7 +1,5 @@
 """`mnist-jax compare` as a user meets it."""
 
-import csv
-import io
 import re
 import subprocess
 import sys
@@ -17,68 +15,60 @@ from tests.support.made_runs import tables_of, write_run
 def compare(command_env):
     """Run `python -m mnist_jax compare ARGUMENTS` to its end."""
 
-    def compare(*arguments, cwd=ROOT, columns=200):
-        env = command_env | {"COLUMNS": str(columns)}
-        arguments = map(str, arguments)
-        return run("mnist_jax", "compare", *arguments, env=env, cwd=cwd)
+    def compare(*arguments, cwd=ROOT):
+        env = command_env | {"COLUMNS": "200"}
+        return run("mnist_jax", "compare", *map(str, arguments), env=env, cwd=cwd)
 
     return compare
 
 
-def test_the_command_shows_writes_and_sorts(compare, tmp_path):
-    write_run(tmp_path / "b" / "run", accuracy=0.9, config={"name": "beta"})
-    fields = {"accuracy": 0.95, "train_seconds": 9000}
-    write_run(tmp_path / "a" / "run", config={"name": "alpha"}, **fields)
-    write_run(tmp_path / "a" / "stopped")
-    (tmp_path / "a" / "stopped" / "results.json").unlink()
-    folders = (tmp_path / "b", tmp_path / "a")
+def test_the_command_shows_sorts_and_writes(compare, tmp_path):
+    for name, accuracy, seconds in (("alpha", 0.9, 10), ("beta", 0.95, 9000)):
+        for seed in (0, 1):
+            folder = tmp_path / "runs" / f"{name}{seed}"
+            fields = {"accuracy": accuracy + seed / 100, "train_seconds": seconds}
+            write_run(folder, seed=seed, config={"name": name}, **fields)
+    write_run(tmp_path / "runs" / "stopped")
+    (tmp_path / "runs" / "stopped" / "results.json").unlink()
+    results = {
+        order: compare("--format=markdown", f"--sort={order}", cwd=tmp_path)
+        for order in ("name", "accuracy", "time")
+    }
+    found = {order: tables_of(result.stdout) for order, result in results.items()}
+    rows = {order: [r["Network"] for r in t[0]] for order, t in found.items()}
+    assert rows["name"] == rows["time"] == ["alpha (lenet5)", "beta (lenet5)"]
+    assert rows["accuracy"] == ["beta (lenet5)", "alpha (lenet5)"]
+    assert found["name"][1] == found["accuracy"][1]  # the same pairs and p-values
 
-    result = compare(*folders, columns=80)
-    assert result.returncode == 0, result.stderr
-    assert re.search(r"(?s)beta .*0\.9000.*alpha .*0\.9500", result.stdout)
-    assert "Not finished: " in result.stdout and "\x1b" not in result.stdout
-
-    for order, expected in (
-        ("accuracy", ["alpha", "beta"]),
-        ("name", ["alpha", "beta"]),
-        ("time", ["beta", "alpha"]),
-    ):
-        result = compare("--format=csv", *folders, f"--sort={order}")
-        rows = list(csv.DictReader(io.StringIO(result.stdout)))
-        assert [row["config"] for row in rows] == expected
-        assert f"Not finished: {tmp_path / 'a' / 'stopped'}" in result.stderr
-
-    for name, start in (("t.md", "| Network"), ("t.csv", "config,"), ("t", "Network")):
-        result = compare(*folders, "--output", tmp_path / name)
-        assert result.stdout == f"Wrote {tmp_path / name}.\n"
-        assert (tmp_path / name).read_text().startswith(start)
-    result = compare(*folders, f"--output={tmp_path / 'c.md'}", "--format=csv")
-    assert (tmp_path / "c.md").read_text().startswith("config,")
-    assert not list(tmp_path.glob(".*"))
-
-
-def test_with_no_folder_it_compares_runs_or_says_what_to_give(compare, tmp_path):
-    result = compare(cwd=tmp_path)
-    assert result.returncode == 1
-    assert "no folder runs/ here" in result.stderr and "FOLDER" in result.stderr
-    write_run(tmp_path / "runs" / "lenet5" / "seeds" / "seed0")
-    result = compare("--format=markdown", cwd=tmp_path)
-    assert result.returncode == 0
-    assert len(tables_of(result.stdout)) == 2
+    shown = compare(cwd=tmp_path).stdout
+    assert re.search(r"(?s)alpha .*0\.9050.*beta .*0\.9550.*A is higher", shown)
+    assert "Not finished: " in shown and "\x1b" not in shown
+    forms = {"t.md": "markdown", "t.csv": "csv", "t.tex": "latex"}
+    for name, form in forms.items():
+        output = tmp_path / name
+        for _ in range(2):  # its own file is written again
+            assert compare("--output", output, cwd=tmp_path).stdout == (
+                f"Wrote {output}.\n"
+            )
+        assert output.read_text() == compare(f"--format={form}", cwd=tmp_path).stdout
+    page = compare(f"--report={tmp_path / 'page'}", "--reference=alpha", cwd=tmp_path)
+    assert page.stdout.startswith("Wrote comparison.md and comparison.html in ")
 
 
-def test_what_cannot_be_is_one_clear_line(command_env, tmp_path):
+def test_bad_input_is_one_clear_line(command_env, tmp_path):
     write_run(tmp_path / "run")
     (tmp_path / "empty").mkdir()
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("mine")
     run, here = str(tmp_path / "run"), re.escape(str(tmp_path))
     expected = [
         ([f"{tmp_path}/none"], 1, f"{here}/none does not exist"),
         ([f"{tmp_path}/file"], 1, f"{here}/file is not a folder"),
         ([run, f"{tmp_path}/empty"], 1, f"No run in {here}/empty: .*results.json"),
         ([run, f"--output={tmp_path}/none/t.md"], 1, f"no folder {here}/none"),
-        ([run, f"--output={tmp_path}/t.xlsx"], 1, "xlsx. Known: .md, .csv, .tex, .txt"),
-        ([run, "--format=html"], 2, "--format=html.*terminal.markdown.csv"),
+        ([run, f"--output={tmp_path}/file"], 1, "this command did not write it"),
+        ([run, f"--report={tmp_path}"], 1, f"--report={here} holds other files"),
+        ([run, "--reference=none"], 1, "--reference=none: .*Known: lenet5"),
+        ([run, "--format=html"], 2, "--format=html.*table.markdown.latex.csv"),
         ([run, "--sort=size"], 2, "--sort=size"),
     ]
     cases = [["compare", *arguments] for arguments, _, _ in expected]
@@ -87,13 +77,13 @@ def test_what_cannot_be_is_one_clear_line(command_env, tmp_path):
         assert result.returncode == code
         assert re.search(message, result.stderr), result.stderr
         assert len(result.stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "t.xlsx").exists()
+    assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_help_says_what_to_give(compare):
-    output = compare("--helpshort").stdout
-    for word in ("FOLDER", "--format", "--output", "--sort", "results.json"):
-        assert word in output
+def test_without_a_folder_it_says_what_to_give(compare, tmp_path):
+    result = compare(cwd=tmp_path)
+    assert result.returncode == 1
+    assert "no folder runs/ here" in result.stderr and "FOLDER" in result.stderr
 
 
 def test_it_needs_no_jax():
@@ -109,24 +99,3 @@ def test_it_needs_no_jax():
         check=True,
     )
     assert not {"jax", "flax", "matplotlib"} & set(loaded.stdout.split())
-
-
-def test_it_writes_latex_and_a_page(command_env, tmp_path):
-    for seed in (0, 1):
-        write_run(tmp_path / "runs" / f"{seed}", seed=seed, accuracy=0.98 + seed / 100)
-        config = {"name": "other"}
-        write_run(tmp_path / "runs" / f"o{seed}", seed=seed, config=config)
-    runs = str(tmp_path / "runs")
-    cases = [
-        ["compare", runs, "--latex"],
-        ["compare", runs, f"--output={tmp_path / 't.tex'}"],
-        ["compare", runs, f"--report={tmp_path / 'page'}"],
-        ["compare", runs],
-    ]
-    results = run_each("mnist_jax", cases, env=command_env)
-    assert [result.returncode for result in results] == [0] * 4, results
-    assert results[0].stdout == (tmp_path / "t.tex").read_text()
-    assert r"\begin{tabular}" in results[0].stdout
-    assert results[2].stdout.startswith("Wrote comparison.md and comparison.html in ")
-    assert "not separated by 2 and 2 seeds" in results[3].stdout
-    assert "better" not in results[3].stdout

@@ -111,7 +111,7 @@ def test_a_sweep_ends_with_its_table(finished):
     accuracies = [outcome(folder / f"seed{k}")[0]["test_accuracy"] for k in (0, 1)]
     assert accuracies[0] != accuracies[1]
     mean = f"{sum(accuracies) / 2:.4f}"
-    assert re.search(rf"quickstart .* {mean} +0\.\d{{4}} +2 ", output)
+    assert re.search(rf"quickstart .* {mean} ± 0\.\d{{4}} +2 ", output)
     assert re.search(r"(?s)Seed 0 \(1 of 2\).*Seed 1 \(2 of 2\).*Network", output)
     assert output.strip().endswith("mnist-jax compare runs/quickstart/seeds")
 

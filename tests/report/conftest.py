@@ -163,7 +163,7 @@ def drawn_texts(monkeypatch) -> Callable[[Figure], list[tuple[str, Any]]]:
         FigureCanvasAgg(figure)
         with monkeypatch.context() as patch:
             patch.setattr(Text, "draw", record)
-            figure.canvas.draw()
+            FigureCanvasAgg(figure).draw()
         return found
 
     return draw

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from mnist_jax import config as configs
-from mnist_jax.report.comparison import terminal
+from mnist_jax.report.compare import terminal
 
 AUGMENT = {
     "rotation": 10.0,

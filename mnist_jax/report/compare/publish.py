@@ -18,16 +18,20 @@ from pathlib import Path
 
 from mnist_jax import files
 from mnist_jax.errors import UserError
-from mnist_jax.report.comparison import separation, text
-from mnist_jax.report.comparison.groups import Comparison
-from mnist_jax.report.comparison.runs import read
+from mnist_jax.report import render
+from mnist_jax.report.compare import findings, tables
+from mnist_jax.report.compare.groups import Comparison, experiment
+from mnist_jax.report.compare.tables import Table
+from mnist_jax.report.record import Record, read
 from mnist_jax.runs.folder import RunFolder
 
 _TABLES = {
-    "results": text.results,
-    "short results": text.short_results,
-    "separated by seeds": lambda found: separation.table(found.groups),
-    "every run": text.every_run,
+    "results": lambda found: _explained(tables.results(found), found),
+    "short results": lambda found: _explained(
+        tables.results(found, commands=True), found
+    ),
+    "separated by seeds": lambda found: findings.table(found.groups).markdown(),
+    "every run": lambda found: tables.every_run(found).markdown(),
 }
 
 
@@ -47,9 +51,7 @@ def collect(comparison: Comparison, folder: Path) -> list[Path]:
         for run in group.runs:
             target = folder / run.name / f"seed{run.seed}"
             there = read(target) if RunFolder(target).results.exists() else None
-            if there and not (
-                there.experiment == run.experiment and there.same_result(run)
-            ):
+            if there and _result(there) != _result(run):
                 raise UserError(
                     f"{target} holds another result than {run.folder}: remove it "
                     "first, or give the config another name."
@@ -75,11 +77,24 @@ def collect(comparison: Comparison, folder: Path) -> list[Path]:
     return list(copies)
 
 
+def _result(run: Record) -> tuple:
+    names = ("parameters_sha256", "test_accuracy")
+    return experiment(run), *(run.results.get(name) for name in names)
+
+
 def _is_small(weights: Path, target: Path) -> bool:
     """Return whether weights are small enough to be published; see above."""
     size = weights.stat().st_size
     others = target.parent.glob(f"*/{weights.name}")
     return size < 500_000 or (size < 5_000_000 and not any(others))
+
+
+def everything(found: Comparison, reference: str | None = None) -> str:
+    """Return the table of results, the findings and the table of runs as Markdown."""
+    parts = [_explained(tables.results(found), found)]
+    if (table := findings.table(found.groups, reference)).rows:
+        parts += [table.markdown(), render.escape(findings.EXPLANATION)]
+    return "\n\n".join([*parts, "**Every run**", tables.every_run(found).markdown()])
 
 
 def insert(comparison: Comparison, document: Path) -> None:
@@ -107,3 +122,8 @@ def insert(comparison: Comparison, document: Path) -> None:
             "<!-- results --> and <!-- end of results -->."
         )
     files.write_text(document, content)
+
+
+def _explained(table: Table, found: Comparison) -> str:
+    paragraphs = map(render.escape, tables.explanation(found))
+    return "\n\n".join([table.markdown(), *paragraphs])

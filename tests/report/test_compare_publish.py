@@ -5,8 +5,8 @@ import json
 import pytest
 
 from mnist_jax.errors import UserError
-from mnist_jax.report import comparison
-from mnist_jax.report.comparison import publish
+from mnist_jax.report import compare
+from mnist_jax.report.compare import publish
 from tests.support.made_runs import tables_of, write_run
 
 NAMES = ("config.json", "environment.json", "results.json")
@@ -21,7 +21,7 @@ def runs(tmp_path):
 
 
 def read(folder):
-    return comparison.read([folder])
+    return compare.read([folder])
 
 
 def test_published_runs_say_what_the_whole_ones_say(runs, tmp_path):
@@ -34,7 +34,7 @@ def test_published_runs_say_what_the_whole_ones_say(runs, tmp_path):
                 runs / f"r{seed}" / name
             ).read_bytes()
     (whole,), (published,) = read(runs).groups, read(tmp_path / "results").groups
-    assert published.accuracy == whole.accuracy
+    assert published.accuracies == whole.accuracies
 
 
 def test_publishing_again_adds_what_is_new_and_touches_nothing_else(runs, tmp_path):

@@ -1,0 +1,84 @@
+"""Compare finished runs: find their folders and group them by config.
+
+Of a run folder only config.json, environment.json and results.json are needed. Neither
+JAX nor a data set is.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mnist_jax.errors import UserError
+from mnist_jax.report import record
+from mnist_jax.report.compare.groups import Comparison, group
+from mnist_jax.runs.folder import RunFolder
+
+__all__ = ["Comparison", "find", "ordered", "read"]
+
+
+def read(folders: Sequence[Path]) -> Comparison:
+    """Read the runs in or below some folders, and group them by their configs.
+
+    Raises:
+        UserError: a folder is missing or holds no run, no run is finished, or a file is
+            damaged; the message names it.
+    """
+    found: dict[Path, Path] = {}  # resolved: as first named
+    for folder in folders:
+        for path in find(folder):
+            found.setdefault(path.resolve(), path)
+    paths = [found[path] for path in sorted(found, key=_natural)]
+    finished = [path for path in paths if RunFolder(path).results.exists()]
+    names = ", ".join(str(path) for path in paths if path not in finished)
+    if not finished:
+        raise UserError(
+            f"No run is finished: {names}. Repeat the command of a run to resume it."
+        )
+    groups, notes = group([record.read(path) for path in finished])
+    return Comparison(groups, [*notes, *([f"Not finished: {names}."] if names else [])])
+
+
+def ordered(found: Comparison, order: str) -> Comparison:
+    """Return it with its rows by "name", "accuracy" or "time"."""
+    keys: dict[str, Any] = {
+        "name": lambda group: 0,  # as they are
+        "accuracy": lambda group: -group.mean,
+        "time": lambda group: group.median_seconds or float("inf"),
+    }
+    return found._replace(groups=sorted(found.groups, key=keys[order]))
+
+
+def find(folder: Path) -> list[Path]:
+    """Find the folders of runs, finished or not, in or below a folder.
+
+    Raises:
+        UserError: the folder does not exist or holds no run.
+    """
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise UserError(f"{folder} {what}. Name run folders, or folders above them.")
+    if not (found := list(_run_folders(folder))):
+        raise UserError(
+            f"No run in {folder}: it holds no results.json, at any depth. Name run "
+            "folders, or folders above them."
+        )
+    return found
+
+
+def _run_folders(folder: Path) -> Iterator[Path]:
+    for path, below, names in os.walk(folder):
+        below[:] = [
+            name
+            for name in below
+            if name not in ("checkpoints", "figures") and name[0] != "."
+        ]
+        if {"results.json", "config.json", "environment.json"} & set(names):
+            yield Path(path)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Return a key that sorts seed2 before seed10."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", str(path))
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

@@ -1,0 +1,130 @@
+"""Which differences between experiments are larger than chance explains."""
+
+import itertools
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+from mnist_jax.errors import UserError
+from mnist_jax.evaluation import significance
+from mnist_jax.evaluation.significance import Difference
+from mnist_jax.report.compare.groups import Group
+from mnist_jax.report.compare.tables import Table, labels
+
+
+class Finding(NamedTuple):
+    """The comparison of two experiments, over their seeds."""
+
+    first: Group
+    second: Group
+    gap: float
+    """The first mean less the second, in points: hundredths of the accuracy."""
+    difference: Difference | None
+    """In points, its p-value corrected for the number of pairs; None if either has
+    fewer than two seeds, or if neither varies."""
+
+    @property
+    def verdict(self) -> str:
+        """Which mean is higher, if the seeds separate them."""
+        if self.difference is None:
+            return "too few seeds"
+        if self.difference.p >= significance.LEVEL:
+            return "not separated"
+        return "A is higher" if self.gap > 0 else "B is higher"
+
+
+def pairs(
+    groups: Sequence[Group], reference: str | None = None
+) -> list[tuple[Group, Group]]:
+    """Choose which experiments to compare.
+
+    Every further pair weakens the test of all, so there are few: each recipe of a
+    network with the network's plain recipe, the one with the fewest parts in its name;
+    and each network's best recipe on the validation images with the next network's, in
+    this order. With a reference, all others are compared with that config instead.
+    Only experiments that were tested on the same images are paired. Neither the order
+    of the groups nor any test accuracy has an influence.
+
+    Raises:
+        UserError: no group has the name of the reference.
+    """
+    groups = sorted(groups, key=_plainness)
+    if reference is not None:
+        first = next((group for group in groups if group.first.name == reference), None)
+        if first is None:
+            names = ", ".join(sorted({group.first.name for group in groups}))
+            raise UserError(
+                f"--reference={reference}: no run has a config of this name. Known: "
+                f"{names}."
+            )
+        others = [group for group in groups if group is not first]
+        return [(other, first) for other in others if other.images == first.images]
+    chosen: dict[frozenset[str], tuple[Group, Group]] = {}
+    tests: dict[Hashable, dict[str, list[Group]]] = {}
+    for group in groups:
+        tests.setdefault(group.images, {}).setdefault(group.model, []).append(group)
+    for networks in tests.values():
+        best = [
+            max(same, key=lambda group: group.val_accuracy)
+            for same in networks.values()
+        ]
+        best.sort(key=lambda group: group.val_accuracy, reverse=True)
+        found = [(other, same[0]) for same in networks.values() for other in same[1:]]
+        for a, b in [*found, *itertools.pairwise(best)]:
+            chosen.setdefault(frozenset((a.key, b.key)), (a, b))
+    return list(chosen.values())
+
+
+def findings(groups: Sequence[Group], reference: str | None = None) -> list[Finding]:
+    """Compare the experiments of `pairs` by Welch's t test over their seeds."""
+    found = []
+    for pair in pairs(groups, reference):
+        one, other = ([100 * each for each in group.accuracies] for group in pair)
+        gap = 100 * (pair[0].mean - pair[1].mean)
+        found.append(Finding(*pair, gap, significance.welch(one, other)))
+    tested = [one.difference for one in found if one.difference]
+    corrected = iter(significance.holm([difference.p for difference in tested]))
+    return [
+        one._replace(difference=one.difference._replace(p=next(corrected)))
+        if one.difference
+        else one
+        for one in found
+    ]
+
+
+def table(groups: Sequence[Group], reference: str | None = None) -> Table:
+    """Return a table with a row for each finding."""
+    names = dict(zip((g.key for g in groups), labels(groups)[0], strict=True))
+    rows = []
+    for one in findings(groups, reference):
+        interval, p = "-", "-"
+        if one.difference:
+            low, high = one.difference.interval
+            interval, p = f"{points(low)} to {points(high)}", p_value(one.difference.p)
+        seeds = f"{len(one.first.runs)} and {len(one.second.runs)}"
+        pair = names[one.first.key], names[one.second.key]
+        rows.append([*pair, seeds, points(one.gap), interval, p, one.verdict])
+    header = ["A", "B", "Seeds", "A - B", "95 % interval", "p", "Verdict"]
+    return Table(header, rows, ["left", "left", *["right"] * 4, "left"])
+
+
+EXPLANATION = (
+    "A - B is the difference of the mean accuracies in points (hundredths), with its "
+    "interval and p-value by Welch's t test over seeds, p corrected for the number of "
+    f"pairs by Holm's method; below {significance.LEVEL} the pair is separated."
+)
+
+
+def points(value: float) -> str:
+    """Return hundredths of the accuracy to two decimals, without a negative zero."""
+    return f"{round(value, 2) + 0.0:.2f}"
+
+
+def p_value(p: float) -> str:
+    """Return a p-value to two significant digits."""
+    return f"{p:.2g}" if p >= 1e-3 else "< 0.001"
+
+
+def _plainness(group: Group) -> tuple[int, str, str]:
+    """Return a key that sorts the plain recipe of a network before its variants."""
+    name = group.first.name  # variants are appended: lenet5-tuned
+    return name.count("-"), name, group.key

@@ -1,0 +1,186 @@
+"""Group runs by their configs."""
+
+import functools
+import json
+import re
+import statistics
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mnist_jax.config import upgrade
+from mnist_jax.report.record import Fields, Record, is_number
+from mnist_jax.runs.folder import LOCATION_FIELDS, NOTED_FIELDS, flatten
+
+# Fields in which runs of one experiment may differ: the seed, where files are, how
+# things are computed, and a figure that is only shown beside the result.
+_NOT_THE_EXPERIMENT = re.compile(
+    "|".join(
+        re.escape(name) + r"(?![^.\[])"
+        for name in ("seed", *LOCATION_FIELDS, *NOTED_FIELDS, "report_accuracy")
+    )
+    + r"|phases\[\d+\]\.reuse_features$"
+)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one experiment, one for each seed."""
+
+    runs: tuple[Record, ...]
+    """Ascending in seed; at least one."""
+    key: str
+    """The experiment: all groups have different ones."""
+    images: Hashable
+    """Identifies the images that the runs were tested on."""
+    differences: tuple[str, ...]
+    """Fields in which this config differs from others of its name: field=value."""
+
+    @property
+    def first(self) -> Record:
+        """Any of the runs, for their common properties."""
+        return self.runs[0]
+
+    @property
+    def weights(self) -> str:
+        """The weights whose accuracy is the result: "last", "best" or "" for others."""
+        return self.first.results.get("test_weights", "")
+
+    @functools.cached_property
+    def accuracies(self) -> list[float]:
+        """The accuracy of each run on the images of `tested_on`."""
+        return [float(run.results["test_accuracy"]) for run in self.runs]
+
+    @property
+    def mean(self) -> float:
+        """The mean of the accuracies."""
+        return statistics.mean(self.accuracies)
+
+    @property
+    def sd(self) -> float | None:
+        """The sample standard deviation (n - 1); None for a single run."""
+        return statistics.stdev(self.accuracies) if len(self.runs) > 1 else None
+
+    @property
+    def val_accuracy(self) -> float:
+        """The mean accuracy on the validation images; -1 if a run does not state it."""
+        values = [run.accuracy("val", self.weights) for run in self.runs]
+        return statistics.mean(-1.0 if value is None else value for value in values)
+
+    @property
+    def report_accuracy(self) -> float | None:
+        """The report's test accuracy for this network, if comparable."""
+        value = self.first.config.get("report_accuracy")
+        on_test = self.first.tested_on == "test"
+        return value if on_test and is_number(value) and value else None
+
+    def numbers(self, name: str) -> list[float]:
+        """Return the values of a field of results.json that are numbers."""
+        values = [run.number(name) for run in self.runs]
+        return [value for value in values if value is not None]
+
+    @property
+    def median_seconds(self) -> float | None:
+        """The median training time; runs that were paused would spoil the mean."""
+        seconds = self.numbers("train_seconds")
+        return statistics.median(seconds) if seconds else None
+
+    @property
+    def model(self) -> str:
+        """The name of the architecture, or the kind of another predictor."""
+        return str(self.first.results.get("model") or self.first.kind)
+
+
+class Comparison(NamedTuple):
+    """The runs found in some folders."""
+
+    groups: list[Group]
+    """By name, unless they are `ordered`."""
+    notes: list[str]
+    """Remarks that a reader of the table needs, one sentence each."""
+
+
+def group(records: Sequence[Record]) -> Comparison:
+    """Group runs by their experiment, counting each seed once.
+
+    Of several runs of one seed the first counts, and a note lists them.
+    """
+    digests = [str(run.results.get("test_images_sha256", "")) for run in records]
+    images = identities(list(zip(digests, map(_stated_images, records), strict=True)))
+    found: dict[str, dict[int, list[Record]]] = {}
+    images_of: dict[str, Hashable] = {}
+    for run, where in zip(records, images, strict=True):
+        key = json.dumps([run.name, run.kind, where, experiment(run)], sort_keys=True)
+        images_of[key] = where
+        found.setdefault(key, {}).setdefault(run.seed, []).append(run)
+    experiments = [next(iter(seeds.values()))[0] for seeds in found.values()]
+    groups = [
+        Group(
+            runs=tuple(seeds[seed][0] for seed in sorted(seeds)),
+            key=key,
+            images=images_of[key],
+            differences=tuple(_differences(run, experiments)),
+        )
+        for run, (key, seeds) in zip(experiments, found.items(), strict=True)
+    ]
+    return Comparison(
+        sorted(groups, key=lambda group: (group.first.name, group.key)),
+        [
+            f"{runs[0].name}, seed {runs[0].seed}, is counted once, by the first of: "
+            + ", ".join(f"{r.folder} ({r.results['test_accuracy']:.4f})" for r in runs)
+            + "."
+            for seeds in found.values()
+            for runs in seeds.values()
+            if len(runs) > 1
+        ],
+    )
+
+
+def experiment(run: Record) -> Fields:
+    """Return the fields of the config that identify the experiment, flat."""
+    return {
+        name: value
+        for name, value in flatten(upgrade(run.config)).items()
+        if not _NOT_THE_EXPERIMENT.match(name)
+    }
+
+
+def identities(sets: Sequence[tuple[str, Hashable]]) -> list[Hashable]:
+    """Return an identity of each of several sets of images.
+
+    Args:
+        sets: of each its digest, "" if an earlier version did not record it, and a
+            weaker description. Sets without a digest are taken for those with a digest
+            and the same description, if these are all the same.
+    """
+    known: dict[Hashable, set[str]] = {}
+    for digest, description in sets:
+        known.setdefault(description, set()).update([digest] if digest else [])
+    return [
+        digest or (next(iter(known[text])) if len(known[text]) == 1 else text)
+        for digest, text in sets
+    ]
+
+
+def _stated_images(run: Record) -> Hashable:
+    """Describe the images that a run was tested on without their digest."""
+    if run.tested_on == "test":
+        return str(run.results.get("data"))
+    fields = run.config.get("data", {})
+    split = fields.get("val_size"), fields.get("split_seed")
+    return str(run.results.get("data")), "val", *split
+
+
+def _differences(run: Record, others: Sequence[Record]) -> list[str]:
+    """List the fields in which a config differs from others of its name.
+
+    The images that it was tested on are left out: labels state them in words.
+    """
+    mine = experiment(run)
+    namesakes = [experiment(other) for other in others if other.name == run.name]
+    return [
+        f"{field}={value if isinstance(value, str) else json.dumps(value)}"
+        for field, value in mine.items()
+        if any(other.get(field, ...) != value for other in namesakes)
+        and field != "data.test_on"
+    ]

@@ -1,0 +1,140 @@
+"""The page of a comparison: the networks' predictions, image by image."""
+
+import json
+import re
+import shutil
+from html import unescape
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from mnist_jax import config as configs
+from mnist_jax import data
+from mnist_jax.report import compare
+from mnist_jax.report.compare import answers, figures, page
+from tests.support.made_runs import write_run
+
+NAMES = ("lenet5", "lenet5-tuned", "wide")
+
+
+@pytest.fixture(scope="module")
+def labels():
+    return data.load(configs.Data(source="digits", val_size=200)).test.labels
+
+
+@pytest.fixture(scope="module")
+def runs(labels, tmp_path_factory):
+    """Three experiments with two seeds each, on the embedded digits."""
+    folder = tmp_path_factory.mktemp("runs")
+    rng = np.random.default_rng(0)
+    for name in NAMES:
+        for seed in range(2):
+            run = write_run(
+                folder / name / f"seed{seed}",
+                accuracy=0.9 + seed / 100,
+                seed=seed,
+                config={"name": name, "data.source": "digits", "data.val_size": 200},
+                data="digits",
+                model=name.partition("-")[0],
+            )
+            logits = 4 * np.eye(10)[labels] + rng.normal(size=(len(labels), 10))
+            if name == "wide":
+                logits[5, labels[5]] = -9  # Only this network errs there.
+            logits[8, labels[8]] = -9  # All do.
+            arrays = {"labels": labels, "last": logits, "best": -logits}
+            np.savez(run / "predictions.npz", **arrays)
+            lines = [
+                {"epoch": epoch, "phase": "train", "split": split, "loss": 0.1}
+                | {"accuracy": 1 - 0.1 / epoch}
+                for epoch in (1, 2, 3)
+                for split in ("train", "val")
+            ]
+            text = "".join(json.dumps(line) + "\n" for line in lines)
+            (run / "metrics.jsonl").write_text(text)
+    return folder
+
+
+def test_the_page_has_everything_and_needs_nothing_else(
+    runs, tmp_path, assert_readable
+):
+    found = compare.read([runs])
+    assert page.write(found, tmp_path) == ["comparison.md", "comparison.html"]
+    markdown = (tmp_path / "comparison.md").read_text()
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", markdown)
+    drawn = ["accuracy", "cost", "curves", "mistakes"]
+    assert pictures == [f"figures/{name}.png" for name in drawn]
+    assert all((tmp_path / name).exists() for name in pictures)
+    whole = (tmp_path / "comparison.html").read_text()
+    assert whole.count('src="data:image/png;base64,') == 4
+    assert "<table>" in whole and ".png" not in whole
+    titles = re.findall("^## (.*)", markdown, re.M)
+    assert titles == [unescape(each) for each in re.findall("<h2>(.*)</h2>", whole)]
+    assert not re.search(r'(src|href)="(?!data:)', whole)
+    both, _ = answers.read(found)
+    assert both
+    assert_readable(figures.mistakes(both, answers.images(both)), at_least=9)
+    curves = {group.key: {1: 0.9, 2: 0.99} for group in found.groups}
+    for figure in (
+        figures.accuracy(found.groups),
+        figures.cost(found.groups),
+        figures.curves(found.groups, curves),
+    ):
+        assert_readable(figure, at_least=8)
+
+
+def test_mistakes_and_mcnemars_test(runs):
+    found, notes = answers.read(compare.read([runs]))
+    assert found and not notes
+    # Of "best" weights, which do not count, all would be wrong.
+    assert found.wrong_by_all().tolist() == [8]
+    assert 5 in found.wrong_by_only(found.names.index("wide, seed 0"))
+    rows = answers.mcnemar(found).rows
+    assert [row[:2] for row in rows][0] == ["lenet5-tuned, seed 0", "lenet5, seed 0"]
+    for a, b, only_a, only_b, p in rows:
+        right = [found.right[found.names.index(name)] for name in (a, b)]
+        counts = (right[0] & ~right[1]).sum(), (right[1] & ~right[0]).sum()
+        assert (int(only_a), int(only_b)) == counts
+        plain = scipy.stats.binomtest(int(counts[0]), int(sum(counts))).pvalue
+        assert plain <= float(p.strip("< ")) + 0.01 <= min(1, 2 * plain) + 0.02
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    ("digests", "kept"),
+    [
+        (("a", "a", "b"), (0, 1)),
+        (("b", "a", "b"), (0, 2)),
+        (("a", "", "a"), (0, 1, 2)),  # an earlier version, with the same labels
+        (("a", "b", ""), ()),
+        (("", "", ""), (0, 1, 2)),
+    ],
+)
+def test_networks_are_compared_on_the_same_images_alone(
+    labels, runs, tmp_path, digests, kept, order
+):
+    for name, digest in zip(NAMES, digests, strict=True):
+        folder = shutil.copytree(runs / name / "seed0", tmp_path / name)
+        with np.load(folder / "predictions.npz") as arrays:
+            changed = dict(arrays) | {"images_sha256": digest}
+        np.savez(folder / "predictions.npz", **changed)
+    comparison = compare.read([tmp_path / name for name in NAMES[::order]])
+    found, notes = answers.read(comparison)
+    names = (
+        [NAMES.index(n.removesuffix(", seed 0")) for n in found.names] if found else []
+    )
+    assert tuple(sorted(names)) == kept
+    assert len(kept) == 3 or "other images" in notes[0]
+
+
+def test_published_runs_have_a_page_too(runs, tmp_path):
+    for path in runs.glob("*/seed[01]/*.json"):
+        target = tmp_path / "published" / path.relative_to(runs)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    page.write(compare.read([tmp_path / "published"]), tmp_path / "page")
+    markdown = (tmp_path / "page" / "comparison.md").read_text()
+    assert "No run has its metrics.jsonl" in markdown
+    assert "needs predictions.npz of two" in markdown
+    assert "Without predictions.npz, hence not here: lenet5, " in markdown
+    assert "McNemar" not in markdown

@@ -1,0 +1,340 @@
+"""Which runs count together, and that findings depend on the runs alone."""
+
+import json
+import re
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mnist_jax.errors import UserError
+from mnist_jax.report import compare
+from mnist_jax.report.compare import findings, publish, tables
+from tests.support.made_runs import parse_table, shown, tables_of, write_run
+
+ACCURACIES = {
+    "lenet5": [0.987, 0.988, 0.986],
+    "lenet5-fast": [0.9872, 0.9881, 0.9864],
+    "lenet5-tuned": [0.994, 0.9945, 0.9935],
+    "wide-tuned": [0.9941, 0.9938, 0.9943],
+}
+
+
+def write_all(folder, accuracies=ACCURACIES):
+    return [
+        write_run(
+            folder / name / f"seed{seed}",
+            accuracy=accuracy,
+            seed=seed,
+            config={"name": name},
+            model=name.partition("-")[0],
+            val={"last": {"accuracy": 0.9 + len(name) / 100}},
+        )
+        for name, each in accuracies.items()
+        for seed, accuracy in enumerate(each)
+    ]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.randoms(use_true_random=False), st.sampled_from(["name", "accuracy", "time"]))
+def test_findings_do_not_depend_on_the_order_of_folders_or_rows(
+    tmp_path_factory, random, order
+):
+    root = tmp_path_factory.mktemp("runs")
+    folders = write_all(root)
+    folders.append(write_run(root / "again", accuracy=0.5, config={"name": "lenet5"}))
+    expected = compare.read(folders)
+    random.shuffle(folders)
+    found = compare.ordered(compare.read(folders), order)
+    assert findings.findings(found.groups) == findings.findings(expected.groups)
+    assert found.notes == expected.notes
+    assert {group.key: group for group in found.groups} == {
+        group.key: group for group in expected.groups
+    }
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.permutations(list(ACCURACIES.values())))
+def test_pairs_do_not_depend_on_test_accuracies(tmp_path_factory, accuracies):
+    root = tmp_path_factory.mktemp("runs")
+    write_all(root, dict(zip(ACCURACIES, accuracies, strict=True)))
+    groups = compare.read([root]).groups
+    names = [(a.first.name, b.first.name) for a, b in findings.pairs(groups)]
+    assert names == [
+        ("lenet5-fast", "lenet5"),
+        ("lenet5-tuned", "lenet5"),
+        ("lenet5-tuned", "wide-tuned"),  # each network's best by validation
+    ]
+    reference = findings.pairs(groups, "wide-tuned")
+    assert {b.first.name for _, b in reference} == {"wide-tuned"}
+    assert len(reference) == 3
+    with pytest.raises(UserError, match="--reference=none: .*Known: lenet5, "):
+        findings.pairs(groups, "none")
+
+
+def test_findings_are_scipys_with_holms_correction(tmp_path):
+    write_all(tmp_path)
+    found = findings.findings(compare.read([tmp_path]).groups)
+    theirs: list[Any] = [
+        scipy.stats.ttest_ind(
+            ACCURACIES[one.first.first.name],
+            ACCURACIES[one.second.first.name],
+            equal_var=False,
+        )
+        for one in found
+    ]
+    order = np.argsort([test.pvalue for test in theirs])
+    corrected = np.maximum.accumulate(
+        [min(1, (3 - k) * theirs[place].pvalue) for k, place in enumerate(order)]
+    )
+    for p, place in zip(corrected, order, strict=True):
+        difference, test = found[place].difference, theirs[place]
+        assert difference.p == pytest.approx(p)
+        interval = [100 * end for end in test.confidence_interval(0.95)]
+        assert difference.interval == pytest.approx(interval)
+    verdicts = [one.verdict for one in found]
+    assert verdicts == ["not separated", "A is higher", "not separated"]
+    [rows] = tables_of(findings.table(compare.read([tmp_path]).groups).markdown())
+    assert [row["Verdict"] for row in rows] == verdicts
+    assert rows[1]["A - B"] == "0.70"
+
+
+def test_single_seeds_separate_nothing(tmp_path):
+    write_all(tmp_path, {name: each[:1] for name, each in ACCURACIES.items()})
+    found = findings.findings(compare.read([tmp_path]).groups)
+    assert {one.verdict for one in found} == {"too few seeds"}
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "same"),
+    [
+        ({"test_images_sha256": "a"}, {"test_images_sha256": "a"}, True),
+        ({"test_images_sha256": "a"}, {"test_images_sha256": "b"}, False),
+        ({"test_images_sha256": "a"}, {}, True),  # an earlier version
+        ({"test_images_sha256": "a", "data": "other"}, {}, False),
+        ({"data": "other"}, {}, False),
+        ({}, {}, True),
+    ],
+)
+def test_only_experiments_on_the_same_images_are_paired(tmp_path, here, there, same):
+    write_run(tmp_path / "a", **here)
+    write_run(tmp_path / "b", config={"name": "lenet5-tuned"}, **there)
+    assert bool(findings.pairs(compare.read([tmp_path]).groups)) == same
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seed", 7),
+        ("data.dir", "/elsewhere"),
+        ("data.mirrors", ["https://mirror/"]),
+        ("steps_per_call", 5),
+        ("convolutions", "xla"),
+        ("parallel", "pmap"),
+        ("eval_batch_size", 5),
+        ("features_megabytes", 5),
+        ("report_accuracy", 0.5),
+        ("log.tensorboard", True),
+    ],
+)
+def test_fields_that_change_no_result_do_not_separate_runs(tmp_path, field, value):
+    write_run(tmp_path / "a", seed=0)
+    write_run(tmp_path / "b", seed=1, config={field: value})
+    [group] = compare.read([tmp_path]).groups
+    assert len(group.runs) == 2 and group.differences == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "here", "there"),
+    [
+        ("phases[0].epochs", 5, "phases[0].epochs=50", "phases[0].epochs=5"),
+        ("test_weights", "best", "test_weights=last", "test_weights=best"),
+        ("augment.zoom", ..., "augment.zoom=0.0", ""),
+    ],
+)
+def test_configs_that_differ_are_rows_named_by_the_fields(
+    tmp_path, field, value, here, there
+):
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", config={field: value})
+    found = compare.read([tmp_path])
+    differences = [", ".join(group.differences) for group in found.groups]
+    assert sorted(differences) == sorted([here, there])
+    assert f"| lenet5 ({here})" in publish.everything(found).replace("\\", "")
+    assert f"lenet5 ({here})" in shown(found, 200)
+
+
+def test_many_differences_go_to_a_footnote(tmp_path):
+    write_run(tmp_path / "a")
+    changes = {"phases[0].epochs": 1, "phases[0].batch_size": 2, "data.val_size": 3}
+    write_run(tmp_path / "b", config=changes)
+    found = compare.read([tmp_path])
+    assert tables.labels(found.groups)[0] == ["lenet5 [1]", "lenet5 [2]"]
+    note = "data.val_size=3, phases[0].epochs=1, phases[0].batch_size=2."
+    assert f"lenet5 [1]: {note}" in tables.explanation(found)
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"accuracy": 0.97}, {"parameters_sha256": "other"}]
+)
+def test_a_seed_with_several_runs_counts_once_and_a_note_says_so(tmp_path, change):
+    write_run(tmp_path / "a", accuracy=0.98)
+    write_run(tmp_path / "b", **{"accuracy": 0.98} | change)
+    found = compare.read([tmp_path / "b", tmp_path / "a"])
+    assert found.groups[0].accuracies == [0.98]
+    [note] = found.notes
+    assert re.fullmatch(r"lenet5, seed 0, .* first of: .*/a \(0.98.*/b \(0.9.*", note)
+    for output in (publish.everything(found).replace("\\", ""), shown(found, 1000)):
+        assert note in output
+
+
+def test_accuracies_on_test_and_on_validation_images_are_kept_apart(tmp_path):
+    published = {"report_accuracy": 0.9897}
+    write_run(tmp_path / "a", accuracy=0.95, config=published)
+    chosen = published | {"data.test_on": "val"}
+    write_run(tmp_path / "v", accuracy=0.98, config=chosen, tested_on="val")
+    found = compare.read([tmp_path])
+    rows, every = tables_of(publish.everything(found))
+    assert [row["Network"] for row in rows] == [
+        "lenet5",
+        "lenet5 (on validation images)",
+    ]
+    # Only one may stand beside the report's figure.
+    assert [row["Report"] for row in rows] == ["0.9897", "-"]
+    assert [row["Test"] for row in every] == ["0.9500", "-"]
+    assert not findings.pairs(found.groups)
+
+
+def test_other_predictors_than_networks_have_rows(tmp_path):
+    write_run(tmp_path / "a", accuracy=0.95)
+    missing: dict[str, Any] = dict.fromkeys(
+        ["epochs", "test_weights", "train_seconds", "model", "parameters", "val"], ...
+    )
+    fields = {"kind": "ensemble", "test": {"accuracy": 0.97, "examples": 100}}
+    write_run(
+        tmp_path / "b", accuracy=0.97, config={"name": "five"}, **fields, **missing
+    )
+    found = compare.read([tmp_path])
+    rows, pairs, every = tables_of(publish.everything(found))
+    assert [row["Accuracy"] for row in rows] == ["0.9700", "0.9500"]
+    assert rows[0]["Network"] == "five (ensemble)" and rows[0]["Epochs"] == "-"
+    assert every[0]["Test"] == "0.9700" and len(pairs) == 1
+    assert "five" in shown(found, 80)
+
+
+def test_numbers_in_the_tables_are_those_of_the_files(tmp_path):
+    write_all(tmp_path)
+    found = compare.read([tmp_path])
+    rows, _, every = tables_of(publish.everything(found))
+    for row, (name, values) in zip(rows, ACCURACIES.items(), strict=True):
+        mean, sd = np.mean(values), np.std(values, ddof=1)
+        assert row["Network"] == name and row["n"] == "3"
+        assert row["Accuracy"] == f"{mean:.4f} ± {sd:.4f}"
+        assert (row["Parameters"], row["Epochs"]) == ("61,706", "50")
+        assert (row["Time"], row["Hardware"]) == ("9 min", "CPU, 2 cores")
+    assert [float(row["Test"]) for row in every] == sum(ACCURACIES.values(), [])
+    assert every[0] == {
+        "Network": "lenet5",
+        "Seed": "0",
+        "Test": "0.9870",
+        "Weights": "last",
+        "Other weights": "0.4935",
+        "Validation": "0.9600",
+        "Epochs": "50",
+        "Seconds": "540.0",
+        "Commit": "0123456789-dirty",
+        "Command": "`python x`",
+    }
+    header, *lines = tables.every_run(found).csv().splitlines()
+    assert header.split(",") == list(every[0]) and len(lines) == len(every)
+    assert max(map(len, shown(found, 60).splitlines())) <= 60
+
+
+def test_a_run_that_was_paused_does_not_spoil_the_time(tmp_path):
+    for seed, seconds in enumerate([10.0, 20.0, 600.0, float("nan")]):
+        write_run(tmp_path / f"{seed}", seed=seed, train_seconds=seconds)
+    [group] = compare.read([tmp_path]).groups
+    assert group.median_seconds == 20
+
+
+def test_names_are_shown_as_they_are(tmp_path):
+    name = r"50%_{a}&b\c~^#$|<i>`"
+    write_run(tmp_path / "a", config={"name": name}, model="lenet5")
+    found = compare.read([tmp_path])
+    assert name in shown(found, 200)
+    table = tables.results(found)
+    lines = table.markdown().splitlines()
+    assert parse_table(lines)[1][0] == r"50%\_{a}\&b\\c\~^\#\$\|\<i\>\` (lenet5)"
+    escaped = r"50\%\_\{a\}\&b\textbackslash{}c\textasciitilde{}\textasciicircum{}\#\$"
+    body = table.latex().splitlines()
+    assert body[4].startswith(escaped)
+    columns = {len(re.findall(r"(?<!\\)&", line)) for line in body if r" \\" in line}
+    assert columns == {len(table.header) - 1}
+
+
+def test_runs_are_found_at_any_depth_once(tmp_path):
+    folder = write_run(tmp_path / "x" / "seed1")
+    write_run(tmp_path / "x" / "seed1" / "checkpoints" / "copy", seed=5)
+    write_run(tmp_path / ".trash" / "run", seed=5)
+    found = compare.read([folder, tmp_path, tmp_path / "x" / ".." / "x" / "seed1"])
+    assert [run.seed for group in found.groups for run in group.runs] == [0]
+    assert found.notes == []
+    moved = shutil.copytree(tmp_path / "x", tmp_path / "y" / "z")
+    assert len(compare.read([moved]).groups) == 1
+
+
+def test_an_unfinished_run_is_named(tmp_path):
+    write_run(tmp_path / "a")
+    (write_run(tmp_path / "b", seed=1) / "results.json").unlink()
+    found = compare.read([tmp_path])
+    assert len(found.groups[0].runs) == 1
+    assert found.notes == [f"Not finished: {tmp_path / 'b'}."]
+    with pytest.raises(UserError, match=f"No run is finished: {tmp_path / 'b'}"):
+        compare.read([tmp_path / "b"])
+
+
+@pytest.mark.parametrize("name", ["config", "environment", "results"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "\xff"])
+def test_damaged_files_are_named(tmp_path, name, content):
+    write_run(tmp_path / "good", seed=1)
+    path = write_run(tmp_path / "bad") / f"{name}.json"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match=re.escape(str(path))) as error:
+        compare.read([tmp_path])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "damaged"),
+        ('{"runs": [1]}', "damaged"),
+        ('{"runs": []}', "damaged"),
+        ({"robustness": {"examples": 20}}, "damaged"),
+        ({"parameters_sha256": "other"}, "other weights than results.json"),
+    ],
+)
+def test_a_damaged_evaluation_is_named(tmp_path, content, message):
+    folder = write_run(tmp_path / "run", accuracy=0.5)
+    found = compare.read([folder])
+    assert "Damaged" not in tables.results(found).header
+    entry = {
+        "parameters_sha256": "0.5",
+        "evaluation": {"examples": 50},
+        "robustness": {"examples": 20, "mean_corrupted_accuracy": 0.25},
+    }
+    path = folder / "evaluation" / "evaluation.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"runs": [entry]}))
+    [[*cells]] = tables.results(found).rows
+    assert "0.2500 (20 images)" in cells
+    if isinstance(content, dict):
+        content = json.dumps({"runs": [entry | content]})
+    path.write_text(content)
+    with pytest.raises(UserError, match=f"{re.escape(str(path))} .*{message}") as error:
+        tables.results(found)
+    assert "\n" not in str(error.value)
