@@ -30,13 +30,11 @@ class OfficialFile:
     Attributes:
         name: without `.gz`.
         sha256: of the uncompressed content, which any compression preserves; in hex.
-        gz_size: of the published `.gz`, in bytes.
         gz_sha256: of the published `.gz`, in hex.
     """
 
     name: str
     sha256: str
-    gz_size: int
     gz_sha256: str
 
 
@@ -46,13 +44,11 @@ FILES: dict[str, tuple[OfficialFile, OfficialFile]] = {
         OfficialFile(
             name="train-images-idx3-ubyte",
             sha256="ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            gz_size=9_912_422,
             gz_sha256="440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
         ),
         OfficialFile(
             name="train-labels-idx1-ubyte",
             sha256="65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            gz_size=28_881,
             gz_sha256="3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
         ),
     ),
@@ -60,13 +56,11 @@ FILES: dict[str, tuple[OfficialFile, OfficialFile]] = {
         OfficialFile(
             name="t10k-images-idx3-ubyte",
             sha256="0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            gz_size=1_648_877,
             gz_sha256="8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
         ),
         OfficialFile(
             name="t10k-labels-idx1-ubyte",
             sha256="ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-            gz_size=4_542,
             gz_sha256="f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
         ),
     ),
@@ -118,14 +112,13 @@ def _find_or_download(folder: Path, file: OfficialFile, mirrors: Sequence[str]) 
     except OSError as error:
         raise _unreadable(folder, error) from error
 
-    from mnist_jax.files import download  # Imported late: only downloads need requests.
+    from mnist_jax.files import download  # Imported late: only downloads need pooch.
 
     path = folder / f"{file.name}.gz"
     all_names = [f"{file.name}.gz" for files in FILES.values() for file in files]
     download.fetch(
         [f"{mirror.rstrip('/')}/{path.name}" for mirror in mirrors],
         path,
-        size=file.gz_size,
         checksum=f"sha256:{file.gz_sha256}",
         way_out=f"Put the four files ({', '.join(all_names)}) in a folder and pass "
         "--config.data.dir=FOLDER or set MNIST_DIR=FOLDER; or use the digits that come "

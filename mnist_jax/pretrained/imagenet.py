@@ -75,7 +75,6 @@ def find_or_download(network: str) -> Path:
     download.fetch(
         [url],
         path,
-        size=published.size,
         checksum=f"md5:{published.md5}",
         way_out=f"Copy the file from {url} (md5 {published.md5}) to a folder and set "
         f"{_VARIABLE}=FOLDER, or give its path with --config.model.pretrained=FILE; or "

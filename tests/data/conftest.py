@@ -47,7 +47,6 @@ def tiny(tmp_path, monkeypatch) -> TinyMnist:
             mnist.OfficialFile(
                 name=file.name,
                 sha256=hashlib.sha256(content).hexdigest(),
-                gz_size=len(gzip.compress(content, mtime=0)),
                 gz_sha256=hashlib.sha256(gzip.compress(content, mtime=0)).hexdigest(),
             )
             for file, content in zip(mnist.FILES[part], contents, strict=True)

@@ -7,7 +7,6 @@ import pytest
 
 from mnist_jax.data import DataError, idx, mnist
 from mnist_jax.errors import UserError
-from mnist_jax.files import download
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 TRAIN_LABELS = "train-labels-idx1-ubyte.gz"
@@ -51,7 +50,6 @@ def test_the_published_table_is_that_of_the_official_files(official_dir):
     for files in mnist.FILES.values():
         for file in files:
             content = (official_dir / f"{file.name}.gz").read_bytes()
-            assert len(content) == file.gz_size
             assert hashlib.sha256(content).hexdigest() == file.gz_sha256
             unpacked = gzip.decompress(content)
             assert hashlib.sha256(unpacked).hexdigest() == file.sha256
@@ -209,7 +207,7 @@ def test_a_folder_below_a_file_can_neither_be_read_nor_made(tiny, start_mirror):
     tiny.folder.write_text("mine")
     mirror = start_mirror(tiny.packed)
     for folder in (tiny.folder, tiny.folder / "below"):
-        with pytest.raises(UserError, match="cannot be written.*--config.data.dir"):
+        with pytest.raises(UserError, match="Cannot write.*--config.data.dir"):
             mnist.load(folder, [mirror.url])
     assert tiny.folder.read_text() == "mine"
 
@@ -239,7 +237,3 @@ def test_the_right_to_read_is_asked_for(tiny, monkeypatch, method):
         mnist.load(tiny.folder, ())
     assert str(caught.value).startswith(str(tiny.folder))
     assert "cannot be read: Permission denied. Give yourself" in str(caught.value)
-
-
-def test_requests_is_told_how_long_to_wait():
-    assert download.TIMEOUT == (10.0, 30.0)
