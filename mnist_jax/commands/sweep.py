@@ -131,7 +131,7 @@ def main() -> None:
     if finished := [folders[seed] for seed in seeds if seed not in failed]:
         console = Console()
         console.print()
-        terminal.show(comparison.read(finished), console)
+        terminal.show(compare.read(finished), console)
         again = shlex.quote(str(workdir))
         LOGGER.info("\nThis table again: mnist-jax compare %s", again)
     if failed:
