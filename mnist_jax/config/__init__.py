@@ -19,9 +19,11 @@ from mnist_jax.config.experiment import (
     Phase,
     Plateau,
     Schedule,
+    from_stored,
 )
 from mnist_jax.config.fields import (
     ConfigError,
+    can_be_parsed,
     did_you_mean,
     doc_of,
     fields_of,
@@ -31,5 +33,5 @@ from mnist_jax.config.fields import (
     to_json,
     type_name,
 )
+from mnist_jax.config.fields import to_json as to_stored
 from mnist_jax.config.importable import load_object
-from mnist_jax.config.upgrade import from_stored, to_stored, upgrade

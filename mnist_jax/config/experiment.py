@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mnist_jax.config.fields import option, other_options
+from mnist_jax.config.fields import option, other_options, parse
 
 Monitor = Literal["train_loss", "val_loss", "val_accuracy"]
 MonitorOrNone = Literal["none", "train_loss", "val_loss", "val_accuracy"]
@@ -12,9 +12,10 @@ MonitorOrNone = Literal["none", "train_loss", "val_loss", "val_accuracy"]
 OFF = "none"
 """The monitor that turns a plateau or early stopping off."""
 
-_SHARE = {"at_least": 0, "at_most": 1}
-_BELOW_ONE = {"at_least": 0, "below": 1}
-_SEED = {"at_least": 0, "below": 2**32}  # the seeds that JAX and NumPy accept
+_SHARE: dict[str, Any] = {"at_least": 0, "at_most": 1}
+_BELOW_ONE: dict[str, Any] = {"at_least": 0, "below": 1}
+# The seeds that JAX and NumPy accept.
+_SEED: dict[str, Any] = {"at_least": 0, "below": 2**32}
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,12 @@ class Optimizer:
 
     name: Literal["adam", "adamw", "rmsprop", "sgd"] = option(
         "adam",
-        "The first three compute the same as Keras's, the place of epsilon included.",
+        "The first three compute the same as Keras's, the place of epsilon included. "
+        'An optimizer of your own: "my_optimizers:lion", a function that takes this '
+        "section and returns an optax transformation from gradients to directions, "
+        "such as optax.scale_by_lion(); the step subtracts them times the learning "
+        "rate.",
+        importable=True,
     )
     learning_rate: float = option(
         1e-3, "The largest learning rate of the schedule.", above=0
@@ -152,6 +158,12 @@ class Phase:
         "is given the steps per epoch; each epoch draws a new permutation.",
         at_least=1,
     )
+    steps_per_epoch: int = option(
+        0,
+        "Training steps between validations. More than a pass over the images has take "
+        "further permutations of them. 0: a pass.",
+        at_least=0,
+    )
     start_from: Literal["last", "best"] = option(
         "last", "Which epoch's weights a phase after the first starts from."
     )
@@ -181,7 +193,7 @@ class Phase:
     )
     label_smoothing: float = option(
         0.0,
-        "Share of each training label that is spread evenly over all ten digits.",
+        "Share of each training label that is spread evenly over all classes.",
         **_BELOW_ONE,
     )
     ema_decay: float = option(
@@ -197,7 +209,11 @@ class Phase:
 class Model:
     """The network, its initial weights, and its own options."""
 
-    name: str = option("lenet5", "A key of mnist_jax.models.MODELS.")
+    name: str = option(
+        "lenet5",
+        'A network of this package, or one of your own: "my_nets:MLP", a Flax module '
+        "in my_nets.py, see mnist_jax/models.",
+    )
     pretrained: str = option(
         "none",
         'Initial weights: "none", "imagenet" (those of Keras, downloaded once), a file '
@@ -253,6 +269,14 @@ class Data:
 class Augment:
     """Random changes of the training images, new in each step. 0: off."""
 
+    name: Literal["standard"] = option(
+        "standard",
+        'The fields below; or a function of your own, "my_augmentation:create", that '
+        "takes this section and returns a function (key, images, progress) -> images: "
+        "float32 [batch, height, width, channels] in 0..1, and the share of the phase "
+        "that is over.",
+        importable=True,
+    )
     rotation: float = option(
         0.0, "Largest angle, in degrees, to either side.", at_least=0, at_most=180
     )
@@ -386,3 +410,18 @@ class Experiment:
         at_least=0,
     )
     log: Log = option(Log(), "What a run writes for other programs to follow it.")
+
+
+def from_stored(stored: Any, *, name: str = "config.json") -> Experiment:
+    """Return the experiment of a config.json; a missing field has its default.
+
+    Args:
+        stored: the contents of the file.
+        name: the name of the file, for messages.
+
+    Raises:
+        ConfigError: a field is unknown or has an invalid value.
+    """
+    if isinstance(stored, dict):  # earlier versions wrote the number of a format
+        stored = {key: value for key, value in stored.items() if key != "format"}
+    return parse(stored, Experiment, flag=f"{name}: config")

@@ -11,7 +11,7 @@ from mnist_jax.errors import UserError
 
 T = TypeVar("T")
 
-_DOC, _RANGE, _OTHERS = "doc", "range", "others"
+_DOC, _RANGE, _IMPORTABLE, _OTHERS = "doc", "range", "importable", "others"
 
 
 class ConfigError(UserError):
@@ -41,16 +41,18 @@ class _Range:
         return " and ".join(limits) or "a finite number"
 
 
-def option(default: T, doc: str, **limits: float) -> T:
+def option(default: T, doc: str, *, importable: bool = False, **limits: float) -> T:
     """Declare a field of a dataclass.
 
     Args:
         default: the default; a dataclass instance makes the field a section.
         doc: the meaning of the field, for its users.
+        importable: whether a dotted path, such as "my_nets:MLP", is allowed instead of
+            one of the choices.
         **limits: the ends of its range, `at_least` and `at_most` included, `above` and
             `below` excluded.
     """
-    metadata = {_DOC: doc, _RANGE: _Range(**limits)}
+    metadata = {_DOC: doc, _RANGE: _Range(**limits), _IMPORTABLE: importable}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -63,6 +65,13 @@ def fields_of(section: Any) -> dict[str, dataclasses.Field]:
     """Return the fields of a dataclass that can be set, by name."""
     fields = dataclasses.fields(section)
     return {field.name: field for field in fields if _OTHERS not in field.metadata}
+
+
+def can_be_parsed(kind: Any) -> bool:
+    """Return whether `parse` knows what to do with fields of a type."""
+    if get_origin(kind) is tuple:
+        return all(each is ... or can_be_parsed(each) for each in get_args(kind))
+    return kind in (int, float, str, bool) or get_origin(kind) is Literal
 
 
 def doc_of(field: dataclasses.Field) -> str:
@@ -148,6 +157,8 @@ def _collector(section: Any) -> str | None:
 
 
 def _check(value: Any, field: dataclasses.Field, flag: str) -> Any:
+    if field.metadata.get(_IMPORTABLE) and isinstance(value, str) and ":" in value:
+        return value
     value = _convert(value, field.type, flag)
     allowed = field.metadata.get(_RANGE)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)

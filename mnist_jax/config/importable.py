@@ -5,7 +5,7 @@ import os
 import sys
 from typing import Any
 
-from mnist_jax.config.fields import ConfigError
+from mnist_jax.config.fields import ConfigError, did_you_mean
 
 
 def load_object(path: str, flag: str) -> Any:
@@ -16,8 +16,8 @@ def load_object(path: str, flag: str) -> Any:
         flag: such as "--config.model.name", for messages.
 
     Raises:
-        ConfigError: there is no such module, or no such object in it. (Errors that the
-            module raises when it is imported are its own.)
+        ConfigError: there is no such module, it cannot be imported, or it has no such
+            object.
     """
     module_name, _, name = path.partition(":")
     here = os.getcwd()
@@ -25,17 +25,19 @@ def load_object(path: str, flag: str) -> Any:
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # something that the module itself imports
+    except Exception as error:
+        missing = getattr(error, "name", None) if isinstance(error, ImportError) else ""
+        if missing and f"{module_name}.".startswith(f"{missing}."):
+            raise ConfigError(
+                f"{flag}={path}: there is no module {missing} in {here} or elsewhere "
+                "on Python's path. Start from the folder that has it, or add that to "
+                "PYTHONPATH."
+            ) from error
         raise ConfigError(
-            f"{flag}={path}: there is no module {error.name} in {here} or elsewhere on "
-            "Python's path. Start from the folder that has it, or add that to "
-            "PYTHONPATH."
+            f"{flag}={path}: {module_name} cannot be imported: "
+            f"{type(error).__name__}: {' '.join(str(error).split())}"
         ) from error
-    except (TypeError, ValueError) as error:  # "", ".x"
-        raise ConfigError(f"{flag}={path}: {error}.") from error
-    try:
-        return getattr(module, name)
-    except AttributeError as error:
-        raise ConfigError(f"{flag}={path}: {module_name} has no {name!r}.") from error
+    if not hasattr(module, name):
+        hint = did_you_mean(name, vars(module))
+        raise ConfigError(f"{flag}={path}: {module_name} has no {name!r}.{hint}")
+    return getattr(module, name)

@@ -18,7 +18,7 @@ import numpy as np
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float32, PRNGKeyArray
 
-from mnist_jax.config import Augment, ConfigError
+from mnist_jax.config import Augment, ConfigError, load_object
 from mnist_jax.devices import shards
 
 Image = Float32[Array, "height width channels"]
@@ -55,8 +55,12 @@ def create(config: Augment) -> Callable[..., Images] | None:
     phase that is over, in 0..1.
 
     Raises:
-        ConfigError: `elastic_smoothness` or `erasing_area` is out of range.
+        ConfigError: `elastic_smoothness` or `erasing_area` is out of range, or `name`
+            is that of a function that cannot be imported.
     """
+    if config.name != "standard":
+        own = load_object(config.name, "--config.augment.name")(config)
+        return lambda key, images, progress=0.0: own(key, images, progress)
     if config.elastic and not config.elastic_smoothness > 0:
         raise ConfigError(
             f"--config.augment.elastic_smoothness={config.elastic_smoothness}: must be "

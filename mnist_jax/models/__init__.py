@@ -5,7 +5,7 @@
 A network is a Flax module that maps images, float32 [batch, height, width, channels] in
 0..1 (0 is the background), to `Outputs` or just to logits, float32 [batch, classes]. It
 converts the images itself if it needs another size or more channels. Its fields are its
-options in `config.model`, but for `num_classes` and `dtype`, which it is given. The
+options in `config.model`, except `num_classes` and `dtype`, which it is given. The
 random stream of dropout is `dropout`. What else it may have:
 
 - a keyword `labels` of `__call__`, if the labels of the batch are part of its input;
@@ -16,9 +16,11 @@ random stream of dropout is `dropout`. What else it may have:
 """
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import inspect
+import typing
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -251,18 +253,31 @@ class Model:
 
 
 def options_of(name: str) -> dict[str, dataclasses.Field]:
-    """Return the options of a network, by name: the fields of its module.
+    """Return the options of a network, by name.
+
+    These are the fields of its module, except those of other types than the config's,
+    such as functions.
+
+    Args:
+        name: a key of `MODELS`, or a dotted path such as "my_nets:MLP".
 
     Raises:
-        ConfigError: there is no network of that name.
+        ConfigError: there is no network of that name, or an option has no default.
     """
-    if name not in MODELS:
-        raise ConfigError(
-            f"--config.model.name={name}: no such model (known: "
-            f"{', '.join(sorted(MODELS))})."
-        )
-    fields = config.fields_of(MODELS[name])
-    return {n: field for n, field in fields.items() if n not in _OF_EVERY_MODULE}
+    module = _find(name)
+    hints = typing.get_type_hints(module)  # of strings, if annotations are postponed
+    options = {}
+    for option, field in config.fields_of(module).items():
+        field = copy.copy(field)
+        field.type = hints[option]
+        if option in _OF_EVERY_MODULE or not config.can_be_parsed(field.type):
+            continue
+        if field.default is dataclasses.MISSING:
+            raise ConfigError(
+                f"--config.model.name={name}: its field {option!r} needs a default."
+            )
+        options[option] = field
+    return options
 
 
 def complete(model: config.Model) -> config.Model:
@@ -295,13 +310,35 @@ def create(model: config.Model, task: Task, *, dtype: str = "float32") -> Model:
             statistics and logits are always float32.
 
     Raises:
-        ConfigError: as in `complete`.
+        ConfigError: as in `complete`; or the network computes in float32 only.
     """
+    module = _find(model.name)
+    fields = config.fields_of(module)
+    if "dtype" not in fields and dtype != "float32":
+        raise ConfigError(
+            f"--config.dtype={dtype}: {model.name} has no field `dtype`, so that it "
+            "computes in float32."
+        )
+    given = {"num_classes": len(task.classes), "dtype": DTYPES[dtype]}
+    given = {name: value for name, value in given.items() if name in fields}
     options = complete(model).options
-    module = MODELS[model.name](
-        **options, num_classes=len(task.classes), dtype=DTYPES[dtype]
-    )  # type: ignore[call-arg]
-    return Model(name=model.name, module=module, task=task)
+    return Model(name=model.name, module=module(**options, **given), task=task)
+
+
+def _find(name: str) -> type[nn.Module]:
+    """Return the module of a network, or raise ConfigError."""
+    if name in MODELS:
+        return MODELS[name]
+    flag = "--config.model.name"
+    if ":" not in name:
+        raise ConfigError(
+            f"{flag}={name}: no such network (known: {', '.join(sorted(MODELS))}). A "
+            "network of your own is named my_nets:MLP, a Flax module in my_nets.py."
+        )
+    found = config.load_object(name, flag)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise ConfigError(f"{flag}={name}: not a class of Flax modules.")
+    return found
 
 
 def _evaluating(frozen: Collection[str]) -> contextlib.AbstractContextManager[None]:

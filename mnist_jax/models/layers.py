@@ -34,7 +34,7 @@ _KERNEL_INIT = KERNEL_INITS["glorot_uniform"]
 
 
 class Conv(nn.Module):
-    """A convolution with stride 1 and the parameters of `nn.Conv`.
+    """A convolution with the parameters of `nn.Conv`.
 
     The ReLU, if `relu`, is part of the layer so that it can be computed together with
     the convolution (see `mnist_jax.models.operations`).
@@ -42,7 +42,9 @@ class Conv(nn.Module):
 
     features: int
     kernel_size: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
     padding: str = "SAME"
+    groups: int = 1
     relu: bool = False
     use_bias: bool = True
     kernel_init: nn.initializers.Initializer = _KERNEL_INIT
@@ -53,7 +55,7 @@ class Conv(nn.Module):
         self, images: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch height_out width_out features"]:
         """Convolve images."""
-        shape = (*self.kernel_size, images.shape[-1], self.features)
+        shape = (*self.kernel_size, images.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         bias = None
         if self.use_bias:
@@ -62,7 +64,13 @@ class Conv(nn.Module):
             images, kernel, bias, dtype=self.dtype
         )
         return operations.conv(
-            images, kernel, bias, padding=self.padding, relu=self.relu
+            images,
+            kernel,
+            bias,
+            padding=self.padding,
+            relu=self.relu,
+            strides=self.strides,
+            groups=self.groups,
         )
 
 
@@ -173,7 +181,12 @@ def _draw_words(key: PRNGKeyArray, shape: tuple[int, ...]) -> UInt32[Array, "*sh
 
 
 def average_pool(
-    x: Float[Array, "batch height width channels"], size: int
+    x: Float[Array, "batch height width channels"],
+    window: int,
+    strides: int | None = None,
+    padding: str = "VALID",
 ) -> Float[Array, "batch height_out width_out channels"]:
-    """Average over disjoint windows of `size` x `size`; incomplete ones are dropped."""
-    return nn.avg_pool(x, window_shape=(size, size), strides=(size, size))
+    """Average over windows as in `max_pool`; padding does not count, as in Keras."""
+    shape, steps = (window, window), (strides or window,) * 2
+    whole = padding == "VALID"
+    return nn.avg_pool(x, shape, steps, padding, count_include_pad=whole)

@@ -98,32 +98,40 @@ def current() -> str:
 
 def conv(
     images: Float[Array, "batch height width channels_in"],
-    kernel: Float[Array, "kernel_height kernel_width channels_in channels_out"],
+    kernel: Float[Array, "kernel_height kernel_width group_in channels_out"],
     bias: Float[Array, " channels_out"] | None,
     *,
     padding: str,
     relu: bool,
+    strides: tuple[int, int] = (1, 1),
+    groups: int = 1,
 ) -> Float[Array, "batch height_out width_out channels_out"]:
-    """Convolve with stride 1; then add the bias and apply ReLU, if any.
+    """Convolve; then add the bias and apply ReLU, if any.
 
-    The form "cpu" multiplies patches by a matrix in two cases: one input channel with
-    few outputs (LeNet-5 trains 12 % faster), and images smaller than the kernel, for
-    which XLA falls back to a naive loop (VGG's 2x2x512 by 3x3, batch 32, takes 3.6 ms
-    instead of 455).
+    With strides or groups, all forms use XLA's convolution. Otherwise, the form "cpu"
+    multiplies patches by a matrix in two cases: one input channel with few outputs
+    (LeNet-5 trains 12 % faster), and images smaller than the kernel, for which XLA
+    falls back to a naive loop (VGG's 2x2x512 by 3x3, batch 32, takes 3.6 ms instead of
+    455).
 
     All arrays have the same type; `padding` is "SAME" or "VALID".
     """
-    if current() == "onednn":
+    plain = strides != (1, 1) or groups != 1
+    if current() == "onednn" and not plain:
         assert onednn_jax is not None
         return onednn_jax.conv(images, kernel, bias, padding=padding, relu=relu)
     small = min(images.shape[1:3]) < max(kernel.shape[:2])
     few = kernel.shape[2] == 1 and kernel.shape[3] < 32
-    if current() == "cpu" and (few or small):
+    if current() == "cpu" and (few or small) and not plain:
         out = _conv_by_patches(images, kernel, padding)
     else:
-        axes = ("NHWC", "HWIO", "NHWC")
         out = lax.conv_general_dilated(
-            images, kernel, (1, 1), padding, dimension_numbers=axes
+            images,
+            kernel,
+            strides,
+            padding,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
         )
     if bias is not None:
         out = out + bias[None, None, None]
@@ -153,24 +161,36 @@ def _conv_by_patches(
 
 
 def max_pool(
-    x: Float[Array, "batch height width channels"], size: int
+    x: Float[Array, "batch height width channels"],
+    window: int,
+    strides: int | None = None,
+    padding: str = "VALID",
 ) -> Float[Array, "batch height_out width_out channels"]:
-    """Take the maximum of disjoint windows of `size` x `size`; drop incomplete ones.
+    """Take the maximum of windows of `window` x `window`.
 
-    The form "cpu" turns the windows into axes and compares pairs along them, since the
-    gradient of `reduce_window` is slow on a CPU. Equal maxima share the gradient, where
-    `reduce_window` gives it to the first; after a ReLU, whose gradient is 0 if a whole
-    window is 0, the result is the same.
+    Args:
+        x: images.
+        window: height and width of a window.
+        strides: the distance between windows; by default they are adjacent.
+        padding: "VALID" drops incomplete windows, "SAME" pads them.
+
+    For windows that overlap or are padded, all forms use XLA's reduction. Otherwise,
+    the form "cpu" turns the windows into axes and compares pairs along them,
+    since the gradient of `reduce_window` is slow on a CPU. Equal maxima share the
+    gradient, where `reduce_window` gives it to the first; after a ReLU, whose gradient
+    is 0 if a whole window is 0, the result is the same.
 
     (The gradient of `x.max(axis=(2, 4))` goes to elements equal to the maximum. If XLA
     recomputes `x` with different rounding there are none, and gradient is lost.)
     """
-    if current() == "onednn":
+    size, strides = window, strides or window
+    plain = strides != size or padding != "VALID"
+    if current() == "onednn" and not plain:
         assert onednn_jax is not None
         return onednn_jax.max_pool(x, size)
-    if current() == "plain":
-        window = (1, size, size, 1)
-        return lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
+    if current() == "plain" or plain:
+        shape, steps = (1, size, size, 1), (1, strides, strides, 1)
+        return lax.reduce_window(x, -jnp.inf, lax.max, shape, steps, padding)
     batch, height, width, channels = x.shape
     rows, columns = height // size, width // size
     x = x[:, : rows * size, : columns * size]

@@ -243,7 +243,7 @@ def differences(
     return "\n".join(
         f"  {name}: {old.get(name, 'nothing')} there, {new.get(name, 'nothing')} now"
         for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name) and not name.startswith(but)
+        if old.get(name) != new.get(name) and name.partition("[")[0] not in but
     )
 
 

@@ -29,7 +29,6 @@ import safetensors
 import safetensors.numpy
 
 from mnist_jax import files, models, tree
-from mnist_jax.config import upgrade
 from mnist_jax.errors import UserError
 from mnist_jax.tree import Tree
 
@@ -89,7 +88,7 @@ def model_config(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     """
     try:
         stored = json.loads(metadata[CONFIG]) if CONFIG in metadata else None
-        fields = dict(upgrade(stored)["model"]) if stored else {}
+        fields = dict(stored["model"]) if stored else {}
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} is damaged: {error!r} in its metadata.") from error
     for field, entry in (("name", NETWORK), ("preprocess", PREPROCESS)):

@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Array, Int32
 
 from mnist_jax import tree
-from mnist_jax.config import Optimizer
+from mnist_jax.config import ConfigError, Optimizer, load_object
 from mnist_jax.tree import Tree
 
 
@@ -87,12 +87,28 @@ OPTIMIZERS: dict[str, Callable[[Optimizer], optax.GradientTransformation]] = {
 }
 
 
-def create(config: Optimizer) -> optax.GradientTransformation:
+def create(
+    config: Optimizer, *, flag: str = "optimizer"
+) -> optax.GradientTransformation:
     """Build the optimizer that a config describes.
 
     Its directions are to be multiplied by minus the learning rate.
+
+    Args:
+        config: the section of a phase.
+        flag: its name on the command line, for messages.
+
+    Raises:
+        ConfigError: it names a function that cannot be imported, or that does not
+            return an optax transformation.
     """
-    direction = OPTIMIZERS[config.name](config)
+    make = OPTIMIZERS.get(config.name) or load_object(config.name, f"{flag}.name")
+    direction = make(config)
+    if not isinstance(direction, optax.GradientTransformation):
+        raise ConfigError(
+            f"{flag}.name={config.name}: returned {type(direction).__name__}, not an "
+            "optax.GradientTransformation."
+        )
     if config.clip_norm == 0:
         return direction
     # Pascanu, Mikolov, Bengio, 2013: https://proceedings.mlr.press/v28/pascanu13.html

@@ -74,7 +74,11 @@ class Phase:
             freeze=freeze,
             layer_rates=layer_rates,
             reuse_features=config.reuse_features == "auto",
-            optimizer=freeze.wrap(layer_rates.wrap(optimizer.create(config.optimizer))),
+            optimizer=freeze.wrap(
+                layer_rates.wrap(
+                    optimizer.create(config.optimizer, flag=f"{flag}.optimizer")
+                )
+            ),
             plateau=PlateauMachine(
                 config.plateau,
                 learning_rate=config.optimizer.learning_rate,

@@ -65,7 +65,7 @@ def test_the_names_that_a_field_allows_are_those_of_the_table(section, field, ta
         ("dtype", "float16", "--config.dtype=float16: unknown (known: float32, bf"),
         ("augment.zoom", float("nan"), "--config.augment.zoom=nan: must be at le"),
         ("augment.zoom", "much", "--config.augment.zoom=much: must be a number."),
-        ("augment", 3, "--config.augment=3: must be a section with the fields rot"),
+        ("augment", 3, "--config.augment=3: must be a section with the fields nam"),
         ("phases", 3, "--config.phases=3: must be a list."),
         ("phases", [3], "--config.phases[0]=3: must be a section with the fields"),
         ("phases.0.epochs", 0, "--config.phases[0].epochs=0: must be at least 1."),
@@ -125,7 +125,7 @@ def test_options_reach_the_module_and_are_all_kept():
     [
         ("vgg16", "input_siz", 'input_siz: vgg16 has no such .*mean "input_size"'),
         ("lenet5", "input_size", "input_size: lenet5 has no such option"),
-        ("lenet6", "input_size", "name=lenet6: no such model .*lenet5"),
+        ("lenet6", "input_size", "name=lenet6: no such network .*lenet5"),
     ],
 )
 def test_an_option_that_a_network_lacks_is_refused(name, option, message):

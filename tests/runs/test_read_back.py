@@ -229,9 +229,9 @@ def other_numbers(tensors):
     ("changes", "message"),
     [
         ({"mnist_jax_network": "double_cnn"}, "missing: block1_conv1/bias"),
-        ({"mnist_jax_network": "lenet6"}, "another version.*no such model"),
+        ({"mnist_jax_network": "lenet6"}, "another version.*no such network"),
         ({"config": "{"}, "is damaged.*in its metadata"),
-        ({"config": "{}"}, "its metadata is damaged: it has no config.name"),
+        ({"config": '{"sed": 3}'}, "its metadata: config.sed: no such field"),
         ({"config": None}, "does not say which experiment"),
         ({"accuracy": "much"}, "is damaged.*in its metadata"),
         ({"sha256": None, "change": other_numbers}, "not hold the weights that"),

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mnist_jax.config import upgrade
+from mnist_jax.config import from_stored, to_json
 from mnist_jax.report.record import Fields, Record, is_number
 from mnist_jax.runs.folder import LOCATION_FIELDS, NOTED_FIELDS, flatten
 
@@ -140,7 +140,7 @@ def experiment(run: Record) -> Fields:
     """Return the fields of the config that identify the experiment, flat."""
     return {
         name: value
-        for name, value in flatten(upgrade(run.config)).items()
+        for name, value in flatten(to_json(from_stored(run.config))).items()
         if not _NOT_THE_EXPERIMENT.match(name)
     }
 

@@ -1,0 +1,112 @@
+"""Networks, optimizers and augmentations of one's own, and stored configs."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mnist_jax import config, experiment, load_run
+from mnist_jax.config import ConfigError, Experiment, Optimizer, from_stored, to_json
+from mnist_jax.data import augment
+from mnist_jax.training import optimizer
+from tests.conftest import ROOT
+from tests.support import own_parts
+
+PARTS = "tests.support.own_parts:"
+PUBLISHED = sorted(ROOT.glob("results/*/seed*/config.json"))
+
+
+def test_a_run_of_own_parts_is_stored_resumed_and_read_back(
+    small_config, small, tmp_path, without_pictures
+):
+    values = to_json(experiment.parse(small_config))
+    values["model"] = {"name": "tests.support.own_nets:TwoOutputs", "width": 2}
+    values["augment"]["name"] = PARTS + "create"
+    values["phases"][0]["optimizer"]["name"] = PARTS + "lion"
+    values["phases"][0]["freeze"] = ["block1"]
+    values["phases"][0]["epochs"] = 2
+    parsed = experiment.parse(values)
+    results = experiment.run(parsed, tmp_path)
+    stored = from_stored(json.loads((tmp_path / "config.json").read_text()))
+    assert stored == parsed
+    assert experiment.run(stored, tmp_path) == results
+    run = load_run(tmp_path)
+    assert run.config == parsed
+    predictions = np.load(tmp_path / "predictions.npz")
+    np.testing.assert_array_equal(run.logits(small.test.images), predictions["last"])
+
+
+def test_an_optimizer_is_what_its_function_returns():
+    found = optimizer.create(Optimizer(name=PARTS + "lion"))  # type: ignore[arg-type]
+    expected = optax.scale_by_lion(0.9, 0.999)
+    params = {"w": np.float32(2.0)}
+    gradients = {"w": np.float32(-0.5)}
+    for one in (found, expected):
+        updates, _ = one.update(gradients, one.init(params), params)
+        assert updates == {"w": -1.0}
+    with pytest.raises(ConfigError, match="not an optax.GradientTransformation"):
+        optimizer.create(Optimizer(name=PARTS + "not_optax"))  # type: ignore[arg-type]
+
+
+def test_an_augmentation_is_what_its_function_returns():
+    values = config.parse({"name": PARTS + "create"}, config.Augment)
+    found, images = augment.create(values), jnp.arange(24.0).reshape(4, 2, 3, 1)
+    assert found is not None
+    expected = own_parts.create(values)(jax.random.key(0), images, 0.0)
+    np.testing.assert_array_equal(found(jax.random.key(0), images), expected)
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "message"),
+    [
+        (Optimizer, "adm", "--config.name=adm: unknown (known: adam, adamw, rmsprop"),
+        (config.Augment, "x", "--config.name=x: unknown (known: standard)"),
+        (config.Schedule, "my:fn", "--config.name=my:fn: unknown (known: constant"),
+    ],
+)
+def test_a_name_is_known_or_a_path_where_one_is_allowed(section, value, message):
+    with pytest.raises(ConfigError) as caught:
+        config.parse({"name": value}, section)
+    assert message in str(caught.value)
+
+
+# -- config.json
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.parent.parent.name)
+def test_published_configs_are_complete_and_build_what_they_name(path):
+    stored = json.loads(path.read_text())
+    found = from_stored(stored, name=str(path))
+    assert to_json(found) == stored
+    model, phases = experiment.check(found)
+    assert model.name == found.model.name and len(phases) == len(stored["phases"])
+
+
+def test_there_are_published_configs():
+    assert len(PUBLISHED) >= 14
+
+
+def test_a_missing_field_has_its_default():
+    assert from_stored({}) == Experiment()
+    assert from_stored({"format": 4, "seed": 3}) == dataclasses.replace(
+        Experiment(), seed=3
+    )
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        ({"sed": 3}, 'run.json: config.sed: no such field. Did you mean "seed"?'),
+        ({"best": {"x": 1}}, "run.json: config.best.x: no such field."),
+        ({"seed": "3"}, "run.json: config.seed=3: must be a whole number."),
+        ([], "run.json: config=[]: must be a section with the fields name, seed"),
+    ],
+)
+def test_a_stored_config_that_cannot_be_read_is_named(stored, message):
+    with pytest.raises(ConfigError) as caught:
+        from_stored(stored, name="run.json")
+    assert message in str(caught.value)
