@@ -20,7 +20,7 @@ FIGURES = (
 )
 
 # Their first and last 5,000 test images are by different groups of writers.
-_TWO_POPULATIONS = ("mnist", "tfds")
+_TWO_POPULATIONS = ("mnist",)
 _MONITORS = {
     "val_loss": "lowest validation loss",
     "val_accuracy": "highest validation accuracy",

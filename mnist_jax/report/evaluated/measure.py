@@ -128,10 +128,9 @@ def _load_data(config: Data) -> data.Dataset:
 
 def _key(config: Data) -> tuple[Any, ...]:
     """Return what tells the images that a run was tested on from others."""
-    source = "mnist" if config.source == "tfds" else config.source
     if config.test_on == "test":
-        return source, "test"
-    return source, "val", config.val_size, config.split_seed
+        return config.source, "test"
+    return config.source, "val", config.val_size, config.split_seed
 
 
 def _name(config: Data) -> str:
