@@ -132,13 +132,17 @@ def test_folder_and_mirrors_come_from_the_config(
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     mirror = start_mirror(tiny.packed)
-    dataset = data.load(
-        config(source=source, dir=str(tiny.folder), mirrors=(mirror.url,), val_size=10)
-    )
+    folder = str(tiny.folder)
+    chosen = config(source=source, dir=folder, mirrors=(mirror.url,), val_size=10)
+    dataset = data.load(chosen)
     assert dataset.name == source
     assert sorted(mirror.requested) == sorted(tiny.packed)
-    np.testing.assert_array_equal(dataset.test.images, tiny.test.images)
-    train, val = hold_out(tiny.train, val_size=10, split_seed=0)
+    assert sorted(map(bytes, dataset.test.images)) == sorted(
+        map(bytes, tiny.test.images)
+    )
+    train, _ = data.read(chosen)
+    assert (len(dataset.train), len(dataset.val)) == (20, 10)
+    train, val = hold_out(train, val_size=10, split_seed=0)
     np.testing.assert_array_equal(dataset.train.images, train.images)
     np.testing.assert_array_equal(dataset.val.labels, val.labels)
 
