@@ -1,0 +1,196 @@
+"""What a report shows of the network inside, for any network."""
+
+import types
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+
+from mnist_jax import data, models, report
+from mnist_jax.config import Data
+from mnist_jax.data import Task
+from mnist_jax.models import layers
+from mnist_jax.report import network, network_figures
+from mnist_jax.runs import load
+from tests.report.conftest import DEFAULTS, DIGITS, make_run
+from tests.support.small_vgg import Narrow
+
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
+SIZE = 230  # not a multiple of a batch
+INSIDE = {"saliency", "kernels", "feature_maps", "feature_space"}
+
+
+@pytest.fixture(scope="module")
+def run():
+    return load.load()
+
+
+@pytest.fixture(scope="module")
+def images():
+    dataset = data.load(Data(source="digits", val_size=138))
+    return dataset.test.images[:SIZE]
+
+
+@pytest.fixture(scope="module")
+def inside(run, images):
+    return network.look_inside(run, images)
+
+
+def test_the_last_layer_makes_the_logits_of_the_features(run, images, inside):
+    assert len(inside.features) == SIZE
+    last = run.params["logits"]
+    logits = inside.features @ np.asarray(last["kernel"]) + np.asarray(last["bias"])
+    np.testing.assert_allclose(logits, run.logits(images), atol=1e-4)
+
+
+def test_the_first_feature_maps_are_convolutions_with_the_kernels(images, inside):
+    shapes = {name: maps.shape for name, maps in inside.feature_maps.items()}
+    assert shapes == {"conv1": (28, 28, 6), "conv2": (10, 10, 16)}
+    padded = np.pad(images[0, ..., 0] / 255, 2)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5))
+    expected = np.einsum("yxij,ijn->yxn", windows, inside.kernels)
+    found = inside.feature_maps["conv1"]
+    bias = (found - expected).mean(axis=(0, 1))
+    np.testing.assert_allclose(found, expected + bias, atol=1e-4)
+
+
+def test_attributions_sum_to_the_difference_of_the_logits(run, images):
+    labels = [0, 3, 9]
+    found = network.integrated_gradients(run, images[5], labels)
+    image, empty = run.logits(np.stack([images[5], 0 * images[5]]))
+    expected = (image - empty)[labels]
+    np.testing.assert_allclose([one.difference for one in found], expected, atol=1e-4)
+    sums = [one.attributions.sum() for one in found]
+    allowed = network.TOLERANCE * np.abs(image - empty).max()
+    np.testing.assert_allclose(sums, expected, atol=1.01 * allowed)
+    background = images[5, ..., 0] == 0
+    assert not any(one.attributions[background].any() for one in found)
+
+
+def test_principal_components_are_those_of_scikit_learn(inside):
+    points, shares = network.principal_components(inside.features)
+    expected = PCA(2, svd_solver="full").fit(inside.features)
+    np.testing.assert_allclose(shares, expected.explained_variance_ratio_, rtol=1e-4)
+    theirs = expected.transform(inside.features)
+    signs = np.sign((points * theirs).sum(axis=0))
+    np.testing.assert_allclose(points * signs, theirs, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (1, 3), (5, 1)])
+def test_features_that_do_not_vary_have_no_components(shape):
+    points, shares = network.principal_components(np.ones(shape))
+    assert points.shape == (shape[0], 2) and shares.shape == (2,)
+    assert not points.any() and not shares.any()
+
+
+# -- reports
+
+
+class MLP(nn.Module):
+    """A network without convolutions and without features."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        return nn.Dense(self.num_classes)(images.reshape(len(images), -1))
+
+
+class Block(nn.Module):
+    """A convolution of Flax's in a module within the network."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.relu(nn.Conv(3, (5, 3), strides=2, name="conv")(x))
+
+
+class Nested(nn.Module):
+    """Blocks whose names are not in alphabetical order, and two outputs."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        x = images
+        for number in (2, 10, 1):
+            x = Block(name=f"block{number}")(x)
+        x = layers.Conv(4, (1, 1), name="last")(x).mean(axis=(1, 2))
+        self.sow("intermediates", "features", x)
+        logits = nn.Dense(self.num_classes)(x)
+        return models.Outputs(logits, {"features": x})
+
+
+def write(monkeypatch, folder, module: Any, classes=DIGITS, shape=(28, 28, 1)):
+    """Write the report of an untrained network; return the names of its pictures."""
+    fake = make_run(folder, classes, shape)
+    model = models.Model("net", module, task=Task(tuple(classes), shape))
+    params, batch_stats = model.init(jax.random.key(0))
+    loaded = types.SimpleNamespace(
+        model=model, params=params, batch_stats=batch_stats, classes=classes
+    )
+    monkeypatch.setattr(load, "load", lambda path: loaded)
+    monkeypatch.setattr(report, "IMAGES_MAPPED", 12)
+    monkeypatch.setattr(network, "_POINTS", 2)
+    (fake.folder / "weights.safetensors").touch()
+    report.write(fake.folder, fake.images, DEFAULTS)
+    text = (fake.folder / "report.md").read_text()
+    drawn = {path.stem for path in (fake.folder / "figures").iterdir()}
+    assert all(f"(figures/{name}.png)" in text for name in drawn)
+    return drawn
+
+
+def test_a_run_without_weights_says_so(fake_run):
+    report.write(fake_run.folder, fake_run.images, DEFAULTS)
+    assert "no weights.safetensors" in (fake_run.folder / "report.md").read_text()
+    drawn = {path.stem for path in (fake_run.folder / "figures").iterdir()}
+    assert not drawn & INSIDE
+
+
+@pytest.mark.parametrize("name", sorted(models.MODELS.keys() - {"vgg19"}))
+def test_every_registered_network_has_every_picture(monkeypatch, tmp_path, name):
+    module = models.MODELS[name]
+    if name == "vgg16":  # VGG19 has nothing else either
+        module = Narrow
+    found = write(monkeypatch, tmp_path / "run", module(num_classes=10))
+    assert found >= INSIDE
+
+
+@pytest.mark.parametrize(
+    ("classes", "shape"),
+    [(("Ankle boot", "<b> | `c`"), (28, 28, 1)), (("a", "b", "あ"), (16, 20, 3))],
+)
+def test_a_network_has_the_pictures_that_it_can_have(
+    monkeypatch, tmp_path, classes, shape
+):
+    count = len(classes)
+    found = write(monkeypatch, tmp_path / "mlp", MLP(count), classes, shape)
+    assert found & INSIDE == {"saliency"}
+    found = write(monkeypatch, tmp_path / "nested", Nested(count), classes, shape)
+    assert found >= INSIDE
+
+
+def test_feature_maps_are_in_the_order_of_the_network_by_whole_path(monkeypatch):
+    model = models.Model("net", Nested(10), task=Task(DIGITS))
+    params, batch_stats = model.init(jax.random.key(0))
+    loaded: Any = types.SimpleNamespace(
+        model=model, params=params, batch_stats=batch_stats
+    )
+    inside = network.look_inside(loaded, np.zeros((1, 28, 28, 1), np.uint8))
+    names = ["block2/conv", "block10/conv", "block1/conv", "last"]
+    assert list(inside.feature_maps) == names
+    kernels = params["block2"]["conv"]["kernel"].sum(axis=2)
+    np.testing.assert_array_equal(inside.kernels, kernels)
+
+
+@pytest.mark.parametrize("count", [1, 16, 17, 512])
+@pytest.mark.parametrize("size", [(1, 1), (3, 7)])
+def test_kernels_and_maps_of_any_size_are_readable(assert_readable, size, count):
+    values = np.random.default_rng(0).normal(size=(*size, count)).astype(np.float32)
+    assert_readable(network_figures.kernels(values, run="x"), at_least=1)
+    maps = {f"block{n}/a_long_name_of_a_layer/conv": values for n in range(count)}
+    figure = network_figures.feature_maps(maps, run="x", subject="test images")
+    assert_readable(figure, at_least=1 + min(count, 20))
