@@ -19,7 +19,9 @@ from jaxtyping import UInt8
 from mnist_jax.errors import UserError
 from mnist_jax.files import write_text
 from mnist_jax.report.record import Record, read
+from mnist_jax.runs import predictions
 from mnist_jax.runs.folder import RunFolder
+from mnist_jax.runs.predictions import Predictions
 
 __all__ = ["load_figures", "write", "write_augmented", "write_samples"]
 
@@ -52,9 +54,9 @@ def write(
     from mnist_jax.report import page, render
 
     record = read(run_folder, complete=True)
-    predictions = _read_predictions(record, test_images)
+    found = _read_predictions(record, test_images)
     figures = load_figures()
-    drawn, calibration = _draw(record, predictions, test_images)
+    drawn, calibration = _draw(record, found, test_images)
     folder = RunFolder(run_folder)
     for name, figure in drawn.items():
         figures.save(figure, folder.figures / f"{name}.png")
@@ -79,10 +81,9 @@ def write(
     write_text(folder.report, text)
 
 
-def _read_predictions(record: Record, images: np.ndarray) -> Any:
+def _read_predictions(record: Record, images: np.ndarray) -> Predictions:
     """Return predictions.npz, or raise UserError if it is of other images."""
     from mnist_jax import data
-    from mnist_jax.runs import predictions
 
     path = RunFolder(record.folder).predictions
     found = predictions.read(path)
@@ -107,57 +108,41 @@ def _read_predictions(record: Record, images: np.ndarray) -> Any:
 
 
 def _draw(
-    record: Record, predictions: Any, images: np.ndarray
+    record: Record, found: Predictions, images: np.ndarray
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Return the figures by name, and the result of `calibration.assess`."""
     from mnist_jax.evaluation import calibration
     from mnist_jax.report import figures
     from mnist_jax.report.curves import curves
+    from mnist_jax.report.style import About
 
-    results, labels = record.results, predictions.labels
-    weights = results["test_weights"]
-    logits = predictions.logits[weights]
+    results, labels = record.results, found.labels
+    weights, epoch = results["test_weights"], results["best_epoch"]
+    logits = found.logits[weights]
+    confusion = np.array(results["test"][weights]["confusion"])
     kind = "validation" if record.tested_on == "val" else "test"
-    run = f"{record.name} (seed {record.seed})"
-    named: dict[str, Any] = {
-        "classes": record.classes,
-        "run": run,
-        "subject": f"{kind} images of {results['data']}",
-    }
+    run = f"{record.name}, seed {record.seed}"
+    about = About(run, f"{kind} images of {results['data']}", record.classes)
+    data = about._replace(subject=results["data"])
     drawn = {
-        "curves": curves(
-            record.epochs,
-            best_epoch=results["best_epoch"],
-            monitor=results["best_monitor"],
-            run=run,
-            subject=results["data"],
-        ),
-        "confusion_matrix": figures.confusion_matrix(
-            np.array(results["test"][weights]["confusion"]), **named
-        ),
-        "mistakes": figures.mistakes(images, labels, logits, **named),
+        "curves": curves(record.epochs, epoch, results["best_monitor"], data),
+        "confusion_matrix": figures.confusion_matrix(confusion, about),
+        "mistakes": figures.mistakes(images, labels, logits, about),
     }
-    found = None
-    if val := predictions.val:  # which earlier versions did not write
+    calibrated = None
+    if val := found.val:  # which earlier versions did not write
         from mnist_jax.report.evaluated.figures import reliability
 
         held = (val.logits[weights], val.labels) if kind == "test" else None
-        found = calibration.assess(logits, labels, held)
-        drawn["reliability"] = reliability([{"name": run, "calibration": found}])
+        calibrated = calibration.assess(logits, labels, held)
+        drawn["reliability"] = reliability([{"name": run, "calibration": calibrated}])
     if RunFolder(record.folder).weights.exists():
-        drawn |= _draw_network(record.folder, images, labels, logits, **named)
-    return {name: figure for name, figure in drawn.items() if figure}, found
+        drawn |= _draw_network(record.folder, images, labels, logits, about)
+    return {name: figure for name, figure in drawn.items() if figure}, calibrated
 
 
 def _draw_network(
-    folder: Path,
-    images: np.ndarray,
-    labels: np.ndarray,
-    logits: np.ndarray,
-    *,
-    classes: Sequence[str],
-    run: str,
-    subject: str,
+    folder: Path, images: np.ndarray, labels: np.ndarray, logits: np.ndarray, about: Any
 ) -> dict[str, Any]:
     """Draw what the network of weights.safetensors computes inside, by figure name."""
     # Imported late: they load JAX and matplotlib.
@@ -166,72 +151,64 @@ def _draw_network(
     from mnist_jax.runs import load
 
     loaded = load.load(folder)
-    named: dict[str, Any] = {"classes": classes, "run": run, "subject": subject}
     some = slice(IMAGES_MAPPED)
     inside = network.look_inside(loaded, images[some])
     mistakes = most_confident_mistakes(logits, labels).indices
     index = int(mistakes[0]) if len(mistakes) else 0
-    # The prediction, and the true class or, if that was predicted, the runner-up.
-    ranking = [int(label) for label in logits[index].argsort()[::-1][:2]]
-    pair = [ranking[0], int(labels[index])] if len(mistakes) else ranking
-    found = network.integrated_gradients(loaded, images[index], pair)
     label = int(labels[index])
+    # The prediction, and the true class or, if that was predicted, the runner-up.
+    first, *others = (int(place) for place in logits[index].argsort()[::-1])
+    pair = [first, *([label] if label != first else others[:1])]
+    found = network.integrated_gradients(loaded, images[index], pair)
     drawn = {
-        "saliency": network_figures.saliency(
-            images[index], found, index=index, label=label, **named
-        )
+        "saliency": network_figures.saliency(images[index], found, index, label, about)
     }
     if inside.kernels is not None:
-        drawn["kernels"] = network_figures.kernels(inside.kernels, run=run)
+        drawn["kernels"] = network_figures.kernels(inside.kernels, about)
     if inside.feature_maps:
-        drawn["feature_maps"] = network_figures.feature_maps(
-            inside.feature_maps, run=run, subject=subject
-        )
+        drawn["feature_maps"] = network_figures.feature_maps(inside.feature_maps, about)
     if inside.features is not None:
         wrong = (logits.argmax(axis=1) != labels)[some]
         drawn["feature_space"] = network_figures.feature_space(
-            inside.features, labels[some], wrong, **named
+            inside.features, labels[some], wrong, about
         )
     return drawn
 
 
 def write_samples(
     folder: Path,
-    images: np.ndarray,
-    labels: np.ndarray,
-    *,
+    *arrays: np.ndarray,
     run: str,
     data: str,
     classes: Sequence[str] = DIGITS,
 ) -> None:
     """Write figures/samples.png; see `figures.samples`."""
-    figures = load_figures()
-    subject = f"training images of {data}"
-    figure = figures.samples(images, labels, classes=classes, run=run, subject=subject)
-    figures.save(figure, folder / "figures" / "samples.png")
+    _write_training_images("samples", folder, arrays, run, data, classes)
 
 
 def write_augmented(
     folder: Path,
-    images: np.ndarray,
-    versions: np.ndarray,
-    labels: np.ndarray,
-    *,
+    *arrays: np.ndarray,
     run: str,
     data: str,
     classes: Sequence[str] = DIGITS,
 ) -> None:
     """Write figures/augmented.png; see `figures.augmented`."""
+    _write_training_images("augmented", folder, arrays, run, data, classes)
+
+
+def _write_training_images(
+    name: str,
+    folder: Path,
+    arrays: Sequence[np.ndarray],
+    run: str,
+    data: str,
+    classes: Sequence[str],
+) -> None:
     figures = load_figures()
-    figure = figures.augmented(
-        images,
-        versions,
-        labels,
-        classes=classes,
-        run=run,
-        subject=f"training images of {data}",
-    )
-    figures.save(figure, folder / "figures" / "augmented.png")
+    about = figures.About(run, f"training images of {data}", classes)
+    figure = getattr(figures, name)(*arrays, about)
+    figures.save(figure, folder / "figures" / f"{name}.png")
 
 
 def load_figures() -> ModuleType:

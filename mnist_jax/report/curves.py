@@ -22,6 +22,7 @@ from mnist_jax.report.style import (
     POLE,
     STYLE,
     VERMILION,
+    About,
     drawable,
     set_title,
     subplots,
@@ -43,17 +44,14 @@ _CLOSEST, _WIDEST = 0.05, 0.35
 
 
 @matplotlib.rc_context(STYLE)
-def curves(
-    rows: Sequence[Row], *, best_epoch: int, monitor: str, run: str, subject: str
-) -> Figure:
+def curves(rows: Sequence[Row], best_epoch: int, monitor: str, about: About) -> Figure:
     """Draw loss and error rate over the epochs, of training and validation.
 
     Args:
         rows: lines of metrics.jsonl, at least one. A split without lines is left out.
         best_epoch: marked on the curve of the monitor's split.
         monitor: chose the best epoch, for example "val_loss".
-        run: the run's name, for the title.
-        subject: the data set.
+        about: the run; its subject is the data set.
     """
     rates = {
         row["epoch"]: row["learning_rate"] for row in rows if "learning_rate" in row
@@ -99,7 +97,7 @@ def curves(
     handles, labels = axes[0, 0].get_legend_handles_labels()
     options: dict[str, Any] = {"ncols": len(handles), "frameon": False}
     figure.legend(handles, labels, loc="outside lower center", **options)
-    set_title(figure, run, f"training on {subject}")
+    set_title(figure, about.run, f"training on {about.subject}")
     return figure
 
 

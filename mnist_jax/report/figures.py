@@ -1,7 +1,5 @@
 """Figures of images and confusions, as matplotlib Figures.
 
-Their arguments `run` and `subject` are for the title: the run's name, and what the
-images are, such as "test images of mnist". `classes` are the names of the classes.
 Images are uint8 in 0..255; with a single channel, 255 is ink.
 
 Import this module only to draw something: matplotlib takes a while to load.
@@ -24,6 +22,7 @@ from mnist_jax.report.style import (
     INK,
     MUTED,
     STYLE,
+    About,
     drawable,
     set_title,
     subplots,
@@ -51,10 +50,7 @@ def save(figure: Figure, path: Path) -> None:
 def samples(
     images: UInt8[np.ndarray, "n h w c"],
     labels: Integer[np.ndarray, " n"],
-    *,
-    classes: Sequence[str],
-    run: str,
-    subject: str,
+    about: About,
 ) -> Figure:
     """Draw the first images of every class that occurs, one class per row."""
     present = np.unique(labels)
@@ -70,8 +66,8 @@ def samples(
             first = images[labels == label][:shown]
             cells[row, : len(first)] = first
         font = min(10, 25 * ratio) if blocks == 1 else min(6, 12 * ratio)
-        _show_rows(place, cells, [classes[int(label)] for label in part], font)
-    set_title(figure, run, f"{subject}, the first of each class")
+        _show_rows(place, cells, [about.classes[int(label)] for label in part], font)
+    set_title(figure, about.run, f"{about.subject}, the first of each class")
     return figure
 
 
@@ -80,10 +76,7 @@ def augmented(
     images: UInt8[np.ndarray, "rows h w c"],
     versions: Float[np.ndarray, "rows columns h w c"],
     labels: Integer[np.ndarray, " rows"],
-    *,
-    classes: Sequence[str],
-    run: str,
-    subject: str,
+    about: About,
 ) -> Figure:
     """Draw each image on the left, and augmented versions of it, in 0..1, beside it."""
     some = slice(MOST_NUMBERS)
@@ -97,21 +90,18 @@ def augmented(
         width_ratios=[1, columns],
     )
     font = min(10, 25 * height / width)
-    names = [classes[int(label)] for label in labels]
+    names = [about.classes[int(label)] for label in labels]
     _show_rows(axes[0, 0], images[:, None], names, font)
     _show_rows(axes[0, 1], versions, [], font)
     note = "left: as stored; right: as training may see them, drawn again in each step"
-    set_title(figure, run, f"{subject}, augmented", note)
+    set_title(figure, about.run, f"{about.subject}, augmented", note)
     return figure
 
 
 @matplotlib.rc_context(STYLE)
 def confusion_matrix(
     confusion: Integer[np.ndarray, "k k"],
-    *,
-    classes: Sequence[str],
-    run: str,
-    subject: str,
+    about: About,
 ) -> Figure:
     """Draw the counts of a confusion matrix [true, predicted].
 
@@ -135,7 +125,7 @@ def confusion_matrix(
             place: dict[str, Any] = {"ha": "center", "va": "center_baseline"}
             font = 9 if size <= 12 else 7
             axes.text(column, row, f"{count:,}", color=color, size=font, **place)
-    names = [drawable(name, 16) for name in classes]
+    names = [drawable(name, 16) for name in about.classes]
     font = min(10, max(5, 400 / size))
     rotation = 90 if max(map(len, names)) > 2 else 0
     axes.set_xticks(range(size), names, fontsize=font, rotation=rotation)
@@ -148,8 +138,8 @@ def confusion_matrix(
     accuracy = np.trace(confusion) / examples
     set_title(
         figure,
-        run,
-        f"accuracy {accuracy:.4f} on {examples:,} {subject}",
+        about.run,
+        f"accuracy {accuracy:.4f} on {examples:,} {about.subject}",
         "number of images; right predictions in blue, errors in red, stronger means "
         "more",
     )
@@ -161,10 +151,7 @@ def mistakes(
     images: UInt8[np.ndarray, "n h w c"],
     labels: Integer[np.ndarray, " n"],
     logits: Float[np.ndarray, "n k"],
-    *,
-    classes: Sequence[str],
-    run: str,
-    subject: str,
+    about: About,
 ) -> Figure | None:
     """Draw the most confident wrong predictions; None if there are none."""
     found = most_confident_mistakes(logits, labels)
@@ -181,7 +168,7 @@ def mistakes(
         index, confidence = found.indices[place], found.confidence[place]
         show(one, images[index])
         true, predicted = (
-            drawable(classes[int(label)], 18)
+            drawable(about.classes[int(label)], 18)
             for label in (labels[index], found.predicted[place])
         )
         gap = " " if len(true + predicted) < 16 else "\n"
@@ -193,8 +180,8 @@ def mistakes(
         title = f"all {total} mistakes" if total > 1 else "the only mistake"
     set_title(
         figure,
-        run,
-        f"{title} on {len(labels):,} {subject}",
+        about.run,
+        f"{title} on {len(labels):,} {about.subject}",
         "true → predicted, probability of the prediction, index of the image",
     )
     return figure

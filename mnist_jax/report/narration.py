@@ -12,7 +12,6 @@ from mnist_jax.config import Experiment, to_stored
 from mnist_jax.data import augment
 from mnist_jax.devices.compiler import short_program_options
 from mnist_jax.models import operations
-from mnist_jax.report import page
 from mnist_jax.runs import environment
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.training import loop
@@ -41,7 +40,7 @@ def describe(
     else:
         files.write_json(folder.environment, here)
         files.write_text(folder.summary, model.summary())
-        about = {"run": page.run_name(config.name, config.seed), "data": dataset.name}
+        about = {"run": f"{config.name}, seed {config.seed}", "data": dataset.name}
         train = dataset.train
         report.write_samples(folder.path, train.images, train.labels, **about)
         _draw_augmented(config, folder, train, about)

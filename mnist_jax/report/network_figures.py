@@ -15,6 +15,7 @@ from mnist_jax.report.network import Saliency, principal_components
 from mnist_jax.report.style import (
     INK,
     STYLE,
+    About,
     drawable,
     set_title,
     subplots,
@@ -25,7 +26,7 @@ _LAYERS_SHOWN, _KERNELS_SHOWN = 20, 64
 
 
 @matplotlib.rc_context(STYLE)
-def kernels(values: Float32[np.ndarray, "h w n"], *, run: str) -> Figure:
+def kernels(values: Float32[np.ndarray, "h w n"], about: About) -> Figure:
     """Draw kernels side by side; red is positive, blue negative, white is zero."""
     height, width, count = values.shape
     tiles = np.moveaxis(values[..., :_KERNELS_SHOWN], 2, 0)
@@ -38,7 +39,7 @@ def kernels(values: Float32[np.ndarray, "h w n"], *, run: str) -> Figure:
     first = f"the first {len(tiles)} of " if len(tiles) < count else ""
     set_title(
         figure,
-        run,
+        about.run,
         f"{first}the {count} kernels of the first convolution",
         f"red is positive, blue negative; the largest weight is {limit:.2g}",
     )
@@ -47,7 +48,7 @@ def kernels(values: Float32[np.ndarray, "h w n"], *, run: str) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def feature_maps(
-    maps: Mapping[str, Float32[np.ndarray, "_ _ _"]], *, run: str, subject: str
+    maps: Mapping[str, Float32[np.ndarray, "_ _ _"]], about: About
 ) -> Figure:
     """Draw the first maps of each layer, one layer in a row.
 
@@ -64,8 +65,8 @@ def feature_maps(
         place.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7.5)
     set_title(
         figure,
-        run,
-        f"feature maps of the first of the {subject}",
+        about.run,
+        f"feature maps of the first of the {about.subject}",
         f"at most {MAPS_SHOWN} of each layer; the darker, the higher",
     )
     return figure
@@ -75,12 +76,9 @@ def feature_maps(
 def saliency(
     image: UInt8[np.ndarray, "h w c"],
     found: Sequence[Saliency],
-    *,
     index: int,
     label: int,
-    classes: Sequence[str],
-    run: str,
-    subject: str,
+    about: About,
 ) -> Figure:
     """Draw an image, and beside it the attributions of some of its logits.
 
@@ -94,14 +92,14 @@ def saliency(
         place.imshow(one.attributions, cmap="RdBu_r", vmin=-limit, vmax=limit)
         place.set(xticks=[], yticks=[])
         place.set_title(
-            f"for the logit of {drawable(classes[one.label], 16)}:\n"
+            f"for the logit of {drawable(about.classes[one.label], 16)}:\n"
             f"{one.difference:+.2f} above an empty image,\n"
             f"attributions sum to {one.attributions.sum():+.2f}",
             loc="left",
             fontsize=8.5,
         )
-    title = f"image #{index} of the {subject}, labelled {drawable(classes[label], 24)}"
-    set_title(figure, run, f"{title}")
+    title = f"image #{index} of the {about.subject}, labelled {about.classes[label]}"
+    set_title(figure, about.run, title)
     return figure
 
 
@@ -110,10 +108,7 @@ def feature_space(
     features: Float[np.ndarray, "n features"],
     labels: Integer[np.ndarray, " n"],
     wrong: Bool[np.ndarray, " n"],
-    *,
-    classes: Sequence[str],
-    run: str,
-    subject: str,
+    about: About,
 ) -> Figure:
     """Draw images as dots on the first two principal components of their features.
 
@@ -121,14 +116,14 @@ def feature_space(
         features: of the images.
         labels: their classes, which are the colours.
         wrong: which images are misread; these have rings.
-        classes: names of the classes.
-        run: for the title.
-        subject: for the title.
+        about: the images.
     """
     points, shares = principal_components(features)
     figure, ((axes,),) = subplots(1, 1, 6.0)
-    few = len(classes) <= 10
-    steps = np.arange(len(classes)) if few else np.linspace(0, 1, len(classes))
+    few = len(about.classes) <= 10
+    steps = (
+        np.arange(len(about.classes)) if few else np.linspace(0, 1, len(about.classes))
+    )
     colors = colormaps["tab10" if few else "turbo"](steps)
     axes.scatter(*points.T, s=12, c=colors[labels], linewidths=0)
     rings = {"facecolors": "none", "edgecolors": INK, "linewidths": 1.1}
@@ -139,7 +134,7 @@ def feature_space(
         axes.text(
             x,
             y,
-            drawable(classes[int(label)], 12),
+            drawable(about.classes[int(label)], 12),
             ha="center",
             va="center",
             size=11 if few else 7,
@@ -152,8 +147,8 @@ def feature_space(
     axes.tick_params(length=0)
     set_title(
         figure,
-        run,
-        f"the first {len(labels):,} {subject}",
+        about.run,
+        f"the first {len(labels):,} {about.subject}",
         "colours and names are the true classes; ringed images are misread",
     )
     return figure

@@ -7,6 +7,7 @@ have; `Markup` is inserted unchanged.
 
 import base64
 import functools
+import json
 import re
 from collections.abc import Sequence
 from html import escape as escape_html
@@ -121,13 +122,8 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.globals.update(table=table, fenced=fenced)
-    environment.filters.update(
-        code=code,
-        **{
-            name: getattr(tables, name)
-            for name in ("accuracy", "interval", "loss", "number", "duration", "count")
-        },
-    )
+    environment.filters.update(tables.FORMATS)
+    environment.filters.update(code=code, json=functools.partial(json.dumps, indent=2))
     return environment
 
 

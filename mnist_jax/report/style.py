@@ -6,7 +6,8 @@ figures and no backend to choose. Drawing functions are decorated with
 """
 
 import functools
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -55,6 +56,17 @@ STYLE: dict[Any, Any] = {
     "ytick.labelcolor": MUTED,
     "ytick.labelsize": 8,
 }
+
+
+class About(NamedTuple):
+    """What a figure is about."""
+
+    run: str
+    """The run's name, for the title."""
+    subject: str
+    """What the images are, such as "test images of mnist"."""
+    classes: Sequence[str] = ()
+    """The names of the classes."""
 
 
 def subplots(

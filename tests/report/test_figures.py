@@ -1,21 +1,17 @@
 """Pictures: true, readable, and within the canvas, for any classes and images."""
 
-from typing import Any
-
 import numpy as np
 import PIL.Image
 import pytest
 from matplotlib.figure import Figure
 
 from mnist_jax.report import curves, figures
-from mnist_jax.report.style import subplots
+from mnist_jax.report.style import About, subplots
 from tests.report.conftest import DIGITS, make_epochs
 
-NAMED: dict[str, Any] = {
-    "run": "a-config-with-a-name-as-long-as-nobody-would-like-to-type-it (seed 0)",
-    "subject": "validation images of digits",
-}
-OF_X: dict[str, Any] = {"run": "x (seed 0)", "subject": "test images of mnist"}
+LONG = "a-config-with-a-name-as-long-as-nobody-would-like-to-type-it, seed 0"
+NAMED = About(LONG, "validation images of digits")
+OF_X = About("x, seed 0", "test images of mnist")
 CLASSES = {
     1: ("only",),
     3: ("Ankle boot", "<script> $x$ | `y`", "あ T-shirt/top with a very long name"),
@@ -38,7 +34,7 @@ def noise(*shape):
 def test_samples_are_the_first_of_each_class(assert_readable, classes, shape):
     labels = np.random.default_rng(0).integers(0, len(classes), 1000)
     images = noise(1000, *shape)
-    figure = figures.samples(images, labels, classes=classes, **NAMED)
+    figure = figures.samples(images, labels, NAMED._replace(classes=classes))
     assert_readable(figure, at_least=len(classes) + 1)
     cells = []
     for axes in figure.axes:
@@ -59,7 +55,7 @@ def test_augmented_images_are_beside_their_originals(
     images = noise(rows, 12, 20, channels)
     versions = noise(rows, columns, 12, 20, channels)
     figure = figures.augmented(
-        *(images, versions / 255, np.arange(rows)), classes=CLASSES[62], **NAMED
+        *(images, versions / 255, np.arange(rows)), NAMED._replace(classes=CLASSES[62])
     )
     shown = min(rows, figures.MOST_NUMBERS)
     assert_readable(figure, at_least=shown + 1)
@@ -82,7 +78,7 @@ def test_mistakes_are_the_most_confident(assert_readable, classes, mistakes):
     predicted = (labels[wrong] + other) % len(classes)
     logits[wrong, predicted] = 12 + 10 * rng.random(mistakes)
     images = noise(10_000, 8, 8, 1)
-    figure = figures.mistakes(images, labels, logits, classes=classes, **NAMED)
+    figure = figures.mistakes(images, labels, logits, NAMED._replace(classes=classes))
     if not mistakes:
         assert figure is None
         return
@@ -112,7 +108,7 @@ def test_a_confusion_matrix_is_readable_and_has_its_numbers(
     size = len(classes)
     confusion = np.full((size, size), count)
     confusion[0] = np.arange(size) + 1
-    figure = figures.confusion_matrix(confusion, classes=classes, **NAMED)
+    figure = figures.confusion_matrix(confusion, NAMED._replace(classes=classes))
     assert_readable(figure, at_least=2 * size)
     (axes,) = figure.axes
     shown = {
@@ -128,7 +124,7 @@ def test_a_confusion_matrix_is_readable_and_has_its_numbers(
 
 def test_colours_are_those_of_hits_and_of_errors():
     confusion = np.array([[50, 0, 0], [1, 25, 24], [0, 0, 0]])
-    figure = figures.confusion_matrix(confusion, classes=CLASSES[3], **OF_X)
+    figure = figures.confusion_matrix(confusion, OF_X._replace(classes=CLASSES[3]))
     hits, errors = (image.get_array() for image in figure.axes[0].images)
     assert hits is not None and errors is not None
     np.testing.assert_array_equal(np.ma.filled(hits, 0), np.diag([1, 0.5, 0]))
@@ -153,7 +149,7 @@ def test_colours_are_those_of_hits_and_of_errors():
 )
 def test_curves_are_readable(assert_readable, epochs, phases):
     rows = make_epochs(epochs, phases)
-    figure = curves.curves(rows, best_epoch=1, monitor="val_loss", **NAMED)
+    figure = curves.curves(rows, 1, "val_loss", NAMED)
     assert_readable(figure, at_least=9)
 
 
@@ -165,7 +161,7 @@ def test_extreme_values_are_drawn(assert_readable, loss, accuracy, share):
     rows = make_epochs(12)
     for row in rows[-int(share * len(rows)) :]:
         row.update(loss=loss, accuracy=accuracy)
-    figure = curves.curves(rows, best_epoch=5, monitor="train_loss", **OF_X)
+    figure = curves.curves(rows, 5, "train_loss", OF_X)
     assert_readable(figure, at_least=9)
     assert_has_the_values(figure, rows)
 
@@ -197,7 +193,7 @@ def test_curves_are_those_of_the_metrics(assert_readable, falling, phases):
     rows = make_epochs(40, phases)
     for row in rows[::2]:
         row["learning_rate"] = 0.1 * falling ** row["epoch"]
-    figure = curves.curves(rows, best_epoch=17, monitor="val_accuracy", **OF_X)
+    figure = curves.curves(rows, 17, "val_accuracy", OF_X)
     assert_has_the_values(figure, rows)
     assert_readable(figure, at_least=9)
     for axes, value in zip(
@@ -210,7 +206,7 @@ def test_curves_are_those_of_the_metrics(assert_readable, falling, phases):
 def test_a_split_without_lines_is_left_out():
     for place in (0, 1):
         rows = make_epochs(5)[place::2]
-        figure = curves.curves(rows, best_epoch=3, monitor="val_loss", **OF_X)
+        figure = curves.curves(rows, 3, "val_loss", OF_X)
         lines = [
             line
             for line in figure.axes[0].lines
@@ -231,7 +227,7 @@ def test_phases_are_named_in_order():
 def test_equal_figures_are_equal_files(tmp_path):
     for name in ("one.png", "new folder/two.png"):
         rows = make_epochs(5)
-        figure = curves.curves(rows, best_epoch=1, monitor="val_loss", **OF_X)
+        figure = curves.curves(rows, 1, "val_loss", OF_X)
         figures.save(figure, tmp_path / name)
     one, two = (tmp_path / name for name in ("one.png", "new folder/two.png"))
     assert one.read_bytes() == two.read_bytes()

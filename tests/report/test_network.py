@@ -16,6 +16,7 @@ from mnist_jax.models import layers
 from mnist_jax.report import network, network_figures
 from mnist_jax.runs import load
 from tests.report.conftest import DEFAULTS, DIGITS, make_run
+from tests.report.test_figures import OF_X
 from tests.support.small_vgg import Narrow
 
 pytestmark = pytest.mark.usefixtures("little_optimized")
@@ -190,7 +191,7 @@ def test_feature_maps_are_in_the_order_of_the_network_by_whole_path(monkeypatch)
 @pytest.mark.parametrize("size", [(1, 1), (3, 7)])
 def test_kernels_and_maps_of_any_size_are_readable(assert_readable, size, count):
     values = np.random.default_rng(0).normal(size=(*size, count)).astype(np.float32)
-    assert_readable(network_figures.kernels(values, run="x"), at_least=1)
+    assert_readable(network_figures.kernels(values, OF_X), at_least=1)
     maps = {f"block{n}/a_long_name_of_a_layer/conv": values for n in range(count)}
-    figure = network_figures.feature_maps(maps, run="x", subject="test images")
+    figure = network_figures.feature_maps(maps, OF_X)
     assert_readable(figure, at_least=1 + min(count, 20))
