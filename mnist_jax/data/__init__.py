@@ -56,8 +56,8 @@ class Source(NamedTuple):
 
     task: Task
     load: Callable[[Data], Any]
-    """Returns images and labels of the training set, and of the test set: two of
-    `Split`, or two pairs of arrays."""
+    """Returns what to train on, and what to test on: each a `Split`, or a pair of
+    arrays, images and labels."""
 
 
 def source(
@@ -101,28 +101,24 @@ def task(config: Data) -> Task:
     """Return the classes and the shape of images of a data set; reads no images.
 
     Raises:
-        UserError: there is no such data set, or the names of its classes cannot be
-            told from each other.
+        UserError: there is no such data set, or its classes have bad names.
     """
     return _find(config.source).task
 
 
 def read(config: Data) -> tuple[Split, Split]:
-    """Return the training and the test images of a data set, before the former's split.
+    """Return all training images, those for validation among them, and the test images.
 
     Raises:
         UserError: there is no such data set, or its images or labels cannot be read or
             are not those of its task.
     """
-    found = _find(config.source)
+    found, flag = _find(config.source), f"--config.data.source={config.source}"
     parts = found.load(config)
     if len(parts) != 2:
-        raise DataError(
-            f"--config.data.source={config.source} returns {len(parts)} parts, where a "
-            "data set has two: images and labels to train on, and the same to test on."
-        )
+        raise DataError(f"{flag} returns {len(parts)} parts, where two are expected.")
     train, test = (
-        _check(part, found.task, f"--config.data.source={config.source}: its {name}")
+        _check(part, found.task, f"{flag}: its {name}")
         for part, name in zip(parts, ("training", "test"), strict=True)
     )
     return train, test
@@ -135,10 +131,9 @@ def load(config: Data) -> Dataset:
         UserError: as in `read`; or there are too few training images for a validation
             set of this size.
     """
-    train_and_val, test = read(config)
-    train, val = hold_out(
-        train_and_val, val_size=config.val_size, split_seed=config.split_seed
-    )
+    train, test = read(config)
+    val_size, split_seed = config.val_size, config.split_seed
+    train, val = hold_out(train, val_size=val_size, split_seed=split_seed)
     if config.test_on == "val":
         test = val
     return Dataset(config.source, train, val, test, task(config))
@@ -160,36 +155,29 @@ def _find(name: str) -> Source:
             "@mnist_jax.data.source(CLASS, CLASS, ...)."
         )
     classes = found.task.classes
-    for number, label in enumerate(classes):
-        if not label.isprintable() or not label or label != label.strip():
+    for label in classes:
+        if not label.isprintable() or label != label.strip() or not label:
             raise UserError(
-                f"{flag}: the class {number} is called {label!r}. A name must not be "
-                "empty, begin or end with a space, or have line breaks in it."
+                f"{flag}: a class is called {label!r}. Its name must not be empty, "
+                "begin or end with a space, or have line breaks in it."
             )
-        if label in classes[:number]:
+        if classes.count(label) > 1:
             raise UserError(f"{flag}: two classes are called {label!r}.")
     if not 2 <= len(classes) <= 256:
-        raise UserError(f"{flag} has {len(classes)} classes, where 2 to 256 can be.")
+        raise UserError(f"{flag} has {len(classes)} classes, not 2 to 256.")
     return found
 
 
 def _check(part: Any, asked: Task, whose: str) -> Split:
-    """Return images and labels as a `Split`, if they are those of a task.
-
-    Args:
-        part: a `Split`, or a pair of arrays.
-        asked: the task.
-        whose: the beginning of messages.
-    """
+    """Return images and labels as a `Split`, if they are those of a task."""
     pair = (part.images, part.labels) if isinstance(part, Split) else part
     images, labels = map(np.asarray, pair)
-    height, width, channels = asked.image_shape
-    if channels == 1 and images.shape[1:] == (height, width):
+    if images.shape[1:] == asked.image_shape[:2] and asked.image_shape[2] == 1:
         images = images[..., np.newaxis]
     if images.dtype != np.uint8 or images.shape[1:] != asked.image_shape:
         raise DataError(
             f"{whose} images are {images.dtype} {list(images.shape)}, where uint8 [N, "
-            f"{height}, {width}, {channels}] in 0..255 is expected."
+            f"{', '.join(map(str, asked.image_shape))}] in 0..255 is expected."
         )
     if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
         raise DataError(
@@ -199,10 +187,10 @@ def _check(part: Any, asked: Task, whose: str) -> Split:
     if not len(labels):
         raise DataError(f"{whose} set has no images.")
     count = len(asked.classes)
-    outside = np.flatnonzero((labels < 0) | (labels >= count))
-    if outside.size:
-        raise DataError(
-            f"{whose} label {labels[outside[0]]} at index {outside[0]} is not one of "
-            f"0..{count - 1}, as there are {count} classes."
-        )
+    for label in (labels.min(), labels.max()):
+        if not 0 <= label < count:
+            raise DataError(
+                f"{whose} labels have {label} at index {labels.tolist().index(label)}, "
+                f"not one of 0..{count - 1}: there are {count} classes."
+            )
     return Split(images, labels.astype(np.uint8))

@@ -5,13 +5,33 @@ the number of dimensions, each dimension as a big-endian uint32, and then the el
 last index fastest. The format is described at http://yann.lecun.com/exdb/mnist/.
 """
 
-import hashlib
+import gzip
 import struct
+import zlib
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
+from mnist_jax.data.dataset import DataError
+
 _UNSIGNED_BYTES = b"\x00\x00\x08"
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a file, which may be gzipped, whatever its name.
+
+    Raises:
+        DataError: it cannot be read or decompressed.
+    """
+    try:
+        content = path.read_bytes()
+        return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+    except (EOFError, OSError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"{path} cannot be read: {reason}. Delete it, or make it readable."
+        ) from error
 
 
 def parse(content: bytes) -> UInt8[np.ndarray, " ..."]:
@@ -33,8 +53,3 @@ def encode(array: UInt8[np.ndarray, " ..."]) -> bytes:
         f">3sB{array.ndim}I", _UNSIGNED_BYTES, array.ndim, *array.shape
     )
     return header + array.tobytes()
-
-
-def checksum(array: UInt8[np.ndarray, " ..."]) -> str:
-    """Return the SHA-256, in hex, of the uncompressed IDX file that holds an array."""
-    return hashlib.sha256(encode(array)).hexdigest()

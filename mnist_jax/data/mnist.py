@@ -5,13 +5,11 @@ http://yann.lecun.com/exdb/mnist/; the method is in LeCun et al., "Gradient-base
 learning applied to document recognition", Proc. IEEE 86(11), 1998.
 """
 
-import dataclasses
-import gzip
 import hashlib
 import os
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -20,22 +18,16 @@ from mnist_jax import files
 from mnist_jax.data import idx
 from mnist_jax.data.dataset import DataError, Split
 
-_GZIP = b"\x1f\x8b"
 
-
-@dataclasses.dataclass(frozen=True)
-class OfficialFile:
-    """One of the four files, as published.
-
-    Attributes:
-        name: without `.gz`.
-        sha256: of the uncompressed content, which any compression preserves; in hex.
-        gz_sha256: of the published `.gz`, in hex.
-    """
+class OfficialFile(NamedTuple):
+    """One of the four files, as published."""
 
     name: str
+    """Without `.gz`."""
     sha256: str
+    """Of the uncompressed content, which any compression preserves; in hex."""
     gz_sha256: str
+    """Of the published `.gz`, in hex."""
 
 
 # Part -> (images, labels).
@@ -103,14 +95,10 @@ def load(folder: Path, mirrors: Sequence[str]) -> tuple[Split, Split]:
 
 def _find_or_download(folder: Path, file: OfficialFile, mirrors: Sequence[str]) -> Path:
     # Some collections name the files with a dot: train-images.idx3-ubyte.
-    names = (file.name, file.name.replace("-idx", ".idx"))
-    try:
-        for name in names:
-            for path in (folder / name, folder / f"{name}.gz"):
-                if path.is_file():
-                    return path
-    except OSError as error:
-        raise _unreadable(folder, error) from error
+    for name in (file.name, file.name.replace("-idx", ".idx")):
+        for path in (folder / name, folder / f"{name}.gz"):
+            if os.path.isfile(path):
+                return path
 
     from mnist_jax.files import download  # Imported late: only downloads need pooch.
 
@@ -129,35 +117,14 @@ def _find_or_download(folder: Path, file: OfficialFile, mirrors: Sequence[str]) 
 
 
 def _read_file(path: Path, file: OfficialFile) -> UInt8[np.ndarray, "N ..."]:
-    try:
-        content = path.read_bytes()
-        # Browsers decompress a download and keep the `.gz` at the end of its name.
-        if content.startswith(_GZIP):
-            content = gzip.decompress(content)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise _bad_file(path, f"is a damaged gzip file ({error})") from error
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    content = idx.read_bytes(path)
     checksum = hashlib.sha256(content).hexdigest()
     if checksum != file.sha256:
-        raise _bad_file(
-            path,
-            "is not the official MNIST file: it is damaged, incomplete, or from "
-            f"another data set (uncompressed, it has {len(content):,} bytes and the "
-            f"SHA-256 {checksum} instead of {file.sha256})",
+        raise DataError(
+            f"{path} is not the official MNIST file: it is damaged, incomplete, or "
+            f"from another data set (uncompressed, it has {len(content):,} bytes and "
+            f"the SHA-256 {checksum} instead of {file.sha256}). Delete it to have it "
+            "downloaded, or name a folder that has the official files with "
+            "--config.data.dir=FOLDER."
         )
     return idx.parse(content)
-
-
-def _bad_file(path: Path, reason: str) -> DataError:
-    return DataError(
-        f"{path} {reason}. Delete it and run again to download it anew, or name a "
-        "folder that has the official files with --config.data.dir=FOLDER."
-    )
-
-
-def _unreadable(path: Path, error: OSError) -> DataError:
-    return DataError(
-        f"{path} cannot be read: {error.strerror or error}. Give yourself permission "
-        "to read it, or name another folder with --config.data.dir=FOLDER."
-    )

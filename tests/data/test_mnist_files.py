@@ -1,5 +1,5 @@
 import gzip
-import os
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +45,6 @@ def test_where_the_files_are_looked_for(monkeypatch, configured, variables, expe
 
 
 def test_the_published_table_is_that_of_the_official_files(official_dir):
-    import hashlib
-
     for files in mnist.FILES.values():
         for file in files:
             content = (official_dir / f"{file.name}.gz").read_bytes()
@@ -86,16 +84,13 @@ def test_what_is_missing_is_downloaded(tiny, start_mirror, list_files, name):
     assert list_files(tiny.folder) == tiny.packed
 
 
-def test_a_mirror_may_be_named_without_its_last_slash(tiny, start_mirror):
-    assert_loads(tiny, [start_mirror(tiny.packed).url.rstrip("/")])
-
-
 def test_all_is_downloaded_to_a_new_folder_from_whoever_has_it(
     tiny, start_mirror, list_files
 ):
     some = {TRAIN_IMAGES: tiny.packed[TRAIN_IMAGES]}
     mirrors = [start_mirror(some), start_mirror(tiny.packed)]
-    assert_loads(tiny, [mirror.url for mirror in mirrors])
+    # A mirror may be named without its last slash.
+    assert_loads(tiny, [mirror.url.rstrip("/") for mirror in mirrors])
     assert TRAIN_IMAGES not in mirrors[1].requested
     assert list_files(tiny.folder) == tiny.packed
 
@@ -120,32 +115,15 @@ def test_no_network_and_no_files(tiny, no_network, list_files):
     assert list_files(tiny.folder) == before
 
 
-NOT_OFFICIAL = "is not the official MNIST file: it is damaged, incomplete, or from"
 DAMAGE = {
-    "empty": (TRAIN_IMAGES, lambda content: b"", NOT_OFFICIAL),
-    "damaged gzip": (
-        TRAIN_LABELS,
-        lambda content: gzip.compress(content)[:-9],
-        "is a damaged gzip file",
-    ),
-    "truncated": (TEST_IMAGES, lambda content: content[:-1], NOT_OFFICIAL),
-    "trailing": (TEST_LABELS, lambda content: content + b"\0", NOT_OFFICIAL),
-    "a web page": (TRAIN_LABELS, lambda content: b"<html>log in</html>", NOT_OFFICIAL),
+    "empty": (TRAIN_IMAGES, lambda content: b""),
+    "truncated": (TEST_IMAGES, lambda content: content[:-1]),
+    "trailing": (TEST_LABELS, lambda content: content + b"\0"),
     "labels for images": (
         TRAIN_IMAGES,
         lambda content: idx.encode(np.zeros(30, np.uint8)),
-        NOT_OFFICIAL,
     ),
-    "other labels": (
-        TRAIN_LABELS,
-        lambda content: content[:8] + content[:7:-1],
-        NOT_OFFICIAL,
-    ),
-    "other images": (
-        TEST_IMAGES,
-        lambda content: idx.encode(np.zeros((20, 28, 28), np.uint8)),
-        NOT_OFFICIAL,
-    ),
+    "other labels": (TRAIN_LABELS, lambda content: content[:8] + content[:7:-1]),
 }
 
 
@@ -154,19 +132,17 @@ DAMAGE = {
 def test_a_bad_file_is_named_with_reason_and_way_out_and_kept(
     tiny, no_network, list_files, case, packed
 ):
-    name, damage, reason = DAMAGE[case]
+    name, damage = DAMAGE[case]
     tiny.write()
     content = damage(gzip.decompress(tiny.packed[name]))
     (tiny.folder / name).write_bytes(gzip.compress(content) if packed else content)
     before = list_files(tiny.folder)
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(
+        DataError, match="Delete it.*--config.data.dir=FOLDER"
+    ) as caught:
         mnist.load(tiny.folder, ["http://mirror.invalid/"])
-    message = str(caught.value)
-    if case == "damaged gzip" and packed:  # compressed once more, it is not damaged
-        reason = NOT_OFFICIAL
-    assert message.startswith(f"{tiny.folder / name} {reason}")
-    assert "Delete it and run again" in message
-    assert "--config.data.dir=FOLDER" in message
+    official = "is not the official MNIST file: it is damaged, incomplete, or from"
+    assert str(caught.value).startswith(f"{tiny.folder / name} {official}")
     assert list_files(tiny.folder) == before
     assert no_network() == 0
 
@@ -212,28 +188,12 @@ def test_a_folder_below_a_file_can_neither_be_read_nor_made(tiny, start_mirror):
     assert tiny.folder.read_text() == "mine"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-@pytest.mark.parametrize("what", ["folder", "file"])
-def test_no_right_to_read(tiny, what):
-    tiny.write()
-    closed = tiny.folder if what == "folder" else tiny.folder / TEST_IMAGES
-    closed.chmod(0)
-    try:
-        with pytest.raises(DataError, match="cannot be .*: Permission denied"):
-            mnist.load(tiny.folder, ["http://mirror.invalid/"])
-    finally:
-        closed.chmod(0o700)
-
-
-@pytest.mark.parametrize("method", ["is_file", "read_bytes"])
-def test_the_right_to_read_is_asked_for(tiny, monkeypatch, method):
-    # As above, for root.
+def test_a_file_that_cannot_be_read(tiny, monkeypatch):
     def refuse(self):
         raise PermissionError(13, "Permission denied")
 
     tiny.write()
-    monkeypatch.setattr(Path, method, refuse)
-    with pytest.raises(DataError) as caught:
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(DataError, match="cannot be read: Permission denied") as caught:
         mnist.load(tiny.folder, ())
     assert str(caught.value).startswith(str(tiny.folder))
-    assert "cannot be read: Permission denied. Give yourself" in str(caught.value)
