@@ -1,4 +1,4 @@
-"""Draw digits in a browser and watch networks read them.
+"""Draw in a browser and watch networks classify it.
 
   mnist-jax demo [RUN ...] [--port=8000] [--host=127.0.0.1] [--corrections=FOLDER]
 
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
     compiler.keep_compiled()
     corrections = demo.Corrections(Path(_CORRECTIONS.value).expanduser())
     runs = [load.load(argument) for argument in arguments] or [load.load()]
-    app = demo.App(runs, corrections)
+    app = demo.App(demo.networks_of(runs), corrections)
     with demo.Server(app, host=_HOST.value, port=_PORT.value) as server:
         print(f"Open {server.address} in a browser (ctrl-C ends the demo).", flush=True)
         server.serve_forever()

@@ -6,8 +6,8 @@ import json
 import threading
 import time
 from collections.abc import Sequence
-from importlib import resources
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,62 +16,94 @@ from mnist_jax.demo.corrections import Corrections
 from mnist_jax.errors import UserError
 from mnist_jax.export import web_page
 from mnist_jax.runs.load import Run, name_of
+from mnist_jax.runs.predictor import Predictor
 
 SIDE = 28
-_PAGE = resources.files("mnist_jax.demo") / "page"
-_SHARED = ("drawing.js", "sheet.js", "answer.js")
+_PAGE = Path(__file__).with_name("page")
+_SCRIPTS = ("drawing.js", "sheet.js", "answer.js", "demo.js")
 
 
 class RequestError(Exception):
     """A malformed request, which the demo's page does not send."""
 
 
+class Network(NamedTuple):
+    """A classifier of the demo.
+
+    Attributes:
+        predictor: takes images of 28x28.
+        name: short, for the page.
+        about: a sentence about it.
+        threshold: the probability below which it is unsure, in 0..1.
+    """
+
+    predictor: Predictor
+    name: str
+    about: str
+    threshold: float
+
+
+def networks_of(runs: Sequence[Run]) -> list[Network]:
+    """Describe runs for the demo.
+
+    Raises:
+        UserError: a run takes other images than those that can be drawn.
+    """
+    names = [run.config.name for run in runs]
+    networks = []
+    for run, name in zip(runs, names, strict=True):
+        if (shape := run.model.task.image_shape) != (SIDE, SIDE, 1):
+            raise UserError(
+                f"{run.path} takes images of {'x'.join(map(str, shape))}. The demo has "
+                f"drawings of {SIDE}x{SIDE}x1."
+            )
+        several = names.count(name) > 1
+        share = f"{100 * run.accuracy:.2f}\N{NO-BREAK SPACE}%"
+        networks.append(
+            Network(
+                predictor=run,
+                name=f"{name}, seed {run.config.seed}" if several else name,
+                about=f"{name_of(run)}: right on {share} of its {run.tested_on} images",
+                threshold=run.threshold[0],
+            )
+        )
+    return networks
+
+
 class App:
     """Several networks that read the same images.
 
     Args:
-        runs: the networks, in the order of the page.
+        networks: in the order of the page.
         corrections: where misread images are saved.
     """
 
-    def __init__(self, runs: Sequence[Run], corrections: Corrections):
-        self._runs = runs
+    def __init__(self, networks: Sequence[Network], corrections: Corrections):
+        self.networks = networks
+        self.classes = list(
+            dict.fromkeys(name for each in networks for name in each.predictor.classes)
+        )
         self._corrections = corrections
         # Requests come from several threads.
         self._lock = threading.Lock()
-        self.predict(bytes(SIDE * SIDE), range(len(runs)))  # compiles
-
-    @property
-    def names(self) -> list[str]:
-        """A short name of each network."""
-        names = [run.config.name for run in self._runs]
-        return [
-            f"{name}, seed {run.config.seed}" if names.count(name) > 1 else name
-            for name, run in zip(names, self._runs, strict=True)
-        ]
+        self.predict(bytes(SIDE * SIDE), range(len(networks)))  # compiles
 
     def page(self) -> bytes:
         """Return the page."""
         described = [
-            {
-                "name": name,
-                "about": f"{name_of(run)}: right on "
-                f"{100 * run.accuracy:.2f}\N{NO-BREAK SPACE}% of its {run.tested_on} "
-                "images",
-                "classes": run.classes,
-            }
-            for name, run in zip(self.names, self._runs, strict=True)
+            {"name": each.name, "about": each.about, "classes": each.predictor.classes}
+            for each in self.networks
         ]
         return web_page.assemble(
             _PAGE / "demo.html",
-            styles=[web_page.PARTS / "page.css", _PAGE / "demo.css"],
-            scripts=[*(web_page.PARTS / name for name in _SHARED), _PAGE / "demo.js"],
-            facts={},
-            data={"runs": json.dumps(described)},
+            styles=["page.css", "demo.css"],
+            scripts=_SCRIPTS,
+            classes=self.classes,
+            networks=described,
         )
 
     def predict(self, body: bytes, chosen: Sequence[int]) -> dict[str, Any]:
-        """Read an image of one digit, given by its 784 grey values, bright on dark."""
+        """Classify an image, given by its 784 grey values, bright on dark."""
         if len(body) != SIDE * SIDE:
             raise RequestError(f"an image has {SIDE * SIDE} bytes, got {len(body)}")
         image = np.frombuffer(body, np.uint8).reshape(SIDE, SIDE)
@@ -90,9 +122,9 @@ class App:
         except photos.PhotoError as error:
             raise UserError(f"The picture {error}.") from error
         # All networks read the same digits: as the first one divides them.
+        first = self.networks[next(iter(chosen), 0)]
         with self._lock:
-            first = self._runs[next(iter(chosen), 0)]
-            found = photos.divide(first, first.threshold[0], found)
+            found = photos.divide(first.predictor, first.threshold, found)
         digits = [
             {
                 "box": digit.box,
@@ -103,11 +135,12 @@ class App:
         ]
         return {"found": digits} | self._answer(found, chosen)
 
-    def correct(self, body: bytes) -> dict[str, Any]:
+    def correct(self, body: bytes, chosen: Sequence[int]) -> dict[str, Any]:
         """Save an image with its label.
 
         Args:
             body: JSON with the image in base64, its label, and what it was read as.
+            chosen: is not used.
 
         Raises:
             OSError: it cannot be written.
@@ -119,8 +152,9 @@ class App:
             label, read_as = request["label"], str(request["read_as"])
         except (KeyError, TypeError, ValueError) as error:
             raise RequestError(f"not a correction: {error!r}") from error
-        if label not in [str(digit) for digit in range(10)]:
-            raise RequestError(f"the label is {label!r}, not one of 0 to 9")
+        if label not in self.classes:
+            known = ", ".join(self.classes)
+            raise RequestError(f"the label is {label!r}, not one of {known}")
         with self._lock:
             count = self._corrections.add(image, label=label, read_as=read_as)
         return {"count": count, "folder": str(self._corrections.folder)}
@@ -128,27 +162,28 @@ class App:
     def _answer(
         self, found: Sequence[photos.Digit], chosen: Sequence[int]
     ) -> dict[str, Any]:
-        """Return what each chosen network says."""
+        """Return the answers of the chosen networks."""
         answers = []
         for number in chosen:
+            predictor, _, _, threshold = self.networks[number]
             with self._lock:
                 start = time.perf_counter()
-                run = self._runs[number]
-                said = photos.classify(run, run.threshold[0], found)
+                said = photos.classify(predictor, threshold, found)
                 seconds = time.perf_counter() - start
+            digits = [
+                {
+                    "label": digit.label,
+                    "probabilities": digit.probabilities.tolist(),
+                    "unsure": digit.unsure,
+                }
+                for digit in said.digits
+            ]
             answers.append(
                 {
                     "run": number,
                     "text": str(said),
                     "milliseconds": 1000 * seconds,
-                    "digits": [
-                        {
-                            "label": digit.label,
-                            "probabilities": digit.probabilities.tolist(),
-                            "unsure": digit.unsure,
-                        }
-                        for digit in said.digits
-                    ],
+                    "digits": digits,
                 }
             )
         return {"answers": answers}

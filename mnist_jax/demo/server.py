@@ -53,7 +53,7 @@ class Server(ThreadingHTTPServer):
         self.handlers = {
             "/predict": _Handler(app.predict, _BINARY),
             "/read": _Handler(app.read, _BINARY),
-            "/correct": _Handler(lambda body, _: app.correct(body), _JSON),
+            "/correct": _Handler(app.correct, _JSON),
         }
         try:
             super().__init__((host, port), _Requests)
@@ -154,7 +154,7 @@ class _Requests(BaseHTTPRequestHandler):
 
     def _chosen(self, query: str) -> list[int]:
         """Return the numbers of the networks that shall answer: ?run=0&run=2."""
-        count = len(self.server.app.names)
+        count = len(self.server.app.networks)
         chosen = parse_qs(query).get("run", [])
         if not set(chosen) <= {str(number) for number in range(count)}:
             raise RequestError(f"networks are numbered from 0 to {count - 1}")

@@ -2,8 +2,11 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import jinja2
 
 from mnist_jax import tree
 from mnist_jax.config import to_stored
@@ -18,7 +21,7 @@ _DATA = {
     "digits": ("the digits that come with scikit-learn", 359),
 }
 _SETS = {"test": "test", "val": "validation"}
-_DIGITS = tuple("0123456789")
+_TEMPLATE = Path(__file__).with_name("card.md.j2")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Facts:
     """
 
     network: str
-    parameters: int
+    parameters: str
     data: str
     accuracy: str
     interval: str
@@ -55,21 +58,11 @@ def facts(run: Run) -> Facts:
     count = f"{examples:,} " if examples else ""
     return Facts(
         network=type(run.model.module).__name__,
-        parameters=tree.count_parameters(run.params, run.batch_stats),
+        parameters=f"{tree.count_parameters(run.params, run.batch_stats):,}",
         data=data,
         accuracy=f"{run.accuracy:.4f} on {count}{_SETS[run.tested_on]} images",
         interval=interval,
     )
-
-
-_DIGITS_LIMITS = """\
-The network knows digits of MNIST's kind: one digit in each image, 0 to 9, bright on a
-black background, scaled to fit 20x20 pixels and placed by its centre of mass in 28x28.
-Photographs and scans must be brought into this form first. Anything else, a letter, two
-digits or noise, is called a digit all the same, often with a high probability."""
-_OTHER_LIMITS = """\
-The network knows images like those that it was trained on, and the classes above.
-Anything else is called one of these all the same, often with a high probability."""
 
 
 def stored_config(run: Run) -> dict[str, Any]:
@@ -85,56 +78,25 @@ def stored_config(run: Run) -> dict[str, Any]:
     )
 
 
-def text(run: Run, *, contents: str, usage: str) -> str:
+def text(run: Run, *, file: str, format: str, shape: Sequence[int]) -> str:
     """Return the card, in Markdown.
 
     Args:
         run: the network.
-        contents: what the file is, takes and gives, in sentences.
-        usage: how it is used: code, or a sentence.
+        file: the name of the exported file.
+        format: a key of `mnist_jax.export.FORMATS`.
+        shape: of an image.
     """
-    known, config = facts(run), run.config
-    epochs = " + ".join(str(phase.epochs) for phase in config.phases)
-    recipe = f"the config `{config.name}`, seed {config.seed}, at most {epochs} epochs"
-    if config.model.pretrained != "none":
-        name = Path(config.model.pretrained).name
-        recipe += f", beginning with weights from `{name}`"
-    rounding = ""
-    if config.dtype != "float32":
-        rounding = (
-            f"\nThe network was trained and tested in {config.dtype}. Other programs "
-            "compute it in float32,\nso their probabilities differ from these by the "
-            f"rounding of {config.dtype}.\n"
-        )
-    return f"""# {known.network}, trained as {config.name}
-
-{contents}
-
-| | |
-|---|---|
-| Network | {known.network}, {known.parameters:,} parameters |
-| Data | {known.data} |
-| Recipe | {recipe} |
-| Accuracy | {known.accuracy} (95 % interval {known.interval}) |
-| SHA-256 of the parameters | `{tree.digest((run.params, run.batch_stats))}` |
-{rounding}
-## Use
-
-{usage}
-
-## Limits
-
-{_DIGITS_LIMITS if run.classes == _DIGITS else _OTHER_LIMITS} The accuracy
-is that on {known.data}; images from elsewhere give another one.
-
-## Licence
-
-mnist_jax, the program that trained this network, is under the Apache License 2.0, and
-so is the network, unless whoever trained it says otherwise.
-
-## Config
-
-```json
-{json.dumps(stored_config(run), indent=2)}
-```
-"""
+    template = jinja2.Template(_TEMPLATE.read_text(), trim_blocks=True)
+    return template.render(
+        run=run,
+        config=run.config,
+        facts=facts(run),
+        of_digits=run.classes == tuple("0123456789"),
+        pretrained=Path(run.config.model.pretrained).name,
+        digest=tree.digest((run.params, run.batch_stats)),
+        stored=json.dumps(stored_config(run), indent=2),
+        file=file,
+        format=format,
+        shape=", ".join(map(str, shape)),
+    )

@@ -6,6 +6,7 @@ computed here: BatchNorm in evaluation becomes a product and a sum with two cons
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export as jax_export
+from jax import lax
 from jax.extend import core
 
 from mnist_jax import tree
@@ -20,8 +22,8 @@ from mnist_jax.errors import UserError
 from mnist_jax.tree import Tree
 
 ELEMENTWISE = frozenset(
-    "abs add convert_element_type div erf erfc exp integer_pow log logistic max min "
-    "mul neg pow rsqrt sqrt square sub tanh".split()
+    "abs add convert_element_type div eq erf exp ge gt le log logistic lt max min mul "
+    "neg pow select_n sqrt sub tanh".split()
 )
 """Primitives that compute each number of the output from those at the same place."""
 
@@ -32,6 +34,21 @@ _CALLS = frozenset(
 
 # Primitives that return their input as it is.
 _IDENTITIES = frozenset(("copy", "stop_gradient"))
+
+# Primitives that are replaced by simpler ones.
+_SIMPLER: dict[str, Callable[..., Any]] = {
+    "erfc": lambda x, **_: 1 - lax.erf(x),
+    "expm1": lambda x, **_: jnp.exp(x) - 1,
+    "integer_pow": lambda x, y: lax.pow(x, jnp.full_like(x, y)),
+    "log1p": lambda x, **_: jnp.log(1 + x),
+    "ne": lambda x, y: jnp.where(x == y, 0.0, 1.0) > 0.5,
+    "rsqrt": lambda x, **_: 1 / jnp.sqrt(x),
+    "split": lambda x, sizes, axis: [
+        lax.slice_in_dim(x, end - size, end, axis=axis)
+        for size, end in zip(sizes, np.cumsum(sizes).tolist(), strict=True)
+    ],
+    "square": lambda x, **_: x * x,
+}
 
 Shape = tuple[int | None, ...]
 """Sizes of the axes. None is the number of images, or a multiple of it."""
@@ -109,32 +126,41 @@ class Graph:
 
 
 def trace(
-    function: Callable[[Tree, Any], Any], variables: Tree, shape: tuple[int, ...]
+    function: Callable[[Tree, Any], Any],
+    variables: Tree,
+    shape: tuple[int, ...],
+    *,
+    count: int | None = None,
 ) -> Graph:
-    """Read the operations of a function of any number of images.
+    """Read the operations of a function of images which its result depends on.
 
     Args:
         function: `(variables, images) -> array`.
         variables: its parameters, which become constants.
         shape: of one image.
+        count: the number of images; by default any.
 
     Raises:
         UnsupportedError: the function has an operation of several results, such as a
             loop, or rearranges a constant that was repeated for each image.
     """
-    (count,) = jax_export.symbolic_shape("n")
-    images = jax.ShapeDtypeStruct((count, *shape), jnp.uint8)
+    size = count or jax_export.symbolic_shape("n")[0]
+    images = jax.ShapeDtypeStruct((size, *shape), jnp.uint8)
     closed = jax.make_jaxpr(function)(variables, images)
     constants = [
         Constant(np.asarray(leaf), tree.name_of(path[1:]))
         for path, leaf in jax.tree_util.tree_leaves_with_path(variables)
     ]
-    start = Value((None, *shape))
+    start = Value((count, *shape))
     operations: list[Operation] = []
     (output,) = _read(closed, [*constants, start], operations)
     if isinstance(output, Constant):
         raise UnsupportedError("This network cannot be exported: it ignores images.")
-    return Graph(start, operations, output)
+    needed: set[Value | Constant] = {output}
+    for operation in reversed(operations):
+        if operation.output in needed:
+            needed.update(operation.inputs)
+    return Graph(start, [op for op in operations if op.output in needed], output)
 
 
 def _read(
@@ -160,6 +186,13 @@ def _read(
             results = _read(inner, inputs, operations)
         elif equation.primitive.name in _IDENTITIES:
             results = inputs
+        elif simpler := _SIMPLER.get(equation.primitive.name):
+            simpler = functools.partial(simpler, **equation.params)
+            avals = (
+                jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype)
+                for atom in equation.invars
+            )
+            results = _read(jax.make_jaxpr(simpler)(*avals), inputs, operations)
         else:
             results = [_step(equation, inputs, operations)]
         known |= zip(equation.outvars, results, strict=True)
@@ -175,25 +208,30 @@ def _step(
     operation = Operation(name, tuple(inputs), Value(shape), params)
     if len(equation.outvars) > 1:
         raise operation.unsupported("a list of operations")
-    repeated = [
-        _shape(atom.aval) != operand.shape
-        for atom, operand in zip(equation.invars, inputs, strict=True)
-    ]
+    shapes = [_shape(atom.aval) for atom in equation.invars]
     arrays = [x.array for x in inputs if isinstance(x, Constant)]
     if len(arrays) == len(inputs):
-        if name == "broadcast_in_dim" and None in shape:
+        if name == "broadcast_in_dim":
             sizes = [1] * len(shape)
-            for axis, size in zip(
-                params["broadcast_dimensions"], arrays[0].shape, strict=True
-            ):
+            places = params["broadcast_dimensions"]
+            for axis, size in zip(places, arrays[0].shape, strict=True):
                 sizes[axis] = size
             return Constant(arrays[0].reshape(sizes))
-        if None not in shape and not any(repeated):
-            return _constant(
-                equation.primitive.bind(*map(jnp.asarray, arrays), **params)
-            )
-    if any(repeated) and name not in ELEMENTWISE:
-        raise operation.unsupported("a list of operations", "of a repeated constant")
+        if name in ELEMENTWISE:
+            arrays = np.broadcast_arrays(*arrays)
+            return _constant(equation.primitive.bind(*arrays, **params))
+    if name not in ELEMENTWISE:
+        for place, (operand, each) in enumerate(zip(inputs, shapes, strict=True)):
+            if isinstance(operand, Constant) and operand.shape != each:
+                if None in each:
+                    reason = "of a repeated constant"
+                    raise operation.unsupported("a list of operations", reason)
+                whole = np.broadcast_to(operand.array, each)  # type: ignore
+                inputs[place] = _constant(whole)
+        if len(arrays) == len(inputs):
+            arrays = (x.array for x in inputs if isinstance(x, Constant))
+            return _constant(equation.primitive.bind(*arrays, **params))
+        operation = dataclasses.replace(operation, inputs=tuple(inputs))
     operations.append(operation)
     return operation.output
 

@@ -11,10 +11,16 @@ from jaxtyping import Array, Float, UInt8
 from mnist_jax.runs.load import Run
 from mnist_jax.tree import Tree
 
-INPUT_SHAPE = (28, 28)
-"""Height and width of the images that an exported network takes."""
+ApplyFn = Callable[[Tree, UInt8[Array, "n ..."]], Float[Array, "n classes"]]
 
-ApplyFn = Callable[[Tree, UInt8[Array, "n 28 28"]], Float[Array, "n classes"]]
+
+def input_shape(run: Run) -> tuple[int, ...]:
+    """Return the shape of the images that an exported network takes.
+
+    It is [height, width] for grey images, otherwise [height, width, channels].
+    """
+    height, width, channels = run.model.task.image_shape
+    return (height, width) if channels == 1 else (height, width, channels)
 
 
 def make_logits(run: Run) -> tuple[ApplyFn, Tree]:
@@ -29,16 +35,20 @@ def make_logits(run: Run) -> tuple[ApplyFn, Tree]:
         run.model, module=module.clone(dtype=jnp.float32), convolutions="plain"
     )
 
-    def apply(variables: Tree, images: UInt8[Array, "n 28 28"]) -> Array:
+    def apply(variables: Tree, images: UInt8[Array, "n ..."]) -> Array:
         # As the networks were trained: `mnist_jax.training.step` divides by 255 too.
-        grey = images.astype(jnp.float32)[..., None] / 255
+        unit = images.astype(jnp.float32).reshape(-1, *model.task.image_shape) / 255
         params, batch_stats = variables
-        return model.apply(params, batch_stats, grey, train=False)[0].logits
+        return model.apply(params, batch_stats, unit, train=False)[0].logits
 
     return apply, (run.params, run.batch_stats)
 
 
-def make_probabilities(run: Run) -> Callable[[UInt8[Array, "n 28 28"]], Array]:
+def make_probabilities(run: Run) -> Callable[[UInt8[Array, "n ..."]], Array]:
     """Return a function of images alone, for `jax.jit` and `jax.export`."""
     apply, variables = make_logits(run)
-    return lambda images: jax.nn.softmax(apply(variables, images), axis=-1)
+
+    def mnist_jax(images: UInt8[Array, "n ..."]) -> Array:  # exports keep this name
+        return jax.nn.softmax(apply(variables, images), axis=-1)
+
+    return mnist_jax

@@ -39,10 +39,15 @@ _SAME = {
     "abs": "Abs",
     "add": "Add",
     "div": "Div",
+    "eq": "Equal",
     "erf": "Erf",
     "exp": "Exp",
+    "ge": "GreaterOrEqual",
+    "gt": "Greater",
+    "le": "LessOrEqual",
     "log": "Log",
     "logistic": "Sigmoid",
+    "lt": "Less",
     "max": "Max",
     "min": "Min",
     "mul": "Mul",
@@ -86,17 +91,18 @@ def to_bytes(graph: Graph, *, metadata: dict[str, str]) -> bytes:
     return model.SerializeToString()
 
 
-def check(content: bytes, function: Callable[..., Any]) -> None:
+def check(content: bytes, function: Callable[..., Any], shape: tuple[int, ...]) -> None:
     """Compare what ONNX Runtime computes, of a few images of noise, with a function.
 
     Args:
         content: of an ONNX file.
-        function: of uint8 images [n, 28, 28], which JAX can trace: what it must give.
+        function: of uint8 images, which JAX can trace: what it must give.
+        shape: of one image.
 
     Raises:
         UserError: the two differ by more than rounding.
     """
-    images = np.random.default_rng(0).integers(0, 256, (8, 28, 28), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (8, *shape), np.uint8)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     found = np.asarray(session.run(None, {"images": images})[0])
     with jax.default_matmul_precision("highest"):
@@ -184,19 +190,9 @@ def _max(writer: _Writer, operation: Operation, layout: _Layout) -> str:
     return _same(writer, operation, layout)
 
 
-def _rsqrt(writer: _Writer, operation: Operation, layout: _Layout) -> str:
-    root = writer.add("Sqrt", writer.get(operation.inputs[0], layout))
-    return writer.add("Reciprocal", root)
-
-
-def _erfc(writer: _Writer, operation: Operation, layout: _Layout) -> str:
-    erf = writer.add("Erf", writer.get(operation.inputs[0], layout))
-    return writer.add("Sub", writer.constant(np.float32(1)), erf)
-
-
-def _power(writer: _Writer, operation: Operation, layout: _Layout) -> str:
-    exponent = writer.constant(np.float32(operation.params.get("y", 2)))
-    return writer.add("Pow", writer.get(operation.inputs[0], layout), exponent)
+def _select(writer: _Writer, operation: Operation, layout: _Layout) -> str:
+    which, no, yes = (writer.get(x, layout) for x in operation.inputs)
+    return writer.add("Where", which, yes, no)
 
 
 def _cast(writer: _Writer, operation: Operation, layout: _Layout) -> str:
@@ -249,6 +245,18 @@ def _pad(writer: _Writer, operation: Operation, layout: _Layout) -> str:
         raise operation.unsupported("ONNX", "with padding between the numbers")
     pads = writer.constant(np.array([*low, *high], np.int64))
     return writer.add("Pad", writer.get(x), pads, writer.get(value))
+
+
+def _slice(writer: _Writer, operation: Operation, layout: _Layout) -> str:
+    (x,), params = operation.inputs, operation.params
+    limits = [np.iinfo(np.int64).max if x is None else x for x in x.shape]
+    for axis, limit in enumerate(params["limit_indices"]):
+        limits[axis] = limit if isinstance(limit, int) else limits[axis]
+    axes = range(len(limits))
+    steps = params["strides"] or [1] * len(limits)
+    parts = (params["start_indices"], limits, axes, steps)
+    names = (writer.constant(np.array(part, np.int64)) for part in parts)
+    return writer.add("Slice", writer.get(x), *names)
 
 
 def _concatenate(writer: _Writer, operation: Operation, layout: _Layout) -> str:
@@ -346,15 +354,13 @@ _OTHERS: dict[str, _Translation] = {
     "concatenate": _concatenate,
     "convert_element_type": _cast,
     "dot_general": _dot,
-    "erfc": _erfc,
-    "integer_pow": _power,
     "max": _max,
     "pad": _pad,
     "reduce_max": _reduce_max,
     "reduce_sum": _reduce_sum,
     "reshape": _reshape,
-    "rsqrt": _rsqrt,
-    "square": _power,
+    "select_n": _select,
+    "slice": _slice,
     "squeeze": _reshape,
     "transpose": _transpose,
 }

@@ -1,101 +1,100 @@
 """HTML: a page to draw a digit in, with the network inside."""
 
 import base64
-import html
-import json
 import math
-import re
-from collections.abc import Mapping, Sequence
-from importlib import resources
-from importlib.resources.abc import Traversable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
+from markupsafe import Markup
 
 from mnist_jax.errors import UserError
-from mnist_jax.export.graph import Constant, Graph, Operation, Shape, Value
+from mnist_jax.export.graph import ELEMENTWISE, Constant, Graph, Operation, Value
 
-MOST_BYTES = 8_000_000
-"""Larger pages are refused: they load slowly, and each answer takes a second."""
+SHAPE = (28, 28)
+"""Height and width of the images that are drawn."""
 
-PARTS = resources.files("mnist_jax.export") / "page"
-"""The folder of what pages to draw on consist of."""
-
+_MOST_BYTES = 8_000_000  # larger pages load slowly, and each answer takes a second
+_PARTS = Path(__file__).with_name("page")
 _SCRIPTS = ("network.js", "drawing.js", "sheet.js", "answer.js", "page.js")
-# The elementwise operations of network.js.
-_UNARY = frozenset("abs exp log logistic neg rsqrt sqrt square tanh".split())
-_BINARY = frozenset("add div max min mul sub".split())
+_SAME_NUMBERS = ("convert_element_type", "reshape", "squeeze")
 
 
-def to_bytes(graph: Graph, *, classes: tuple[str, ...], facts: dict[str, str]) -> bytes:
+def to_bytes(
+    graph: Graph, *, classes: tuple[str, ...], facts: Mapping[str, str]
+) -> bytes:
     """Return the page of a network.
 
     Args:
-        graph: a function of uint8 images to logits.
+        graph: a function of one uint8 image [1, 28, 28] to logits.
         classes: the name of each logit.
         facts: what the page says about the network, by the names in page.html.
 
     Raises:
         UnsupportedError: the graph has an operation that network.js lacks.
-        UserError: the page would be larger than `MOST_BYTES`.
+        UserError: the images have another shape, or the page would be larger than 8 MB.
     """
+    others = "--format=onnx or stablehlo hold any network."
+    if graph.input.shape != (1, *SHAPE):
+        shape = "x".join(map(str, graph.input.shape[1:]))
+        raise UserError(
+            f"A page to draw on needs a network of 28x28 grey images, not {shape}. "
+            + others
+        )
     inputs = (x for operation in graph.operations for x in operation.inputs)
     numbers = sum(x.array.size for x in inputs if isinstance(x, Constant))
     # Four bytes each, of which base64 makes 16/3.
-    if (size := numbers * 16 // 3) > MOST_BYTES:
+    if (size := numbers * 16 // 3) > _MOST_BYTES:
         raise UserError(
             f"A page with this network would have {size / 1e6:.0f} MB, and "
-            f"{MOST_BYTES / 1e6:.0f} is the most: it is too large to compute in a "
-            "browser with every stroke. --format=onnx or stablehlo hold any network."
+            f"{_MOST_BYTES / 1e6:.0f} is the most: it is too large to compute in a "
+            f"browser with every stroke. {others}"
         )
     steps, weights = _steps(graph)
-    description = json.dumps(
-        {"classes": classes, "steps": steps}, separators=(",", ":")
-    )
     return assemble(
-        PARTS / "page.html",
-        styles=[PARTS / "page.css"],
-        scripts=[PARTS / name for name in _SCRIPTS],
+        _PARTS / "page.html",
+        styles=["page.css"],
+        scripts=_SCRIPTS,
+        classes=classes,
         facts=facts,
-        data={
-            "description": description,
-            "weights": base64.b64encode(weights.astype("<f4").tobytes()).decode(),
-        },
+        steps=steps,
+        weights=base64.b64encode(weights.astype("<f4").tobytes()).decode(),
     )
 
 
 def assemble(
-    template: Traversable,
+    template: Path,
     *,
-    styles: Sequence[Traversable],
-    scripts: Sequence[Traversable],
-    facts: Mapping[str, str],
-    data: Mapping[str, str],
+    styles: Sequence[str],
+    scripts: Sequence[str],
+    classes: Sequence[str],
+    **context: Any,
 ) -> bytes:
-    """Return a page that needs no other file.
+    """Return a page to draw on that needs no other file.
 
     Args:
-        template: its HTML, with the names of what is filled in, as {{style}}, and of
-            files of `PARTS`, as {{head.html}}.
-        styles: joined and filled in as {{style}}.
-        scripts: joined and filled in as {{script}}.
-        facts: text by its name in the template.
-        data: JSON or base64 inside a script element, by its name in the template.
+        template: its HTML, for Jinja. All files are beside it or in page/.
+        styles: names of files that are joined as {{ style }}.
+        scripts: names of files that are joined as {{ script }}.
+        classes: what can be drawn.
+        **context: other variables of the template.
     """
+    loader = jinja2.FileSystemLoader([template.parent, _PARTS])
+    pages = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
 
-    def read(part: Traversable) -> str:
-        return part.read_text(encoding="utf-8")
+    def joined(names: Sequence[str]) -> Markup:
+        return Markup("\n".join(loader.get_source(pages, name)[0] for name in names))
 
-    contents = {
-        **{name: html.escape(text) for name, text in facts.items()},
-        **{name: text.replace("<", "\\u003c") for name, text in data.items()},
-        "style": "\n".join(map(read, styles)),
-        "script": "\n".join(map(read, scripts)),
-    }
-    page = re.sub(
-        r"{{(\w+\.html)}}\n", lambda name: read(PARTS / name[1]), read(template)
+    text = pages.get_template(template.name).render(
+        style=joined(styles),
+        script=joined(scripts),
+        classes=classes,
+        of_digits=tuple(classes) == tuple("0123456789"),
+        **context,
     )
-    return re.sub(r"{{(\w+)}}", lambda name: contents[name[1]], page).encode()
+    return text.encode()
 
 
 def _steps(graph: Graph) -> tuple[list[dict[str, Any]], np.ndarray]:
@@ -115,13 +114,13 @@ class _Writer:
     Attributes:
         steps: for network.js.
         constants: the arrays that they use.
-        numbers: of the values that the steps compute; that of the images is 0.
+        numbers: of the values that the steps compute; that of the image is 0.
     """
 
-    def __init__(self, images: Value):
+    def __init__(self, image: Value):
         self.steps: list[dict[str, Any]] = []
         self.constants: list[np.ndarray] = []
-        self.numbers: dict[Value, int] = {images: 0}
+        self.numbers: dict[Value, int] = {image: 0}
 
     def get(self, operand: Value | Constant) -> int | list[int]:
         """Return the number of a value, or where a constant begins and ends."""
@@ -135,126 +134,193 @@ class _Writer:
         self.constants.append(array)
         return [start, start + array.size]
 
+    def add(self, name: str, *inputs: int | list[int], **fields: Any) -> int:
+        """Append a step, and return the number of its value."""
+        self.steps.append({"name": name, "inputs": inputs} | fields)
+        return len(self.steps)
+
+    def view(
+        self, operand: Value | Constant, shape: Sequence[int], strides: Sequence[int]
+    ) -> int | list[int]:
+        """Append a copy of the numbers that are some strides apart, if necessary."""
+        if tuple(strides) == _strides(shape):
+            return self.get(operand)
+        return self.add("view", self.get(operand), shape=shape, strides=strides)
+
     def translate(self, operation: Operation) -> None:
-        """Append the step that computes an operation, if any is needed."""
+        """Append the steps that compute an operation, if any are needed."""
         name, inputs = operation.name, operation.inputs
-        if _keeps_numbers(operation):
-            self.numbers[operation.output] = self.numbers[inputs[0]]  # type: ignore
-            return
-        if name in _LAYERS:
-            step = _LAYERS[name](self, operation)
-        elif name in _UNARY or (name in _BINARY and _repeats_evenly(operation)):
-            step = {"name": name, "inputs": [self.get(x) for x in inputs]}
+        if name in _SAME_NUMBERS:
+            number = self.get(inputs[0])
+        elif name in _OTHERS:
+            number = _OTHERS[name](self, operation)
+        elif name in ELEMENTWISE:
+            parts = [_repeated(self, x, operation.output) for x in inputs]
+            number = self.add(name, *parts)
         else:
             raise operation.unsupported("HTML")
-        self.steps.append(step)
-        self.numbers[operation.output] = len(self.steps)
+        assert isinstance(number, int), "constants were computed by `trace`"
+        self.numbers[operation.output] = number
 
 
-def _keeps_numbers(operation: Operation) -> bool:
-    """Return whether an operation leaves all numbers as they are, in their order."""
-    if operation.name == "broadcast_in_dim":
-        return _size(operation.inputs[0].shape) == _size(operation.output.shape)
-    return operation.name in ("convert_element_type", "reshape", "squeeze")
+def _strides(shape: Sequence[Any]) -> tuple[int, ...]:
+    """Return the distance of numbers along each axis; 0 where there is only one."""
+    return tuple(
+        math.prod(shape[axis + 1 :]) if size > 1 else 0
+        for axis, size in enumerate(shape)
+    )
 
 
-def _repeats_evenly(operation: Operation) -> bool:
-    """Return whether repeating each input gives the output's shape."""
-
-    def stripped(shape: Shape) -> Shape:
-        while shape and shape[0] in (1, None):
-            shape = shape[1:]
-        return shape
-
-    whole = stripped(operation.output.shape)
-    parts = [stripped(x.shape) for x in operation.inputs]
-    return all(part == whole[len(whole) - len(part) :] for part in parts)
-
-
-def _size(shape: Shape) -> int:
-    """Return how many numbers there are for one image."""
-    return math.prod(size or 1 for size in shape)
+def _repeated(
+    writer: _Writer, operand: Value | Constant, output: Value
+) -> int | list[int]:
+    """Return an operand that gives the output's shape if it is repeated evenly."""
+    shape = [size for size in operand.shape if size]
+    while shape and shape[0] == 1:
+        del shape[0]
+    whole: Any = output.shape
+    if tuple(shape) == whole[len(whole) - len(shape) :]:
+        return writer.get(operand)
+    return writer.view(operand, whole, _strides(operand.shape))
 
 
-def _conv(writer: _Writer, operation: Operation) -> dict[str, Any]:
+def _broadcast(writer: _Writer, operation: Operation) -> int | list[int]:
+    (x,), shape = operation.inputs, operation.output.shape
+    strides = [0] * len(shape)
+    axes = operation.params["broadcast_dimensions"]
+    for axis, stride in zip(axes, _strides(x.shape), strict=True):
+        strides[axis] = stride
+    return writer.view(x, shape, strides)  # type: ignore
+
+
+def _transpose(writer: _Writer, operation: Operation) -> int | list[int]:
+    return _moved(writer, operation.inputs[0], operation.params["permutation"])
+
+
+def _moved(
+    writer: _Writer, operand: Value | Constant, axes: Sequence[int]
+) -> int | list[int]:
+    """Return an operand with its axes in another order."""
+    shape: Any = operand.shape
+    strides = _strides(shape)
+    return writer.view(operand, [shape[i] for i in axes], [strides[i] for i in axes])
+
+
+def _slice(writer: _Writer, operation: Operation) -> int:
+    (x,), params = operation.inputs, operation.params
+    strides = _strides(x.shape)
+    start = int(np.dot(strides, params["start_indices"]))
+    steps = params["strides"] or [1] * len(strides)
+    return writer.add(
+        "view",
+        writer.get(x),
+        shape=operation.output.shape,
+        strides=[int(a * b) for a, b in zip(strides, steps, strict=True)],
+        start=start,
+    )
+
+
+def _concatenate(writer: _Writer, operation: Operation) -> int:
+    axis = operation.params["dimension"]
+    sizes = [math.prod(x.shape[axis:]) for x in operation.inputs]  # type: ignore
+    return writer.add("concatenate", *map(writer.get, operation.inputs), sizes=sizes)
+
+
+def _reduce(writer: _Writer, operation: Operation) -> int:
+    (x,), axes = operation.inputs, operation.params["axes"]
+    kept = [axis for axis in range(len(x.shape)) if axis not in axes]
+    size = math.prod(x.shape[axis] for axis in axes)  # type: ignore
+    rows = _moved(writer, x, [*kept, *axes])
+    largest = operation.name == "reduce_max"
+    return writer.add("reduce", rows, size=size, largest=largest)
+
+
+def _dot(writer: _Writer, operation: Operation) -> int:
+    left, right = operation.inputs
+    summed, batch = operation.params["dimension_numbers"]
+    counts, parts = [], []
+    for x, over, each in zip((left, right), summed, batch, strict=True):
+        free = [i for i in range(len(x.shape)) if i not in (*over, *each)]
+        counts.append(math.prod(x.shape[i] for i in free))  # type: ignore
+        if isinstance(x, Constant):
+            parts.append(writer.constant(x.array.transpose(*each, *free, *over)))
+        else:
+            parts.append(_moved(writer, x, [*each, *free, *over]))
+    depth = math.prod(left.shape[i] for i in summed[0])  # type: ignore
+    return writer.add("product", *parts, rows=counts[0], columns=counts[1], depth=depth)
+
+
+def _conv(writer: _Writer, operation: Operation) -> int:
     (x, kernel), params = operation.inputs, operation.params
     numbers = params["dimension_numbers"]
     dilations = (*params["lhs_dilation"], *params["rhs_dilation"])
     if not (
         numbers.lhs_spec == numbers.out_spec == (0, 3, 1, 2)
         and set(dilations) == {1}
-        and params["batch_group_count"] == params["feature_group_count"] == 1
+        and params["batch_group_count"] == 1
         and isinstance(kernel, Constant)
     ):
         raise operation.unsupported("HTML")
     channels_out, channels, height, width = numbers.rhs_spec
     weights = kernel.array.transpose(channels_out, height, width, channels)
-    return {
-        "name": "conv",
-        "inputs": [writer.get(x), writer.constant(weights)],
-        "size": x.shape[1:],
-        "window": weights.shape[1:3],
-        "stride": params["window_strides"],
-        "before": [int(before) for before, _ in params["padding"]],
-        "result": operation.output.shape[1:],
-    }
+    return writer.add(
+        "conv",
+        writer.get(x),
+        writer.constant(weights),
+        size=x.shape[1:],
+        window=weights.shape[1:3],
+        stride=params["window_strides"],
+        before=[int(before) for before, _ in params["padding"]],
+        groups=params["feature_group_count"],
+        result=operation.output.shape[1:],
+    )
 
 
-def _dense(writer: _Writer, operation: Operation) -> dict[str, Any]:
-    x, kernel = operation.inputs
-    numbers = operation.params["dimension_numbers"]
-    shapes = len(x.shape), len(kernel.shape), x.shape[:1]
-    if not (
-        numbers == (((1,), (0,)), ((), ()))
-        and shapes == (2, 2, (None,))
-        and isinstance(kernel, Constant)
-    ):
-        raise operation.unsupported("HTML")
-    return {
-        "name": "dense",
-        "inputs": [writer.get(x), writer.constant(kernel.array.T)],
-        "result": operation.output.shape[1:],
-    }
-
-
-def _pad(writer: _Writer, operation: Operation) -> dict[str, Any]:
+def _pad(writer: _Writer, operation: Operation) -> int:
     (x, fill), config = operation.inputs, operation.params["padding_config"]
     only_places = len(config) == 4 and not any((*config[0], *config[3]))
     outwards = all(low >= 0 and high >= 0 and not gap for low, high, gap in config)
     if not only_places or not outwards or not isinstance(fill, Constant):
         raise operation.unsupported("HTML")
-    return {
-        "name": "pad",
-        "inputs": [writer.get(x)],
-        "size": x.shape[1:],
-        "before": [int(low) for low, _, _ in config[1:3]],
-        "fill": float(fill.array),
-        "result": operation.output.shape[1:],
-    }
+    return writer.add(
+        "pad",
+        writer.get(x),
+        size=x.shape[1:],
+        before=[int(low) for low, _, _ in config[1:3]],
+        fill=float(fill.array),
+        result=operation.output.shape[1:],
+    )
 
 
-def _pool(writer: _Writer, operation: Operation) -> dict[str, Any]:
+def _pool(writer: _Writer, operation: Operation) -> int:
     (x,), params = operation.inputs, operation.params
     window = params["window_dimensions"]
     only_places = len(window) == 4 and window[0] == window[3] == 1
     dilations = (*params["window_dilation"], *params["base_dilation"])
-    if not only_places or set(dilations) != {1} or np.any(params["padding"]):
+    if not only_places or set(dilations) != {1}:
         raise operation.unsupported("HTML")
-    return {
-        "name": "pool",
-        "inputs": [writer.get(x)],
-        "largest": operation.name == "reduce_window_max",
-        "size": x.shape[1:],
-        "window": window[1:3],
-        "stride": params["window_strides"][1:3],
-        "result": operation.output.shape[1:],
-    }
+    return writer.add(
+        "pool",
+        writer.get(x),
+        largest=operation.name == "reduce_window_max",
+        size=x.shape[1:],
+        window=window[1:3],
+        stride=params["window_strides"][1:3],
+        before=[int(before) for before, _ in params["padding"][1:3]],
+        result=operation.output.shape[1:],
+    )
 
 
-_LAYERS = {
+_OTHERS: dict[str, Callable[[_Writer, Operation], int | list[int]]] = {
+    "broadcast_in_dim": _broadcast,
+    "concatenate": _concatenate,
     "conv_general_dilated": _conv,
-    "dot_general": _dense,
+    "dot_general": _dot,
     "pad": _pad,
+    "reduce_max": _reduce,
+    "reduce_sum": _reduce,
     "reduce_window_max": _pool,
     "reduce_window_sum": _pool,
+    "slice": _slice,
+    "transpose": _transpose,
 }

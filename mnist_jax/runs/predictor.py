@@ -8,13 +8,12 @@ from jaxtyping import Float32
 
 @runtime_checkable
 class Predictor(Protocol):
-    """A trained classifier of images.
+    """A trained classifier of images."""
 
-    Attributes:
-        classes: the name of each class, in the order of the logits.
-    """
-
-    classes: tuple[str, ...]
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The name of each class, in the order of the logits."""
+        ...
 
     def logits(self, images: Any) -> Float32[np.ndarray, "n classes"]:
         """Return unnormalised log-probabilities.

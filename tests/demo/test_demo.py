@@ -17,7 +17,7 @@ from PIL import Image
 
 from mnist_jax import data
 from mnist_jax.data import labelled
-from mnist_jax.demo import App, Corrections, Server
+from mnist_jax.demo import App, Corrections, Server, networks_of
 from mnist_jax.errors import UserError
 from mnist_jax.runs.load import load
 from tests.support import paper
@@ -55,7 +55,7 @@ def folder(tmp_path):
 @pytest.fixture
 def server(run, folder):
     """A demo in which the network in the package stands twice."""
-    app = App([run, run], Corrections(folder))
+    app = App(networks_of([run, run]), Corrections(folder))
     with Server(app, host="127.0.0.1", port=0) as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.02])
         thread.start()
@@ -191,7 +191,7 @@ def test_a_label_is_a_digit(server, images):
         status, said = ask(
             server, "/correct", correction(images[0], label), "application/json"
         )
-        assert status == 400 and "not one of 0 to 9" in said["error"]
+        assert status == 400 and "not one of 0, 1, 2" in said["error"]
 
 
 def test_a_blank_picture_and_a_full_disk_are_said(server, folder, images):

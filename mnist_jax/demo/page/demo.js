@@ -2,7 +2,7 @@
 
 const BINARY = "application/octet-stream";
 
-const networks = JSON.parse(byId("runs").textContent).map((run, number) => {
+const networks = JSON.parse(byId("networks").textContent).map((run, number) => {
   const card = byId("card").content.firstElementChild.cloneNode(true);
   card.querySelector("h2").textContent = run.name;
   card.querySelector(".about").textContent = run.about;
@@ -85,11 +85,11 @@ async function askAgain() {
   if (asked === current) showCurrent();
 }
 
-for (let digit = 0; digit < 10; digit++) {
+for (const name of JSON.parse(byId("classes").textContent)) {
   const button = document.createElement("button");
   button.type = "button";
-  button.textContent = digit;
-  button.addEventListener("click", () => keep(String(digit)));
+  button.textContent = name;
+  button.addEventListener("click", () => keep(name));
   byId("labels").append(button);
 }
 

@@ -4,70 +4,135 @@
 // earlier values, by number, or constants: places in the array of all weights. Sums are
 // computed in double precision.
 
-const UNARY = {
+const FUNCTIONS = {
   abs: Math.abs,
-  exp: Math.exp,
-  log: Math.log,
-  logistic: (x) => 1 / (1 + Math.exp(-x)),
-  neg: (x) => -x,
-  rsqrt: (x) => 1 / Math.sqrt(x),
-  sqrt: Math.sqrt,
-  square: (x) => x * x,
-  tanh: Math.tanh,
-};
-
-const BINARY = {
   add: (x, y) => x + y,
   div: (x, y) => x / y,
+  eq: (x, y) => x === y,
+  erf,
+  exp: Math.exp,
+  ge: (x, y) => x >= y,
+  gt: (x, y) => x > y,
+  le: (x, y) => x <= y,
+  log: Math.log,
+  logistic: (x) => 1 / (1 + Math.exp(-x)),
+  lt: (x, y) => x < y,
   max: (x, y) => (x > y ? x : y),
   min: (x, y) => (x < y ? x : y),
   mul: (x, y) => x * y,
+  neg: (x) => -x,
+  pow: Math.pow,
+  select_n: (which, x, y) => (which ? y : x),
+  sqrt: Math.sqrt,
   sub: (x, y) => x - y,
+  tanh: Math.tanh,
 };
 
-// The shorter operand is repeated: one number, or one for each channel.
-function elementwise(f, x, y) {
-  const out = new Float32Array(Math.max(x.length, y.length));
-  for (let i = 0, j = 0, k = 0; i < out.length; i++) {
-    out[i] = f(x[j], y[k]);
-    if (++j === x.length) j = 0;
-    if (++k === y.length) k = 0;
-  }
+// To within 1.2e-7 (Numerical Recipes, 6.2).
+function erf(x) {
+  const t = 1 / (1 + 0.5 * Math.abs(x));
+  const coefficients = [
+    -1.26551223, 1.00002368, 0.37409196, 0.09678418, -0.18628806, 0.27886807, -1.13520398,
+    1.48851587, -0.82215223, 0.17087277,
+  ];
+  const sum = coefficients.reduceRight((total, c) => total * t + c, 0);
+  return Math.sign(x) * (1 - t * Math.exp(sum - x * x));
+}
+
+// Shorter operands are repeated: one number, or one for each channel.
+function elementwise(f, inputs) {
+  const length = Math.max(...inputs.map((x) => x.length));
+  const [x, y = x, z = x] = inputs.map((x) => repeat(x, length));
+  const out = new Float32Array(length);
+  for (let i = 0; i < length; i++) out[i] = f(x[i], y[i], z[i]);
   return out;
+}
+
+function repeat(x, length) {
+  if (x.length === length) return x;
+  const out = new Float32Array(length);
+  if (x.length === 1) return out.fill(x[0]);
+  for (let at = 0; at < length; at += x.length) out.set(x, at);
+  return out;
+}
+
+// A copy of the numbers that are some strides apart along each axis.
+function view(step, x) {
+  step.places ??= step.shape.reduce(
+    (places, size, axis) =>
+      places.flatMap((place) =>
+        Array.from({ length: size }, (_, i) => place + i * step.strides[axis]),
+      ),
+    [step.start ?? 0],
+  );
+  return Float32Array.from(step.places, (place) => x[place]);
+}
+
+function concatenate({ sizes }, ...parts) {
+  const whole = sizes.reduce((x, y) => x + y);
+  const out = new Float32Array((parts[0].length / sizes[0]) * whole);
+  let before = 0;
+  parts.forEach((part, number) => {
+    const size = sizes[number];
+    for (let i = 0; i * size < part.length; i++) {
+      out.set(part.subarray(i * size, (i + 1) * size), i * whole + before);
+    }
+    before += size;
+  });
+  return out;
+}
+
+// Of each row of numbers, the sum or the largest.
+function reduce({ size, largest }, x) {
+  return Float32Array.from({ length: x.length / size }, (_, row) =>
+    x
+      .subarray(row * size, (row + 1) * size)
+      .reduce((a, b) => (largest ? Math.max(a, b) : a + b), largest ? -Infinity : 0),
+  );
 }
 
 // The kernel has a row of weights for each output channel; four rows are multiplied at a
 // time, only where the patch is not 0: most of paper, and half of what a ReLU leaves.
-function conv({ size, window, stride, before, result }, x, kernel) {
+function conv({ size, window, stride, before, groups, result }, x, kernel) {
   const [height, width, channels] = size;
   const [rows, columns] = window;
   const [heightOut, widthOut, channelsOut] = result;
   const out = new Float32Array(heightOut * widthOut * channelsOut);
-  const length = rows * columns * channels;
+  const depth = channels / groups;
+  const outputs = channelsOut / groups;
+  const length = rows * columns * depth;
   const values = new Float64Array(length);
   const places = new Int32Array(length);
-  for (let row = 0, at = 0; row < heightOut; row++) {
-    for (let column = 0; column < widthOut; column++, at += channelsOut) {
+  let at = 0;
+  for (let row = 0; row < heightOut; row++) {
+    for (let column = 0; column < widthOut; column++) {
       const top = row * stride[0] - before[0];
       const left = column * stride[1] - before[1];
       const firstRow = Math.max(0, -top);
       const lastRow = Math.min(rows, height - top);
       const firstColumn = Math.max(0, -left);
       const lastColumn = Math.min(columns, width - left);
-      let count = 0;
-      for (let i = firstRow; i < lastRow; i++) {
-        let from = ((top + i) * width + left + firstColumn) * channels;
-        let place = (i * columns + firstColumn) * channels;
-        const end = (i * columns + lastColumn) * channels;
-        for (; place < end; place++, from++) {
-          const value = x[from];
-          if (value !== 0) {
-            values[count] = value;
-            places[count++] = place;
+      for (let group = 0; group < groups; group++, at += outputs) {
+        let count = 0;
+        for (let i = firstRow; i < lastRow; i++) {
+          for (let j = firstColumn; j < lastColumn; j++) {
+            const from = ((top + i) * width + left + j) * channels + group * depth;
+            const place = (i * columns + j) * depth;
+            for (let k = 0; k < depth; k++) {
+              const value = x[from + k];
+              if (value !== 0) {
+                values[count] = value;
+                places[count++] = place + k;
+              }
+            }
           }
         }
+        const weights =
+          groups === 1
+            ? kernel
+            : kernel.subarray(group * outputs * length, (group + 1) * outputs * length);
+        multiply(weights, values, places, count, length, out, at, outputs);
       }
-      multiply(kernel, values, places, count, length, out, at, channelsOut);
     }
   }
   return out;
@@ -105,19 +170,20 @@ function multiply(kernel, values, places, count, length, out, at, outputs) {
   }
 }
 
-function pool({ size, window, stride, result, largest }, x) {
-  const [, width, channels] = size;
+function pool({ size, window, stride, before, result, largest }, x) {
+  const [height, width, channels] = size;
   const [heightOut, widthOut] = result;
   const out = new Float32Array(heightOut * widthOut * channels);
   let at = 0;
   for (let row = 0; row < heightOut; row++) {
+    const top = row * stride[0] - before[0];
     for (let column = 0; column < widthOut; column++) {
+      const left = column * stride[1] - before[1];
       for (let channel = 0; channel < channels; channel++) {
         let best = largest ? -Infinity : 0;
-        for (let i = 0; i < window[0]; i++) {
-          for (let j = 0; j < window[1]; j++) {
-            const place = (row * stride[0] + i) * width + column * stride[1] + j;
-            const value = x[place * channels + channel];
+        for (let i = Math.max(0, -top); i < window[0] && top + i < height; i++) {
+          for (let j = Math.max(0, -left); j < window[1] && left + j < width; j++) {
+            const value = x[((top + i) * width + left + j) * channels + channel];
             best = largest ? Math.max(best, value) : best + value;
           }
         }
@@ -139,14 +205,20 @@ function pad({ size, before, result, fill }, x) {
   return out;
 }
 
-function dense({ result }, x, kernel) {
-  const out = new Float32Array(result[0]);
-  const places = Int32Array.from(x, (_, i) => i);
-  multiply(kernel, x, places, x.length, x.length, out, 0, out.length);
+// Products of matrices [rows, depth] and [columns, depth], one after the other.
+function product({ rows, columns, depth }, x, y) {
+  const out = new Float32Array((x.length / depth) * columns);
+  const places = Int32Array.from({ length: depth }, (_, i) => i);
+  for (let row = 0; row * depth < x.length; row++) {
+    const start = Math.floor(row / rows) * columns * depth;
+    const matrix = y.subarray(start, start + columns * depth);
+    const values = x.subarray(row * depth, (row + 1) * depth);
+    multiply(matrix, values, places, depth, depth, out, row * columns, columns);
+  }
   return out;
 }
 
-const LAYERS = { conv, dense, pad, pool };
+const LAYERS = { concatenate, conv, pad, pool, product, reduce, view };
 
 function softmax(logits) {
   const largest = Math.max(...logits);
@@ -162,10 +234,11 @@ function makePredict(steps, weights) {
     const get = (operand) =>
       Array.isArray(operand) ? weights.subarray(...operand) : values[operand];
     for (const step of steps) {
-      const [x, y] = step.inputs.map(get);
-      if (step.name in LAYERS) values.push(LAYERS[step.name](step, x, y));
-      else if (step.name in BINARY) values.push(elementwise(BINARY[step.name], x, y));
-      else values.push(x.map(UNARY[step.name]));
+      const inputs = step.inputs.map(get);
+      const layer = LAYERS[step.name];
+      values.push(
+        layer ? layer(step, ...inputs) : elementwise(FUNCTIONS[step.name], inputs),
+      );
     }
     return softmax(values.at(-1));
   };

@@ -1,0 +1,105 @@
+"""Every network: what is exported predicts as its run does."""
+
+import jax.export
+import numpy as np
+import pytest
+
+from mnist_jax import export, models
+from mnist_jax.errors import UserError
+from mnist_jax.export import graph, network, web_page
+from mnist_jax.export.graph import Constant, UnsupportedError
+
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
+NETWORKS = [
+    *((name, {}) for name in sorted(models.MODELS)),
+    ("vgg16", {"preprocess": "imagenet", "input_size": 40}),
+    ("vgg16", {"preprocess": "torch"}),
+    ("nested", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), NETWORKS)
+def test_onnx_predicts_as_the_run(name, options, make_run, images, predict_onnx):
+    run = make_run(name, **options)
+    content = export.FORMATS["onnx"].make(run)  # which checks it too
+    expected = run.predict(images[:20])
+    found = predict_onnx(content, images[:20])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(found.argmax(1), expected.argmax(1))
+    assert np.ptp(expected, axis=0).max() > 1e-3
+    one = predict_onnx(content, images[:1])
+    np.testing.assert_allclose(one, expected[:1], rtol=0, atol=1e-5)
+    if "input_size" not in options:  # scaled by Einsum: onnxruntime 1.24 crashes
+        assert predict_onnx(content, images[:0]).shape == (0, len(run.classes))
+
+
+def test_the_page_predicts_as_the_run(make_run, images, predict_pages):
+    names = [name for name in models.MODELS if not name.startswith("vgg")]
+    runs = [make_run(name) for name in (*names, "nested")]
+    pages = [export.FORMATS["html"].make(run) for run in runs]
+    found = predict_pages(pages, images[:20])
+    for run, page, each in zip(runs, pages, found, strict=True):
+        assert len(page) < 6_000_000
+        expected = run.predict(images[:20])
+        np.testing.assert_allclose(each, expected, rtol=0, atol=1e-5)
+        assert np.ptp(expected, axis=0).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["lenet5", "nested"])
+def test_stablehlo_predicts_as_the_run(name, make_run, images):
+    pytest.importorskip("flatbuffers", reason="flatbuffers is not installed")
+    run = make_run(name)
+    read = jax.export.deserialize(bytearray(export.FORMATS["stablehlo"].make(run)))
+    assert read.platforms == ("cpu", "cuda", "tpu")
+    for count in (1, 20):
+        found, expected = read.call(images[:count]), run.predict(images[:count])
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+def test_parameters_keep_their_names_and_batch_norm_is_two_constants(make_run):
+    run = make_run("fast_cnn")
+    traced = graph.trace(*network.make_logits(run), (28, 28))
+    constants = [
+        x for step in traced.operations for x in step.inputs if isinstance(x, Constant)
+    ]
+    kernels = {x.name: x.array for x in constants if "kernel" in x.name}
+    assert kernels.keys() == {
+        *(f"conv{layer}/kernel" for layer in (1, 2, 3)),
+        "logits/kernel",
+    }
+    np.testing.assert_array_equal(
+        kernels["conv1/kernel"], run.params["conv1"]["kernel"]
+    )
+    scale, stats = run.params["norm1"]["scale"], run.batch_stats["norm1"]
+    factor = scale / np.sqrt(stats["var"] + 1e-3)
+    assert any(
+        x.array.shape == (1, 1, 1, 8) and np.allclose(x.array[0, 0, 0], factor)
+        for x in constants
+    )
+    assert traced.input.shape == (None, 28, 28)
+    assert traced.output.shape == (None, 10)
+
+
+def test_a_runtime_that_computes_something_else_is_noticed(make_run, predict_onnx):
+    from mnist_jax.export import onnx_file
+
+    run = make_run("lenet5")
+    content = export.FORMATS["onnx"].make(run)
+    right = network.make_probabilities(run)
+    with pytest.raises(UserError, match="other probabilities than JAX, by "):
+        onnx_file.check(content, lambda images: 1.01 * right(images), (28, 28))
+
+
+def test_a_network_that_a_page_cannot_hold_is_refused(make_run, monkeypatch):
+    make = export.FORMATS["html"].make
+    with pytest.raises(UserError, match="would have 23 MB, and 8 .*--format=onnx"):
+        make(make_run("vgg16"))
+    traced = graph.trace(lambda _, x: x.reshape(1, -1) / 255.0, {}, (32, 32), count=1)
+    with pytest.raises(UserError, match="28x28 grey images, not 32x32. --format"):
+        web_page.to_bytes(traced, classes=("a",), facts={})
+    traced = graph.trace(
+        lambda _, x: (x / 255.0).cumsum(axis=1).reshape(1, -1), {}, (28, 28), count=1
+    )
+    with pytest.raises(UnsupportedError, match="HTML: .*cumsum.*--format=stablehlo"):
+        web_page.to_bytes(traced, classes=("a",), facts={})
