@@ -1,5 +1,7 @@
 """Operations of networks: ONNX Runtime and the page compute them as JAX does."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ KERNEL = jnp.sin(jnp.arange(144.0)).reshape(3, 2, 6, 4)
 NHWC = ("NHWC", "HWIO", "NHWC")
 
 
-def conv(x, kernel=KERNEL, strides=(1, 1), padding="SAME", groups=1, **kwargs):
+def conv(x, kernel=KERNEL, strides=(1, 1), padding: Any = "SAME", groups=1):
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -21,7 +23,6 @@ def conv(x, kernel=KERNEL, strides=(1, 1), padding="SAME", groups=1, **kwargs):
         padding,
         dimension_numbers=NHWC,
         feature_group_count=groups,
-        **kwargs,
     )
 
 

@@ -53,7 +53,7 @@ def test_place_and_size_of_a_drawing_do_not_matter_and_a_dot_stays_one(evaluate)
 def test_what_a_page_says_is_text_and_not_markup(make_run):
     run = make_run("lenet5")
     traced = graph.trace(*network.make_logits(run), (28, 28), count=1)
-    names = ("network", "parameters", "data", "accuracy", "interval")
+    names = "network parameters data accuracy interval".split()
     facts = dict.fromkeys(names, "<b>&")
     classes = ("</script>", "Ankle boot", *THREE)
     page = web_page.to_bytes(traced, classes=classes, facts=facts).decode()
