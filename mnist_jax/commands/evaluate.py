@@ -3,27 +3,28 @@
   mnist-jax evaluate [RUN ...] [--robustness] [--tta] [--data=DATA] [--output=FOLDER]
 
 RUN is the folder of a finished run, a published one, or a weights.safetensors of one;
-if none is given, the LeNet-5 that comes with the package. DATA is mnist, tfds or
-digits (their test images), a folder of PNG files (in subfolders 0 to 9, or next to a
-labels.csv with the columns file,label), or two IDX files as IMAGES,LABELS.
+default: the LeNet-5 that comes with the package. DATA is a source of data, such as
+mnist or my_data:load (its test images), a folder of PNG files (in subfolders named
+after their classes, or next to a labels.csv with the columns file,label), or two IDX
+files as IMAGES,LABELS. Its classes must be those of the runs.
 
-What is found of a run's own test images is written into its folder, in evaluation/.
-It describes a network that is finished: nothing may be chosen by it.
+The figures of a run's own test images are written into its folder, in evaluation/.
+They describe a finished network: do not choose networks by them.
 """
 
 from pathlib import Path
 
 import jax
 from absl import flags
-from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from mnist_jax.commands import outputs
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import robustness
-from mnist_jax.report import evaluated, sections
-from mnist_jax.report.evaluated import Evaluation, measure, page
+from mnist_jax.report import evaluated
+from mnist_jax.report.compare.terminal import rich_table
+from mnist_jax.report.evaluated import Evaluation, measure, tables
 from mnist_jax.runs import load
 
 _DATA = flags.DEFINE_string(
@@ -33,8 +34,7 @@ _OUTPUT = flags.DEFINE_string(
     "output",
     None,
     "A folder for evaluation.json, evaluation.md and pictures, with all runs side by "
-    "side. Default: evaluation/ in each run's own folder; published ones are not "
-    "written to.",
+    "side. Default: evaluation/ in the folder of each run that is not published.",
 )
 _ROBUSTNESS = flags.DEFINE_bool(
     "robustness", False, "Measure the accuracy on images damaged in nine ways."
@@ -53,7 +53,7 @@ jax.config.config_with_absl()
 
 
 def main(arguments: list[str]) -> None:
-    """Evaluate networks, print what is found and write it down."""
+    """Evaluate networks, print the figures and write them to files."""
     from mnist_jax.devices import compiler
 
     output = Path(_OUTPUT.value).expanduser() if _OUTPUT.value else None
@@ -85,28 +85,19 @@ def main(arguments: list[str]) -> None:
 
 
 def _show(found: Evaluation, console: Console) -> None:
-    """Print the tables, and what their figures are."""
-    console.print(f"Evaluation on {found.data}\n", style="bold", highlight=False)
-    console.print(_table(page.accuracies(found.runs)))
-    lines = page.notes(found)
+    """Print the tables and their explanations."""
+    console.print(Text(f"Evaluation on {found.data}\n", "bold"))
+    console.print(rich_table(tables.accuracies(found.runs)))
+    lines = tables.notes(found)
     if "robustness" in found.runs[0]:
         console.print()
-        console.print(_table(page.robustness(found.runs)))
-        lines.append(page.about_robustness(found.runs))
+        console.print(rich_table(tables.robustness(found.runs)))
+        lines.append(tables.about_robustness(found.runs))
     console.print()
     for line in lines:
-        console.print(line, style="dim", markup=False, highlight=False)
-
-
-def _table(content: sections.Table) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for place, title in enumerate(content.header):
-        table.add_column(title, justify="right" if place else "left")
-    for row in content.rows:
-        table.add_row(*row)
-    return table
+        console.print(Text(line, "dim"))
 
 
 def _write(found: Evaluation, folder: Path, images: measure.Images) -> None:
-    names = evaluated.write(found, folder, images.split.images)
+    names = evaluated.write(found, folder, images.split)
     print(f"Wrote {', '.join(names)} in {folder}.")

@@ -12,16 +12,15 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mnist_jax.data import idx, raster
-from mnist_jax.data.dataset import DataError, Split
+from mnist_jax.data.dataset import DIGITS, DataError, Split, Task
 
 LABELS_FILE = "labels.csv"
 _GZIP, _UNSIGNED_BYTES = b"\x1f\x8b", b"\x00\x00\x08"
 # Edges that are brighter in the median are paper.
 _PAPER = 191
-_DIGITS = [str(digit) for digit in range(10)]
 _LAYOUT = (
-    "Put PNG files into subfolders 0 to 9, or next to a labels.csv with the columns "
-    "file,label."
+    "Put PNG files into subfolders named after their classes, or next to a labels.csv "
+    "with the columns file,label."
 )
 _FORMAT = (
     "Images must be MNIST's: 28x28, grey, bright digits on black, in the middle. "
@@ -29,37 +28,41 @@ _FORMAT = (
 )
 
 
-def read_folder(folder: Path) -> Split:
+def read_folder(folder: Path, task: Task = DIGITS) -> Split:
     """Read a folder of PNG files.
 
-    Their labels are the names of subfolders, 0 to 9, or stand in labels.csv.
+    Their classes are the names of subfolders, or in labels.csv.
 
     Raises:
-        DataError: there is no such folder or no image in it, an image has no label or
-            one outside 0..9, or is not 28x28.
+        DataError: there is no such folder or no image in it, or an image has no label,
+            an unknown one or another size.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder.")
     table = folder / LABELS_FILE
-    labels = _labels_of_table(table) if table.exists() else _labels_of_names(folder)
+    read_labels = _labels_of_table if table.exists() else _labels_of_names
+    labels = read_labels(folder, task.classes)
     if not labels:
         raise DataError(f"{folder} holds no PNG files. {_LAYOUT}")
-    images = np.stack([_read_png(path) for path in labels])
+    images = np.stack([_read_png(path, task.image_shape[:2]) for path in labels])
     _check_background(images, folder)
     return Split(images[..., None], np.array(list(labels.values()), np.uint8))
 
 
-def read_idx(images_path: Path, labels_path: Path) -> Split:
-    """Read a file of images and one of labels, gzipped or not.
+def read_idx(images_path: Path, labels_path: Path, task: Task = DIGITS) -> Split:
+    """Read a file of images and one of labels, which count the classes from 0.
+
+    The files may be gzipped.
 
     Raises:
         DataError: a file cannot be read, is damaged or holds something else.
     """
     images, labels = read_array(images_path), read_array(labels_path)
-    if images.ndim != 3 or images.shape[1:] != (28, 28):
+    shape = task.image_shape[:2]
+    if images.ndim != 3 or images.shape[1:] != shape:
         raise DataError(
             f"{images_path} has the shape {list(images.shape)}, where images have "
-            f"[N, 28, 28]. {_FORMAT}"
+            f"[N, {shape[0]}, {shape[1]}]. {_FORMAT}"
         )
     if labels.ndim != 1 or len(labels) != len(images):
         raise DataError(
@@ -68,16 +71,16 @@ def read_idx(images_path: Path, labels_path: Path) -> Split:
         )
     if not len(labels):
         raise DataError(f"{images_path} has no images in it.")
-    if labels.max() > 9:
+    if labels.max() >= len(task.classes):
         raise DataError(
             f"{labels_path} has the label {labels.max()} at index {labels.argmax()}, "
-            "where labels are 0..9."
+            f"where labels are 0..{len(task.classes) - 1}."
         )
     _check_background(images, images_path)
     return Split(images[..., None], labels)
 
 
-def _check_background(images: UInt8[np.ndarray, "N 28 28"], path: Path) -> None:
+def _check_background(images: UInt8[np.ndarray, "N h w"], path: Path) -> None:
     """Reject images of dark digits on bright paper."""
     edge = np.ones(images.shape[1:], bool)
     edge[1:-1, 1:-1] = False
@@ -89,29 +92,30 @@ def _check_background(images: UInt8[np.ndarray, "N 28 28"], path: Path) -> None:
         )
 
 
-def _labels_of_names(folder: Path) -> dict[Path, int]:
+def _labels_of_names(folder: Path, classes: Sequence[str]) -> dict[Path, int]:
     """Return the label of each PNG file, by the subfolder it is in."""
     loose, known, unknown = [], {}, []
     for path in _pngs(folder):
         parts = path.relative_to(folder).parts
         if len(parts) == 1:
             loose.append(path)
-        elif parts[0] in _DIGITS:
-            known[path] = int(parts[0])
+        elif parts[0] in classes:
+            known[path] = classes.index(parts[0])
         else:
             unknown.append(folder / parts[0])
     if unknown:
         raise DataError(
-            f"{_listed(list(dict.fromkeys(unknown)))}: a subfolder's name is the label "
-            "of its images, 0 to 9."
+            f"{_listed(list(dict.fromkeys(unknown)))}: a subfolder's name is the class "
+            f"of its images, {_range(classes)}."
         )
     if loose:
         raise DataError(f"{_listed(loose)}: no label. {_LAYOUT}")
     return known
 
 
-def _labels_of_table(table: Path) -> dict[Path, int]:
+def _labels_of_table(folder: Path, classes: Sequence[str]) -> dict[Path, int]:
     """Return the label of each PNG file that labels.csv lists; it must list all."""
+    table = folder / LABELS_FILE
     found: dict[Path, int] = {}
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
@@ -126,16 +130,16 @@ def _labels_of_table(table: Path) -> dict[Path, int]:
                 "file,label and each other one an image's."
             )
         path = table.parent / name.strip()
-        if label.strip() not in _DIGITS:
+        if label.strip() not in classes:
             raise DataError(
                 f"{table}, line {line}: the label of {name} is {label!r}, not one of "
-                "0 to 9."
+                f"{_range(classes)}."
             )
         if path in found:
             raise DataError(f"{table}, line {line}: {name} is listed twice.")
         if not path.is_file():
             raise DataError(f"{table}, line {line}: there is no file {path}.")
-        found[path] = int(label)
+        found[path] = classes.index(label.strip())
     unlisted = [path for path in _pngs(table.parent) if path not in found]
     if unlisted:
         raise DataError(f"{_listed(unlisted)}: no label in {table}.")
@@ -150,7 +154,7 @@ def _pngs(folder: Path) -> list[Path]:
     )
 
 
-def _read_png(path: Path) -> UInt8[np.ndarray, "28 28"]:
+def _read_png(path: Path, shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w"]:
     try:
         with raster.open_image(path) as image:
             grey = np.asarray(image.convert("L"))
@@ -158,7 +162,7 @@ def _read_png(path: Path) -> UInt8[np.ndarray, "28 28"]:
         raise DataError(f"{path} {error}.") from error
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror}.") from error
-    if grey.shape != (28, 28):
+    if grey.shape != shape:
         height, width = grey.shape
         raise DataError(f"{path} is {width}x{height} pixels. {_FORMAT}")
     return grey
@@ -187,6 +191,12 @@ def read_array(path: Path) -> UInt8[np.ndarray, "N ..."]:
             f"{list(shape)}."
         )
     return idx.parse(content)
+
+
+def _range(classes: Sequence[str]) -> str:
+    if tuple(classes) == DIGITS.classes:
+        return "0 to 9"
+    return ", ".join(classes[:5]) + (", ..." if classes[5:] else "")
 
 
 def _listed(paths: Sequence[Path]) -> str:

@@ -1,7 +1,6 @@
 """`mnist-jax evaluate`: the figures of results.json again, and what is refused."""
 
 import dataclasses
-import json
 import logging
 import os
 import re
@@ -14,6 +13,7 @@ from PIL import Image
 
 from configs import quickstart
 from mnist_jax import data, experiment, report
+from mnist_jax.data import Split
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import calibration
 from mnist_jax.report import compare, evaluated
@@ -43,7 +43,7 @@ def finished(small, tmp_path_factory):
 
 @pytest.fixture
 def run_and_images(finished, small, monkeypatch):
-    monkeypatch.setattr(measure, "_load_data", lambda config: small)
+    monkeypatch.setattr(measure, "_load", lambda config: small)
     run = load(finished)
     return run, measure.images_for([run], None)
 
@@ -76,10 +76,11 @@ def test_another_accuracy_is_an_error_and_rounding_a_note(run_and_images):
 def test_damaged_predictions_are_named(run_and_images, finished, tmp_path):
     _, images = run_and_images
     folder = shutil.copytree(finished, tmp_path / "run")
-    content = (folder / "predictions.npz").read_bytes()
+    path = folder / "predictions.npz"
+    content = path.read_bytes()
     for damaged in (b"", b"text", content[:1000]):
-        (folder / "predictions.npz").write_bytes(damaged)
-        with pytest.raises(UserError, match="predictions.npz is damaged.*Without it"):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=f"{re.escape(str(path))} is damaged"):
             measure.assess([load(folder)], images)
 
 
@@ -101,28 +102,22 @@ def test_runs_of_different_data_are_not_set_side_by_side(run_and_images):
     assert "no temperature" in entry["notes"][0]
 
 
-def test_what_is_measured_is_compared(run_and_images, finished, tmp_path):
+def test_measured_figures_are_compared(run_and_images, finished, tmp_path):
     run, images = run_and_images
     found = measure.assess([run], images, tta=True, damaged=20)
     [entry] = found.runs
     assert entry["augmented"]["examples"] == 50
     assert "Damaged" not in tables.results(compare.read([finished])).header
     folder = shutil.copytree(finished, tmp_path / "run")
-    names = evaluated.write(found, folder / evaluated.FOLDER, images.split.images)
-    there = sorted(path.name for path in (folder / evaluated.FOLDER).iterdir())
-    assert there == sorted(names)
-    page = (folder / evaluated.FOLDER / "evaluation.md").read_text()
-    for name in re.findall(r"\]\((.*?)\)", page):
-        assert name in names
+    evaluated.write(found, folder / evaluated.FOLDER, images.split)
     mean = entry["robustness"]["mean_corrupted_accuracy"]
     [row] = tables.results(compare.read([folder])).rows
     assert f"{mean:.4f} (20 images)" in row
-    content = json.loads((folder / evaluated.FOLDER / evaluated.FILE).read_text())
-    assert content["runs"] == found.runs
 
 
 def test_which_images(run_and_images, tmp_path):
-    run, _ = run_and_images
+    run, own = run_and_images
+    assert measure.is_own(run, own)
     digits = measure.images_for([run], "digits")
     assert len(digits.split) == 359 and digits.name == "test images of digits"
     (tmp_path / "empty").mkdir()
@@ -130,9 +125,16 @@ def test_which_images(run_and_images, tmp_path):
         f"{tmp_path / 'empty'}": "empty holds no PNG files",
         "cifar": r"--data=cifar: .*known: mnist, tfds, digits\)",
         f"{tmp_path / 'a'},{tmp_path / 'b'}": "Cannot read .*/a: No such file",
+        "tests.support.made_data:sixty_two": (
+            r"knows 10 classes \(0, 1, 2, ...\), but .* has 62 classes \(letter 0, 1,"
+        ),
     }.items():
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(UserError, match=message) as error:
             measure.images_for([run], wanted)
+        assert "\n" not in str(error.value)
+    colour = Split(np.zeros((5, 28, 28, 3), np.uint8), np.zeros(5, np.uint8))
+    with pytest.raises(UserError, match="grey images; those of x have 3 channels"):
+        measure.assess([run], measure.Images(colour, "x", ()), tta=True)
 
 
 def test_the_command(finished, tmp_path, command_env):

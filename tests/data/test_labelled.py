@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnist_jax.data import DataError, idx, labelled
+from mnist_jax.data import DataError, Task, idx, labelled
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,18 @@ def test_subfolders_are_labels(tmp_path, images):
     order = [0, 3, 1, 4, 2, 5]
     assert found.labels.tolist() == [0, 0, 1, 1, 2, 2]
     np.testing.assert_array_equal(found.images[..., 0], images[order])
+
+
+def test_classes_have_names(tmp_path, images):
+    task = Task(("Ankle boot", "Bag"))
+    for number, name in enumerate(("Ankle boot", "Bag", "Bag")):
+        write_png(tmp_path / name / f"{number}.png", images[number])
+    assert labelled.read_folder(tmp_path, task).labels.tolist() == [0, 1, 1]
+    with pytest.raises(DataError, match="the class of its images, 0 to 9"):
+        labelled.read_folder(tmp_path)
+    write_png(tmp_path / "Coat" / "3.png", images[3])
+    with pytest.raises(DataError, match="Coat: .* of its images, Ankle boot, Bag"):
+        labelled.read_folder(tmp_path, task)
 
 
 def test_a_table_has_labels(tmp_path, images):
@@ -94,9 +106,9 @@ def test_a_folder_that_says_too_little_is_refused(tmp_path, images):
     folder = tmp_path / "photos"
     refuse("photos: there is no such folder")
     folder.mkdir()
-    refuse("photos holds no PNG files. Put PNG files into subfolders 0 to 9")
+    refuse("photos holds no PNG files. Put PNG files into subfolders named")
     write_png(folder / "a.png", images[0])
-    refuse("a.png: no label. Put PNG files into subfolders 0 to 9")
+    refuse("a.png: no label. Put PNG files into subfolders named")
     write_png(folder / "10" / "b.png", images[0])
     refuse("photos/10: a subfolder's name is the label of its images, 0 to 9")
 

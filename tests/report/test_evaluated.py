@@ -1,34 +1,50 @@
-"""The pictures and tables of an evaluation can be read."""
+"""The pictures and tables of an evaluation, of any number of classes."""
+
+import json
+import re
 
 import numpy as np
 import pytest
 
+from mnist_jax.data import Split
 from mnist_jax.data.corruptions import CORRUPTIONS
 from mnist_jax.evaluation import calibration, evaluate, scores
-from mnist_jax.report.evaluated import figures, page
+from mnist_jax.report import evaluated
+from mnist_jax.report.evaluated import figures, tables
+from tests.support.made_runs import tables_of
 
 
-@pytest.fixture
-def entries(make_logits):
-    labels = np.arange(300) % 10
+@pytest.fixture(params=[3, 10, 62])
+def entries(request):
+    count = request.param
+    labels = np.arange(300) % count
     found = []
-    for seed, name in enumerate(["lenet5 (seed 0)", "a name that has no end " * 3]):
-        logits = make_logits(labels, seed=seed, noise=3.0)
-        entry = {
-            "evaluation": evaluate(logits, labels),
-            "calibration": calibration.assess(logits, labels, (logits, labels)),
-            "without_doubtful_labels": scores.proportion(labels > 0),
-        }
+    for seed, name in enumerate(
+        ["lenet5 (seed 0)", "a <b>name</b> | without end " * 3]
+    ):
+        noise = 3 * np.random.default_rng(seed).normal(size=(300, count))
+        logits = 9 * np.eye(count)[labels] + noise
         damage = {
             kind: {"accuracy": [0.9, 0.8, 0.7, 0.6, 0.1 * seed]} for kind in CORRUPTIONS
         }
         robustness = {"examples": 300, "seed": 0, "accuracy": 0.95}
         robustness |= {"corruptions": damage, "mean_corrupted_accuracy": 0.6}
-        found.append({"name": name, "robustness": robustness} | entry)
+        found.append(
+            {
+                "name": name,
+                "evaluation": evaluate(
+                    logits, labels, [f"class {k}" for k in range(count)]
+                ),
+                "calibration": calibration.assess(logits, labels, (logits, labels)),
+                "without_doubtful_labels": scores.proportion(labels > 0),
+                "robustness": robustness,
+                "notes": [],
+            }
+        )
     return found
 
 
-def test_the_pictures_can_be_read(entries, small, assert_readable):
+def test_the_pictures_are_readable(entries, small, assert_readable):
     texts = assert_readable(figures.robustness(entries), at_least=9)
     assert set(CORRUPTIONS) < set(texts) and "lenet5 (seed 0)" in texts
     texts = assert_readable(figures.corruptions(small.test.images), at_least=9)
@@ -36,24 +52,34 @@ def test_the_pictures_can_be_read(entries, small, assert_readable):
     texts = assert_readable(figures.reliability(entries), at_least=8)
     assert sum("with temperature" in text for text in texts) == 2
     # Without a temperature there is nothing to draw on the right.
-    scaled = dict.fromkeys(("loss_scaled", "ece_scaled", "bins_scaled"))
-    entries[0]["calibration"] |= {"temperature": None} | scaled
+    scaled = dict.fromkeys(("temperature", "loss_scaled", "ece_scaled", "bins_scaled"))
+    entries[0]["calibration"] |= scaled
     texts = assert_readable(figures.reliability(entries[:1]), at_least=4)
     assert not any("with temperature" in text for text in texts)
-    assert "-" in page.accuracies(entries[:1]).rows[-1]
+    assert tables.accuracies(entries[:1]).rows[-1] == ["ECE with it", "-"]
 
 
-def test_lines_can_be_told_apart():
+def test_lines_are_distinguishable():
     styles = figures.line_styles(21)
     assert len({(one["color"], one["linestyle"]) for one in styles}) == 21
 
 
-def test_the_table_has_a_row_for_each_kind_and_network(entries):
-    table = page.robustness(entries)
-    assert len(table.rows) == 2 * len(CORRUPTIONS) + 2
-    assert table.rows[1][1:] == [
-        entries[1]["name"],
-        *("0.9000", "0.8000", "0.7000", "0.6000", "0.1000"),
-        "0.6200",
-    ]
-    assert len(page.robustness(entries[:1]).header) == 7
+def test_the_page_has_the_numbers_of_the_entries(entries, small, tmp_path):
+    names = evaluated.write(
+        evaluated.Evaluation("test images of <b>", entries, ["A | note."]),
+        tmp_path,
+        Split(small.test.images, small.test.labels),
+    )
+    assert sorted(names) == sorted(path.name for path in tmp_path.iterdir())
+    page = (tmp_path / "evaluation.md").read_text()
+    assert set(re.findall(r"\]\((.*?)\)", page)) == {n for n in names if ".png" in n}
+    figures_, damage = tables_of(page)
+    for entry, column in zip(entries, list(figures_[0])[1:], strict=True):
+        found = entry["evaluation"]
+        wrong = found["examples"] - np.trace(found["confusion"])
+        assert figures_[0][column].startswith(f"{found['accuracy']:.4f} (")
+        assert figures_[1][column] == f"{wrong} of 300"
+    assert len(damage) == 2 * len(CORRUPTIONS) + 2
+    assert [damage[1][k] for k in ("1", "5", "Mean")] == ["0.9000", "0.1000", "0.6200"]
+    assert "Network" not in tables.robustness(entries[:1]).header
+    assert json.loads((tmp_path / "evaluation.json").read_text())["runs"] == entries

@@ -3,8 +3,6 @@
 import collections
 import dataclasses
 import functools
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,14 +13,22 @@ from mnist_jax import data, tree
 from mnist_jax.config import Data, parse
 from mnist_jax.data import doubtful, labelled
 from mnist_jax.errors import UserError
-from mnist_jax.evaluation import calibration, evaluate, robustness, scores
+from mnist_jax.evaluation import (
+    calibration,
+    evaluate,
+    log_softmax,
+    robustness,
+    scores,
+)
 from mnist_jax.report.evaluated import Evaluation
+from mnist_jax.runs import predictions
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.load import Run
 
 # Another processor, or other convolutions, may change so many predictions by rounding.
 _CHANGED_BY_ROUNDING = 2
-_BAD_ARCHIVES = (zipfile.BadZipFile, zlib.error)
+# The test images of MNIST, of which some labels are doubtful.
+_OFFICIAL = "7d6db313aa5e2f0d341c67fd1c8a6c3af3cc5ff49251341a7bc72aa79670430f"
 
 
 class Images(NamedTuple):
@@ -31,8 +37,13 @@ class Images(NamedTuple):
     split: data.Split
     name: str
     """Such as "test images of mnist"."""
-    key: tuple[Any, ...]
-    """Identifies them."""
+    source: tuple[Any, ...]
+    """Identifies them, if a run's config does; else empty."""
+
+    @property
+    def sha256(self) -> str:
+        """The checksum of the images."""
+        return data.images_sha256(self.split.images)
 
 
 def assess(
@@ -47,29 +58,43 @@ def assess(
         damaged: how many of the images to damage; 0 for none.
 
     Raises:
-        UserError: a network does not have the accuracy that its results.json reports.
+        UserError: a network does not have the accuracy that its results.json reports,
+            or the images are not grey but are to be damaged.
     """
     split = images.split
+    if (tta or damaged) and split.images.shape[-1] != 1:
+        channels = split.images.shape[-1]
+        raise UserError(
+            f"--robustness and --tta are for grey images; those of {images.name} have "
+            f"{channels} channels."
+        )
+    official = images.sha256 == _OFFICIAL
     entries: list[dict[str, Any]] = []
-    official = images.key == ("mnist", "test")
     for name, run in zip(_names(runs), runs, strict=True):
-        held, why_not = _held(run, images)
-        entry: dict[str, Any] = {"name": name, "parameters_sha256": _checksum(run)}
         logits = run.logits(split.images)
-        entry["evaluation"] = evaluate(logits, split.labels, run.classes)
-        entry["calibration"] = calibration.assess(logits, split.labels, held)
-        if official:
-            right = np.delete(logits.argmax(1) == split.labels, doubtful.INDICES)
-            entry["without_doubtful_labels"] = scores.proportion(right)
-        entry["notes"] = []
-        if _key(run.config.data) == images.key:
+        held, why_not = _held(run, images)
+        checksum = tree.digest((run.params, run.batch_stats))
+        entry = {
+            "name": name,
+            "parameters_sha256": checksum,
+            "evaluation": evaluate(logits, split.labels, run.classes),
+            "calibration": calibration.assess(logits, split.labels, held),
+            "notes": [],
+        }
+        if is_own(run, images):
             entry["notes"] += _check_accuracy(run, name, entry["evaluation"])
         if entry["calibration"]["temperature"] is None:
             why = why_not or "since the loss on the validation images has no minimum"
             entry["notes"].append(f"{name}: no temperature, {why}.")
+        if official:
+            right = np.delete(logits.argmax(1) == split.labels, doubtful.INDICES)
+            entry["without_doubtful_labels"] = scores.proportion(right)
         if tta:
-            probabilities = robustness.predict_views(run.predict, split.images)
-            right = probabilities.argmax(axis=1) == split.labels
+            views = robustness.predict_views(
+                lambda seen, run=run: np.exp(log_softmax(run.logits(seen))),
+                split.images,
+            )
+            right = views.argmax(axis=1) == split.labels
             entry["augmented"] = scores.proportion(right)
         entries.append(entry)
     notes = []
@@ -89,10 +114,14 @@ def assess(
 
 
 def images_for(runs: Sequence[Run], wanted: str | None) -> Images:
-    """Return the images of --data, or those that the runs were tested on."""
+    """Return the images of --data, or those that the runs were tested on.
+
+    Raises:
+        UserError: there are no such images, their classes are not those of the runs, or
+            the runs were tested on different images.
+    """
     if wanted is None:
-        keys = [_key(run.config.data) for run in runs]
-        if len(set(keys)) > 1:
+        if len({_source(run.config.data) for run in runs}) > 1:
             each = (
                 f"{name} on {_name(run.config.data)}"
                 for name, run in zip(_names(runs), runs, strict=True)
@@ -102,32 +131,73 @@ def images_for(runs: Sequence[Run], wanted: str | None) -> Images:
                 "--data=mnist, for example, says which ones to take for all."
             )
         config = _found_here(runs[0].config.data)
-        return Images(_load_data(config).test, _name(config), keys[0])
-    if wanted in data.SOURCES:
+        _check_classes(runs, config)
+        return Images(_load(config).test, _name(config), _source(config))
+    path = Path(wanted).expanduser()
+    if wanted in data.SOURCES or (":" in wanted and not path.exists()):
         config = parse({"source": wanted}, Data)
-        _, test = data.read(config)
-        return Images(test, _name(config), _key(config))
+        _check_classes(runs, config)
+        return Images(data.read(config)[1], _name(config), _source(config))
+    task = runs[0].model.task
     if "," in wanted:
-        images_path, _, labels_path = wanted.partition(",")
-        paths = Path(images_path).expanduser(), Path(labels_path).expanduser()
-        return Images(labelled.read_idx(*paths), f"images of {paths[0].name}", paths)
-    folder = Path(wanted).expanduser()
-    if not folder.exists():
+        images, labels = (Path(p).expanduser() for p in wanted.split(",", 1))
+        split, name = labelled.read_idx(images, labels, task), images.name
+    elif path.exists():
+        split, name = labelled.read_folder(path, task), path.resolve().name
+    else:
         raise UserError(
             f"--data={wanted}: there is no such folder, and no source of this name "
             f"(known: {', '.join(data.SOURCES)})."
         )
-    split = labelled.read_folder(folder)
-    return Images(split, f"images of {folder.resolve().name}", (folder,))
+    _check_same(runs, task.classes, f"--data={wanted}")
+    return Images(split, f"images of {name}", ())
+
+
+def is_own(run: Run, images: Images) -> bool:
+    """Return whether images are those that a run was tested on."""
+    known = (run.results or {}).get("test_images_sha256")
+    return (
+        known == images.sha256 if known else _source(run.config.data) == images.source
+    )
+
+
+def why_not_saved(run: Run, images: Images) -> str:
+    """Return why nothing is written beside a run, or nothing."""
+    if not is_own(run, images):
+        return "evaluation/ in a run's folder is for its own test images"
+    if not run.results:
+        return "a file of weights has no folder of its own"
+    if not RunFolder(run.path.parent).metrics.exists():
+        return "published runs are left as they are"
+    return ""
+
+
+def _check_classes(runs: Sequence[Run], config: Data) -> None:
+    _check_same(runs, data.task(config).classes, f"data.source={config.source}")
+
+
+def _check_same(runs: Sequence[Run], classes: Sequence[str], source: str) -> None:
+    """Raise UserError unless all runs have these classes."""
+    for name, run in zip(_names(runs), runs, strict=True):
+        if tuple(run.classes) != tuple(classes):
+            raise UserError(
+                f"{name} knows {_listed(run.classes)}, but {source} has "
+                f"{_listed(classes)}. Evaluate a network on images of its own classes."
+            )
+
+
+def _listed(classes: Sequence[str]) -> str:
+    more = ", ..." if len(classes) > 3 else ""
+    return f"{len(classes)} classes ({', '.join(classes[:3])}{more})"
 
 
 @functools.cache
-def _load_data(config: Data) -> data.Dataset:
+def _load(config: Data) -> data.Dataset:
     return data.load(config)
 
 
-def _key(config: Data) -> tuple[Any, ...]:
-    """Return what tells the images that a run was tested on from others."""
+def _source(config: Data) -> tuple[Any, ...]:
+    """Identify the images that a run was tested on by its config."""
     if config.test_on == "test":
         return config.source, "test"
     return config.source, "val", config.val_size, config.split_seed
@@ -139,45 +209,30 @@ def _name(config: Data) -> str:
 
 
 def _found_here(config: Data) -> Data:
-    """Return a run's data, in the usual place if its own is on another machine.
-
-    The files are the same, or an error: their checksums are known.
-    """
+    """Return a run's data, in the usual place if its own is on another machine."""
     if config.dir and not Path(config.dir).expanduser().is_dir():
         return dataclasses.replace(config, dir=None)
     return config
 
 
 def _held(run: Run, images: Images) -> tuple[tuple[np.ndarray, np.ndarray] | None, str]:
-    """Return what a run's temperature is fitted on, or nothing and why."""
+    """Return logits and labels to fit a run's temperature on, or None and why not."""
     if run.tested_on == "val":
         return None, "since its validation images are those that it was tested on"
-    folder = RunFolder(run.path.parent)
-    if run.results and folder.predictions.exists():
-        logits = f"val_{run.results['test_weights']}"
-        try:
-            with folder.predictions.open("rb") as file, np.load(file) as arrays:
-                return (arrays[logits], arrays["val_labels"]), ""
-        except (OSError, EOFError, LookupError, ValueError, *_BAD_ARCHIVES) as error:
-            raise UserError(
-                f"{folder.predictions} is damaged, or an older version wrote it "
-                f"({error}). Without it the validation images are computed again."
-            ) from error
-    if _key(run.config.data) != images.key:
+    path = RunFolder(run.path.parent).predictions
+    if run.results and path.exists() and (val := predictions.read(path).val):
+        return (val.logits[run.results["test_weights"]], val.labels), ""
+    if not is_own(run, images):
         return None, (
             "which is fitted on validation images: it has no predictions.npz, and with "
             "--data its own images are not loaded"
         )
-    val = _load_data(_found_here(run.config.data)).val
+    val = _load(_found_here(run.config.data)).val
     return (run.logits(val.images), val.labels), ""
 
 
 def _check_accuracy(run: Run, name: str, found: dict[str, Any]) -> list[str]:
-    """Return a note if rounding changed a run's accuracy.
-
-    Raises:
-        UserError: it is another accuracy.
-    """
+    """Return a note if rounding changed a run's accuracy; UserError if more did."""
     examples = found["examples"]
     changed = round(examples * abs(found["accuracy"] - run.accuracy))
     if not changed:
@@ -190,24 +245,9 @@ def _check_accuracy(run: Run, name: str, found: dict[str, Any]) -> list[str]:
             f"the run. Compare environment.json with this machine ({run.path})."
         )
     return [
-        f"{said}: a difference of {changed} in {examples:,} images, which rounding "
-        "makes on other hardware or with another version."
+        f"{said}: a difference of {changed} in {examples:,} images, by rounding on "
+        "other hardware or with another version."
     ]
-
-
-def why_not_saved(run: Run, images: Images) -> str:
-    """Return why nothing is written beside a run, or nothing."""
-    if _key(run.config.data) != images.key:
-        return "evaluation/ in a run's folder is for its own test images"
-    if not run.results:
-        return "a file of weights has no folder of its own"
-    if not RunFolder(run.path.parent).metrics.exists():
-        return "published runs are left as they are"
-    return ""
-
-
-def _checksum(run: Run) -> str:
-    return tree.digest((run.params, run.batch_stats))
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
