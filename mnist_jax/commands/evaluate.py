@@ -42,8 +42,7 @@ _ROBUSTNESS = flags.DEFINE_bool(
 _LIMIT = flags.DEFINE_integer(
     "limit",
     None,
-    "Damage so many of the images only, evenly spaced over the set: for networks that "
-    "are slow.",
+    "Damage only this many of the images, evenly spaced over the set: for slow networks.",
     lower_bound=1,
 )
 _TTA = flags.DEFINE_bool(

@@ -45,7 +45,7 @@ def mcnemar(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> Mc
 
     Args:
         first: whether the first network is right, image by image.
-        second: likewise, the same images.
+        second: whether the second is, on the same images.
 
     References:
         McNemar, "Note on the sampling error of the difference between correlated

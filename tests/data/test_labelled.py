@@ -110,7 +110,7 @@ def test_a_folder_that_says_too_little_is_refused(tmp_path, images):
     write_png(folder / "a.png", images[0])
     refuse("a.png: no label. Put PNG files into subfolders named")
     write_png(folder / "10" / "b.png", images[0])
-    refuse("photos/10: a subfolder's name is the label of its images, 0 to 9")
+    refuse("photos/10: a subfolder's name is the class of its images, 0 to 9")
 
     table = folder / "labels.csv"
     for lines, message in (

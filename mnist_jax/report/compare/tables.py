@@ -15,7 +15,7 @@ from mnist_jax.report.compare.groups import Comparison, Group
 from mnist_jax.report.record import Record
 from mnist_jax.runs.folder import damaged, read_json
 
-# So many differences are shown beside a name; more go to a footnote.
+# Up to this many differences are shown beside a name; more go to a footnote.
 _DIFFERENCES_SHOWN = 2
 
 

@@ -25,7 +25,7 @@ from mnist_jax.runs import predictions
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.load import Run
 
-# Another processor, or other convolutions, may change so many predictions by rounding.
+# Another processor, or other convolutions, may change up to this many predictions.
 _CHANGED_BY_ROUNDING = 2
 # The test images of MNIST, of which some labels are doubtful.
 _OFFICIAL = "7d6db313aa5e2f0d341c67fd1c8a6c3af3cc5ff49251341a7bc72aa79670430f"
@@ -166,7 +166,7 @@ def why_not_saved(run: Run, images: Images) -> str:
     if not is_own(run, images):
         return "evaluation/ in a run's folder is for its own test images"
     if not run.results:
-        return "a file of weights has no folder of its own"
+        return "a file of weights has no run folder"
     if not RunFolder(run.path.parent).metrics.exists():
         return "published runs are left as they are"
     return ""
@@ -182,7 +182,7 @@ def _check_same(runs: Sequence[Run], classes: Sequence[str], source: str) -> Non
         if tuple(run.classes) != tuple(classes):
             raise UserError(
                 f"{name} knows {_listed(run.classes)}, but {source} has "
-                f"{_listed(classes)}. Evaluate a network on images of its own classes."
+                f"{_listed(classes)}. The classes must be the same."
             )
 
 
