@@ -28,7 +28,7 @@ every_model = pytest.mark.parametrize(
     "name",
     [
         pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
-        for name in sorted(models.MODELS)
+        for name in sorted(models.MODELS.keys() & KERAS_MODELS)
     ],
 )
 
@@ -38,13 +38,7 @@ BATCH, BATCH_OF_VGG = 64, 8
 # Of two almost equal values in a window, rounding says which is the larger and gets the
 # gradient; BatchNorm enlarges it where variances are small. Even the plain forms differ
 # by 0.003 from Keras here. The gradient that once got lost made 0.46.
-GRADIENT_LIMIT = {
-    "double_cnn": 1e-2,
-    "fast_cnn": 1e-2,
-    "lenet5": 1e-4,
-    "triple_cnn": 1e-2,
-    "vgg16": 1e-2,
-}
+GRADIENT_LIMIT, GRADIENT_LIMIT_WITHOUT_MAXIMA = 1e-2, 1e-4
 
 
 # Kernels larger than they start, so that images differ; most where BatchNorm, whose
@@ -145,7 +139,7 @@ def test_evaluation_equals_keras(name):
     [
         pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
         # VGG19 is VGG16 with three layers more.
-        for name in sorted(models.MODELS.keys() - {"vgg19"})
+        for name in sorted(models.MODELS.keys() & KERAS_MODELS.keys() - {"vgg19"})
     ],
 )
 def test_training_equals_keras_but_for_dropout(name):
@@ -175,7 +169,8 @@ def test_training_equals_keras_but_for_dropout(name):
     _, their_after = as_trees(keras_model.non_trainable_variables, their_rest)
     assert_close(after, their_after, 1e-5, "statistics")
     their_gradients, _ = as_trees(keras_model.trainable_variables, their_gradients)
-    assert_close(gradients, their_gradients, GRADIENT_LIMIT[name], "gradients")
+    limit = GRADIENT_LIMIT_WITHOUT_MAXIMA if name == "lenet5" else GRADIENT_LIMIT
+    assert_close(gradients, their_gradients, limit, "gradients")
     # The statistics move, by a hundredth of the way: Keras's momentum of 0.99.
     for before, now in zip(
         jax.tree.leaves(batch_stats), jax.tree.leaves(after), strict=True

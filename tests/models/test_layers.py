@@ -116,14 +116,6 @@ def test_dropout_decides_for_each_position_alone(rate, ones):
 
 
 @rates
-def test_dropout_draws_by_its_key(rate, ones):
-    first, again = (np.asarray(drop(rate, ones, seed=1)) for _ in range(2))
-    np.testing.assert_array_equal(first, again)
-    other = np.asarray(drop(rate, ones, seed=2))
-    assert_share((first != 0) & (other != 0), (1 - rate) ** 2)
-
-
-@rates
 def test_dropout_is_the_identity_in_evaluation(rate):
     """Without a key, too."""
     x = draw(0, (4, 5))
@@ -132,10 +124,6 @@ def test_dropout_is_the_identity_in_evaluation(rate):
         layers.Dropout(rate).apply({}, x, train=False),  # type: ignore[arg-type]
         x,
     )
-
-
-def test_no_dropout_is_the_identity_in_training():
-    x = draw(0, (4, 5))
     np.testing.assert_array_equal(drop(0.0, x), x)
 
 

@@ -185,21 +185,6 @@ def test_a_layer_is_flax_s_with_its_relu(form):
     np.testing.assert_allclose(result, np.maximum(expected, 0), atol=1e-5)
 
 
-@pytest.mark.parametrize("form", ["plain", *FORMS])
-def test_convolution_has_its_definition_in_numpy(form):
-    """A few places of it, by hand: the forms could be wrong together."""
-    images, kernel, bias = draw(0, (2, 6, 5, 1)), draw(1, (3, 2, 1, 4)), draw(2, (4,))
-    with operations.form(form):
-        result = operations.conv(images, kernel, bias, padding="VALID", relu=True)
-    result = np.asarray(result)
-    assert result.shape == (2, 4, 4, 4)
-    for row, column in np.ndindex(4, 4):
-        window = np.asarray(images)[:, row : row + 3, column : column + 2]
-        by_hand = np.einsum("bhwc,hwcd->bd", window, np.asarray(kernel))
-        by_hand = np.maximum(by_hand + np.asarray(bias)[None], 0)
-        np.testing.assert_allclose(result[:, row, column], by_hand, atol=1e-5)
-
-
 # -- pools
 
 
@@ -270,20 +255,6 @@ def test_it_is_so_behind_a_batchnorm(shapes, form):
         args = draw_apart(shape, size), scale, draw(2, shape[-1:])
         calls.append((functools.partial(pool_behind_norm, size), args))
     assert_agrees_with_plain(calls, form, 2e-5)
-
-
-@pytest.mark.parametrize("form", ["plain", *FORMS])
-@pytest.mark.parametrize(("shape", "size"), ODD)
-def test_pools_have_their_definition_in_numpy(shape, size, form):
-    """Windows side by side; what is beyond the last whole one is left out."""
-    x = draw(0, shape)
-    rows, columns = shape[1] // size, shape[2] // size
-    whole = np.asarray(x)[:, : rows * size, : columns * size]
-    windows = whole.reshape(shape[0], rows, size, columns, size, shape[3])
-    with operations.form(form):
-        largest, average = operations.max_pool(x, size), layers.average_pool(x, size)
-    np.testing.assert_array_equal(largest, windows.max(axis=(2, 4)))
-    np.testing.assert_allclose(average, windows.mean(axis=(2, 4)), atol=1e-6)
 
 
 # -- sums over places
