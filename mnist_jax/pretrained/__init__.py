@@ -1,8 +1,9 @@
 """Pretrained weights: from files in four formats and from our own runs.
 
-Strict in both directions: a file must contain every tensor that is asked for, and none
-that the network does not have, with matching shapes and finite numbers. Everything that
-is wrong is listed by name.
+Strict in both directions: a file must contain every tensor that is asked for, with its
+shape and finite numbers, and none that the network does not have. Everything that is
+wrong is listed by name. Tensors that are not asked for may have other shapes, so that a
+network for other classes can lend all but its last layer.
 """
 
 import dataclasses
@@ -22,7 +23,7 @@ from mnist_jax.runs import weights
 from mnist_jax.runs.weights import WeightsError
 from mnist_jax.tree import Tree
 
-__all__ = ["Weights", "WeightsError", "load", "select"]
+__all__ = ["Weights", "WeightsError", "load"]
 
 LOGGER = logging.getLogger(__name__)
 _FLAG = "--config.model.pretrained"
@@ -66,10 +67,9 @@ def load(config: Model, model: models.Model) -> Weights | None:
     """
     if config.pretrained == "none":
         return None
-    flag = "--config.model.pretrained_layers"
+    flag = f"{_FLAG}_layers"
     patterns = tree.compile_patterns(config.pretrained_layers, flag=flag)
-    params, _ = model.shapes
-    tree.check_matches(patterns, params, flag=flag)
+    tree.check_matches(patterns, model.shapes[0], flag=flag)
     if not patterns:
         raise WeightsError(
             f"{flag} is empty: nothing would be taken from {config.pretrained}. Set "
@@ -80,7 +80,7 @@ def load(config: Model, model: models.Model) -> Weights | None:
     else:
         path = Path(config.pretrained).expanduser()
     try:
-        found = select(*readers.read(path), model=model, patterns=patterns, path=path)
+        found = _select(*readers.read(path), model=model, patterns=patterns, path=path)
     except WeightsError as error:
         raise WeightsError(
             f"{error}\n{_FLAG} names a file of weights or a run folder; {_FLAG}=none "
@@ -91,7 +91,7 @@ def load(config: Model, model: models.Model) -> Weights | None:
     return found
 
 
-def select(
+def _select(
     tensors: Mapping[str, np.ndarray],
     metadata: Mapping[str, str],
     *,
@@ -99,18 +99,7 @@ def select(
     patterns: Sequence[re.Pattern[str]],
     path: Path,
 ) -> Weights:
-    """Select and check a network's parameters.
-
-    Args:
-        tensors: from `readers.read`.
-        metadata: from `readers.read`.
-        model: the network.
-        patterns: match the beginnings of the names of the parameters to take.
-        path: of the file, for messages.
-
-    Raises:
-        WeightsError: the tensors are those of another network, or incomplete.
-    """
+    """Return the tensors with the names that match, if they fit the network."""
     if not metadata:
         kind = "torch" if names.is_torch(tensors) else "imagenet"
         metadata = {weights.NETWORK: model.name, weights.PREPROCESS: kind}

@@ -13,22 +13,19 @@ _VARIABLE = "VGG16_WEIGHTS_DIR"
 
 
 class PublishedFile(NamedTuple):
-    """A file that Keras publishes: its name, size in bytes, and MD5."""
+    """A file that Keras publishes: its name and MD5."""
 
     name: str
-    size: int
     md5: str
 
 
 FILES = {
     "vgg16": PublishedFile(
         "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        58_889_256,
         "6d6bbae143d832006294945121d1f1fc",
     ),
     "vgg19": PublishedFile(
         "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        80_134_624,
         "253f8cb515780f3b799900260a226db6",
     ),
 }
@@ -38,7 +35,7 @@ def find_or_download(network: str) -> Path:
     """Return the path of the published weights of "vgg16" or "vgg19".
 
     They are looked for in $VGG16_WEIGHTS_DIR, in this package's cache folder and in
-    Keras's own, and downloaded if they are in none of these.
+    Keras's own, and downloaded if none of these has them.
 
     Raises:
         WeightsError: there is no such file for this network, or the file is not the
@@ -50,33 +47,30 @@ def find_or_download(network: str) -> Path:
             f"--config.model.pretrained=imagenet: there are no such weights for "
             f"{network}, only for {', '.join(FILES)}."
         )
-    published = FILES[network]
-    named = os.environ.get(_VARIABLE)
-    folders = [
-        Path(named).expanduser() if named else files.cache_folder(),
-        files.cache_folder(),
-        Path("~/.keras/models").expanduser(),
-    ]
-    for folder in folders:
-        if (path := folder / published.name).is_file():
+    name, md5 = FILES[network]
+    folders = [files.cache_folder(), Path("~/.keras/models").expanduser()]
+    if named := os.environ.get(_VARIABLE):
+        folders.insert(0, Path(named).expanduser())
+    for path in (folder / name for folder in folders):
+        if path.is_file():
             with path.open("rb") as file:
-                md5 = hashlib.file_digest(file, "md5").hexdigest()
-            if md5 == published.md5:
+                found = hashlib.file_digest(file, "md5").hexdigest()
+            if found == md5:
                 return path
             raise WeightsError(
-                f"{path} is damaged or another file: its md5 is {md5}, that of the "
-                f"published file {published.md5}. Delete it and run again to download "
-                "it anew, or name another file with --config.model.pretrained=FILE."
+                f"{path} is damaged or another file: its md5 is {found}, that of the "
+                f"published file {md5}. Delete it and run again to download it, or "
+                "name another file with --config.model.pretrained=FILE."
             )
 
-    from mnist_jax.files import download  # Imported late: only downloads need requests.
+    from mnist_jax.files import download  # imported late: only downloads need pooch
 
-    path, url = folders[0] / published.name, f"{_SERVER}/{network}/{published.name}"
+    path, url = folders[0] / name, f"{_SERVER}/{network}/{name}"
     download.fetch(
         [url],
         path,
-        checksum=f"md5:{published.md5}",
-        way_out=f"Copy the file from {url} (md5 {published.md5}) to a folder and set "
+        checksum=f"md5:{md5}",
+        way_out=f"Copy the file from {url} (md5 {md5}) to a folder and set "
         f"{_VARIABLE}=FOLDER, or give its path with --config.model.pretrained=FILE; or "
         "train from scratch with --config.model.pretrained=none (the recipe for that "
         "is --config=configs/vgg16.py:scratch).",

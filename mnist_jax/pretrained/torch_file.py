@@ -70,19 +70,15 @@ def _read_zip(file: BinaryIO) -> tuple[dict[str, _Tensor], dict[str, bytes]]:
         if len(pickles) != 1:
             raise WeightsError("is a zip file that PyTorch did not write.")
         folder = pickles[0].split("/")[0]
-        order = f"{folder}/byteorder"
-        if order in archive.namelist() and archive.read(order) != b"little":
-            raise WeightsError("was written on a big-endian machine.")
         tensors = _state_dict(_Unpickler(io.BytesIO(archive.read(pickles[0]))).load())
         keys = {tensor.storage.key for tensor in tensors.values()}
         return tensors, {key: archive.read(f"{folder}/data/{key}") for key in keys}
 
 
 def _read_pickles(file: BinaryIO) -> tuple[dict[str, _Tensor], dict[str, bytes]]:
-    if _Unpickler(file).load() != _MAGIC or _Unpickler(file).load() != _PROTOCOL:
+    magic, protocol, _ = (_Unpickler(file).load() for _ in range(3))
+    if (magic, protocol) != (_MAGIC, _PROTOCOL):
         raise WeightsError("is not a file that PyTorch wrote.")
-    if not _Unpickler(file).load().get("little_endian", True):
-        raise WeightsError("was written on a big-endian machine.")
     tensors = _state_dict(_Unpickler(file).load())
     storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
     found = {}

@@ -19,7 +19,7 @@ the metadata of its input; for a file from elsewhere it adds:
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,7 @@ def check(
     tensors: Mapping[str, np.ndarray],
     *,
     wanted: Mapping[str, tuple[int, ...]],
-    known: Mapping[str, tuple[int, ...]],
+    known: Collection[str],
     path: Path,
 ) -> None:
     """Check that named tensors belong to a network.
@@ -139,7 +139,7 @@ def check(
     Args:
         tensors: by our names.
         wanted: shapes of the required tensors.
-        known: shapes of the allowed tensors.
+        known: the names of the allowed tensors.
         path: their file.
 
     Raises:
@@ -151,8 +151,8 @@ def check(
         "of another shape": [],
         "not finite numbers": [],
     }
-    for name in tensors.keys() & known.keys():
-        tensor, shape = tensors[name], known[name]
+    for name in tensors.keys() & wanted.keys():
+        tensor, shape = tensors[name], wanted[name]
         if tensor.shape != shape:
             complaints["of another shape"].append(
                 f"{name} {list(tensor.shape)} where {list(shape)} is needed"

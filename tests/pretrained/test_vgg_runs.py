@@ -83,44 +83,6 @@ def test_each_way_trains_what_it_says(
             assert np.abs(params[layer][variable] - array).max() < 0.05
 
 
-def test_the_phases_are_the_report_s():
-    head, everything = vgg16.get_config().phases
-    assert (head.batch_size, head.epochs) == (64, 50)
-    assert (everything.batch_size, everything.epochs) == (32, 20)
-    rates = [phase.optimizer.learning_rate for phase in (head, everything)]
-    assert rates == [1e-4, 1e-5]
-    assert head.freeze == ("block",) and everything.freeze == ()
-    for phase, patience in ((head, 6), (everything, 3)):
-        assert phase.optimizer.name == "adam"
-        plateau, stopping = phase.plateau, phase.early_stopping
-        assert (plateau.monitor, plateau.patience, plateau.factor) == (
-            "val_loss", 3, 0.1,
-        )  # fmt: skip
-        assert (stopping.monitor, stopping.patience) == ("val_loss", patience)
-        assert stopping.restore_best
-
-
-@pytest.mark.parametrize("n", [0, 6, "x"])
-def test_blocks_that_there_are_not_are_refused(n):
-    with pytest.raises(UserError, match=f"no such variant as 'first_blocks={n}'"):
-        vgg16.get_config(f"first_blocks={n}")
-
-
-def test_tuned_trains_everything_but_what_is_frozen():
-    frozen = vgg16.get_config("first_blocks=2,frozen,tuned").phases
-    assert [phase.freeze for phase in frozen] == [("block[1-2]_",)]
-    (everything,) = vgg16.get_config("tuned").phases
-    assert (everything.freeze, everything.layer_rates) == ((), ("block=0.3",))
-    (scratch,) = vgg16.get_config("scratch,tuned").phases
-    assert (scratch.freeze, scratch.layer_rates) == ((), ())
-
-
-def test_frozen_by_itself_is_the_head_alone():
-    frozen, head_only = vgg16.get_config("frozen"), vgg16.get_config("head_only")
-    assert frozen.phases == head_only.phases
-    assert frozen.model == head_only.model
-
-
 @pytest.mark.parametrize(
     "variants",
     [
@@ -153,22 +115,6 @@ def test_every_variant_does_what_its_name_says_among_others():
 def test_variants_that_exclude_each_other_are_refused(variant):
     with pytest.raises(UserError, match=f"{variant.replace(',', ' and ')} exclude"):
         vgg16.get_config(variant)
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"input_size": 31}, "input_size=31: must be at least 32"),
-        ({"preprocess": "caffe"}, "preprocess=caffe: unknown .*unit, imagenet, torch"),
-        ({"kernel_init": "zeros"}, "kernel_init=zeros: unknown .*glorot_.*he_normal"),
-        ({"name": "lenet5"}, "input_size: lenet5 has no such option.*get_model"),
-    ],
-)
-def test_input_that_there_is_not_is_refused(fields, message):
-    config = vgg16.get_config("scratch")
-    config.model.update(fields)
-    with pytest.raises(UserError, match=message):
-        experiment.parse(config)
 
 
 @pytest.mark.slow
