@@ -3,8 +3,7 @@
 A picture becomes a map of ink (`ink`), without what is around the paper (`sheet`), with
 the light evened out and the lines of the paper taken away (`ruling`); the ink is
 divided into digits (`finding`), which may touch (`touching`); each is brought to
-MNIST's size and place (`data.centering`) and classified (`reading`). docs/predict.md
-describes the steps.
+MNIST's size and place (`data.centering`) and classified (`reading`).
 """
 
 from mnist_jax.data.raster import PhotoError

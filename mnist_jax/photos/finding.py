@@ -33,6 +33,16 @@ class Box(NamedTuple):
     right: int
     bottom: int
 
+    @property
+    def height(self) -> int:
+        """In pixels."""
+        return self.bottom - self.top
+
+    @property
+    def size(self) -> int:
+        """The longer side, in pixels."""
+        return max(self.right - self.left, self.height)
+
 
 class Digit(NamedTuple):
     """A digit that was found.
@@ -50,11 +60,6 @@ class Digit(NamedTuple):
     line: int
     ink: Float[np.ndarray, "h w"] | None = None
     is_piece: bool = False
-
-    @property
-    def is_wide(self) -> bool:
-        """Whether it is wider than a single digit is."""
-        return self.ink is not None and touching.is_wide(self.ink)
 
 
 # A part of the ink: its box, and the labels of the pieces it consists of.
@@ -100,8 +105,7 @@ def divide(digit: Digit) -> dict[tuple[int, int], Digit]:
         They overlap: `touching.best_division` chooses among them.
     """
     ink, box = digit.ink, digit.box
-    if ink is None:
-        return {}
+    assert ink is not None, "it was found in a photograph"
     scale = (box.right - box.left) / ink.shape[1]
     found = {}
     for (left, right), piece in touching.find_pieces(ink).items():
@@ -141,18 +145,15 @@ def read_prepared(source: Any) -> list[Digit]:
             raise PhotoError(str(error)) from error
     else:
         images, _ = pictures.read(source)
-    if np.issubdtype(images.dtype, np.floating):
-        if not np.all((images >= 0) & (images <= 1)):  # also where they are NaN
-            raise PhotoError("has floating-point numbers outside 0..1")
-        images = np.rint(255 * images).astype(np.uint8)
+    images = pictures.as_bytes(images)
     if images.shape[-1:] == (1,):
         images = images[..., 0]
     if images.ndim == 2:
         images = images[np.newaxis]
-    if images.dtype != np.uint8 or images.shape[1:] != (28, 28) or not len(images):
+    if images.shape[1:] != (28, 28) or not len(images):
         raise PhotoError(
-            f"holds {images.dtype} of shape {list(images.shape)}, where a prepared "
-            "image is uint8 [28, 28]; without --raw it is read as a photograph"
+            f"holds uint8 of shape {list(images.shape)}, where prepared images are "
+            "[28, 28]; without --raw it is read as a photograph"
         )
     return [Digit(Box(0, 0, 28, 28), image, 0) for image in images]
 
@@ -179,20 +180,20 @@ def _segment(
     parts: list[_Part] = []
     for label, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         box = Box(columns.start, rows.start, columns.stop, rows.stop)
-        if counts[label] >= FEWEST_PIXELS // 4 and _size(box) >= 3:
+        if counts[label] >= FEWEST_PIXELS // 4 and box.size >= 3:
             parts.append((box, [label]))
     if not parts:
         raise PhotoError("has no digit in it: there are only specks of ink")
     # The size of a digit: half of all ink lies in parts that are at least as large.
     # Digits that touch are wider than high: their height says more.
-    sizes = np.array([min(_size(box), 2 * _height(box)) for box, _ in parts])
+    sizes = np.array([min(box.size, 2 * box.height) for box, _ in parts])
     order = np.argsort(sizes)
     ink = np.cumsum([counts[parts[index][1][0]] for index in order])
     size = float(sizes[order][np.searchsorted(ink, ink[-1] / 2)])
     parts = [
         part
         for part in parts
-        if _size(part[0]) >= _SPECK * size
+        if part[0].size >= _SPECK * size
         and not _is_cut_off_line(part[0], mask.shape, size)
     ]
     if len(parts) > _MOST_DIGITS:
@@ -203,7 +204,7 @@ def _segment(
     parts = [
         (box, members)
         for box, members in parts
-        if _height(box) >= max(_FLAT * size, _LINE * (box.right - box.left))
+        if box.height >= max(_FLAT * size, _LINE * (box.right - box.left))
     ]
     if not parts:
         raise PhotoError("has no digit in it: there are only lines of ink")
@@ -212,18 +213,14 @@ def _segment(
 
 def _is_cut_off_line(part: Box, shape: tuple[int, ...], size: float) -> bool:
     """Return whether a part is thin and at the edge, where lines leave the picture."""
-    at_edge = (
-        min(part.left, part.top) == 0
-        or part.right == shape[1]
-        or part.bottom == shape[0]
-    )
-    thinner = min(part.right - part.left, part.bottom - part.top)
-    return at_edge and thinner < _SPECK * size
+    margins = part.left, part.top, shape[1] - part.right, shape[0] - part.bottom
+    thinner = min(part.right - part.left, part.height)
+    return min(margins) == 0 and thinner < _SPECK * size
 
 
 def _join(parts: list[_Part], size: float) -> list[_Part]:
     """Unite the parts of digits whose strokes do not touch."""
-    parts = sorted(parts, key=lambda part: _size(part[0]))
+    parts = sorted(parts, key=lambda part: part[0].size)
     done: list[_Part] = []
     while parts:
         box, members = parts.pop(0)
@@ -237,16 +234,16 @@ def _join(parts: list[_Part], size: float) -> list[_Part]:
             continue
         parts.remove(best)
         parts.append((_union(box, best[0]), members + best[1]))
-        parts.sort(key=lambda part: _size(part[0]))
+        parts.sort(key=lambda part: part[0].size)
     return done
 
 
 def _belong_together(small: Box, other: Box, size: float) -> bool:
     """Return whether two parts belong to one digit; remnants of lines do not."""
-    if _size(other) < _FRAGMENT * size:
+    if other.size < _FRAGMENT * size:
         return False
     union = _union(small, other)
-    if _height(union) > _TALLEST * size:
+    if union.height > _TALLEST * size:
         return False
     shared = min(small.right, other.right) - max(small.left, other.left)
     narrower = min(small.right - small.left, other.right - other.left)
@@ -256,17 +253,9 @@ def _belong_together(small: Box, other: Box, size: float) -> bool:
     if shared > least * narrower and above <= _GAP * size:
         return True
     # The bar of a 5 can be wider than the rest, but no digit is so flat.
-    flattest = min(_height(small), _height(other))
-    is_fragment = _size(small) < _FRAGMENT * size or flattest < _FLAT * size
+    flattest = min(small.height, other.height)
+    is_fragment = small.size < _FRAGMENT * size or flattest < _FLAT * size
     return is_fragment and _distance(small, other) < 0.7 * _GAP * size
-
-
-def _size(box: Box) -> int:
-    return max(box.right - box.left, box.bottom - box.top)
-
-
-def _height(box: Box) -> int:
-    return box.bottom - box.top
 
 
 def _union(a: Box, b: Box) -> Box:
@@ -303,7 +292,7 @@ def _lines_at(slope: float, parts: list[_Part]) -> tuple[list[list[_Part]], floa
     ]
     for place in np.argsort(middles):
         part, middle = parts[place], middles[place]
-        reach = np.mean([_height(box) for box, _ in lines[-1]]) / 2 if lines else 0
+        reach = np.mean([box.height for box, _ in lines[-1]]) / 2 if lines else 0
         if lines and middle - np.mean(levels[-1]) < reach:
             lines[-1].append(part)
             levels[-1].append(middle)

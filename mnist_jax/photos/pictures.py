@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 from scipy import ndimage
 
@@ -69,15 +69,18 @@ def _from_array(array: np.ndarray) -> Image.Image:
         )
     if not array.size:
         raise PhotoError("has no pixels")
-    if np.issubdtype(array.dtype, np.floating):
+    return Image.fromarray(np.ascontiguousarray(as_bytes(array)))
+
+
+def as_bytes(array: np.ndarray) -> UInt8[np.ndarray, "..."]:
+    """Return grey values in 0..255 of an array of bytes, booleans or floats in 0..1."""
+    if np.issubdtype(array.dtype, np.floating) or array.dtype == bool:
         if not np.all((array >= 0) & (array <= 1)):  # also where they are NaN
             raise PhotoError("has floating-point numbers outside 0..1")
-        array = np.rint(255 * array).astype(np.uint8)
-    if array.dtype == bool:
-        array = np.uint8(255) * array
+        return np.rint(255.0 * array).astype(np.uint8)
     if array.dtype != np.uint8:
         raise PhotoError(f"is an array of {array.dtype}; give uint8, or floats in 0..1")
-    return Image.fromarray(np.ascontiguousarray(array))
+    return array
 
 
 def _to_grey(image: Image.Image) -> Image.Image:

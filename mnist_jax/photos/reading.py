@@ -20,16 +20,12 @@ _SMALLEST_BATCH = 8
 
 
 class Predictor(Protocol):
-    """A classifier: the part of `runs.predictor.Predictor` that is needed here."""
+    """Any classifier of 28x28 images, such as a `runs.Run`."""
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """The name of each class, in the order of the logits."""
-        ...
+    def classes(self) -> tuple[str, ...]: ...  # noqa: D102
 
-    def logits(self, images: Any) -> Float32[np.ndarray, "n classes"]:
-        """Return unnormalised log-probabilities of images uint8 [n, 28, 28]."""
-        ...
+    def logits(self, images: Any) -> Float32[np.ndarray, "n classes"]: ...  # noqa: D102
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -62,17 +58,6 @@ class Digit:
         unsure = ", unsure" if self.unsure else ""
         return f"<Digit {self.label!r}: probability {self.probability:.3f}{unsure}>"
 
-    def _repr_html_(self) -> str:
-        png = io.BytesIO()
-        Image.fromarray(self.image).save(png, "PNG")
-        return (
-            "<span style='display: inline-block; margin: 4px; text-align: center'>"
-            "<img width='56' src='data:image/png;base64,"
-            f"{base64.b64encode(png.getvalue()).decode()}'><br>"
-            f"{html.escape(self.label)}{'?' if self.unsure else ''}<br>"
-            f"<small>{self.probability:.3f}</small></span>"
-        )
-
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Reading:
@@ -99,8 +84,16 @@ class Reading:
     def _repr_html_(self) -> str:
         lines: dict[int, str] = {}
         for digit in self.digits:
-            lines[digit.line] = lines.get(digit.line, "") + digit._repr_html_()
-        return "".join(f"<div>{line}</div>" for line in lines.values())
+            png = io.BytesIO()
+            Image.fromarray(digit.image).save(png, "PNG")
+            lines[digit.line] = lines.get(digit.line, "") + (
+                "<td><img width=56 src='data:image/png;base64,"
+                f"{base64.b64encode(png.getvalue()).decode()}'><br>"
+                f"{html.escape(digit.label)}{'?' if digit.unsure else ''}<br>"
+                f"<small>{digit.probability:.3f}</small></td>"
+            )
+        rows = "".join(f"<tr>{line}</tr>" for line in lines.values())
+        return f"<table style='text-align: center'>{rows}</table>"
 
 
 def read(predictor: Predictor, threshold: float, source: Any) -> Reading:
@@ -156,9 +149,10 @@ def divide(
     divided: list[finding.Digit] = []
     wholes = classify(predictor, threshold, found).digits
     for digit, whole in zip(found, wholes, strict=True):
-        pieces = finding.divide(digit) if whole.unsure or digit.is_wide else {}
+        assert digit.ink is not None, "it was found in a photograph"
+        may_be_several = whole.unsure or touching.is_wide(digit.ink)
+        pieces = finding.divide(digit) if may_be_several else {}
         if pieces:
-            assert digit.ink is not None, "it was found in a photograph"
             said = classify(predictor, threshold, list(pieces.values())).digits
             probabilities = {
                 where: each.probability

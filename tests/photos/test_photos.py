@@ -336,3 +336,29 @@ def test_the_packaged_threshold_is_its_validation_images(official):
     _, val = hold_out(official[0], val_size=data.val_size, split_seed=data.split_seed)
     derived = threshold.quantile(run.logits(val.images))
     np.testing.assert_allclose(threshold.PACKAGED_THRESHOLD, derived, atol=1e-3)
+
+
+class Stripes:
+    """Classifies by the number of rows with ink; no network."""
+
+    classes = ("Ankle boot", "<b>", "Ä")
+
+    def logits(self, images):
+        assert images.dtype == np.uint8 and images.shape[1:] == (28, 28)
+        rows = (images > 99).any(axis=2).sum(axis=1)
+        return np.where(rows[:, None] > [0, 10, 19], 0, -9).astype(np.float32).cumsum(1)
+
+
+def test_any_classifier_reads_and_a_reading_is_short():
+    reading = photos.read(Stripes(), 0.5, as_picture(page((80, 90, 3), (90, 220, 7))))
+    assert len(reading.digits) == 2
+    for digit in reading.digits:
+        assert digit.label in Stripes.classes
+        assert digit.probabilities.shape == (3,)
+        assert digit.probabilities.sum() == pytest.approx(1)
+        assert digit.unsure == (digit.probability < 0.5)
+        assert len(repr(digit)) < 80
+    assert str(reading) == " ".join(digit.label for digit in reading.digits)
+    assert repr(reading).count("\n") == 0 and len(repr(reading)) < 80
+    shown = reading._repr_html_()
+    assert shown.count("<img") == 2 and "<b>" not in shown
