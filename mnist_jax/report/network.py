@@ -120,7 +120,7 @@ def integrated_gradients(
     nodes, weights = np.polynomial.legendre.leggauss(_POINTS)
     found = []
     for label in labels:
-        chosen = np.eye(len(run.classes), dtype=np.float32)[label]
+        chosen = np.eye(len(full), dtype=np.float32)[label]
         attributions = np.zeros(inked.shape[:2], np.float32)
         for parts in _PARTS:
             gradient = np.zeros_like(inked)
