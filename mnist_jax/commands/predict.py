@@ -192,7 +192,7 @@ def _write(read: Sequence[_Picture], failures: Sequence[str], run: "Run") -> Non
     """Write what the flags ask for."""
     if _CSV.value:
         files.write_text(Path(_CSV.value).expanduser(), as_csv(read, run.classes))
-    _save(read)
+    _save(read, run.classes)
     if _JSON.value:
         print(json.dumps(as_json(read, failures, run), indent=2))
     elif read:
@@ -280,7 +280,7 @@ def _show(read: Sequence[_Picture], run: "Run", console: Console) -> None:
     )
 
 
-def _save(read: Sequence[_Picture]) -> None:
+def _save(read: Sequence[_Picture], classes: Sequence[str]) -> None:
     """Write a picture of each reading that has a target."""
     from mnist_jax.report import strip
 
@@ -289,6 +289,6 @@ def _save(read: Sequence[_Picture]) -> None:
     for _, source, target, said in read:
         if target:
             target.parent.mkdir(exist_ok=True)
-            drawn = strip.draw(source, said, prepared=_RAW.value)
+            drawn = strip.draw(source, said, classes, prepared=_RAW.value)
             with files.atomic_writer(target) as file:
                 drawn.save(file, "PNG", pnginfo=mark)

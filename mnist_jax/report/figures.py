@@ -127,7 +127,7 @@ def confusion_matrix(
             axes.text(column, row, f"{count:,}", color=color, size=font, **place)
     names = [drawable(name, 16) for name in about.classes]
     font = min(10, max(5, 400 / size))
-    rotation = 90 if max(map(len, names)) > 2 else 0
+    rotation = 90 if size * max(map(len, names)) > 80 else 0
     axes.set_xticks(range(size), names, fontsize=font, rotation=rotation)
     axes.set_yticks(range(size), names, fontsize=font)
     axes.set_xticks(np.arange(size + 1) - 0.5, minor=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
@@ -10,7 +11,6 @@ from mnist_jax.errors import UserError
 from mnist_jax.runs.folder import (
     NUMBER,
     RunFolder,
-    Schema,
     check_fields,
     damaged,
     parse_json,
@@ -141,13 +141,15 @@ def read(folder: Path, *, complete: bool = False) -> Record:
         UserError: a file is missing, damaged or lacks a field; the message names it.
     """
     paths = RunFolder(folder)
-    record = Record(
-        folder,
-        config=_read_object(paths.config),
-        environment=_read_object(paths.environment, _ENVIRONMENT if complete else {}),
-        results=_read_object(paths.results, _RESULTS),
+    config, environment, results = (
+        read_json(path) for path in (paths.config, paths.environment, paths.results)
     )
-    _check(record, paths.results)
+    check_fields(config, {}, paths.config)
+    check_fields(environment, _ENVIRONMENT if complete else {}, paths.environment)
+    check_fields(results, _RESULTS, paths.results)
+    record = Record(folder, config, environment, results)
+    if reason := _wrong(record):
+        raise damaged(paths.results, reason)
     if complete:
         _check_network(record, paths.results)
         _ = record.epochs, record.summary
@@ -161,28 +163,19 @@ def is_number(value: Any) -> TypeGuard[float]:
     return math.isfinite(value)
 
 
-def _read_object(path: Path, schema: Schema | None = None) -> Fields:
-    value = read_json(path)
-    check_fields(value, schema or {}, path)
-    return value
-
-
-def _check(record: Record, path: Path) -> None:
-    """Check the values of what every kind of run has."""
-    results, kind = record.results, record.kind
-    if not 0 <= results["test_accuracy"] <= 1:
-        raise damaged(path, f"test_accuracy is {results['test_accuracy']}, not in 0..1")
-    if kind == "network" and results.get("test_weights") not in ("last", "best"):
-        raise damaged(
-            path,
-            f'test_weights is {results.get("test_weights")!r}, not "last" or "best"',
-        )
-    classes = results.get("classes", ["0"])
-    if not isinstance(classes, list) or not classes:
-        raise damaged(path, f"classes is {classes!r}, not a list of names")
-    for name in classes:
-        if not isinstance(name, str) or not name:
-            raise damaged(path, f"classes has {name!r}, which is not a name")
+def _wrong(record: Record) -> str:
+    """Return why the values of results.json cannot be right; "" if they can."""
+    results = record.results
+    accuracy, weights = results["test_accuracy"], results["test_weights"]
+    classes = results.get("classes", _TEN_DIGITS)
+    if not 0 <= accuracy <= 1:
+        return f"test_accuracy is {accuracy}, not in 0..1"
+    if record.kind == "network" and weights not in ("last", "best"):
+        return f'test_weights is {weights!r}, not "last" or "best"'
+    if not isinstance(classes, list | tuple) or not classes:
+        return f"classes is {classes!r}, not a list of names"
+    wrong = [name for name in classes if not isinstance(name, str) or not name]
+    return f"classes has {wrong[0]!r}, which is not a name" if wrong else ""
 
 
 def _check_network(record: Record, path: Path) -> None:
@@ -194,25 +187,19 @@ def _check_network(record: Record, path: Path) -> None:
             "network. Use mnist-jax evaluate or compare."
         )
     check_fields(results, _NETWORK, path)
-    for split in ("test", "val"):
-        for weights in {"last", "best", *results[split]}:
-            where = f"{split}.{weights}"
-            if weights not in results[split]:
-                raise damaged(path, f"{where} is missing")
-            found = results[split][weights]
-            check_fields(found, _EVALUATION, path, f"{where}: ")
-            interval, confusion = found["accuracy_interval"], found["confusion"]
-            if len(interval) != 2 or not all(map(is_number, interval)):
-                raise damaged(path, f"{where}: accuracy_interval is {interval!r}")
-            if [_counts(row) for row in confusion] != [size] * size:
-                raise damaged(
-                    path,
-                    f"{where}: confusion is not {size} x {size} counts, as classes",
-                )
-            if len(found["per_class"]) != size:
-                raise damaged(path, f"{where}: per_class does not have {size} entries")
-            for place, scores in enumerate(found["per_class"]):
-                check_fields(scores, _SCORES, path, f"{where}: per_class[{place}]: ")
+    for split, weights in itertools.product(("test", "val"), ("last", "best")):
+        found, where = results[split].get(weights), f"{split}.{weights}: "
+        check_fields(found, _EVALUATION, path, where)
+        interval, confusion = found["accuracy_interval"], found["confusion"]
+        if len(interval) != 2 or not all(map(is_number, interval)):
+            raise damaged(path, f"{where}accuracy_interval is {interval!r}")
+        if [_counts(row) for row in confusion] != [size] * size:
+            reason = f"confusion is not {size} x {size} counts, as the classes are"
+            raise damaged(path, f"{where}{reason}")
+        if len(found["per_class"]) != size:
+            raise damaged(path, f"{where}per_class does not have {size} entries")
+        for place, scores in enumerate(found["per_class"]):
+            check_fields(scores, _SCORES, path, f"{where}per_class[{place}]: ")
 
 
 def _counts(row: Any) -> int | None:

@@ -3,90 +3,98 @@
 Drawn with Pillow: a page of digits has more bars than Matplotlib draws in a second.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from mnist_jax.photos import pictures
 from mnist_jax.photos.reading import Digit, Reading
-from mnist_jax.report.style import BLUE, HAIRLINE, INK, MUTED, VERMILION
+from mnist_jax.report.style import (
+    BLUE,
+    HAIRLINE,
+    INK,
+    MUTED,
+    VERMILION,
+    drawable,
+    font_path,
+)
 
 # Pixels.
 _PICTURE_WIDTH = 560
-_TILE, _BARS, _PAD = 112, 110, 12
-_COLUMNS = 4
+_TILE, _NAMES, _BARS, _PAD = 112, 56, 110, 12
+_COLUMNS, _CLASSES_SHOWN = 4, 5
 
 
-def draw(source: Any, reading: Reading, *, prepared: bool = False) -> Image.Image:
-    """Draw a reading: the picture with its boxes, then each digit with ten bars.
+def draw(
+    source: Any, reading: Reading, classes: Sequence[str], *, prepared: bool = False
+) -> Image.Image:
+    """Draw a reading: the picture with its boxes, then each digit with its bars.
 
     Args:
         source: the picture, as for `Run.read`; a file is read from its beginning.
-        reading: what was read in it.
+        reading: of the picture.
+        classes: their names, in the order of the probabilities.
         prepared: the source is a file of 28x28 images: there are no boxes to show.
     """
-    top = [] if prepared else [_with_boxes(source, reading)]
-    cards = [_card(digit) for digit in reading.digits]
+    cards = [_card(digit, classes) for digit in reading.digits]
     width, height = cards[0].size
     columns = min(_COLUMNS, len(cards))
-    rows = -(-len(cards) // columns)
-    page_width = max([columns * width, *(picture.width + 2 * _PAD for picture in top)])
-    above = sum(picture.height + _PAD for picture in top)
-    page = Image.new("RGB", (page_width, above + rows * height), "white")
-    for picture in top:
-        page.paste(picture, (_PAD, _PAD))
+    top = Image.new("RGB", (0, 0)) if prepared else _with_boxes(source, reading)
+    page_width = max(columns * width, top.width)
+    page_height = top.height + -(-len(cards) // columns) * height
+    page = Image.new("RGB", (page_width, page_height), "white")
+    page.paste(top)
     for place, card in enumerate(cards):
-        at = place % columns * width, above + place // columns * height
-        page.paste(card, at)
+        row, column = divmod(place, columns)
+        page.paste(card, (column * width, top.height + row * height))
     return page
 
 
 def _with_boxes(source: Any, reading: Reading) -> Image.Image:
+    """Draw the picture, each digit in a box below its label."""
     if hasattr(source, "seek"):
         source.seek(0)
     grey, scale = pictures.read(source)
     picture = Image.fromarray(np.rint(255 * grey.clip(0, 1)).astype(np.uint8))
     factor = _PICTURE_WIDTH / max(picture.size)
-    picture = picture.resize(
-        (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
-    ).convert("RGB")
+    width, height = (max(1, round(factor * side)) for side in picture.size)
+    picture = picture.resize((width, height)).convert("RGB")
     size = 15
-    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(size)
+    pen, font = ImageDraw.Draw(picture), ImageFont.truetype(font_path(), size)
     for digit in reading.digits:
         left, top, right, bottom = (side * factor / scale for side in digit.box)
         colour = VERMILION if digit.unsure else BLUE
         # Within the picture, even if the digit touches its border.
         left, top = max(left - 3, 0), max(top - 3, 0)
-        right = min(right + 2, picture.width - 1)
-        bottom = min(bottom + 2, picture.height - 1)
+        right, bottom = min(right + 2, width - 1), min(bottom + 2, height - 1)
         pen.rectangle((left, top, right, bottom), outline=colour, width=2)
         place = left + 1, max(top - 2, size)
-        pen.text(place, digit.label, fill=colour, font=font, anchor="lb")
-    return picture
+        pen.text(place, drawable(digit.label), fill=colour, font=font, anchor="lb")
+    return ImageOps.expand(picture, _PAD, "white")
 
 
-def _card(digit: Digit) -> Image.Image:
-    """Draw what the network saw, and beside it the probability of each class."""
-    width, height = _TILE + _BARS + 3 * _PAD, _TILE + 2 * _PAD
+def _card(digit: Digit, classes: Sequence[str]) -> Image.Image:
+    """Draw what the network saw, and beside it the most probable classes."""
+    width, height = _TILE + _NAMES + _BARS + 3 * _PAD, _TILE + 2 * _PAD
     card = Image.new("RGB", (width, height), "white")
     seen = Image.fromarray(digit.image).resize((_TILE, _TILE), Image.Resampling.NEAREST)
     card.paste(seen.convert("RGB"), (_PAD, _PAD))
-    pen, font = ImageDraw.Draw(card), ImageFont.load_default(10)
-    left, step = _TILE + 2 * _PAD, _TILE / len(digit.probabilities)
-    most = int(digit.probabilities.argmax())
+    pen, font = ImageDraw.Draw(card), ImageFont.truetype(font_path(), 10)
+    left, step = _TILE + _NAMES + 2 * _PAD, _TILE / _CLASSES_SHOWN
+    order = digit.probabilities.argsort(stable=True)[::-1][:_CLASSES_SHOWN].tolist()
     room = _BARS - 40
-    for label, probability in enumerate(digit.probabilities.tolist()):
-        top = _PAD + label * step
-        middle = top + step / 2
-        chosen = label == most
-        colour = (VERMILION if digit.unsure else BLUE) if chosen else MUTED
-        pen.text((left, middle), str(label), fill=INK, font=font, anchor="lm")
-        pen.rectangle((left + 10, top + 2, left + 10 + room, top + step - 2), HAIRLINE)
+    for place, label in enumerate(order):
+        probability = float(digit.probabilities[label])
+        middle = _PAD + (place + 0.5) * step
+        colour = (VERMILION if digit.unsure else BLUE) if place == 0 else MUTED
+        name = drawable(classes[int(label)], 9)
+        pen.text((left - 6, middle), name, INK, font=font, anchor="rm")
+        box = (left, middle - 6, left + room, middle + 6)
+        pen.rectangle(box, HAIRLINE)
         if probability * room >= 1:
-            right = left + 10 + probability * room
-            pen.rectangle((left + 10, top + 2, right, top + step - 2), colour)
-        if chosen:
-            text = f"{100 * probability:.0f} %"
-            pen.text((left + 14 + room, middle), text, INK, font=font, anchor="lm")
+            pen.rectangle((*box[:2], left + probability * room, box[3]), colour)
+        percent = f"{100 * probability:.0f} %"
+        pen.text((left + room + 4, middle), percent, INK, font=font, anchor="lm")
     return card

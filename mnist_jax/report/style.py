@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -95,12 +96,15 @@ def drawable(text: str, limit: int = 1000) -> str:
 
 
 @functools.cache
-def _characters() -> frozenset[int]:
-    """Return the code points that the font of the figures can draw."""
-    from matplotlib import font_manager
+def font_path() -> str:
+    """Return the file of the font, which comes with matplotlib."""
+    return font_manager.findfont(STYLE["font.family"])
 
-    path = font_manager.findfont(STYLE["font.family"])
-    return frozenset(font_manager.get_font(path).get_charmap())
+
+@functools.cache
+def _characters() -> frozenset[int]:
+    """Return the code points that the font can draw."""
+    return frozenset(font_manager.get_font(font_path()).get_charmap())
 
 
 def new_figure(height: float) -> Figure:

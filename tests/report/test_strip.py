@@ -4,20 +4,31 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import mnist_jax
+from mnist_jax.photos import reading
 from mnist_jax.report import strip
 from mnist_jax.report.style import BLUE, VERMILION
 
-COLOURS = {"unsure": VERMILION, "sure": BLUE}
+COLOURS = {True: VERMILION, False: BLUE}
+
+
+class Fake:
+    """Answers the first class, with little doubt."""
+
+    def __init__(self, *classes):
+        self.classes = classes
+
+    def logits(self, images):
+        return np.eye(len(self.classes), dtype=np.float32)[[0] * len(images)] * 5
 
 
 @pytest.mark.parametrize("rows", [slice(20, 80), slice(0, 100)])
-def test_all_sides_of_a_box_are_seen_though_the_digit_touches_the_border(rows):
+@pytest.mark.parametrize("classes", [("a", "b"), [f"あ <{n}>" for n in range(62)]])
+def test_all_sides_of_a_box_are_seen_though_the_digit_touches_the_border(rows, classes):
     paper = np.full((100, 100), 255, np.uint8)
     paper[rows, 45:55] = 0  # a one
-    reading = mnist_jax.load_run().read(Image.fromarray(paper))
-    colour = COLOURS["unsure" if reading.digits[0].unsure else "sure"]
-    page = np.asarray(strip.draw(Image.fromarray(paper), reading))
+    found = reading.read(Fake(*classes), 0.5, Image.fromarray(paper))
+    colour = COLOURS[found.digits[0].unsure]
+    page = np.asarray(strip.draw(Image.fromarray(paper), found, classes))
     ink = (page == tuple(bytes.fromhex(colour[1:]))).all(axis=2)
     # The picture is 560 pixels high and wide, with 12 of margin.
     picture = ink[12:572, 12:572]
