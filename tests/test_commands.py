@@ -222,7 +222,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(finished, plain_env, tmp_
             output, _ = process.communicate()
         assert process.returncode == code, output
         assert "Traceback" not in output
-        match = re.search(r"To resume: python -m mnist_jax train (.*)", output)
+        match = re.search(r"To resume: .* train (.*)", output)
         assert match, output
         arguments = shlex.split(match[1])
     ended = run(plain_env, *arguments)

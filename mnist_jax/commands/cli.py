@@ -6,7 +6,6 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
@@ -81,45 +80,20 @@ def run(command: ModuleType, *, verb: str = "") -> NoReturn:
     raise AssertionError("app.run does not return")
 
 
-def command_with(**overrides: str | None) -> str:
-    """Return this process's command line with other values of some flags.
-
-    Args:
-        **overrides: the flags by name; None leaves a flag out.
-    """
-    path = Path(sys.argv[0])
-    program = ["python", sys.argv[0]]
-    if path.name == "__main__.py":
-        program = ["python", "-m", path.parent.name]
-    elif path.stem == "mnist-jax":
-        program = ["mnist-jax"]
-    return shlex.join([*program, *_arguments_with(overrides)])
-
-
-def _arguments_with(overrides: dict[str, str | None]) -> list[str]:
-    arguments = []
-    skip = False
-    for argument in sys.argv[1:]:
-        name, has_value, _ = argument.lstrip("-").partition("=")
-        if skip:
-            skip = False
-        elif argument.startswith("-") and name in overrides:
-            skip = not has_value
-        else:
-            arguments.append(argument)
-    return arguments + [
-        f"--{name}={value}" for name, value in overrides.items() if value is not None
-    ]
-
-
 def _takes_config() -> bool:
     return "config" in flags.FLAGS
 
 
 def _resume() -> str:
-    """Return how to resume the command, if it can be resumed."""
-    workdir = flags.FLAGS.workdir if "workdir" in flags.FLAGS else None
-    return f" To resume: {command_with(workdir=workdir)}" if workdir else ""
+    """Return how to resume the command, if it has a folder to resume in."""
+    if "workdir" not in flags.FLAGS or not flags.FLAGS.workdir:
+        return ""
+    from mnist_jax.runs import environment
+
+    command = environment.typed_command()
+    if not flags.FLAGS["workdir"].present:
+        command += f" --workdir={shlex.quote(flags.FLAGS.workdir)}"
+    return f" To resume: {command}"
 
 
 def _parse(arguments: list[str]) -> list[str]:

@@ -34,22 +34,14 @@ def lines_of(section: Any, flag: str) -> Iterator[str]:
             yield from _describe(field, f"{flag}.{name}")
     if section is Model:
         yield f"{_INDENT}Networks: {', '.join(models.MODELS)}."
-        yield from _network_options(flag)
+        for network in models.MODELS:
+            for name, field in models.options_of(network).items():
+                yield from _describe(field, f"{flag}.{name}", f" ({network})")
     for below, its_flag in sections:
         yield ""
         yield f"{its_flag}: {(below.__doc__ or '').splitlines()[0]}"
         yield ""
         yield from lines_of(below, its_flag)
-
-
-def _network_options(flag: str) -> Iterator[str]:
-    """Yield lines about the options that only some networks have."""
-    found: dict[str, tuple[dataclasses.Field, list[str]]] = {}
-    for network in models.MODELS:
-        for name, field in models.options_of(network).items():
-            found.setdefault(name, (field, []))[1].append(network)
-    for name, (field, networks) in found.items():
-        yield from _describe(field, f"{flag}.{name}", f" ({', '.join(networks)})")
 
 
 def _describe(field: dataclasses.Field, flag: str, owner: str = "") -> Iterator[str]:

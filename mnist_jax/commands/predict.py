@@ -12,14 +12,13 @@ import csv
 import glob
 import io
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import flags
-from PIL import PngImagePlugin
+from PIL import Image, PngImagePlugin
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -27,6 +26,7 @@ from rich.table import Table
 
 from mnist_jax import files
 from mnist_jax.commands import outputs
+from mnist_jax.data import raster
 from mnist_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,32 +45,25 @@ _RAW = flags.DEFINE_bool(
 _SAVE = flags.DEFINE_string(
     "save",
     None,
-    "A folder for a picture of each reading: what was found where, what the network "
-    "saw, and how probable each digit is. For one PICTURE, the name of a PNG file too.",
+    "A folder for a picture of each reading: the boxes of the digits, the images that "
+    "the network saw, and the probabilities.",
 )
 _CSV = flags.DEFINE_string(
     "csv", None, "A CSV file to write, with a row for each digit."
 )
 _JSON = flags.DEFINE_bool("json", False, "Print JSON instead of a table.")
 
-_ENDINGS = {
-    *(".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".mpo", ".pbm", ".pgm", ".png", ".pnm"),
-    *(".ppm", ".tif", ".tiff", ".webp"),
-}
-_PREPARED_ENDINGS = {".npy", ".idx"}
-_SHOWN = 3  # of a digit's most probable classes
 _STDIN = "standard input"
-# All tables and pictures that this command writes have these in them.
-_TABLE_MARK = b"picture,line,place,digit,probability,unsure"
-_PICTURE_MARK = b"mnist-jax predict"
+_COLUMNS = "picture,line,place,digit,probability,unsure,left,top,right,bottom"
+_SOFTWARE = "mnist-jax predict"  # an entry of the pictures that are saved
 
 
 class _Picture(NamedTuple):
-    """A picture that was read, where it is, and where its reading is drawn."""
+    """A picture that was read, and the file that its reading is drawn in."""
 
     name: str
     source: Any
-    target: Path | None
+    target: Path
     reading: "Reading"
 
 
@@ -85,7 +78,8 @@ def main(arguments: list[str]) -> None:
         raise UserError("Name a picture: mnist-jax predict PICTURE ...")
     failures: list[str] = []
     pictures = list(_expand(arguments, failures))
-    targets = _check_targets(arguments, pictures)
+    targets = _named_after([name for name, _ in pictures])
+    _check_outputs(arguments, [source for _, source in pictures], targets)
     # Imported late: bad flags need not wait for JAX.
     from mnist_jax import photos
     from mnist_jax.devices import compiler
@@ -95,15 +89,12 @@ def main(arguments: list[str]) -> None:
     run = load.load(_RUN.value)
     below, _ = run.threshold
     read = []
-
-    def find(source: Any) -> Sequence[photos.Digit]:
-        if _RAW.value:
-            return photos.read_prepared(source)
-        return photos.divide(run, below, photos.find_digits(source))
-
     for (name, source), target in zip(pictures, targets, strict=True):
         try:
-            found = find(source)
+            if _RAW.value:
+                found = photos.read_prepared(source)
+            else:
+                found = photos.divide(run, below, photos.find_digits(source))
         except photos.PhotoError as error:
             failures.append(f"{name} {error}.")
         except OSError as error:
@@ -111,66 +102,24 @@ def main(arguments: list[str]) -> None:
         else:
             said = photos.classify(run, below, found)
             read.append(_Picture(name, source, target, said))
-    _write(read, failures, run)
+    if _CSV.value:
+        files.write_text(Path(_CSV.value).expanduser(), as_csv(read, run.classes))
+    if _SAVE.value:
+        _save(read, run.classes)
+    if _JSON.value:
+        print(json.dumps(as_json(read, failures, run), indent=2))
+    elif read:
+        _show(read, run, Console())
     if failures:
         raise UserError("\n".join(failures))
 
 
-def _check_targets(
-    arguments: Sequence[str], pictures: Sequence[tuple[str, Any]]
-) -> list[Path | None]:
-    """Return where the reading of each picture is drawn, without --save nowhere.
-
-    Raises:
-        UserError: --save or --csv cannot be written, or is one of the pictures.
-    """
-    inputs = [source for _, source in pictures if isinstance(source, Path)]
-    if _CSV.value:
-        outputs.check(
-            Path(_CSV.value).expanduser(),
-            flag=f"--csv={_CSV.value}",
-            mark=_TABLE_MARK,
-            inputs=inputs,
-        )
-    if not _SAVE.value:
-        return [None] * len(pictures)
-    save, flag = Path(_SAVE.value).expanduser(), f"--save={_SAVE.value}"
-    if save.suffix.lower() == ".png":
-        targets = [save] * len(pictures)
-        if len(targets) > 1:
-            raise UserError(f"{flag} is a file: for several pictures, name a folder.")
-    else:
-        targets = _named_after([name for name, _ in pictures], save)
-        if save.is_file():
-            raise UserError(f"{flag} is neither a folder nor a .png file.")
-        if save.is_dir() and any(map(save.samefile, filter(os.path.isdir, arguments))):
-            raise UserError(f"{flag} is a folder of pictures to read: name another.")
-        if not save.parent.is_dir():
-            raise UserError(f"{flag}: there is no folder {save.parent}.")
-    for target in targets:
-        if save.suffix.lower() == ".png" or save.is_dir():
-            outputs.check(target, flag=flag, mark=_PICTURE_MARK, inputs=inputs)
-    return [*targets]
-
-
-def _named_after(names: Sequence[str], folder: Path) -> list[Path]:
-    """Return a PNG file in the folder for each picture; equal names are numbered."""
-    paths: list[Path] = []
-    for name in names:
-        stem, number = "stdin" if name == _STDIN else Path(name).stem, 0
-        path = folder / f"{stem}.png"
-        while path in paths:
-            number += 1
-            path = folder / f"{stem}-{number}.png"
-        paths.append(path)
-    return paths
-
-
-def _expand(
-    arguments: Sequence[str], failures: list[str]
-) -> Iterator[tuple[str, Path | io.BytesIO]]:
+def _expand(arguments: Sequence[str], failures: list[str]) -> Iterator[tuple[str, Any]]:
     """Yield each picture's name and source; add to `failures` what names none."""
-    endings = _PREPARED_ENDINGS | _ENDINGS if _RAW.value else _ENDINGS
+    known = Image.registered_extensions().items()
+    endings = {ending for ending, kind in known if kind in raster.FORMATS}
+    if _RAW.value:
+        endings |= {".npy", ".idx"}
     for argument in arguments:
         path = Path(argument).expanduser()
         if argument == "-":
@@ -188,15 +137,38 @@ def _expand(
             failures.append(f"{argument} matches no file.")
 
 
-def _write(read: Sequence[_Picture], failures: Sequence[str], run: "Run") -> None:
-    """Write what the flags ask for."""
+def _named_after(names: Sequence[str]) -> list[Path]:
+    """Return a file in --save for each picture; equal names are numbered."""
+    paths: list[Path] = []
+    for name in names:
+        stem = "stdin" if name == _STDIN else Path(name).stem
+        path, number = Path(_SAVE.value or "").expanduser() / f"{stem}.png", 0
+        while path in paths:
+            number += 1
+            path = path.with_name(f"{stem}-{number}.png")
+        paths.append(path)
+    return paths
+
+
+def _check_outputs(
+    arguments: Sequence[str], sources: Sequence[Any], targets: Sequence[Path]
+) -> None:
+    """Raise UserError if --csv or --save cannot be written, or would harm an input."""
+    inputs = [source for source in sources if isinstance(source, Path)]
     if _CSV.value:
-        files.write_text(Path(_CSV.value).expanduser(), as_csv(read, run.classes))
-    _save(read, run.classes)
-    if _JSON.value:
-        print(json.dumps(as_json(read, failures, run), indent=2))
-    elif read:
-        _show(read, run, Console())
+        path, flag = Path(_CSV.value).expanduser(), f"--csv={_CSV.value}"
+        outputs.check(path, flag=flag, mark=_COLUMNS.encode(), inputs=inputs)
+    if _SAVE.value:
+        folder, flag = Path(_SAVE.value).expanduser(), f"--save={_SAVE.value}"
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{flag} is not a folder.")
+        if not folder.parent.is_dir():
+            raise UserError(f"{flag}: there is no folder {folder.parent}.")
+        read = [Path(each).expanduser() for each in arguments]
+        if folder.exists() and any(p.is_dir() and folder.samefile(p) for p in read):
+            raise UserError(f"{flag} is a folder of pictures to read: name another.")
+        for target in filter(Path.exists, targets):
+            outputs.check(target, flag=flag, mark=_SOFTWARE.encode(), inputs=inputs)
 
 
 def as_json(
@@ -233,8 +205,7 @@ def as_csv(read: Sequence[_Picture], classes: Sequence[str]) -> str:
     """Return a row for each digit, with the probability of each class."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    columns = [*_TABLE_MARK.decode().split(","), "left", "top", "right", "bottom"]
-    writer.writerow(columns + [f"p{name}" for name in classes])
+    writer.writerow([*_COLUMNS.split(","), *(f"p{name}" for name in classes)])
     for name, *_, said in read:
         for place, digit in enumerate(said.digits):
             values = [digit.line, place, digit.label, digit.probability, digit.unsure]
@@ -253,27 +224,25 @@ def _show(read: Sequence[_Picture], run: "Run", console: Console) -> None:
     from mnist_jax.runs import load, threshold
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("Picture", overflow="fold")
-    table.add_column("Reading", style="bold", overflow="fold")
-    for title in ("Most probable", "Second", "Third"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("")
+    for title in ("Picture", "Reading", "Most probable", "Second", "Third", ""):
+        table.add_column(title, overflow="fold")
     for name, *_, said in read:
-        texts = [escape(name), escape(str(said).replace("\n", " / "))]
-        for place, digit in enumerate(said.digits):
+        texts = [escape(name), f"[bold]{escape(str(said))}[/]".replace("\n", " / ")]
+        for digit in said.digits:
             ranks = [
                 f"{escape(label)} {100 * probability:5.1f} %"
-                for label, probability in _ranked(digit, run)[:_SHOWN]
+                for label, probability in _ranked(digit, run)
             ]
-            note = "[yellow]unsure[/]" if digit.unsure else ""
-            table.add_row(*(["", ""] if place else texts), *ranks, note)
+            # There may be only two classes.
+            three = [*ranks, "", ""][:3]
+            table.add_row(*texts, *three, "[yellow]unsure[/]" if digit.unsure else "")
+            texts = ["", ""]
     console.print(table)
     below, source = run.threshold
-    share = f"{100 * threshold.FALSE_ALARMS:g} %"
     console.print(
         f"\nRead by {load.name_of(run)}, {run.config.model.name}, right on "
-        f"{100 * run.accuracy:.2f} % of its {run.tested_on} images. Unsure: below "
-        f"{100 * below:.1f} %, as {share} of {source} are, or cut off another digit.",
+        f"{run.accuracy:.2%} of its {run.tested_on} images. Unsure: below {below:.1%}, "
+        f"as {threshold.FALSE_ALARMS:.0%} of {source} are, or cut off another digit.",
         style="dim",
         markup=False,
         highlight=False,
@@ -281,14 +250,13 @@ def _show(read: Sequence[_Picture], run: "Run", console: Console) -> None:
 
 
 def _save(read: Sequence[_Picture], classes: Sequence[str]) -> None:
-    """Write a picture of each reading that has a target."""
+    """Draw each reading into its file."""
     from mnist_jax.report import strip
 
     mark = PngImagePlugin.PngInfo()
-    mark.add_text("Software", _PICTURE_MARK.decode())
+    mark.add_text("Software", _SOFTWARE)
     for _, source, target, said in read:
-        if target:
-            target.parent.mkdir(exist_ok=True)
-            drawn = strip.draw(source, said, classes, prepared=_RAW.value)
-            with files.atomic_writer(target) as file:
-                drawn.save(file, "PNG", pnginfo=mark)
+        target.parent.mkdir(exist_ok=True)
+        drawn = strip.draw(source, said, classes, prepared=_RAW.value)
+        with files.atomic_writer(target) as file:
+            drawn.save(file, "PNG", pnginfo=mark)

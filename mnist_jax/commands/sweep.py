@@ -55,22 +55,16 @@ def parse_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", part.strip())
-        if not match:
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not first <= last <= _LARGEST_SEED or last - first >= _MOST_SEEDS:
             raise ValueError(
-                f"{part.strip()!r} is no seed (0, 1, 2 ...) and no range of seeds. "
-                "Give a range such as 0-4, or a list such as 0,3,7."
+                f"{part.strip()!r} is neither a seed nor a range of at most "
+                f"{_MOST_SEEDS:,} seeds, all below 2**32. Give a range such as 0-4, or "
+                "a list such as 0,3,7."
             )
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last < first:
-            raise ValueError(f"{first}-{last} runs backwards. Give {last}-{first}.")
-        if last > _LARGEST_SEED:
-            raise ValueError(f"{last} is too large: JAX takes seeds below 2**32.")
-        if last - first >= _MOST_SEEDS:
-            raise ValueError(f"{first}-{last} is more than {_MOST_SEEDS:,} seeds.")
         seeds += range(first, last + 1)
-    twice = [seed for place, seed in enumerate(seeds) if seed in seeds[:place]]
-    if twice:
-        raise ValueError(f"{twice[0]} is listed twice.")
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("a seed is listed twice.")
     return seeds
 
 

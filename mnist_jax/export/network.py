@@ -31,9 +31,9 @@ def make_logits(run: Run) -> tuple[ApplyFn, Tree]:
     network was trained in.
     """
     module: Any = run.model.module
-    model = dataclasses.replace(
-        run.model, module=module.clone(dtype=jnp.float32), convolutions="plain"
-    )
+    if hasattr(module, "dtype"):
+        module = module.clone(dtype=jnp.float32)
+    model = dataclasses.replace(run.model, module=module, convolutions="plain")
 
     def apply(variables: Tree, images: UInt8[Array, "n ..."]) -> Array:
         # As the networks were trained: `mnist_jax.training.step` divides by 255 too.

@@ -1,7 +1,6 @@
-"""`mnist-jax` itself: its verbs, the commands that it names, errors of the system."""
+"""`mnist-jax` itself: its verbs, their fields, errors of the system."""
 
 import errno
-import sys
 
 import pytest
 
@@ -33,26 +32,6 @@ def test_every_verb_is_named_and_describes_itself(command_env):
         assert listed == (path.stem not in ("base", "__init__"))
     assert "--workdir" in described[0].stdout
     assert "load_run" in dir(mnist_jax)
-
-
-@pytest.mark.parametrize(
-    ("typed", "expected"),
-    [
-        (["run.py"], "python run.py --workdir=w"),
-        (["run.py", "--workdir=old", "--config=c"], "python run.py --config=c"),
-        (["run.py", "--workdir", "old", "--config=c"], "python run.py --config=c"),
-        (["run.py", "-workdir=old"], "python run.py"),
-        (["run.py", "--config.phases[0].epochs=5"], "'--config.phases[0].epochs=5'"),
-        (["/x/mnist_jax/__main__.py", "train"], "python -m mnist_jax train"),
-        (["/x/bin/mnist-jax", "train"], "mnist-jax train"),
-    ],
-)
-def test_the_command_that_resumes_names_the_folder_once(monkeypatch, typed, expected):
-    monkeypatch.setattr(sys, "argv", typed)
-    command = cli.command_with(workdir="w")
-    assert expected in command
-    assert command.endswith("--workdir=w")
-    assert command.count("workdir") == 1 and "old" not in command
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def test_wrong_flags_are_one_clear_line(predict, pictures, tmp_path):
         ([good, f"--run={pictures / 'empty'}"], "empty is not a run folder"),
         ([good, f"--run={pictures / 'unfinished'}"], "unfinished is not finished"),
         ([good, f"--save={tmp_path}/none/x.png"], "--save=.*there is no folder"),
-        ([good, good, f"--save={tmp_path}/x.png"], "--save=.*for several pictures"),
+        ([good, f"--save={good}"], "--save=.* is not a folder"),
         ([good, f"--csv={tmp_path}"], "--csv=.* is a folder"),
     ]
     ended = predict(*(arguments for arguments, _ in expected))
@@ -175,12 +175,14 @@ def test_photographs_are_never_written_over(predict, tmp_path, pictures):
         photograph.save(scan)
     before = scan.read_bytes()
     (tmp_path / "link.png").symlink_to(scan)
+    (tmp_path / "s").mkdir()
+    shutil.copy(pictures / "good" / "a.jpg", tmp_path / "s" / "scan.jpg")
     expected = [
         ([scan, f"--save={tmp_path}"], "also read"),
-        ([tmp_path / "link.png", f"--save={scan}"], "also read"),
+        ([tmp_path / "link.png", f"--csv={scan}"], "also read"),
         ([scan, f"--csv={scan}"], "also read"),
         ([tmp_path, f"--save={tmp_path}"], "folder of pictures to read"),
-        ([pictures / "good" / "a.jpg", f"--save={scan}"], "did not write it"),
+        ([tmp_path / "s" / "scan.jpg", f"--save={tmp_path}"], "did not write it"),
     ]
     readings = [scan, f"--save={tmp_path / 'out'}", f"--csv={tmp_path / 'out.csv'}"]
     ended = predict(*(arguments for arguments, _ in expected), readings, readings)

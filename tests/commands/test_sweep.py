@@ -50,30 +50,18 @@ def test_a_range_of_seeds_holds_both_its_ends(first, more):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "'' is no seed"),
-        ("1,", "'' is no seed"),
-        ("a", "'a' is no seed"),
-        ("1.5", "'1.5' is no seed"),
-        ("-1", "'-1' is no seed"),
-        ("0..3", "0-4"),
-        ("0-1-2", "is no seed"),
-        ("4-0", "runs backwards. Give 0-4"),
-        ("0,1,0", "0 is listed twice"),
-        ("0-3,2", "2 is listed twice"),
-        ("4294967296", "too large"),
-        ("0-1000", "more than 1,000"),
-    ],
+    "text", "| 1, | a | 1.5 | -1 | 0..3 | 0-1-2 | 4-0 | 4294967296 | 0-1000".split("|")
 )
-def test_bad_seeds_are_told(text, message):
-    with pytest.raises(ValueError, match=message):
+def test_other_seeds_are_refused(text):
+    with pytest.raises(ValueError, match="is neither a seed nor a range .* as 0-4"):
         sweep.parse_seeds(text)
+    with pytest.raises(ValueError, match="twice"):
+        sweep.parse_seeds("0-3,2")
 
 
 USAGE = [
     (["--config=quickstart"], "--seeds=None: it is missing"),
-    (["--config=quickstart", "--seeds=4-0"], r"backwards. Give 0-4\. -"),
+    (["--config=quickstart", "--seeds=4-0"], "neither a seed nor a range"),
     (
         ["--config=quickstart", "--config.seed=1", "--seeds=0-1"],
         "--seeds=0-1: it cannot go with --config.seed",
@@ -143,7 +131,7 @@ def test_a_killed_sweep_goes_on_to_the_same_results(finished, command_env, tmp_p
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate()
     assert process.returncode == 130
-    match = re.search(r"To resume: python -m mnist_jax sweep (.*)", output)
+    match = re.search(r"To resume: .* sweep (.*)", output)
     assert match and "Traceback" not in output, output
     assert shlex.split(match[1]) == list(arguments)
     code, output = finish(command_env, *arguments)
@@ -162,7 +150,7 @@ def test_a_sweep_together_is_killed_and_goes_on(finished, command_env, tmp_path)
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate()
     assert process.returncode == 130
-    match = re.search(r"To resume: python -m mnist_jax sweep (.*)", output)
+    match = re.search(r"To resume: .* sweep (.*)", output)
     assert match and shlex.split(match[1]) == list(arguments), output
     code, output = finish(command_env, *arguments)
     assert code == 0, output
