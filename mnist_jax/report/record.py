@@ -166,7 +166,7 @@ def is_number(value: Any) -> TypeGuard[float]:
 def _wrong(record: Record) -> str:
     """Return why the values of results.json cannot be right; "" if they can."""
     results = record.results
-    accuracy, weights = results["test_accuracy"], results["test_weights"]
+    accuracy, weights = results["test_accuracy"], results.get("test_weights")
     classes = results.get("classes", _TEN_DIGITS)
     if not 0 <= accuracy <= 1:
         return f"test_accuracy is {accuracy}, not in 0..1"

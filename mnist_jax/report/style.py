@@ -11,10 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib import font_manager
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.textpath import TextPath
 
 WIDTH = 8.0
 """Inches; fills the column of a README page."""
@@ -91,8 +88,8 @@ def drawable(text: str, limit: int = 1000) -> str:
     A character that the font lacks is shown as its code point, such as U+3042.
     """
     known = _characters()
-    shown = [c if ord(c) in known else f"U+{ord(c):04X}" for c in text]
-    return shorten("".join(shown), limit)
+    text = "".join(c if ord(c) in known else f"U+{ord(c):04X}" for c in text)
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
 @functools.cache
@@ -105,48 +102,3 @@ def font_path() -> str:
 def _characters() -> frozenset[int]:
     """Return the code points that the font can draw."""
     return frozenset(font_manager.get_font(font_path()).get_charmap())
-
-
-def new_figure(height: float) -> Figure:
-    """Return an empty figure of `WIDTH` x `height` inches on an Agg canvas."""
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI)
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def place_axes(
-    figure: Figure, *, left: float, top: float, width: float, height: float
-) -> Axes:
-    """Add axes at these inches from the figure's left and upper edges."""
-    total_width, total_height = figure.get_size_inches()
-    bottom = total_height - top - height
-    x, y = left / total_width, bottom / total_height
-    return figure.add_axes((x, y, width / total_width, height / total_height))
-
-
-def place_text(
-    figure: Figure, *, left: float, top: float, text: str, **style: Any
-) -> None:
-    """Write text, its upper left corner at these inches from the figure's."""
-    total_width, total_height = figure.get_size_inches()
-    x, y = left / total_width, 1 - top / total_height
-    figure.text(x, y, text, ha="left", va="top", **style)
-
-
-def place_title(
-    figure: Figure, *, left: float, run: str, title: str, note: str = ""
-) -> None:
-    """Write "run: title" at the top of a figure, and a smaller note below it."""
-    text = f"{shorten(run, RUN_LENGTH)}{title}"
-    place_text(figure, left=left, top=0.18, text=text, size=10)
-    place_text(figure, left=left, top=0.45, text=note, size=8.5, color=MUTED)
-
-
-def text_width(text: str, size: float) -> float:
-    """Return the width in inches of a line of text at `size` points."""
-    return TextPath((0, 0), text, size=size).get_extents().width / 72 if text else 0.0
-
-
-def shorten(text: str, limit: int) -> str:
-    """Return the text, cut to `limit` characters with an ellipsis if it is longer."""
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"

@@ -131,18 +131,6 @@ def make_run(
 
 
 @pytest.fixture
-def make_logits() -> Callable[..., np.ndarray]:
-    """Return a function of labels, seed and noise, with the logits of ten classes."""
-
-    def make(labels: np.ndarray, *, seed: int, noise: float) -> np.ndarray:
-        rng = np.random.default_rng(seed)
-        scores = 9 * np.eye(10)[labels] + noise * rng.normal(size=(len(labels), 10))
-        return scores.astype(np.float32)
-
-    return make
-
-
-@pytest.fixture
 def fake_run(tmp_path: Path) -> FakeRun:
     return make_run(tmp_path / "run")
 
