@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from configs import base
 from mnist_jax import config, experiment, load_run
 from mnist_jax.config import ConfigError, Experiment, Optimizer, from_stored, to_json
 from mnist_jax.data import augment
@@ -38,6 +40,30 @@ def test_a_run_of_own_parts_is_stored_resumed_and_read_back(
     assert run.config == parsed
     predictions = np.load(tmp_path / "predictions.npz")
     np.testing.assert_array_equal(run.logits(small.test.images), predictions["last"])
+
+
+def test_the_documented_parts_train_together(tmp_path, monkeypatch, without_pictures):
+    """The files in docs/extending.md, and the flags beside them."""
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "extending.md").read_text()
+    blocks = re.findall(r"`(my_\w+\.py)`:\n\n```python\n(.*?)^```", text, re.S | re.M)
+    assert len(blocks) == text.count("```python") == 4
+    for name, content in blocks:
+        (tmp_path / name).write_text(content)
+    values = base.get_config()
+    named = dict(re.findall(r"--config\.(\S+)=(my_\w+:\w+)$", text, re.M))
+    named |= {"data.source": "my_data:load", "data.val_size": 100}
+    optimizer_name = named.pop("phases[0].optimizer.name")
+    values.update_from_flattened_dict(named)
+    values.phases[0].optimizer.name = optimizer_name
+    values.phases[0].update(epochs=1, batch_size=50)
+    results = experiment.run(experiment.parse(values), tmp_path / "run")
+    assert results["model"] == "my_nets:MLP"
+    assert load_run(tmp_path / "run").model.task.classes == (
+        "T-shirt",
+        "Ankle boot",
+        "Bag",
+    )
 
 
 def test_an_optimizer_is_what_its_function_returns():
