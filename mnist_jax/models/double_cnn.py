@@ -18,7 +18,7 @@ class DoubleCNN(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "batch 28 28 1"], *, train: bool
+        self, images: Float[Array, "batch height width channels"], *, train: bool
     ) -> Float[Array, "batch classes"]:
         """Map images to logits. The features are the 256 of `dense1`."""
         conv = functools.partial(Conv, relu=True, dtype=self.dtype)

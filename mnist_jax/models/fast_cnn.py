@@ -23,7 +23,7 @@ class FastCNN(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "batch 28 28 1"], *, train: bool
+        self, images: Float[Array, "batch height width channels"], *, train: bool
     ) -> Float[Array, "batch classes"]:
         """Map images to logits. The features are 576."""
         conv = functools.partial(Conv, use_bias=False, dtype=self.dtype)

@@ -3,7 +3,7 @@
 LeCun, Bottou, Bengio, Haffner: "Gradient-based learning applied to document
 recognition", Proceedings of the IEEE 86(11), 1998. Unlike in the paper, but as in most
 tutorials, every map of the second convolution sees all maps of the first, pools have no
-weights, and a softmax over ten logits replaces the radial units.
+weights, and a softmax replaces the radial units.
 """
 
 import functools
@@ -24,7 +24,7 @@ class LeNet5(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "batch 28 28 1"], *, train: bool
+        self, images: Float[Array, "batch height width channels"], *, train: bool
     ) -> Float[Array, "batch classes"]:
         """Map images to logits, the same in training. The features are 84."""
         del train

@@ -22,7 +22,7 @@ class TripleCNN(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "batch 28 28 1"], *, train: bool
+        self, images: Float[Array, "batch height width channels"], *, train: bool
     ) -> Float[Array, "batch classes"]:
         """Map images to logits. The features are the 64 of `dense3`."""
         conv = functools.partial(Conv, relu=True, dtype=self.dtype)

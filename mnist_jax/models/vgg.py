@@ -93,13 +93,14 @@ class VGG(nn.Module):
         return dense(self.num_classes, name=logits)(x)
 
     def _prepare(
-        self, images: Float[Array, "batch 28 28 1"]
+        self, images: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch size size 3"]:
         x = jnp.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
         size = self.input_size
-        if x.shape[1] != size:
+        if x.shape[1:3] != (size, size):
             x = jax.image.resize(x, (x.shape[0], size, size, x.shape[3]), "bilinear")
-        x = jnp.repeat(x, 3, axis=-1)
+        if x.shape[3] == 1:
+            x = jnp.repeat(x, 3, axis=-1)
         if self.preprocess == "imagenet":
             x = 255 * x - jnp.array(_CAFFE_MEAN)
         elif self.preprocess == "torch":

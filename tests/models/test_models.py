@@ -224,3 +224,15 @@ def test_the_summary_has_every_layer_and_the_total(name):
     for layer in tree.layers(model.shapes[0]):
         assert layer in summary
     assert f"{sum(PARAMETERS[name]):,}" in summary
+
+
+@every_model
+@pytest.mark.parametrize("shape", [(32, 24, 1), (40, 40, 3)])
+def test_any_image_shape_gives_a_logit_for_each_class(name, shape):
+    model = models.create(Model(name), Task(("a b", "c", "d"), shape))
+    params, batch_stats = model.shapes  # checks the shape of the logits
+    assert params["logits"]["kernel"].shape[-1] == 3
+    images = jax.ShapeDtypeStruct((5, *shape), jnp.float32)
+    apply = functools.partial(model.apply, train=True, key=jax.random.key(0))
+    outputs, _ = jax.eval_shape(apply, params, batch_stats, images)
+    assert outputs.logits.shape == (5, 3)
