@@ -63,10 +63,12 @@ def _build(layer: Layer):
             return layers.ZeroPadding2D(size)
         case ("three_channels",):
             return layers.Lambda(lambda images: keras.ops.repeat(images, 3, axis=-1))
-    kinds = {
-        "average_pool": layers.AveragePooling2D,
-        "flatten": layers.Flatten,
-        "max_pool": layers.MaxPooling2D,
-        "norm": layers.BatchNormalization,
-    }
-    return kinds[layer[0]]()
+        case ("average_pool",):
+            return layers.AveragePooling2D(2)
+        case ("max_pool",):
+            return layers.MaxPooling2D(2)
+        case ("norm",):
+            return layers.BatchNormalization()
+        case ("flatten",):
+            return layers.Flatten()
+    raise ValueError(layer)

@@ -25,9 +25,9 @@ def prepare(work: Work, options: list[str]):
     images, labels = make_images(work)
     every = torch.from_numpy(images).permute(0, 3, 1, 2).to(device)
     targets = torch.from_numpy(labels).long().to(device)
-    model = _build(work.recipe.layers)
-    model.to(device, memory_format=torch.channels_last).train()
+    model = _build(work.recipe.layers).to(device)
     model(every[:2].float())  # gives the lazy layers their shapes
+    model.to(memory_format=torch.channels_last)
     optimizers = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
     optimizer = optimizers[work.recipe.optimizer](
         model.parameters(), lr=work.recipe.learning_rate
