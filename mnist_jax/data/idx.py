@@ -29,9 +29,7 @@ def read_bytes(path: Path) -> bytes:
         return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
     except (EOFError, OSError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError(
-            f"{path} cannot be read: {reason}. Delete it, or make it readable."
-        ) from error
+        raise DataError(f"Cannot read {path}: {reason}.") from error
 
 
 def parse(content: bytes) -> UInt8[np.ndarray, " ..."]:

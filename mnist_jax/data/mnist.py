@@ -30,6 +30,10 @@ class OfficialFile(NamedTuple):
     """Of the published `.gz`, in hex."""
 
 
+_WAY_OUT = (
+    "Delete it to have it downloaded, or name a folder that has the official files "
+    "with --config.data.dir=FOLDER."
+)
 # Part -> (images, labels).
 FILES: dict[str, tuple[OfficialFile, OfficialFile]] = {
     "train": (
@@ -117,14 +121,15 @@ def _find_or_download(folder: Path, file: OfficialFile, mirrors: Sequence[str]) 
 
 
 def _read_file(path: Path, file: OfficialFile) -> UInt8[np.ndarray, "N ..."]:
-    content = idx.read_bytes(path)
+    try:
+        content = idx.read_bytes(path)
+    except DataError as error:
+        raise DataError(f"{error} {_WAY_OUT}") from error
     checksum = hashlib.sha256(content).hexdigest()
     if checksum != file.sha256:
         raise DataError(
             f"{path} is not the official MNIST file: it is damaged, incomplete, or "
             f"from another data set (uncompressed, it has {len(content):,} bytes and "
-            f"the SHA-256 {checksum} instead of {file.sha256}). Delete it to have it "
-            "downloaded, or name a folder that has the official files with "
-            "--config.data.dir=FOLDER."
+            f"the SHA-256 {checksum} instead of {file.sha256}). {_WAY_OUT}"
         )
     return idx.parse(content)

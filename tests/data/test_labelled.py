@@ -35,10 +35,10 @@ def test_classes_have_names(tmp_path, images):
     for number, name in enumerate(("Ankle boot", "Bag", "Bag")):
         write_png(tmp_path / name / f"{number}.png", images[number])
     assert labelled.read_folder(tmp_path, task).labels.tolist() == [0, 1, 1]
-    with pytest.raises(DataError, match="the class of its images, 0 to 9"):
+    with pytest.raises(DataError, match="'Ankle boot' is not one of 0, 1"):
         labelled.read_folder(tmp_path)
     write_png(tmp_path / "Coat" / "3.png", images[3])
-    with pytest.raises(DataError, match="Coat: .* of its images, Ankle boot, Bag"):
+    with pytest.raises(DataError, match="'Coat' is not one of Ankle boot, Bag"):
         labelled.read_folder(tmp_path, task)
 
 
@@ -82,7 +82,7 @@ def test_a_pair_of_idx_files(tmp_path, images):
             r"high has the label 10 at index 5, where labels are 0\.\.9",
         ),
         ("images", "few", r"few has the shape \[5\], where .* have \[6\]"),
-        ("small", "labels", r"small has the shape \[6, 20, 28\].*center_in_28x28"),
+        ("small", "labels", r"small has the shape \[6, 20, 28, 1\].*center_in_28x28"),
         ("paper", "labels", "paper: 6 of 6 images have a bright edge.*255 less its"),
         *(
             (name, "labels", f"{name} is not an IDX file of unsigned bytes")
@@ -92,7 +92,11 @@ def test_a_pair_of_idx_files(tmp_path, images):
         ("longer", "labels", "longer is cut off or has trailing bytes"),
         ("zip", "labels", "Cannot read .*zip: Compressed file ended"),
         ("none", "labels", "Cannot read .*none: No such file"),
-        ("labels", "images", r"labels has the shape \[6\], where images have"),
+        (
+            "labels",
+            "images",
+            r"labels has the shape \[6, 1\]; images must be \[28, 28, 1\]",
+        ),
     ):
         with pytest.raises(DataError, match=message):
             labelled.read_idx(tmp_path / first, tmp_path / second)
@@ -109,23 +113,24 @@ def test_a_folder_that_says_too_little_is_refused(tmp_path, images):
     refuse("photos holds no PNG files. Put PNG files into subfolders named")
     write_png(folder / "a.png", images[0])
     refuse("a.png: no label. Put PNG files into subfolders named")
+    (folder / "a.png").unlink()
     write_png(folder / "10" / "b.png", images[0])
-    refuse("photos/10: a subfolder's name is the class of its images, 0 to 9")
+    refuse("photos/10/b.png: its label '10' is not one of 0, 1, 2,")
+    write_png(folder / "a.png", images[0])
 
     table = folder / "labels.csv"
     for lines, message in (
-        ("file,label\na.png,10\n", "line 2: the label of a.png is '10', not one of"),
-        ("file,label\na.png,seven\n", "the label of a.png is 'seven'"),
+        ("file,label\na.png,x\n10/b.png,7\n", "a.png: its label 'x' is not one of 0,"),
         ("file,label\na.png\n", "line 2: no file or no label"),
         ("a.png,7\n10/b.png,7\n", "line 2: no file or no label.*must be file,label"),
         ("file,label\na.png,7\na.png,7\n", "line 3: a.png is listed twice"),
-        ("file,label\nc.png,7\n", "line 2: there is no file .*c.png"),
-        ("file,label\na.png,7\n", "10/b.png: no label in .*labels.csv"),
+        ("file,label\na.png,7\n10/b.png,7\nc.png,7\n", "Cannot read .*c.png: No such"),
+        ("file,label\na.png,7\n", "10/b.png: no label"),
     ):
         table.write_text(lines)
         refuse(message)
     table.write_text("file,label\na.png,7\n10/b.png,7\n")
     write_png(folder / "a.png", images[0, :20])
-    refuse("a.png is 28x20 pixels. Images must be MNIST's: 28x28.*center_in_28x28")
+    refuse(r"a.png has the shape \[20, 28\]; .*\[28, 28, 1\].*center_in_28x28")
     (folder / "a.png").write_text("no picture")
     refuse("a.png is not an image of a known format")
