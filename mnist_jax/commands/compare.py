@@ -88,8 +88,8 @@ def main(arguments: list[str]) -> None:
 
         target = Path(_REPORT.value).expanduser()
         outputs.check_folder(target, flag="--report", sign="comparison.md")
-        names = page.write(found, target, _REFERENCE.value)
-        print(f"Wrote {' and '.join(names)} in {target}.")
+        page.write(found, target, _REFERENCE.value)
+        print(f"Wrote comparison.md and comparison.html in {target}.")
     output = Path(_OUTPUT.value).expanduser() if _OUTPUT.value else None
     form = _FORMAT.value or (output and _FORMAT_BY_ENDING.get(output.suffix.lower()))
     if output:
@@ -105,7 +105,11 @@ def _rendered(found: compare.Comparison, form: str, width: int | None = None) ->
     """Return the tables in a format; notes that CSV has no place for go to stderr."""
     match form:
         case "markdown":
-            return publish.everything(found, _REFERENCE.value) + "\n"
+            parts = publish.as_markdown(found, _REFERENCE.value)
+            shown = [
+                parts[name] for name in ("results", "separated by seeds", "every run")
+            ]
+            return "\n\n".join(filter(None, shown)) + "\n"
         case "latex":
             notes = "".join(f"% {line}\n" for line in tables.explanation(found))
             return notes + tables.results(found).latex()

@@ -23,7 +23,7 @@ from mnist_jax.commands import outputs
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import robustness
 from mnist_jax.report import evaluated
-from mnist_jax.report.compare.terminal import rich_table
+from mnist_jax.report.compare.terminal import print_table
 from mnist_jax.report.evaluated import Evaluation, measure, tables
 from mnist_jax.runs import load
 
@@ -42,7 +42,7 @@ _ROBUSTNESS = flags.DEFINE_bool(
 _LIMIT = flags.DEFINE_integer(
     "limit",
     None,
-    "Damage only this many of the images, evenly spaced over the set: for slow networks.",
+    "Damage only so many images, evenly spaced over the set: for slow networks.",
     lower_bound=1,
 )
 _TTA = flags.DEFINE_bool(
@@ -86,15 +86,11 @@ def main(arguments: list[str]) -> None:
 def _show(found: Evaluation, console: Console) -> None:
     """Print the tables and their explanations."""
     console.print(Text(f"Evaluation on {found.data}\n", "bold"))
-    console.print(rich_table(tables.accuracies(found.runs)))
-    lines = tables.notes(found)
+    print_table(tables.accuracies(found.runs), tables.notes(found), console)
     if "robustness" in found.runs[0]:
         console.print()
-        console.print(rich_table(tables.robustness(found.runs)))
-        lines.append(tables.about_robustness(found.runs))
-    console.print()
-    for line in lines:
-        console.print(Text(line, "dim"))
+        about = tables.about_robustness(found.runs)
+        print_table(tables.robustness(found.runs), [about], console)
 
 
 def _write(found: Evaluation, folder: Path, images: measure.Images) -> None:

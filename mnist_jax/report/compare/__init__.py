@@ -4,16 +4,14 @@ Of a run folder only config.json, environment.json and results.json are needed. 
 JAX nor a data set is.
 """
 
-import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mnist_jax.errors import UserError
 from mnist_jax.report import record
 from mnist_jax.report.compare.groups import Comparison, group
-from mnist_jax.runs.folder import RunFolder
 
 __all__ = ["Comparison", "find", "ordered", "read"]
 
@@ -30,7 +28,7 @@ def read(folders: Sequence[Path]) -> Comparison:
         for path in find(folder):
             found.setdefault(path.resolve(), path)
     paths = [found[path] for path in sorted(found, key=_natural)]
-    finished = [path for path in paths if RunFolder(path).results.exists()]
+    finished = [path for path in paths if (path / "results.json").exists()]
     names = ", ".join(str(path) for path in paths if path not in finished)
     if not finished:
         raise UserError(
@@ -41,16 +39,16 @@ def read(folders: Sequence[Path]) -> Comparison:
 
 
 def ordered(found: Comparison, order: str) -> Comparison:
-    """Return it with its rows by "name", "accuracy" or "time"."""
+    """Return it with its rows by "name" (as they are), "accuracy" or "time"."""
     keys: dict[str, Any] = {
-        "name": lambda group: 0,  # as they are
+        "name": lambda group: 0,
         "accuracy": lambda group: -group.mean,
         "time": lambda group: group.median_seconds or float("inf"),
     }
     return found._replace(groups=sorted(found.groups, key=keys[order]))
 
 
-def find(folder: Path) -> list[Path]:
+def find(folder: Path) -> set[Path]:
     """Find the folders of runs, finished or not, in or below a folder.
 
     Raises:
@@ -59,23 +57,21 @@ def find(folder: Path) -> list[Path]:
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise UserError(f"{folder} {what}. Name run folders, or folders above them.")
-    if not (found := list(_run_folders(folder))):
+    found = {
+        path.parent
+        for path in folder.rglob("*.json")
+        if path.stem in ("results", "config", "environment")
+        and not any(
+            part in ("checkpoints", "figures") or part.startswith(".")
+            for part in path.parent.relative_to(folder).parts
+        )
+    }
+    if not found:
         raise UserError(
             f"No run in {folder}: it holds no results.json, at any depth. Name run "
             "folders, or folders above them."
         )
     return found
-
-
-def _run_folders(folder: Path) -> Iterator[Path]:
-    for path, below, names in os.walk(folder):
-        below[:] = [
-            name
-            for name in below
-            if name not in ("checkpoints", "figures") and name[0] != "."
-        ]
-        if {"results.json", "config.json", "environment.json"} & set(names):
-            yield Path(path)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

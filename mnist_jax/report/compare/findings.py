@@ -10,17 +10,21 @@ from mnist_jax.evaluation.significance import Difference
 from mnist_jax.report.compare.groups import Group
 from mnist_jax.report.compare.tables import Table, labels
 
+EXPLANATION = (
+    "A - B is the difference of the mean accuracies in points (hundredths), with its "
+    "interval and p-value by Welch's t test over seeds, p corrected for the number of "
+    f"pairs by Holm's method; below {significance.LEVEL} the pair is separated."
+)
+
 
 class Finding(NamedTuple):
     """The comparison of two experiments, over their seeds."""
 
     first: Group
     second: Group
-    gap: float
-    """The first mean less the second, in points: hundredths of the accuracy."""
     difference: Difference | None
-    """In points, its p-value corrected for the number of pairs; None if either has
-    fewer than two seeds, or if neither varies."""
+    """In points, hundredths of the accuracy, its p-value corrected for the number of
+    pairs; None if either has fewer than two seeds, or if neither varies."""
 
     @property
     def verdict(self) -> str:
@@ -29,7 +33,7 @@ class Finding(NamedTuple):
             return "too few seeds"
         if self.difference.p >= significance.LEVEL:
             return "not separated"
-        return "A is higher" if self.gap > 0 else "B is higher"
+        return "A is higher" if self.difference.mean > 0 else "B is higher"
 
 
 def pairs(
@@ -47,7 +51,10 @@ def pairs(
     Raises:
         UserError: no group has the name of the reference.
     """
-    groups = sorted(groups, key=_plainness)
+    # Variants are appended to a name: lenet5-tuned.
+    groups = sorted(
+        groups, key=lambda g: (g.first.name.count("-"), g.first.name, g.key)
+    )
     if reference is not None:
         first = next((group for group in groups if group.first.name == reference), None)
         if first is None:
@@ -63,10 +70,7 @@ def pairs(
     for group in groups:
         tests.setdefault(group.images, {}).setdefault(group.model, []).append(group)
     for networks in tests.values():
-        best = [
-            max(same, key=lambda group: group.val_accuracy)
-            for same in networks.values()
-        ]
+        best = [max(same, key=lambda g: g.val_accuracy) for same in networks.values()]
         best.sort(key=lambda group: group.val_accuracy, reverse=True)
         found = [(other, same[0]) for same in networks.values() for other in same[1:]]
         for a, b in [*found, *itertools.pairwise(best)]:
@@ -79,39 +83,29 @@ def findings(groups: Sequence[Group], reference: str | None = None) -> list[Find
     found = []
     for pair in pairs(groups, reference):
         one, other = ([100 * each for each in group.accuracies] for group in pair)
-        gap = 100 * (pair[0].mean - pair[1].mean)
-        found.append(Finding(*pair, gap, significance.welch(one, other)))
-    tested = [one.difference for one in found if one.difference]
-    corrected = iter(significance.holm([difference.p for difference in tested]))
+        found.append((*pair, significance.welch(one, other)))
+    p_values = [difference.p for *_, difference in found if difference]
+    corrected = iter(significance.holm(p_values))
     return [
-        one._replace(difference=one.difference._replace(p=next(corrected)))
-        if one.difference
-        else one
-        for one in found
+        Finding(a, b, one._replace(p=next(corrected)) if one else None)
+        for a, b, one in found
     ]
 
 
 def table(groups: Sequence[Group], reference: str | None = None) -> Table:
     """Return a table with a row for each finding."""
-    names = dict(zip((g.key for g in groups), labels(groups)[0], strict=True))
+    names = dict(zip((g.key for g in groups), labels(groups), strict=True))
     rows = []
     for one in findings(groups, reference):
-        interval, p = "-", "-"
+        cells = [points(100 * (one.first.mean - one.second.mean)), "-", "-"]
         if one.difference:
-            low, high = one.difference.interval
-            interval, p = f"{points(low)} to {points(high)}", p_value(one.difference.p)
+            ends = map(points, one.difference.interval)
+            cells[1:] = [" to ".join(ends), p_value(one.difference.p)]
         seeds = f"{len(one.first.runs)} and {len(one.second.runs)}"
         pair = names[one.first.key], names[one.second.key]
-        rows.append([*pair, seeds, points(one.gap), interval, p, one.verdict])
+        rows.append([*pair, seeds, *cells, one.verdict])
     header = ["A", "B", "Seeds", "A - B", "95 % interval", "p", "Verdict"]
     return Table(header, rows, ["left", "left", *["right"] * 4, "left"])
-
-
-EXPLANATION = (
-    "A - B is the difference of the mean accuracies in points (hundredths), with its "
-    "interval and p-value by Welch's t test over seeds, p corrected for the number of "
-    f"pairs by Holm's method; below {significance.LEVEL} the pair is separated."
-)
 
 
 def points(value: float) -> str:
@@ -122,9 +116,3 @@ def points(value: float) -> str:
 def p_value(p: float) -> str:
     """Return a p-value to two significant digits."""
     return f"{p:.2g}" if p >= 1e-3 else "< 0.001"
-
-
-def _plainness(group: Group) -> tuple[int, str, str]:
-    """Return a key that sorts the plain recipe of a network before its variants."""
-    name = group.first.name  # variants are appended: lenet5-tuned
-    return name.count("-"), name, group.key

@@ -63,7 +63,7 @@ class Group:
 
     @property
     def val_accuracy(self) -> float:
-        """The mean accuracy on the validation images; -1 if a run does not state it."""
+        """The mean accuracy on the validation images; -1 for runs that lack it."""
         values = [run.accuracy("val", self.weights) for run in self.runs]
         return statistics.mean(-1.0 if value is None else value for value in values)
 
@@ -76,8 +76,7 @@ class Group:
 
     def numbers(self, name: str) -> list[float]:
         """Return the values of a field of results.json that are numbers."""
-        values = [run.number(name) for run in self.runs]
-        return [value for value in values if value is not None]
+        return [value for run in self.runs if (value := run.number(name)) is not None]
 
     @property
     def median_seconds(self) -> float | None:
@@ -89,6 +88,11 @@ class Group:
     def model(self) -> str:
         """The name of the architecture, or the kind of another predictor."""
         return str(self.first.results.get("model") or self.first.kind)
+
+    @property
+    def hardware(self) -> str:
+        """The hardware of the runs; "" if unknown."""
+        return " and ".join(dict.fromkeys(r.hardware for r in self.runs if r.hardware))
 
 
 class Comparison(NamedTuple):
@@ -113,27 +117,21 @@ def group(records: Sequence[Record]) -> Comparison:
         key = json.dumps([run.name, run.kind, where, experiment(run)], sort_keys=True)
         images_of[key] = where
         found.setdefault(key, {}).setdefault(run.seed, []).append(run)
-    experiments = [next(iter(seeds.values()))[0] for seeds in found.values()]
-    groups = [
-        Group(
-            runs=tuple(seeds[seed][0] for seed in sorted(seeds)),
-            key=key,
-            images=images_of[key],
-            differences=tuple(_differences(run, experiments)),
-        )
-        for run, (key, seeds) in zip(experiments, found.items(), strict=True)
+    firsts = {key: next(iter(seeds.values()))[0] for key, seeds in found.items()}
+    groups = []
+    for key, seeds in sorted(found.items()):
+        runs = tuple(seeds[seed][0] for seed in sorted(seeds))
+        differences = _differences(firsts[key], list(firsts.values()))
+        groups.append(Group(runs, key, images_of[key], differences))
+    notes = [
+        f"{runs[0].name}, seed {runs[0].seed}, is counted once, by the first of: "
+        + ", ".join(f"{r.folder} ({r.results['test_accuracy']:.4f})" for r in runs)
+        + "."
+        for seeds in found.values()
+        for runs in seeds.values()
+        if len(runs) > 1
     ]
-    return Comparison(
-        sorted(groups, key=lambda group: (group.first.name, group.key)),
-        [
-            f"{runs[0].name}, seed {runs[0].seed}, is counted once, by the first of: "
-            + ", ".join(f"{r.folder} ({r.results['test_accuracy']:.4f})" for r in runs)
-            + "."
-            for seeds in found.values()
-            for runs in seeds.values()
-            if len(runs) > 1
-        ],
-    )
+    return Comparison(groups, notes)
 
 
 def experiment(run: Record) -> Fields:
@@ -171,16 +169,16 @@ def _stated_images(run: Record) -> Hashable:
     return str(run.results.get("data")), "val", *split
 
 
-def _differences(run: Record, others: Sequence[Record]) -> list[str]:
+def _differences(run: Record, others: Sequence[Record]) -> tuple[str, ...]:
     """List the fields in which a config differs from others of its name.
 
     The images that it was tested on are left out: labels state them in words.
     """
     mine = experiment(run)
     namesakes = [experiment(other) for other in others if other.name == run.name]
-    return [
+    return tuple(
         f"{field}={value if isinstance(value, str) else json.dumps(value)}"
         for field, value in mine.items()
         if any(other.get(field, ...) != value for other in namesakes)
         and field != "data.test_on"
-    ]
+    )

@@ -2,40 +2,30 @@
 
 A run is published in FOLDER/<config>/seed<seed>/, as config.json, environment.json,
 results.json, and its weights if they are small: of every seed if below 0.5 MB, of one
-seed if below 5 MB. The table of configs goes between these lines of a document,
+seed if below 5 MB. Tables are written between such lines of a document,
 
     <!-- results -->
     <!-- end of results -->
 
-and others between the same lines with "short results", for one that fits a README, with
-"every run", for the table of runs, and with "separated by seeds", for the differences
-that the seeds bear out.
+and between lines with "short results" (with the command of each experiment), "every
+run" and "separated by seeds" (the findings).
 """
 
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from mnist_jax import files
 from mnist_jax.errors import UserError
 from mnist_jax.report import render
 from mnist_jax.report.compare import findings, tables
 from mnist_jax.report.compare.groups import Comparison, experiment
-from mnist_jax.report.compare.tables import Table
 from mnist_jax.report.record import Record, read
 from mnist_jax.runs.folder import RunFolder
 
-_TABLES = {
-    "results": lambda found: _explained(tables.results(found), found),
-    "short results": lambda found: _explained(
-        tables.results(found, commands=True), found
-    ),
-    "separated by seeds": lambda found: findings.table(found.groups).markdown(),
-    "every run": lambda found: tables.every_run(found).markdown(),
-}
 
-
-def collect(comparison: Comparison, folder: Path) -> list[Path]:
+def collect(found: Comparison, folder: Path) -> list[Path]:
     """Copy each run to a folder of published results, unless it is there already.
 
     Returns:
@@ -46,38 +36,35 @@ def collect(comparison: Comparison, folder: Path) -> list[Path]:
             is copied then.
         OSError: a file cannot be written.
     """
-    copies = {}
-    for group in comparison.groups:
-        for run in group.runs:
-            target = folder / run.name / f"seed{run.seed}"
-            there = read(target) if RunFolder(target).results.exists() else None
-            if there and _result(there) != _result(run):
-                raise UserError(
-                    f"{target} holds another result than {run.folder}: remove it "
-                    "first, or give the config another name."
-                )
-            if target in copies:
-                raise UserError(
-                    f"{run.folder} and {copies[target].folder} would both be {target}: "
-                    "give one of the configs another name."
-                )
-            if not there:
-                copies[target] = run
+    copies: dict[Path, Record] = {}
+    for run in (run for group in found.groups for run in group.runs):
+        target = folder / run.name / f"seed{run.seed}"
+        there = read(target) if RunFolder(target).results.exists() else None
+        if there and _identity(there) != _identity(run):
+            raise UserError(
+                f"{target} holds another result than {run.folder}: remove it first, or "
+                "give the config another name."
+            )
+        if target in copies:
+            raise UserError(
+                f"{run.folder} and {copies[target].folder} would both be {target}: "
+                "give one of the configs another name."
+            )
+        if not there:
+            copies[target] = run
     for target, run in copies.items():
         target.mkdir(parents=True, exist_ok=True)
-        source, copy = RunFolder(run.folder), RunFolder(target)
-        if source.weights.exists() and _is_small(source.weights, target):
-            shutil.copyfile(source.weights, copy.weights)
-        for old, new in (
-            (source.config, copy.config),
-            (source.environment, copy.environment),
-            (source.results, copy.results),  # last: it marks a finished run
-        ):
-            files.write_text(new, old.read_text(encoding="utf-8"))
+        weights = RunFolder(run.folder).weights
+        if weights.exists() and _is_small(weights, target):
+            shutil.copyfile(weights, target / weights.name)
+        # results.json is last: it marks a finished run.
+        for name in ("config.json", "environment.json", "results.json"):
+            text = (run.folder / name).read_text(encoding="utf-8")
+            files.write_text(target / name, text)
     return list(copies)
 
 
-def _result(run: Record) -> tuple:
+def _identity(run: Record) -> tuple[Any, ...]:
     names = ("parameters_sha256", "test_accuracy")
     return experiment(run), *(run.results.get(name) for name in names)
 
@@ -89,15 +76,20 @@ def _is_small(weights: Path, target: Path) -> bool:
     return size < 500_000 or (size < 5_000_000 and not any(others))
 
 
-def everything(found: Comparison, reference: str | None = None) -> str:
-    """Return the table of results, the findings and the table of runs as Markdown."""
-    parts = [_explained(tables.results(found), found)]
-    if (table := findings.table(found.groups, reference)).rows:
-        parts += [table.markdown(), render.escape(findings.EXPLANATION)]
-    return "\n\n".join([*parts, "**Every run**", tables.every_run(found).markdown()])
+def as_markdown(found: Comparison, reference: str | None = None) -> dict[str, str]:
+    """Return the tables of a comparison, with their explanations, by name."""
+    notes = [render.escape(line) for line in tables.explanation(found)]
+    pairs = findings.table(found.groups, reference)
+    short = tables.results(found, commands=True)
+    return {
+        "results": "\n\n".join([tables.results(found).markdown(), *notes]),
+        "short results": "\n\n".join([short.markdown(), *notes]),
+        "separated by seeds": pairs.markdown() if pairs.rows else "",
+        "every run": tables.every_run(found).markdown(),
+    }
 
 
-def insert(comparison: Comparison, document: Path) -> None:
+def insert(found: Comparison, document: Path) -> None:
     """Insert the tables between their lines in a Markdown document.
 
     Raises:
@@ -109,21 +101,15 @@ def insert(comparison: Comparison, document: Path) -> None:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"Cannot read {document}: {reason}.") from error
-    found = 0
-    for name, table in _TABLES.items():
+    places = 0
+    for name, table in as_markdown(found).items():
         begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        pattern = f"(?s){re.escape(begin)}.*?{re.escape(end)}"
-        parts = re.split(pattern, content)
-        content = f"{begin}\n\n{table(comparison)}\n\n{end}".join(parts)
-        found += len(parts) - 1
-    if not found:
+        parts = re.split(f"(?s){re.escape(begin)}.*?{re.escape(end)}", content)
+        content = f"{begin}\n\n{table}\n\n{end}".join(parts)
+        places += len(parts) - 1
+    if not places:
         raise UserError(
             f"{document} does not say where the table belongs. Add the lines "
             "<!-- results --> and <!-- end of results -->."
         )
     files.write_text(document, content)
-
-
-def _explained(table: Table, found: Comparison) -> str:
-    paragraphs = map(render.escape, tables.explanation(found))
-    return "\n\n".join([table.markdown(), *paragraphs])

@@ -5,7 +5,7 @@ import io
 import re
 import statistics
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -14,9 +14,6 @@ from mnist_jax.report import render, tables
 from mnist_jax.report.compare.groups import Comparison, Group
 from mnist_jax.report.record import Record
 from mnist_jax.runs.folder import damaged, read_json
-
-# Up to this many differences are shown beside a name; more go to a footnote.
-_DIFFERENCES_SHOWN = 2
 
 
 class Table(NamedTuple):
@@ -50,16 +47,16 @@ class Table(NamedTuple):
 
 # Title, cell of a group, alignment. Columns without content are left out.
 _COLUMNS: tuple[tuple[str, Callable[[Group], str], str], ...] = (
-    ("Data", lambda group: str(group.first.results.get("data", "-")), "left"),
+    ("Data", lambda group: str(group.first.results["data"]), "left"),
     ("Accuracy", lambda group: _mean(group), "right"),
     ("n", lambda group: str(len(group.runs)), "right"),
     ("Report", lambda group: tables.accuracy(group.report_accuracy), "right"),
     ("Damaged", lambda group: _damaged(group), "right"),
     ("Parameters", lambda group: _range(group.numbers("parameters")), "right"),
     ("Epochs", lambda group: _range(group.numbers("epochs")), "right"),
-    ("Time", lambda group: duration(group.median_seconds), "right"),
-    ("Hardware", lambda group: hardware(group) or "-", "left"),
-    ("Command", lambda group: _short_command(group.first), "left"),
+    ("Time", lambda group: _time(group), "right"),
+    ("Hardware", lambda group: group.hardware or "-", "left"),
+    ("Command", lambda group: _command(group.first, short=True), "left"),
 )
 
 
@@ -72,46 +69,42 @@ def results(found: Comparison, *, commands: bool = False) -> Table:
         if different and (commands or title != "Command"):
             shown.append((title, cells, side))
     header, columns, align = zip(*shown, strict=True)
-    rows = list(zip(labels(found.groups)[0], *columns, strict=True))
+    rows = list(zip(labels(found.groups), *columns, strict=True))
     return Table(["Network", *header], rows, ["left", *align])
 
 
 def every_run(found: Comparison) -> Table:
     """Return a table with one row for each run."""
-    rows = [
-        [label, str(run.seed), *_run_cells(run, group.weights)]
-        for group, label in zip(found.groups, labels(found.groups)[0], strict=True)
-        for run in group.runs
-    ]
-    header = ["Network", "Seed", "Test", "Weights", "Other weights", "Validation"]
+    rows = []
+    for group, label in zip(found.groups, labels(found.groups), strict=True):
+        other = "best" if group.weights == "last" else "last"
+        for run in group.runs:
+            # A run that was tested on validation images has these as "test".
+            on_test = run.tested_on == "test"
+            test = run.results["test_accuracy"], run.accuracy("test", other)
+            commit, *mark = str(run.environment.get("git_commit") or "-").split("-")
+            rows.append(
+                [
+                    *(label, str(run.seed), group.weights or "-"),
+                    *(tables.accuracy(each if on_test else None) for each in test),
+                    tables.accuracy(run.accuracy("val", group.weights)),
+                    _range([run.number("epochs")]),
+                    _range([run.number("train_seconds")], ".1f"),
+                    "-".join([commit[:10], *mark]),
+                    _command(run),
+                ]
+            )
+    header = ["Network", "Seed", "Weights", "Test", "Other weights", "Validation"]
     header += ["Epochs", "Seconds", "Commit", "Command"]
-    align = ["left", "right", "right", "left", *["right"] * 4, "left", "left"]
+    align = ["left", "right", "left", *["right"] * 5, "left", "left"]
     return Table(header, rows, align)
-
-
-def _run_cells(run: Record, weights: str) -> list[str]:
-    # A run that was tested on validation images has these as "test".
-    on_test = run.tested_on == "test"
-    other = run.accuracy("test", "best" if weights == "last" else "last")
-    epochs, seconds = run.number("epochs"), run.number("train_seconds")
-    commit, _, mark = str(run.environment.get("git_commit") or "-").partition("-")
-    return [
-        tables.accuracy(run.results["test_accuracy"] if on_test else None),
-        weights or "-",
-        tables.accuracy(other if on_test else None),
-        tables.accuracy(run.accuracy("val", weights)),
-        "-" if epochs is None else str(epochs),
-        "-" if seconds is None else f"{seconds:.1f}",
-        f"{commit[:10]}-{mark}" if mark else commit[:10] or "-",
-        _code(run.environment.get("command")),
-    ]
 
 
 def explanation(found: Comparison) -> list[str]:
     """Return the paragraphs below a table of results."""
     kinds = {"test": "test", "val": "validation"}
     sets = {
-        f"the {kinds[run.tested_on]} images of {run.results.get('data')}"
+        f"the {kinds[run.tested_on]} images of {run.results['data']}"
         for run in (group.first for group in found.groups)
     }
     text = (
@@ -121,44 +114,28 @@ def explanation(found: Comparison) -> list[str]:
     )
     if any(group.report_accuracy for group in found.groups):
         text += " The report gives a single run."
-    return [text, *labels(found.groups)[1], *found.notes]
+    return [text, *found.notes]
 
 
-def labels(groups: Sequence[Group]) -> tuple[list[str], list[str]]:
-    """Return a label for each group, and footnotes for differences too long for it."""
-    found, footnotes = [], []
+def labels(groups: Sequence[Group]) -> list[str]:
+    """Return a label for each group."""
+    found = []
     for group in groups:
         name = group.first.name
         details = [] if name.startswith(group.model) else [group.model]
         if group.first.tested_on == "val":
             details.append("on validation images")
-        if len(group.differences) <= _DIFFERENCES_SHOWN:
-            details += group.differences
-        else:
-            name += f" [{len(footnotes) + 1}]"
-            footnotes.append(f"{name}: {', '.join(group.differences)}.")
+        details += [*group.differences[:3], *(["..."] if group.differences[3:] else [])]
         found.append(f"{name} ({', '.join(details)})" if details else name)
     return [
         f"{label}, images {group.images!s:.8}" if found.count(label) > 1 else label
         for label, group in zip(found, groups, strict=True)
-    ], footnotes
+    ]
 
 
-def duration(seconds: float | None) -> str:
-    """Return a time, rounded to minutes if it is longer than one: "1 h 23 min"."""
-    if seconds is None:
-        return "-"
-    if round(seconds) < 60:
-        return tables.duration(seconds)
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
-
-
-def hardware(group: Group) -> str:
-    """Return the hardware of the runs; "" if unknown."""
-    return " and ".join(
-        dict.fromkeys(run.hardware for run in group.runs if run.hardware)
-    )
+def _time(group: Group) -> str:
+    seconds = group.median_seconds
+    return "-" if seconds is None else tables.duration(seconds)
 
 
 def _mean(group: Group) -> str:
@@ -175,45 +152,44 @@ def _damaged(group: Group) -> str:
     if not found:
         return "-"
     remarks = [f"n = {len(found)}"] if len(found) < len(group.runs) else []
-    parts = {one["examples"] for one in found if one["part"]}
-    remarks += [f"{size:,} images" for size in sorted(parts)]
-    mean = statistics.mean(one["mean_corrupted_accuracy"] for one in found)
+    remarks += sorted({f"{size:,} images" for _, size, all_ in found if size < all_})
+    mean = statistics.mean(mean for mean, *_ in found)
     return tables.accuracy(mean) + (f" ({', '.join(remarks)})" if remarks else "")
 
 
-def _robustness(run: Record) -> dict[str, Any] | None:
+def _robustness(run: Record) -> tuple[float, int, int] | None:
+    """Return the mean on damaged images, their number, and that of all images."""
     path = run.folder / "evaluation" / "evaluation.json"
     if not path.exists():
         return None
     try:
         (entry,) = read_json(path)["runs"]
-        examples = entry["evaluation"]["examples"]
         if entry["parameters_sha256"] != run.results.get("parameters_sha256"):
             raise UserError(
                 f"{path} is about other weights than results.json. `mnist-jax evaluate "
                 f"{run.folder} --robustness` writes it again; or remove it."
             )
-        if found := entry.get("robustness"):
-            mean, part = found["mean_corrupted_accuracy"], found["examples"] < examples
-            return found | {"mean_corrupted_accuracy": float(mean), "part": part}
+        if not (found := entry.get("robustness")):
+            return None
+        mean, size = float(found["mean_corrupted_accuracy"]), int(found["examples"])
+        return mean, size, int(entry["evaluation"]["examples"])
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise damaged(path, error) from error
-    return None
 
 
-def _range(numbers: Sequence[float]) -> str:
-    ends = sorted({min(numbers), max(numbers)}) if numbers else []
-    return "-".join(f"{number:,}" for number in ends) or "-"
+def _range(values: Sequence[float | None], spec: str = ",") -> str:
+    known = [value for value in values if value is not None]
+    ends = sorted({min(known), max(known)}) if known else []
+    return "-".join(f"{value:{spec}}" for value in ends) or "-"
 
 
-def _short_command(run: Record) -> str:
-    """Return the command of a run, without its seed and its folder."""
-    flags = r" --(workdir|config\.seed)(=| )('[^']*'|\S+)"
-    return _code(re.sub(flags, "", str(run.environment.get("command") or "")))
-
-
-def _code(text: Any) -> str:
-    return render.code(str(text)) if text else "-"
+def _command(run: Record, *, short: bool = False) -> str:
+    """Return the command of a run; the short one lacks its seed and its folder."""
+    command = str(run.environment.get("command") or "")
+    if short:
+        flags = r" --(workdir|config\.seed)(=| )('[^']*'|\S+)"
+        command = re.sub(flags, "", command)
+    return render.code(command) if command else "-"
 
 
 def _escape_latex(text: str) -> str:

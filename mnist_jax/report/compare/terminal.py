@@ -1,4 +1,4 @@
-"""A comparison in a terminal, where rich wraps tables that are too wide."""
+"""Tables in a terminal, where rich wraps those that are too wide."""
 
 from rich import box
 from rich.console import Console
@@ -12,30 +12,24 @@ from mnist_jax.report.compare.tables import Table
 
 def show(found: Comparison, console: Console, reference: str | None = None) -> None:
     """Print the table of results, the findings and the notes."""
-    console.print(rich_table(tables.results(found)))
-    console.print()
-    for line in tables.explanation(found):
-        console.print(Text(line, "dim"))
+    print_table(tables.results(found), tables.explanation(found), console)
     content = findings.table(found.groups, reference)
     if content.rows:
         console.print()
-        console.print(rich_table(content))
-        console.print()
-        console.print(Text(findings.EXPLANATION, "dim"))
+        print_table(content, [findings.EXPLANATION], console)
 
 
-def rich_table(content: Table) -> RichTable:
-    """Return a table for a rich console."""
-    table = RichTable(
-        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
-    )
-    for title, side in zip(content.header, content.align, strict=True):
-        table.add_column(
-            title,
-            justify="left" if side == "left" else "right",
-            overflow="fold",
-            no_wrap=side == "right",
+def print_table(table: Table, notes: list[str], console: Console) -> None:
+    """Print a table and, below it, notes."""
+    shown = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for title, side in zip(table.header, table.align, strict=True):
+        right = side == "right"
+        shown.add_column(
+            title, justify="right" if right else "left", no_wrap=right, overflow="fold"
         )
-    for row in content.rows:
-        table.add_row(*map(Text, row))
-    return table
+    for row in table.rows:
+        shown.add_row(*map(Text, row))
+    console.print(shown)
+    console.print()
+    for line in notes:
+        console.print(Text(line, "dim"))

@@ -94,7 +94,7 @@ def _draw_bins(axes: Axes, below: Axes, bins: Sequence[dict[str, Any]]) -> None:
     for one in (axes, below):
         one.set_xlim(0, 1)
         one.set_xticks(np.linspace(0, 1, 6))
-        _plain(one)
+        plain(one)
     axes.set_ylim(0, 1)
     axes.set_yticks(np.linspace(0, 1, 6))
     axes.set_aspect("equal")
@@ -125,7 +125,7 @@ def robustness(runs: Sequence[dict[str, Any]]) -> Figure:
         axes.set_yticks([0, 25, 50, 75, 100])
         axes.set_xticks([0, *kind.amounts])
         axes.set_xlabel(kind.unit, fontsize=8, labelpad=2)
-        _plain(axes)
+        plain(axes)
     handles, names = grid.flat[0].get_legend_handles_labels()
     figure.legend(
         handles, names, loc="outside lower left", ncols=2, frameon=False, handlelength=3
@@ -159,8 +159,9 @@ def corruptions(images: UInt8[np.ndarray, "n h w 1"]) -> Figure:
     return figure
 
 
-def _plain(axes: Axes) -> None:
-    axes.tick_params(length=0, pad=6)
+def plain(axes: Axes) -> None:
+    """Leave of the axes only their grid and two lines, without tick marks."""
+    axes.tick_params(which="both", length=0, pad=6)
     axes.grid(True)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
