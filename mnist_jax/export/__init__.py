@@ -90,9 +90,13 @@ def _stablehlo(run: Run) -> bytes:
     """Serialise a network by `jax.export`, for any number of images."""
     (count,) = jax.export.symbolic_shape("n")
     images = jax.ShapeDtypeStruct((count, *network.input_shape(run)), jnp.uint8)
-    function = jax.jit(network.make_probabilities(run))
-    exported = jax.export.export(function, platforms=("cpu", "cuda", "tpu"))(images)
-    return bytes(exported.serialize())
+    function = network.make_probabilities(run)
+    try:
+        jax.eval_shape(function, images)
+    except Exception:  # the network needs to know the number, as in len(images)
+        function = network.one_by_one(function)
+    export = jax.export.export(jax.jit(function), platforms=("cpu", "cuda", "tpu"))
+    return bytes(export(images).serialize())
 
 
 def _safetensors(run: Run) -> bytes:
@@ -106,7 +110,7 @@ def _html(run: Run) -> bytes:
     return web_page.to_bytes(
         graph.trace(*network.make_logits(run), shape, count=1),
         classes=run.classes,
-        facts=dataclasses.asdict(card.facts(run)),
+        facts=card.facts(run),
     )
 
 

@@ -24,27 +24,14 @@ _SETS = {"test": "test", "val": "validation"}
 _TEMPLATE = Path(__file__).with_name("card.md.j2")
 
 
-@dataclasses.dataclass(frozen=True)
-class Facts:
-    """What is known about a trained network.
+def facts(run: Run) -> dict[str, str]:
+    """Collect what is known about a trained network.
 
-    Attributes:
-        network: what it is called.
-        parameters: how many numbers it has, BatchNorm's statistics included.
-        data: what it was trained on.
-        accuracy: in 0..1, with the images that it was measured on.
-        interval: the 95 % Wilson score interval of the accuracy, if known.
+    Returns:
+        "network", "parameters" (their number, with BatchNorm's statistics), "data",
+        "accuracy" (with the images that it was measured on) and "interval" (its 95 %
+        Wilson score interval, if the number of images is known).
     """
-
-    network: str
-    parameters: str
-    data: str
-    accuracy: str
-    interval: str
-
-
-def facts(run: Run) -> Facts:
-    """Collect what is known about a trained network."""
     source = run.config.data.source
     data, examples = _DATA.get(source, (source, 0))
     if run.results:
@@ -56,13 +43,13 @@ def facts(run: Run) -> Facts:
         low, high = wilson_interval(round(run.accuracy * examples), examples)
         interval = f"{low:.4f} to {high:.4f}"
     count = f"{examples:,} " if examples else ""
-    return Facts(
-        network=type(run.model.module).__name__,
-        parameters=f"{tree.count_parameters(run.params, run.batch_stats):,}",
-        data=data,
-        accuracy=f"{run.accuracy:.4f} on {count}{_SETS[run.tested_on]} images",
-        interval=interval,
-    )
+    return {
+        "network": type(run.model.module).__name__,
+        "parameters": f"{tree.count_parameters(run.params, run.batch_stats):,}",
+        "data": data,
+        "accuracy": f"{run.accuracy:.4f} on {count}{_SETS[run.tested_on]} images",
+        "interval": interval,
+    }
 
 
 def stored_config(run: Run) -> dict[str, Any]:

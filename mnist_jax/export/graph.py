@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import export as jax_export
 from jax import lax
 from jax.extend import core
 
@@ -49,6 +48,9 @@ _SIMPLER: dict[str, Callable[..., Any]] = {
     ],
     "square": lambda x, **_: x * x,
 }
+
+# Stands for any number of images: a prime number, of which no axis has a multiple.
+_MANY = 10_007
 
 Shape = tuple[int | None, ...]
 """Sizes of the axes. None is the number of images, or a multiple of it."""
@@ -144,8 +146,7 @@ def trace(
         UnsupportedError: the function has an operation of several results, such as a
             loop, or rearranges a constant that was repeated for each image.
     """
-    size = count or jax_export.symbolic_shape("n")[0]
-    images = jax.ShapeDtypeStruct((size, *shape), jnp.uint8)
+    images = jax.ShapeDtypeStruct((count or _MANY, *shape), jnp.uint8)
     closed = jax.make_jaxpr(function)(variables, images)
     constants = [
         Constant(np.asarray(leaf), tree.name_of(path[1:]))
@@ -223,6 +224,8 @@ def _step(
     if name not in ELEMENTWISE:
         for place, (operand, each) in enumerate(zip(inputs, shapes, strict=True)):
             if isinstance(operand, Constant) and operand.shape != each:
+                if name.startswith("reduce_window"):  # not over images
+                    each = (operand.shape[0], *each[1:])
                 if None in each:
                     reason = "of a repeated constant"
                     raise operation.unsupported("a list of operations", reason)
@@ -241,4 +244,4 @@ def _constant(array: Any) -> Constant:
 
 
 def _shape(aval: Any) -> Shape:
-    return tuple(size if isinstance(size, int) else None for size in aval.shape)
+    return tuple(size if size % _MANY or not size else None for size in aval.shape)

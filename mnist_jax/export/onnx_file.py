@@ -36,26 +36,10 @@ _Layout = tuple[int, ...] | None
 
 # Primitives that are one operation of ONNX, elementwise.
 _SAME = {
-    "abs": "Abs",
-    "add": "Add",
-    "div": "Div",
-    "eq": "Equal",
-    "erf": "Erf",
-    "exp": "Exp",
-    "ge": "GreaterOrEqual",
-    "gt": "Greater",
-    "le": "LessOrEqual",
-    "log": "Log",
-    "logistic": "Sigmoid",
-    "lt": "Less",
-    "max": "Max",
-    "min": "Min",
-    "mul": "Mul",
-    "neg": "Neg",
-    "pow": "Pow",
-    "sqrt": "Sqrt",
-    "sub": "Sub",
-    "tanh": "Tanh",
+    **{name: name.capitalize() for name in "abs add div erf exp log max min".split()},
+    **{name: name.capitalize() for name in "mul neg pow sqrt sub tanh".split()},
+    **{"eq": "Equal", "ge": "GreaterOrEqual", "gt": "Greater", "le": "LessOrEqual"},
+    **{"lt": "Less", "logistic": "Sigmoid"},
 }
 
 
@@ -249,9 +233,10 @@ def _pad(writer: _Writer, operation: Operation, layout: _Layout) -> str:
 
 def _slice(writer: _Writer, operation: Operation, layout: _Layout) -> str:
     (x,), params = operation.inputs, operation.params
-    limits = [np.iinfo(np.int64).max if x is None else x for x in x.shape]
-    for axis, limit in enumerate(params["limit_indices"]):
-        limits[axis] = limit if isinstance(limit, int) else limits[axis]
+    limits = [
+        np.iinfo(np.int64).max if size is None else limit
+        for size, limit in zip(x.shape, params["limit_indices"], strict=True)
+    ]
     axes = range(len(limits))
     steps = params["strides"] or [1] * len(limits)
     parts = (params["start_indices"], limits, axes, steps)
@@ -264,16 +249,12 @@ def _concatenate(writer: _Writer, operation: Operation, layout: _Layout) -> str:
     return writer.add("Concat", *inputs, axis=operation.params["dimension"])
 
 
-def _reduce_sum(writer: _Writer, operation: Operation, layout: _Layout) -> str:
-    axes = writer.constant(np.array(operation.params["axes"], np.int64))
-    return writer.add("ReduceSum", writer.get(operation.inputs[0]), axes, keepdims=0)
-
-
-def _reduce_max(writer: _Writer, operation: Operation, layout: _Layout) -> str:
-    axes = operation.params["axes"]
-    return writer.add(
-        "ReduceMax", writer.get(operation.inputs[0]), axes=axes, keepdims=0
-    )
+def _reduce(writer: _Writer, operation: Operation, layout: _Layout) -> str:
+    x, axes = writer.get(operation.inputs[0]), operation.params["axes"]
+    if operation.name == "reduce_max":
+        return writer.add("ReduceMax", x, axes=axes, keepdims=0)
+    axes = writer.constant(np.array(axes, np.int64))
+    return writer.add("ReduceSum", x, axes, keepdims=0)
 
 
 def _dot(writer: _Writer, operation: Operation, layout: _Layout) -> str:
@@ -356,8 +337,8 @@ _OTHERS: dict[str, _Translation] = {
     "dot_general": _dot,
     "max": _max,
     "pad": _pad,
-    "reduce_max": _reduce_max,
-    "reduce_sum": _reduce_sum,
+    "reduce_max": _reduce,
+    "reduce_sum": _reduce,
     "reshape": _reshape,
     "select_n": _select,
     "slice": _slice,

@@ -6,17 +6,14 @@ import json
 import subprocess
 from pathlib import Path
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mnist_jax import data, models
 from mnist_jax.config import Model
-from mnist_jax.data import DIGITS
+from mnist_jax.data import DIGITS, Task
 from mnist_jax.export import web_page
-from mnist_jax.models.outputs import Outputs
 from mnist_jax.runs.load import Run, load
 from tests.support.made_data import SIXTY_TWO
 from tests.support.small_vgg import Small
@@ -33,33 +30,6 @@ PREDICT = """given.pages.map((page) => {
     JSON.parse(part("network")).steps, decodeWeights(part("weights")));
   return given.images.map((image) => Array.from(predict(Uint8Array.from(image))));
 })"""
-
-
-class Block(nn.Module):
-    """A residual block whose convolutions are grouped."""
-
-    @nn.compact
-    def __call__(self, x, *, train):
-        y = nn.Conv(8, (3, 3), strides=2, feature_group_count=2, name="conv")(x)
-        y = nn.BatchNorm(use_running_average=not train, name="norm")(y)
-        return nn.relu(y) + nn.avg_pool(x, (3, 3), (2, 2), "SAME")
-
-
-class Nested(nn.Module):
-    """A network of blocks, with a second output for training."""
-
-    num_classes: int
-    dtype: type = jnp.float32
-
-    @nn.compact
-    def __call__(self, x, *, train):
-        x = nn.Conv(8, (5, 5), strides=2, name="stem")(x)
-        x = nn.max_pool(nn.gelu(x), (3, 3), (1, 1), "SAME")
-        auxiliary = jnp.sort(x, axis=-1)  # which no exporter translates
-        x = jnp.concatenate([Block(name="block1")(x, train=train)] * 2, axis=-1)
-        x = nn.LayerNorm(name="norm")(x).mean(axis=(1, 2))
-        logits = nn.Dense(self.num_classes, name="logits")(4 * x)
-        return Outputs(logits, {"auxiliary": auxiliary})
 
 
 def drawn(path, leaf):
@@ -80,14 +50,8 @@ def make_run():
 
     @functools.cache
     def make(name: str, **options: object) -> Run:
-        packaged, task = load(), DIGITS
-        if name == "nested":
-            task = data.Task(SIXTY_TWO)
-            module = Nested(len(SIXTY_TWO))
-            model = models.create(Model(), task)
-            model = dataclasses.replace(model, module=module)
-        else:
-            model = models.create(Model(name=name, options=options), DIGITS)
+        packaged, task = load(), Task(SIXTY_TWO) if ":" in name else DIGITS
+        model = models.create(Model(name=name, options=options), task)
         if name.startswith("vgg"):
             fields = {k: getattr(model.module, k) for k in models.options_of(name)}
             model = dataclasses.replace(model, module=Small(num_classes=10, **fields))

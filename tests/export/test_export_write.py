@@ -65,10 +65,10 @@ def test_the_interval_is_for_as_many_images_as_were_tested(
     )
     known = card.facts(run)
     if not examples:
-        assert (known.data, known.interval) == ("mine:load", "unknown")
+        assert (known["data"], known["interval"]) == ("mine:load", "unknown")
         return
-    assert f"0.5000 on {examples:,} " in known.accuracy
-    low, high = map(float, known.interval.split(" to "))
+    assert f"0.5000 on {examples:,} " in known["accuracy"]
+    low, high = map(float, known["interval"].split(" to "))
     assert (high - low) / 2 == pytest.approx(0.98 / examples**0.5, rel=0.05)
 
 

@@ -11,11 +11,12 @@ from mnist_jax.export.graph import Constant, UnsupportedError
 
 pytestmark = pytest.mark.usefixtures("little_optimized")
 
+OWN = [f"tests.support.own_nets:{name}" for name in ("MLP", "FlaxCNN", "TwoOutputs")]
 NETWORKS = [
     *((name, {}) for name in sorted(models.MODELS)),
     ("vgg16", {"preprocess": "imagenet", "input_size": 40}),
     ("vgg16", {"preprocess": "torch"}),
-    ("nested", {}),
+    *((name, {}) for name in OWN),
 ]
 
 
@@ -36,7 +37,7 @@ def test_onnx_predicts_as_the_run(name, options, make_run, images, predict_onnx)
 
 def test_the_page_predicts_as_the_run(make_run, images, predict_pages):
     names = [name for name in models.MODELS if not name.startswith("vgg")]
-    runs = [make_run(name) for name in (*names, "nested")]
+    runs = [make_run(name) for name in (*names, *OWN)]
     pages = [export.FORMATS["html"].make(run) for run in runs]
     found = predict_pages(pages, images[:20])
     for run, page, each in zip(runs, pages, found, strict=True):
@@ -46,7 +47,7 @@ def test_the_page_predicts_as_the_run(make_run, images, predict_pages):
         assert np.ptp(expected, axis=0).max() > 1e-3
 
 
-@pytest.mark.parametrize("name", ["lenet5", "nested"])
+@pytest.mark.parametrize("name", ["lenet5", OWN[-1]])
 def test_stablehlo_predicts_as_the_run(name, make_run, images):
     pytest.importorskip("flatbuffers", reason="flatbuffers is not installed")
     run = make_run(name)
