@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
@@ -24,9 +23,3 @@ def test_parse_undoes_encode(array):
 @given(ARRAYS)
 def test_encode_keeps_what_is_not_contiguous(array):
     np.testing.assert_array_equal(idx.parse(idx.encode(array.T)), array.T)
-
-
-@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.float32, np.bool_])
-def test_other_elements_are_not_encoded(dtype):
-    with pytest.raises(ValueError, match=f"got {np.dtype(dtype)}"):
-        idx.encode(np.zeros(3, dtype))

@@ -56,14 +56,6 @@ def test_the_split_depends_on_its_seed_and_on_nothing_else(thousand):
     assert held_out(1) != before
 
 
-def test_a_larger_validation_set_contains_the_smaller(thousand):
-    small, large = (
-        set(indices(hold_out(thousand, val_size=size, split_seed=0)[1]))
-        for size in (100, 200)
-    )
-    assert small < large
-
-
 def test_the_split_of_mnist_is_frozen():
     # Which 6,000 of 60,000 are held out by default. Results are compared across
     # machines and years: this must never change.
@@ -78,12 +70,6 @@ def test_a_validation_size_out_of_range(thousand, val_size):
         hold_out(thousand, val_size=val_size, split_seed=0)
     message = str(caught.value)
     assert message.startswith(f"--config.data.val_size={val_size}: must be 1..999")
-
-
-@pytest.mark.parametrize("seed", [-1, 2**32])
-def test_a_seed_out_of_range(seed):
-    with pytest.raises(UserError, match=f"--config.data.split_seed={seed}: must"):
-        config(split_seed=seed)
 
 
 @pytest.mark.parametrize(
@@ -155,14 +141,6 @@ def test_the_official_set(official_dir, official):
         6000,
         10000,
     )
-    np.testing.assert_array_equal(
-        np.bincount(train.labels),
-        [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
-    )
-    np.testing.assert_array_equal(
-        np.bincount(test.labels),
-        [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
-    )
     # The first digits of each file, known from countless tutorials.
     assert list(train.labels[:10]) == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert list(test.labels[:10]) == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
@@ -188,11 +166,6 @@ def test_recipes_can_be_chosen_without_the_test_images():
     for first, second in ((usual.train, choosing.train), (usual.val, choosing.val)):
         np.testing.assert_array_equal(first.images, second.images)
     assert usual.name == choosing.name == "digits"
-
-
-def test_an_unknown_part_to_test_on():
-    with pytest.raises(UserError, match="test_on=train.*test.*val"):
-        config(test_on="train")
 
 
 @pytest.mark.parametrize(

@@ -67,15 +67,6 @@ def test_transparent_is_white(photograph):
     np.testing.assert_array_equal(prepared(layer), prepared(flattened))
 
 
-def test_ink_on_nothing_is_read():
-    """As drawing programs save it: the digit opaque, everything else transparent."""
-    ink = page((80, 90, 3))
-    black = np.zeros((*ink.shape, 4), np.uint8)
-    black[..., 3] = np.rint(255 * ink)
-    on_white = as_picture(ink, paper_grey=255, ink_grey=0)
-    np.testing.assert_array_equal(prepared(black), prepared(on_white))
-
-
 def test_a_negative_gives_the_same_images():
     grey = np.asarray(as_picture(page((80, 90, 3), (100, 220, 7)))) / 255
     one, other = prepared(grey), prepared(1 - grey)
@@ -123,13 +114,6 @@ def test_a_bold_digit_is_no_sheet_of_paper(index):
     assert height == pytest.approx(bold.shape[0], rel=0.1)
 
 
-def test_a_straight_stroke_is_a_1_and_no_sheet_of_paper():
-    stroke = np.pad(np.ones((220, 60)), 40)
-    for picture in (stroke, 1 - stroke):
-        (digit,) = photos.find_digits(picture)
-        assert digit.box.bottom - digit.box.top == pytest.approx(220, abs=4)
-
-
 def test_modes_and_formats_do_not_matter(photograph):
     grey = photograph.convert("L")
     expected = prepared(grey)
@@ -150,15 +134,6 @@ def test_modes_and_formats_do_not_matter(photograph):
     assert len(prepared(photograph.convert("CMYK"))) == 2
     two_levels = grey.point(lambda level: 255 * (level > 110)).convert("1")
     assert len(prepared(two_levels)) == 2
-
-
-@pytest.mark.parametrize("size", [60, 600])
-def test_what_is_prepared_again_stays(size):
-    for index in range(8):
-        ink = page((size // 4, size // 4, index), shape=(2 * size,) * 2, digit=size)
-        (once,) = prepared(as_picture(ink))
-        (again,) = prepared(once)
-        assert np.corrcoef(once.ravel(), again.ravel())[0, 1] > 0.98
 
 
 def test_digits_are_read_line_by_line():
@@ -313,21 +288,6 @@ def test_digits_that_touch_are_divided_or_flagged(test_set):
         if len(said.digits) > len(photos.find_digits(picture)):
             assert said.unsure
     assert right / count >= 0.35
-
-
-def test_digits_that_touch_can_be_far_wider_than_high(test_set):
-    """A part as wide as this was once taken for a line, and nothing was found."""
-    run, images, _ = test_set
-    rng = np.random.default_rng(4)
-    said = run.read(paper.photograph_touching(images[:6], rng))
-    assert all(digit.box.right > digit.box.left for digit in said.digits)
-
-
-def test_a_line_is_no_digit():
-    ink = np.zeros((300, 400), np.float32)
-    ink[150:160, 100:300] = 1
-    with pytest.raises(PhotoError, match="only lines"):
-        photos.find_digits(as_picture(ink))
 
 
 def test_the_packaged_threshold_is_its_validation_images(official):

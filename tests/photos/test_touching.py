@@ -37,24 +37,6 @@ def test_pieces_are_columns_of_the_ink():
         np.testing.assert_array_equal(piece, ink[:, first:end])
 
 
-def bars(width):
-    """Two upright bars, 50 high, joined by a thin one."""
-    ink = np.zeros((50, width), np.float32)
-    ink[:, :10] = ink[:, -10:] = ink[24:26] = 1
-    return ink
-
-
-def test_the_whole_is_no_piece_and_narrow_ink_has_none():
-    pieces = touching.find_pieces(bars(50))
-    assert pieces and (0, 50) not in pieces
-    assert touching.find_pieces(bars(40)) == {}
-
-
-def test_ink_of_several_digits_is_wide():
-    assert not touching.is_wide(blots(30)[0])
-    assert touching.is_wide(blots(30, 80)[0])
-
-
 @pytest.mark.parametrize("seed", range(20))
 def test_no_division_is_more_probable_than_the_best(seed):
     """Compared with every way to put pieces side by side."""
