@@ -50,7 +50,7 @@ def parse_seeds(text: str) -> list[int]:
     """Return the seeds that "0-4", "0,3,7", "0-2,5" or "5" means, in that order.
 
     Raises:
-        ValueError: with what is wrong with the text.
+        ValueError: the text is anything else, or names a seed twice.
     """
     seeds: list[int] = []
     for part in text.split(","):

@@ -22,7 +22,7 @@ class Format:
     Attributes:
         make: returns the content of a file.
         mark: bytes that every file of this format has in it, if we wrote it.
-        packages: what has to be installed for it, beside what the package needs.
+        packages: the ones that it needs beside the requirements of this package.
     """
 
     make: Callable[[Run], bytes]

@@ -1,8 +1,7 @@
 """A network as a list of operations, for exporters to translate one by one.
 
-`trace` reads the operations from the jaxpr that JAX makes of the network, so that a new
-network needs no exporter of its own. Calls are inlined. Whatever depends on no image is
-computed here: BatchNorm in evaluation becomes a product and a sum with two constants.
+`trace` reads the operations from the jaxpr of the network, so that a new network needs
+no new exporter. Calls are inlined. Whatever depends on no image is computed here: BatchNorm in evaluation becomes a product and a sum with two constants.
 """
 
 import dataclasses
@@ -62,7 +61,7 @@ class UnsupportedError(UserError):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Value:
-    """What an operation computes: an array that depends on the images."""
+    """The result of an operation: an array that depends on the images."""
 
     shape: Shape
 
@@ -93,7 +92,7 @@ class Operation:
     Attributes:
         name: of the JAX primitive.
         inputs: in the primitive's order.
-        output: what it computes.
+        output: its result.
         params: the primitive's parameters.
     """
 
@@ -119,7 +118,7 @@ class Graph:
     Attributes:
         input: the images, uint8.
         operations: each uses what came before it.
-        output: what the network returns.
+        output: the result of the network.
     """
 
     input: Value

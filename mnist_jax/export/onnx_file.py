@@ -76,11 +76,11 @@ def to_bytes(graph: Graph, *, metadata: dict[str, str]) -> bytes:
 
 
 def check(content: bytes, function: Callable[..., Any], shape: tuple[int, ...]) -> None:
-    """Compare what ONNX Runtime computes, of a few images of noise, with a function.
+    """Compare ONNX Runtime with a function on a few images of noise.
 
     Args:
         content: of an ONNX file.
-        function: of uint8 images, which JAX can trace: what it must give.
+        function: of uint8 images, which JAX can trace; has the right results.
         shape: of one image.
 
     Raises:
@@ -110,7 +110,7 @@ class _Writer:
     Attributes:
         nodes: in the order of computation.
         initializers: the constants.
-        names: of what has been computed, in each layout that it has been computed in.
+        names: of the computed values, in each layout that they were computed in.
     """
 
     def __init__(self):

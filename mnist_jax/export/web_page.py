@@ -30,7 +30,7 @@ def to_bytes(
     Args:
         graph: a function of one uint8 image [1, 28, 28] to logits.
         classes: the name of each logit.
-        facts: what the page says about the network, by the names in page.html.
+        facts: texts about the network, from `card.facts`.
 
     Raises:
         UnsupportedError: the graph has an operation that network.js lacks.
@@ -78,7 +78,7 @@ def assemble(
         template: its HTML, for Jinja. All files are beside it or in page/.
         styles: names of files that are joined as {{ style }}.
         scripts: names of files that are joined as {{ script }}.
-        classes: what can be drawn.
+        classes: the names of the drawings.
         **context: other variables of the template.
     """
     loader = jinja2.FileSystemLoader([template.parent, _PARTS])

@@ -54,7 +54,7 @@ def test_what_a_page_says_is_text_and_not_markup(make_run):
     run = make_run("lenet5")
     traced = graph.trace(*network.make_logits(run), (28, 28), count=1)
     names = "network parameters data accuracy interval".split()
-    facts = dict.fromkeys(names, "<b>&")
+    facts: dict[str, str] = dict.fromkeys(names, "<b>&")
     classes = ("</script>", "Ankle boot", *THREE)
     page = web_page.to_bytes(traced, classes=classes, facts=facts).decode()
     assert "<b>&" not in page and page.count("&lt;b&gt;&amp;") == 6
