@@ -19,7 +19,7 @@ from mnist_jax.commands import outputs
 from tests.conftest import ROOT
 from tests.support import commands
 from tests.support.commands import run_each, wait_for
-from tests.support.runs import metrics_without_times, outcome
+from tests.support.runs import outcome
 
 QUICK = (
     "--config=quickstart",
@@ -39,32 +39,19 @@ def run(env, *arguments):
 
 
 @pytest.fixture(scope="module")
-def users_env(tmp_path_factory, command_env):
-    """The environment of a user, who has a cache folder."""
-    # Without the second, JAX would not find its programs in a copy of the folder.
-    needed = "JAX_PLATFORMS", "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"
-    env = {
-        name: value
-        for name, value in command_env.items()
-        if not name.startswith("JAX_") or name in needed
-    }
-    return env | {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
-
-
-@pytest.fixture(scope="module")
 def plain_env(command_env):
     """For runs whose pictures do not matter."""
     return command_env | commands.WITHOUT_PICTURES
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, users_env, command_env):
+def finished(tmp_path_factory, command_env):
     """A run that nobody disturbed, by run.py, in its default folder somewhere else."""
     here = tmp_path_factory.mktemp("finished")
     ended = subprocess.run(
         [sys.executable, str(ROOT / "run.py"), *QUICK],
         cwd=here,
-        env=users_env,
+        env=command_env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -72,12 +59,6 @@ def finished(tmp_path_factory, users_env, command_env):
         timeout=240,
     )
     assert ended.returncode == 0, ended.stdout
-    # The next runs need not compile the same again.
-    shutil.copytree(
-        Path(users_env["XDG_CACHE_HOME"]) / "mnist_jax" / "compiled",
-        command_env["JAX_COMPILATION_CACHE_DIR"],
-        dirs_exist_ok=True,
-    )
     [folder] = (here / "runs" / "quickstart").iterdir()
     return folder, ended.stdout
 
@@ -185,22 +166,15 @@ def test_ctrl_c_during_the_imports_is_one_line(command_env, command):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "limit", [pytest.param(3_000, marks=pytest.mark.exhaustive), 100_000]
-)
-def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
-    finished, command_env, plain_env, tmp_path, limit
+def test_a_full_disk_is_reported_and_the_run_resumes_when_there_is_room(
+    finished, command_env, plain_env, tmp_path
 ):
-    """A limit on the size of files stands for the end of the disk.
-
-    The smaller one hits the first figure, the larger one a checkpoint.
-    """
-
+    """A limit on the size of files stands for the end of the disk."""
     # Compiled programs are files too: a copy, which may be spoilt, of what is there.
     kept = shutil.copytree(command_env["JAX_COMPILATION_CACHE_DIR"], tmp_path / "kept")
     env = command_env | {"JAX_COMPILATION_CACHE_DIR": str(kept)}
     tmp_path = tmp_path / "run"
-    with start(env, *QUICK, f"--workdir={tmp_path}", file_size=limit) as process:
+    with start(env, *QUICK, f"--workdir={tmp_path}", file_size=100_000) as process:
         output, _ = process.communicate()
     assert process.returncode == 1, output
     assert "File too large" in output or "EFBIG" in output, output
@@ -232,27 +206,6 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(finished, plain_env, tmp_
 
 
 @pytest.mark.slow
-def test_two_processes_in_one_folder_the_second_is_refused(
-    finished, plain_env, tmp_path
-):
-    with start(plain_env, *QUICK, f"--workdir={tmp_path}") as first:
-        wait_for(first, "Run folder")
-        first.send_signal(signal.SIGSTOP)  # not to be done before the second begins
-        second = run(plain_env, *QUICK, f"--workdir={tmp_path}")
-        first.send_signal(signal.SIGCONT)
-        first.communicate()
-    assert first.returncode == 0
-    assert second.returncode == 1
-    assert "Another process is working" in second.stderr
-    assert outcome(tmp_path) == outcome(finished[0])
-
-
-def leftovers(folder):
-    """What a kill leaves behind, and the run that goes on has to tidy up."""
-    return [p for p in folder.rglob("*") if p.name.endswith((".tmp", "-tmp"))]
-
-
-@pytest.mark.slow
 @pytest.mark.exhaustive
 def test_runs_killed_at_random_moments_end_as_if_never_killed(
     finished, command_env, tmp_path
@@ -277,34 +230,5 @@ def test_runs_killed_at_random_moments_end_as_if_never_killed(
             output, _ = process.communicate()
         assert process.returncode == 0, (moments, output)
         assert outcome(folder) == outcome(finished[0]), moments
-        assert not leftovers(folder), moments
-
-
-@pytest.mark.slow
-def test_a_damaged_last_checkpoint_is_told_and_survived(finished, plain_env, tmp_path):
-    with start(plain_env, *QUICK, f"--workdir={tmp_path}") as process:
-        wait_for(process, r"^epoch +3 ")
-        process.kill()
-    last = max((tmp_path / "checkpoints" / "last").iterdir(), key=lambda p: int(p.name))
-    for file in last.rglob("*"):
-        if file.is_file():
-            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    result = run(plain_env, *QUICK, f"--workdir={tmp_path}")
-    assert result.returncode == 0, result.stderr
-    assert f"checkpoint of epoch {last.name} is damaged" in result.stdout
-    assert outcome(tmp_path) == outcome(finished[0])
-    assert len(metrics_without_times(tmp_path)) == 8
-    assert not leftovers(tmp_path)
-
-
-@pytest.mark.slow
-def test_a_run_with_kept_programs_ends_as_one_without(finished, users_env, tmp_path):
-    folder = Path(users_env["XDG_CACHE_HOME"]) / "mnist_jax" / "compiled"
-    [step] = folder.glob("jit_train_steps-*-cache")
-    written = step.stat().st_mtime_ns
-    env = users_env | commands.WITHOUT_PICTURES
-    result = run(env, *QUICK, f"--workdir={tmp_path}")
-    assert "Compiled in" in result.stdout, result.stderr
-    assert outcome(tmp_path) == outcome(finished[0])
-    assert list(folder.glob("jit_train_steps-*-cache")) == [step]
-    assert step.stat().st_mtime_ns == written
+        left = [p for p in folder.rglob("*") if p.name.endswith((".tmp", "-tmp"))]
+        assert not left, moments

@@ -65,8 +65,6 @@ def executed(notebook, command_env, tmp_path_factory):
         | {
             "PATH": os.pathsep.join([folder, os.environ["PATH"]]),
             "PYTHONPATH": str(ROOT),
-            # With an allocator's setting the commands do not start themselves anew.
-            "GLIBC_TUNABLES": "glibc.malloc.top_pad=0",
             "JUPYTER_PLATFORM_DIRS": "1",
         }
     )
@@ -86,24 +84,16 @@ def outputs_of(executed, words):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("run", ["quick", "tuned"])
-def test_it_trains_and_shows_the_pictures(executed, run):
+def test_it_trains_shows_compares_and_reads(executed):
     _, runs = executed
-    printed, _ = outputs_of(executed, f'--workdir="{{RUNS}}/{run}"')
-    assert "Test accuracy" in printed and (runs / run / "results.json").exists()
-    _, pictures = outputs_of(executed, f'show("{run}"')
-    assert len(pictures) >= 3
-
-
-@pytest.mark.slow
-def test_it_shows_the_device_and_compares(executed):
     device, _ = outputs_of(executed, "jax.devices()")
     assert device.startswith("cpu")
+    for run in ("quick", "tuned"):
+        printed, _ = outputs_of(executed, f'--workdir="{{RUNS}}/{run}"')
+        assert "Test accuracy" in printed and (runs / run / "results.json").exists()
+        _, pictures = outputs_of(executed, f'show("{run}"')
+        assert len(pictures) >= 3
     table, _ = outputs_of(executed, "mnist-jax compare")
     assert "quickstart" in table and "lenet5-tuned" in table
-
-
-@pytest.mark.slow
-def test_it_reads_a_photo(executed):
     _, pictures = outputs_of(executed, "mnist-jax predict")
     assert len(pictures) == 1

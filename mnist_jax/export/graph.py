@@ -1,7 +1,8 @@
 """A network as a list of operations, for exporters to translate one by one.
 
 `trace` reads the operations from the jaxpr of the network, so that a new network needs
-no new exporter. Calls are inlined. Whatever depends on no image is computed here: BatchNorm in evaluation becomes a product and a sum with two constants.
+no new exporter. Calls are inlined. Whatever depends on no image is computed here:
+BatchNorm in evaluation becomes a product and a sum with two constants.
 """
 
 import dataclasses
