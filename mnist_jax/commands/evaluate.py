@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> None:
 def _show(found: Evaluation, console: Console) -> None:
     """Print the tables and their explanations."""
     console.print(Text(f"Evaluation on {found.data}\n", "bold"))
-    print_table(tables.accuracies(found.runs), tables.notes(found), console)
+    print_table(tables.accuracies(found.runs), found.remarks, console)
     if "robustness" in found.runs[0]:
         console.print()
         about = tables.about_robustness(found.runs)

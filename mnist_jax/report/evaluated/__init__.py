@@ -23,6 +23,11 @@ class Evaluation(NamedTuple):
     notes: list[str]
     """Remarks that a reader needs, a sentence each."""
 
+    @property
+    def remarks(self) -> list[str]:
+        """The notes on each network, then on all."""
+        return [note for run in self.runs for note in run["notes"]] + self.notes
+
 
 def write(found: Evaluation, folder: Path, split: Split) -> list[str]:
     """Write evaluation.json, evaluation.md and their pictures into a folder.

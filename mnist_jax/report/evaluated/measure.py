@@ -1,6 +1,5 @@
 """The measurements of `mnist-jax evaluate`: networks applied to images."""
 
-import collections
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -13,13 +12,7 @@ from mnist_jax import data, tree
 from mnist_jax.config import Data, parse
 from mnist_jax.data import doubtful, labelled
 from mnist_jax.errors import UserError
-from mnist_jax.evaluation import (
-    calibration,
-    evaluate,
-    log_softmax,
-    robustness,
-    scores,
-)
+from mnist_jax.evaluation import calibration, evaluate, robustness, scores
 from mnist_jax.report.evaluated import Evaluation
 from mnist_jax.runs import predictions
 from mnist_jax.runs.folder import RunFolder
@@ -59,24 +52,21 @@ def assess(
 
     Raises:
         UserError: a network does not have the accuracy that its results.json reports,
-            or the images are not grey but are to be damaged.
+            or images are to be damaged or turned that are not grey.
     """
-    split = images.split
-    if (tta or damaged) and split.images.shape[-1] != 1:
-        channels = split.images.shape[-1]
+    split, channels = images.split, images.split.images.shape[-1]
+    if (tta or damaged) and channels != 1:
         raise UserError(
             f"--robustness and --tta are for grey images; those of {images.name} have "
             f"{channels} channels."
         )
-    official = images.sha256 == _OFFICIAL
     entries: list[dict[str, Any]] = []
     for name, run in zip(_names(runs), runs, strict=True):
         logits = run.logits(split.images)
         held, why_not = _held(run, images)
-        checksum = tree.digest((run.params, run.batch_stats))
         entry = {
             "name": name,
-            "parameters_sha256": checksum,
+            "parameters_sha256": tree.digest((run.params, run.batch_stats)),
             "evaluation": evaluate(logits, split.labels, run.classes),
             "calibration": calibration.assess(logits, split.labels, held),
             "notes": [],
@@ -84,21 +74,17 @@ def assess(
         if is_own(run, images):
             entry["notes"] += _check_accuracy(run, name, entry["evaluation"])
         if entry["calibration"]["temperature"] is None:
-            why = why_not or "since the loss on the validation images has no minimum"
-            entry["notes"].append(f"{name}: no temperature, {why}.")
-        if official:
+            entry["notes"].append(f"{name}: no temperature, {why_not}.")
+        if images.sha256 == _OFFICIAL:
             right = np.delete(logits.argmax(1) == split.labels, doubtful.INDICES)
             entry["without_doubtful_labels"] = scores.proportion(right)
         if tta:
-            views = robustness.predict_views(
-                lambda seen, run=run: np.exp(log_softmax(run.logits(seen))),
-                split.images,
-            )
+            views = robustness.predict_views(run.predict, split.images)
             right = views.argmax(axis=1) == split.labels
             entry["augmented"] = scores.proportion(right)
         entries.append(entry)
     notes = []
-    if official:
+    if images.sha256 == _OFFICIAL:
         notes.append(
             f"{len(doubtful.INDICES)} labels of the test set are doubtful: of five "
             "people who were asked, at most two gave the same (Northcutt et al., 2021)."
@@ -121,24 +107,23 @@ def images_for(runs: Sequence[Run], wanted: str | None) -> Images:
             the runs were tested on different images.
     """
     if wanted is None:
-        if len({_source(run.config.data) for run in runs}) > 1:
-            each = (
-                f"{name} on {_name(run.config.data)}"
-                for name, run in zip(_names(runs), runs, strict=True)
-            )
+        tested_on = {_source(run.config.data): _name(run) for run in runs}
+        if len(names := list(tested_on.values())) > 1:
             raise UserError(
-                f"The runs were tested on different images: {', '.join(each)}. "
-                "--data=mnist, for example, says which ones to take for all."
+                f"The runs were tested on different images: {', '.join(names)}. "
+                "Choose the images for all by --data=mnist, for example."
             )
         config = _found_here(runs[0].config.data)
-        _check_classes(runs, config)
-        return Images(_load(config).test, _name(config), _source(config))
+        _check_classes(runs, config.source, data.task(config).classes)
+        return Images(_load(config).test, _name(runs[0]), _source(config))
     path = Path(wanted).expanduser()
     if wanted in data.SOURCES or (":" in wanted and not path.exists()):
         config = parse({"source": wanted}, Data)
-        _check_classes(runs, config)
-        return Images(data.read(config)[1], _name(config), _source(config))
+        _check_classes(runs, wanted, data.task(config).classes)
+        name = f"test images of {wanted}"
+        return Images(data.read(config)[1], name, _source(config))
     task = runs[0].model.task
+    _check_classes(runs, _names(runs)[0], task.classes)
     if "," in wanted:
         images, labels = (Path(p).expanduser() for p in wanted.split(",", 1))
         split, name = labelled.read_idx(images, labels, task), images.name
@@ -149,7 +134,6 @@ def images_for(runs: Sequence[Run], wanted: str | None) -> Images:
             f"--data={wanted}: there is no such folder, and no source of this name "
             f"(known: {', '.join(data.SOURCES)})."
         )
-    _check_same(runs, task.classes, f"--data={wanted}")
     return Images(split, f"images of {name}", ())
 
 
@@ -172,23 +156,19 @@ def why_not_saved(run: Run, images: Images) -> str:
     return ""
 
 
-def _check_classes(runs: Sequence[Run], config: Data) -> None:
-    _check_same(runs, data.task(config).classes, f"data.source={config.source}")
-
-
-def _check_same(runs: Sequence[Run], classes: Sequence[str], source: str) -> None:
+def _check_classes(runs: Sequence[Run], source: str, classes: Sequence[str]) -> None:
     """Raise UserError unless all runs have these classes."""
+
+    def listed(names: Sequence[str]) -> str:
+        more = ", ..." if len(names) > 3 else ""
+        return f"{len(names)} classes ({', '.join(names[:3])}{more})"
+
     for name, run in zip(_names(runs), runs, strict=True):
         if tuple(run.classes) != tuple(classes):
             raise UserError(
-                f"{name} knows {_listed(run.classes)}, but {source} has "
-                f"{_listed(classes)}. The classes must be the same."
+                f"{name} has {listed(run.classes)}, {source} has {listed(classes)}: "
+                "choose images of the same classes."
             )
-
-
-def _listed(classes: Sequence[str]) -> str:
-    more = ", ..." if len(classes) > 3 else ""
-    return f"{len(classes)} classes ({', '.join(classes[:3])}{more})"
 
 
 @functools.cache
@@ -203,9 +183,9 @@ def _source(config: Data) -> tuple[Any, ...]:
     return config.source, "val", config.val_size, config.split_seed
 
 
-def _name(config: Data) -> str:
-    kind = "validation" if config.test_on == "val" else "test"
-    return f"{kind} images of {config.source}"
+def _name(run: Run) -> str:
+    kind = "validation" if run.tested_on == "val" else "test"
+    return f"{kind} images of {run.config.data.source}"
 
 
 def _found_here(config: Data) -> Data:
@@ -216,45 +196,40 @@ def _found_here(config: Data) -> Data:
 
 
 def _held(run: Run, images: Images) -> tuple[tuple[np.ndarray, np.ndarray] | None, str]:
-    """Return logits and labels to fit a run's temperature on, or None and why not."""
+    """Return logits and labels for a run's temperature, and why it may have none."""
+    why_not = "since the loss on the validation images has no minimum"
     if run.tested_on == "val":
         return None, "since its validation images are those that it was tested on"
     path = RunFolder(run.path.parent).predictions
     if run.results and path.exists() and (val := predictions.read(path).val):
-        return (val.logits[run.results["test_weights"]], val.labels), ""
+        return (val.logits[run.results["test_weights"]], val.labels), why_not
     if not is_own(run, images):
-        return None, (
-            "which is fitted on validation images: it has no predictions.npz, and with "
-            "--data its own images are not loaded"
-        )
-    val = _load(_found_here(run.config.data)).val
-    return (run.logits(val.images), val.labels), ""
+        return None, "since its validation images are not loaded with --data"
+    split = _load(_found_here(run.config.data)).val
+    return (run.logits(split.images), split.labels), why_not
 
 
 def _check_accuracy(run: Run, name: str, found: dict[str, Any]) -> list[str]:
     """Return a note if rounding changed a run's accuracy; UserError if more did."""
     examples = found["examples"]
     changed = round(examples * abs(found["accuracy"] - run.accuracy))
-    if not changed:
-        return []
-    said = f"{name}: {run.accuracy:.4f} is reported, {found['accuracy']:.4f} found here"
+    text = (
+        f"{name}: {run.accuracy:.4f} is reported, {found['accuracy']:.4f} found here, "
+        f"a difference of {changed} in {examples:,} images"
+    )
     if changed > _CHANGED_BY_ROUNDING:
         raise UserError(
-            f"{said}, a difference of {changed} in {examples:,} images. The weights "
-            "have the right checksum: the images or the arithmetic are not those of "
-            f"the run. Compare environment.json with this machine ({run.path})."
+            f"{text}. The weights have the right checksum, so that the images or the "
+            "arithmetic are not those of the run. Compare environment.json with this "
+            f"machine ({run.path})."
         )
-    return [
-        f"{said}: a difference of {changed} in {examples:,} images, by rounding on "
-        "other hardware or with another version."
-    ]
+    return [f"{text}, by rounding."] if changed else []
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
     """Name each run by its config and seed, and by its folder if these are equal."""
     names = [f"{run.config.name} (seed {run.config.seed})" for run in runs]
-    counts = collections.Counter(names)
     return [
-        f"{name} in {run.path.parent}" if counts[name] > 1 else name
+        f"{name} in {run.path.parent}" if names.count(name) > 1 else name
         for name, run in zip(names, runs, strict=True)
     ]

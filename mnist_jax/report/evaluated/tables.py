@@ -7,7 +7,6 @@ from typing import Any
 from mnist_jax.data.corruptions import CORRUPTIONS, STRENGTHS
 from mnist_jax.report import tables
 from mnist_jax.report.compare.tables import Table
-from mnist_jax.report.evaluated import Evaluation
 
 
 def accuracies(runs: Sequence[dict[str, Any]]) -> Table:
@@ -67,11 +66,6 @@ def about_robustness(runs: Sequence[dict[str, Any]]) -> str:
         f"Accuracy on {found['examples']:,} images at five strengths of damage (seed "
         f"{found['seed']}). Amounts: {meanings}."
     )
-
-
-def notes(found: Evaluation) -> list[str]:
-    """Return remarks that a reader needs: on each network, then on all."""
-    return [note for run in found.runs for note in run["notes"]] + found.notes
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
