@@ -1,8 +1,8 @@
 """Data sets: `load(config.data)` returns train, val and test images.
 
-`SOURCES` has those of this package; each is imported on first use, so that importing
-this package costs no more than NumPy. A data set of one's own is a function, marked
-with the names of its classes, in any module that Python finds from the current folder:
+`SOURCES` lists the built-in data sets; each is imported on first use, so that importing
+this package costs no more than NumPy. Any other data set is a function that is marked
+with the names of its classes, in a module that Python finds from the current folder:
 
     from mnist_jax import data
 
@@ -11,11 +11,11 @@ with the names of its classes, in any module that Python finds from the current 
         ...
         return (train_images, train_labels), (test_images, test_labels)
 
-As `my_data:load`, it is the value of `--config.data.source`, which runs store. Images
-are uint8 [N, 28, 28] (or of another shape, see `source`), 0 for the background; labels
-are integers that count the classes from 0. The argument is the section `data` of the
-config: its `dir` may say where the files are. Images for validation are held out of the
-training images, as for any data set.
+Use it with `--config.data.source=my_data:load`; runs store that name. Images are uint8
+[N, 28, 28] (or of another shape, see `source`), 0 for the background; labels are
+integers from 0, in the order of the classes. The argument is the section `data` of the
+config; its `dir` may name the folder of the files. Validation images are held out of
+the training images, as for built-in data sets.
 """
 
 from collections.abc import Callable
@@ -145,8 +145,8 @@ def _find(name: str) -> Source:
     flag = f"--config.data.source={name}"
     if ":" not in name:
         raise UserError(
-            f"{flag}: unknown (known: {', '.join(SOURCES)}). A data set of your own is "
-            "named my_data:load, a function in my_data.py."
+            f"{flag}: unknown (known: {', '.join(SOURCES)}). To use a function in "
+            "my_data.py as a data set, name it my_data:load."
         )
     found = load_object(name, "--config.data.source")
     if not isinstance(found, Source):

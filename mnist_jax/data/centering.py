@@ -19,7 +19,7 @@ def center_in_28x28(ink: Float[np.ndarray, "H W"]) -> UInt8[np.ndarray, "28 28"]
     """Scale and place a digit as in MNIST.
 
     The bounding box of the ink is scaled, keeping its aspect ratio, until its longer
-    side is 20 pixels. It is placed so that the digit's centre of mass lies in
+    side is 20 pixels. It is placed so that the digit's centre of mass is in
     13.5 <= x < 14.5 in both directions, counted from 0, or as near to that as it can be
     without cutting off ink.
 

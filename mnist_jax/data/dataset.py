@@ -1,4 +1,4 @@
-"""Data sets, what is asked about them, and the choice of validation images."""
+"""Data sets, their tasks, and the choice of validation images."""
 
 import dataclasses
 import hashlib
@@ -15,7 +15,7 @@ class DataError(UserError):
 
 
 class Task(NamedTuple):
-    """What a network is asked: which of some classes an image shows.
+    """A classification task: to name the class that an image shows.
 
     Attributes:
         classes: the names of the classes, in the order of the logits; any text.
@@ -61,7 +61,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Training, validation and test images, and what is asked about them."""
+    """Training, validation and test images, and their task."""
 
     name: str
     train: Split

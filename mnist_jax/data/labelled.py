@@ -1,4 +1,4 @@
-"""Labelled images of one's own: a folder of PNG files, or a pair of IDX files."""
+"""Labelled images from files: a folder of PNG files, or a pair of IDX files."""
 
 import csv
 import math

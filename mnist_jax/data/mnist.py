@@ -75,7 +75,7 @@ def data_dir(configured: str | None) -> Path:
 
 
 def load(folder: Path, mirrors: Sequence[str]) -> tuple[Split, Split]:
-    """Read the official files from a folder; download to it those that are missing.
+    """Read the official files from a folder, and download missing ones to it.
 
     An existing file is never changed: if it is not the official one, that is an error.
 

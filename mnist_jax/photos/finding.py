@@ -161,7 +161,7 @@ def read_prepared(source: Any) -> list[Digit]:
 def _find_parts(
     grey: Float[np.ndarray, "H W"],
 ) -> tuple[Float[np.ndarray, "H W"], Int[np.ndarray, "H W"], list[_Part]]:
-    """Return the ink of a picture, and what `_segment` makes of it."""
+    """Return the ink of a picture, and its digits, as `_segment` divides it."""
     ink = find_ink(flatten(grey))
     return ink, *_segment(ink > 0)
 

@@ -18,7 +18,7 @@ _LEAST_CONTRAST, _NOISE = 0.1, 5.0
 _INK = 0.4
 # More than this part of the picture in ink is a dark picture, not writing on paper.
 _MOST_INK = 0.5
-# Fewer pixels of ink than that are none.
+# Fewer pixels of ink are ignored.
 FEWEST_PIXELS = 20
 # Width of strokes in a box of 20 pixels: thinner ones than the first are widened to the
 # second.
@@ -49,7 +49,7 @@ def _light_of(small: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     stroke = ndimage.binary_dilation(small < (1 - _DARKER) * np.minimum(around, closed))
     paper = np.where(stroke, 0, small)
     light, weight = np.float32(0), np.float32(0)
-    # The mean of the paper nearby, and from farther off where there is none.
+    # The mean of the paper nearby, and from farther off if no paper is near.
     for sigma, share in ((0.03, 1), (0.1, 1e-2), (0.5, 1e-4)):
         blur = sigma * max(small.shape)
         light += share * ndimage.gaussian_filter(paper, blur, mode="nearest")

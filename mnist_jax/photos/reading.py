@@ -61,7 +61,7 @@ class Digit:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Reading:
-    """What a picture says; `str(reading)` is the labels alone, a line for each line."""
+    """The digits of a picture; `str(reading)` has their labels, line by line."""
 
     digits: tuple[Digit, ...]
 

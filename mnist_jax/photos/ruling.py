@@ -1,4 +1,4 @@
-"""The printed lines of ruled and squared paper, told from strokes by their shape.
+"""The printed lines of ruled and squared paper, which differ from strokes in shape.
 
 A line runs straight through most of the picture, nearly horizontal or nearly vertical,
 and is thin. Where a stroke crosses it, the ink is thicker than the line, and stays.
@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from mnist_jax.photos.pictures import TILTS
 
-# A line is looked at in so many parts, of which it may miss two.
+# A line is divided into this many parts, of which it may miss two.
 _PARTS = 10
 # Of a line: the part of its length in the picture in which it is to be seen at least,
 # the rest being under strokes; its greatest thickness, as a share of the picture's
@@ -22,7 +22,7 @@ _SLOPE = np.tan(TILTS.max())
 _SHORTEST = 0.25
 # Enough pixels to find the slope from.
 _ENOUGH = 10_000
-# Ink that is so many times as thick as a line is a stroke.
+# Ink that is this many times as thick as a line is a stroke.
 _STROKE = 1.6
 
 
@@ -121,13 +121,13 @@ def _sharpness(
     slope: float,
     shape: tuple[int, ...],
 ) -> float:
-    """Return how much ink of the picture lies on few lines of that slope."""
+    """Return how much ink of the picture is on few lines of that slope."""
     level = _level(rows, columns, slope, shape[1])
     return float(np.square(np.bincount(level, minlength=sum(shape))).sum())
 
 
 def _vertical_runs(ink: Bool[np.ndarray, "H W"]) -> Int[np.ndarray, "H W"]:
-    """Return the length of the run of ink that each pixel lies in, in its column."""
+    """Return the length of the run of ink around each pixel, in its column."""
     vertical = np.zeros((3, 3), bool)
     vertical[:, 1] = True
     labels = np.zeros(ink.shape, np.int32)

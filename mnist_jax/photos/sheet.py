@@ -9,7 +9,7 @@ from mnist_jax.photos import pictures
 
 # The sheet is sought on a picture of this side; smaller ones are not photographs.
 _SIDE = 256
-# The least difference in brightness between the sheet and what is around it, and the
+# The least difference in brightness between the sheet and its surroundings, and the
 # part of that difference which a shadow on the sheet leaves.
 _LEAST_CONTRAST, _IN_SHADOW = 0.15, 0.3
 # The least part of the picture that it covers, and the largest part of the border.
@@ -19,7 +19,7 @@ _FILLED = 0.88
 
 
 def extend(grey: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"] | None:
-    """Extend a sheet of paper over its surroundings; return None if there is none.
+    """Extend a sheet of paper over its surroundings; return None without a sheet.
 
     Each pixel outside takes the brightness of the nearest one on the sheet.
     """
@@ -53,7 +53,7 @@ def _find(grey: Float[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"] | None:
     sheet = labels == counts.argmax()
     if sheet.mean() < _LEAST_AREA or sheet[border].mean() > _MOST_BORDER:
         return None
-    sheet = np.asarray(ndimage.binary_fill_holes(sheet))  # with what is written on it
+    sheet = np.asarray(ndimage.binary_fill_holes(sheet))  # with the writing on it
     if _filled(sheet) < _FILLED:
         return None
     # At its edge, pixels are neither sheet nor surroundings.

@@ -9,14 +9,8 @@ import pytest
 
 from mnist_jax.data import augment
 from tests.support.augmenting import (
-    ALL,
-    KEY,
-    centre_of,
-    compiled,
     keys,
     make_config,
-    noise,
-    streams,
 )
 
 pytestmark = pytest.mark.usefixtures("little_optimized")
@@ -55,16 +49,3 @@ def test_displacements_of_rows_and_columns_and_of_images_are_independent():
     found = displacements() / 1.7
     assert abs((found[:, 0] * found[:, 1]).mean(axis=0)).max() < 0.1
     assert abs((found[:-1] * found[1:]).mean(axis=0)).max() < 0.1
-
-
-def test_images_are_deformed_by_their_displacements():
-    images = noise(40, 20, 14, 1)
-    ours = compiled(**ALL | {"erasing": 0.0})(KEY, images)
-    config = make_config(**ALL)
-    for place, image in enumerate(images[:2]):
-        warp_key, elastic_key, _ = streams(place)
-        parameters = augment.draw_parameters(warp_key, config, (20, 14))
-        matrix = jax.jit(augment.affine_matrix)(parameters, centre_of(image.shape))
-        moved = augment.draw_displacements(elastic_key, config, (20, 14))
-        expected = jax.jit(augment.warp)(image, matrix, moved)
-        np.testing.assert_allclose(ours[place], expected, atol=1e-5)

@@ -44,18 +44,6 @@ def test_the_split_is_disjoint_and_complete_and_keeps_pairs(thousand, val_size, 
         np.testing.assert_array_equal(split.labels, indices(split) % 10)
 
 
-def test_the_split_depends_on_its_seed_and_on_nothing_else(thousand):
-    def held_out(seed):
-        return set(indices(hold_out(thousand, val_size=100, split_seed=seed)[1]))
-
-    np.random.seed(5)
-    before = held_out(0)
-    np.random.seed(6)
-    np.random.rand(3)
-    assert held_out(0) == before
-    assert held_out(1) != before
-
-
 def test_the_split_of_mnist_is_frozen():
     # Which 6,000 of 60,000 are held out by default. Results are compared across
     # machines and years: this must never change.
@@ -206,10 +194,6 @@ def beyond(config):
     return (IMAGES, LABELS % 2), (IMAGES, LABELS)
 
 @data.source("a", "b", "c")
-def below(config):
-    return (IMAGES, LABELS - 1), (IMAGES, LABELS)
-
-@data.source("a", "b", "c")
 def floats(config):
     return (IMAGES / 255, LABELS), (IMAGES, LABELS)
 
@@ -222,19 +206,10 @@ def fewer(config):
     return (IMAGES, LABELS[:3]), (IMAGES, LABELS)
 
 @data.source("a", "b", "c")
-def one_hot(config):
-    return (IMAGES, np.eye(3)[LABELS]), (IMAGES, LABELS)
-
-@data.source("a", "b", "c")
 def nothing(config):
     return (IMAGES, LABELS), (IMAGES[:0], LABELS[:0])
 
-@data.source("a", "b", "c")
-def three_parts(config):
-    return IMAGES, LABELS, IMAGES
-
 empty = data.source("a", "")(unmarked)
-spaces = data.source("a", " b")(unmarked)
 two_lines = data.source("a", "b\\nc")(unmarked)
 twice = data.source("a", "b", "a")(unmarked)
 single = data.source("a")(unmarked)
@@ -266,18 +241,14 @@ def test_any_classes_and_any_shape(my_data):
         ("unmarked", "is not a data set: mark the function .*@mnist_jax.data.source"),
         ("missing", "my_data has no 'missing'"),
         ("empty", "a class is called ''. Its name must not be empty"),
-        ("spaces", "a class is called ' b'. Its name must not be empty, begin"),
         ("two_lines", r"a class is called 'b\\nc'"),
         ("twice", "two classes are called 'a'"),
         ("single", "has 1 classes, not 2 to 256"),
         ("beyond", r"its test labels have 2 at index 2, not .* 0\.\.1: .* 2 class"),
-        ("below", r"its training labels have -1 at index 0, not one of 0\.\.2"),
         ("floats", r"its training images are float64 \[4, 28, 28, 1\], where uint8"),
         ("smaller", r"its test images are uint8 \[4, 20, 28\], where uint8 \[N, 28"),
         ("fewer", r"its training labels are int64 \[3\], where integers \[4\]"),
-        ("one_hot", r"its training labels are float64 \[4, 3\], where integers \[4\]"),
         ("nothing", "its test set has no images"),
-        ("three_parts", "returns 3 parts, where two are expected"),
     ],
 )
 def test_a_data_set_that_is_none_is_named_with_the_reason(my_data, name, message):

@@ -156,16 +156,6 @@ def test_any_flipped_bit_is_caught(tiny):
     assert_loads(tiny)
 
 
-def test_a_folder_below_a_file_can_neither_be_read_nor_made(tiny, start_mirror):
-    # Not even root may: unlike a folder whose rights are taken away.
-    tiny.folder.write_text("mine")
-    mirror = start_mirror(tiny.packed)
-    for folder in (tiny.folder, tiny.folder / "below"):
-        with pytest.raises(UserError, match="Cannot write.*--config.data.dir"):
-            mnist.load(folder, [mirror.url])
-    assert tiny.folder.read_text() == "mine"
-
-
 def test_a_file_that_cannot_be_read(tiny, monkeypatch):
     def refuse(self):
         raise PermissionError(13, "Permission denied")

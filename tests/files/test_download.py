@@ -5,7 +5,6 @@ import gc
 import hashlib
 import logging
 import socket
-import threading
 
 import pooch
 import pytest
@@ -103,11 +102,6 @@ def test_without_a_good_mirror_all_reasons_are_given(
     assert list_files(tmp_path) == {}
 
 
-def test_no_mirror(tmp_path):
-    with pytest.raises(download.DownloadError, match="there is no mirror"):
-        fetch([], tmp_path)
-
-
 def test_the_disk_is_not_the_mirror_s_fault(
     start_mirror, tmp_path, list_files, monkeypatch, caplog
 ):
@@ -141,26 +135,3 @@ def test_an_interruption_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         fetch([start_mirror({NAME: CONTENT}).url], tmp_path)
     assert list_files(tmp_path) == {}
-
-
-def test_two_downloads_at_once_do_not_hurt_each_other(
-    start_mirror, tmp_path, list_files, monkeypatch
-):
-    mirror = start_mirror({NAME: CONTENT})
-    barrier = threading.Barrier(2)
-    call = pooch.HTTPDownloader.__call__
-
-    def in_step(self, *args):
-        barrier.wait(5)
-        call(self, *args)
-        barrier.wait(5)
-
-    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", in_step)
-    threads = [
-        threading.Thread(target=fetch, args=([mirror.url], tmp_path)) for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert list_files(tmp_path) == {NAME: CONTENT}
