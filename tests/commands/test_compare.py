@@ -80,12 +80,6 @@ def test_bad_input_is_one_clear_line(command_env, tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_without_a_folder_it_says_what_to_give(compare, tmp_path):
-    result = compare(cwd=tmp_path)
-    assert result.returncode == 1
-    assert "no folder runs/ here" in result.stderr and "FOLDER" in result.stderr
-
-
 def test_it_needs_no_jax():
     loaded = subprocess.run(
         [

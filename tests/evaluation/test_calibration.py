@@ -42,19 +42,6 @@ def test_without_a_minimum_there_is_no_temperature(logits_and_labels):
     assert calibration.temperature(np.zeros((3, 10)), labels[:3]) is None
 
 
-def test_the_calibration_error_is_the_mean_distance():
-    # Confidences 0.9, 0.9, 0.6, 0.6; right, wrong, right, right.
-    confidence, right = np.array([0.9, 0.9, 0.6, 0.6]), np.array([1, 0, 1, 1])
-    rest = (1 - confidence)[:, None] / 9 * np.ones((4, 9))
-    logits = np.log(np.hstack([confidence[:, None], rest]))
-    labels = np.where(right, 0, 1)
-    bins = calibration.reliability(logits, labels)
-    expected = (2 * abs(0.9 - 0.5) + 2 * abs(0.6 - 1)) / 4
-    assert calibration.error(bins) == pytest.approx(expected)
-    # In one bin they even out.
-    assert calibration.error(calibration.reliability(logits, labels, bins=1)) < 1e-9
-
-
 def test_the_calibration_error_equals_a_direct_computation(logits_and_labels):
     logits, labels = logits_and_labels
     bins = calibration.reliability(logits, labels)

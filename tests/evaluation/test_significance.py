@@ -31,10 +31,6 @@ def test_welch_equals_scipy(first, second):
     assert found.interval == pytest.approx(tuple(theirs.confidence_interval(0.95)))
 
 
-def test_welch_needs_two_seeds_of_each():
-    assert significance.welch([0.99], [0.98, 0.97, 0.96]) is None
-
-
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=200))
 def test_mcnemar_equals_the_binomial_test(answers):

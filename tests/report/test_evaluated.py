@@ -59,11 +59,6 @@ def test_the_pictures_are_readable(entries, small, assert_readable):
     assert tables.accuracies(entries[:1]).rows[-1] == ["ECE with it", "-"]
 
 
-def test_lines_are_distinguishable():
-    styles = figures.line_styles(21)
-    assert len({(one["color"], one["linestyle"]) for one in styles}) == 21
-
-
 def test_the_page_has_the_numbers_of_the_entries(entries, small, tmp_path):
     names = evaluated.write(
         evaluated.Evaluation("test images of <b>", entries, ["A | note."]),
