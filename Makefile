@@ -80,9 +80,10 @@ $(VENV)/native: $(VENV)/installed $(wildcard native/*.* native/onednn_jax/*.*)
 	@$(BIN)/python -m pip install --quiet ./native
 	touch $@
 
+# Later pyparsing warns of how old Matplotlibs call it.
 .venv-oldest/installed: $(VENV)/installed
 	$(PYTHON) -m venv .venv-oldest
-	$(BIN)/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --editable ".[dev]"
+	$(BIN)/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --editable ".[dev]" pyparsing==3.1.0
 	touch $@
 
 .venv-bench/installed: requirements.txt pyproject.toml benchmarks/requirements.txt \
