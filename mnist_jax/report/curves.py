@@ -13,7 +13,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from mnist_jax.report.style import (
     BLUE,
@@ -23,7 +23,6 @@ from mnist_jax.report.style import (
     STYLE,
     VERMILION,
     About,
-    drawable,
     set_title,
     subplots,
 )
@@ -37,10 +36,7 @@ _PANELS = {
     "Error rate (%)": lambda row: round(100 * (1 - row["accuracy"]), 9),
 }
 _SMALL = 1e-5  # of the largest value: less is drawn as 0, as at the end of a cosine
-_PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 _DOTS_UP_TO = 30  # epochs; with more of them dots would run together
-# As shares of the axis: phases that begin closer share the name of the first; a name's.
-_CLOSEST, _WIDEST = 0.05, 0.35
 
 
 @matplotlib.rc_context(STYLE)
@@ -53,51 +49,40 @@ def curves(rows: Sequence[Row], best_epoch: int, monitor: str, about: About) -> 
         monitor: chose the best epoch, for example "val_loss".
         about: the run; its subject is the data set.
     """
-    rates = {
-        row["epoch"]: row["learning_rate"] for row in rows if "learning_rate" in row
-    }
+    rates = {r["epoch"]: r["learning_rate"] for r in rows if "learning_rate" in r}
     ratios = [4, 1] if rates else [1]
-    figure, axes = subplots(
-        len(ratios), 2, 3.6 + bool(rates), height_ratios=ratios, sharex=True
-    )
+    height = 3.7 + bool(rates)
+    figure, axes = subplots(len(ratios), 2, height, height_ratios=ratios, sharex=True)
     for panel, (title, value_of) in zip(axes[0], _PANELS.items(), strict=True):
         panel.set_title(title, loc="left", color=MUTED)
         for split, (name, color) in _SPLITS.items():
-            values = {
-                row["epoch"]: value_of(row) for row in rows if row["split"] == split
-            }
-            if not values:
-                continue
-            _draw(panel, values, label=name, color=color)
+            values = {r["epoch"]: value_of(r) for r in rows if r["split"] == split}
+            if values:
+                _draw(panel, values, label=name, color=color)
             if monitor.startswith(split) and best_epoch in values:
-                ring = {"markersize": 11, "markerfacecolor": "none"}
-                panel.plot(
-                    [best_epoch],
-                    [values[best_epoch]],
-                    "o",
-                    color=INK,
-                    label=f"best epoch, by {monitor.replace('_', ' ')}: {best_epoch}",
-                    clip_on=False,
-                    **ring,
-                )
-        _scale(panel, np.array([value_of(row) for row in rows]), wide=10, ticks=6)
-        _name_phases(panel, phases(rows))
+                label = f"best epoch, by {monitor.replace('_', ' ')}: {best_epoch}"
+                ring: dict[str, Any] = {"markersize": 11, "markerfacecolor": "none"}
+                ring |= {"color": INK, "clip_on": False, "label": label}
+                panel.plot([best_epoch], [values[best_epoch]], "o", **ring)
+        _scale(panel, [value_of(row) for row in rows], wide=10, ticks=6)
     for panel in axes[1] if rates else ():
         panel.set_title("Learning rate", loc="left", color=MUTED, fontsize=8)
         _draw(panel, rates, color=INK)
-        _scale(panel, np.array(list(rates.values())), wide=20, ticks=2)
+        _scale(panel, list(rates.values()), wide=20, ticks=2)
     last = max(row["epoch"] for row in rows)
     margin = max(0.5, 0.02 * last)
     for panel in axes[-1]:
-        panel.set_xlabel("epoch")
-        panel.set_xlim(1 - margin, last + margin)
+        panel.set(xlabel="epoch", xlim=(1 - margin, last + margin))
         panel.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    for panel, (_, first) in itertools.product(axes.flat, phases(rows)[1:]):
+    found = phases(rows)
+    for panel, (_, first) in itertools.product(axes.flat, found[1:]):
         panel.axvline(first - 0.5, color=POLE, linewidth=0.8, zorder=1)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    options: dict[str, Any] = {"ncols": len(handles), "frameon": False}
-    figure.legend(handles, labels, loc="outside lower center", **options)
-    set_title(figure, about.run, f"training on {about.subject}")
+    legend: dict[str, Any] = {"ncols": len(handles), "frameon": False}
+    figure.legend(handles, labels, loc="outside lower center", **legend)
+    named = ", ".join(f"{name} from epoch {first}" for name, first in found)
+    note = f"phases: {named}" if len(found) > 1 else ""
+    set_title(figure, about.run, f"training on {about.subject}", note)
     return figure
 
 
@@ -109,24 +94,20 @@ def phases(rows: Sequence[Row]) -> list[tuple[str, int]]:
 
 
 def _draw(axes: Axes, values: dict[int, float], **style: Any) -> None:
-    axes.plot(
-        list(values),
-        list(values.values()),
-        linewidth=1.4 if len(values) <= 100 else 1.0,
-        # A single epoch has no line, only a marker.
-        marker="o" if len(values) <= _DOTS_UP_TO else "",
-        markersize=3.5 if len(values) > 1 else 7,
-        clip_on=False,
-        **style,
-    )
+    style["linewidth"] = 1.4 if len(values) <= 100 else 1.0
+    style["marker"] = "o" if len(values) <= _DOTS_UP_TO else ""
+    # A single epoch has no line, only a marker.
+    style["markersize"] = 3.5 if len(values) > 1 else 7
+    axes.plot(list(values), list(values.values()), clip_on=False, **style)
 
 
-def _scale(axes: Axes, values: np.ndarray, *, wide: float, ticks: int) -> None:
+def _scale(axes: Axes, drawn: Sequence[float], *, wide: float, ticks: int) -> None:
     """Set the y axis: logarithmic if the values are `wide` times the lowest or more.
 
     Zeros, and values that are almost zero beside the others, are then in a part of the
     axis that is linear.
     """
+    values = np.array(drawn)
     positive = values[values > _SMALL * np.abs(values).max()]
     axes.grid(axis="y")
     axes.set_axisbelow(True)
@@ -134,41 +115,21 @@ def _scale(axes: Axes, values: np.ndarray, *, wide: float, ticks: int) -> None:
     axes.tick_params(length=0)
     if not positive.size or positive.max() <= wide * positive.min() or values.min() < 0:
         axes.yaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5, 10]))
-        axes.yaxis.set_major_formatter(_PLAIN)
-        if values.min() >= 0:
-            axes.set_ylim(bottom=0)
-        return
-    with_zeros = positive.size < values.size
-    low, high = positive.min(), positive.max()
-    if with_zeros:
-        # The linear part is a fifth of the axis.
-        axes.set_yscale("symlog", linthresh=low, linscale=0.25 * np.log10(high / low))
+        axes.set_ylim(bottom=None if values.min() < 0 else 0)
     else:
-        axes.set_yscale("log")
-    subs = (1, 2, 5) if high <= 1000 * low and ticks > 2 else (1,)
-    locator = LogLocator(subs=subs, numticks=ticks + 2)
-    inside = [one for one in locator.tick_values(low, high) if low <= one <= high * 1.1]
-    axes.set_yticks([0, *inside] if with_zeros else inside)
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(_PLAIN)
-    axes.set_ylim(0 if with_zeros else low / 1.15, high * 1.15)
-
-
-def _name_phases(axes: Axes, found: Sequence[tuple[str, int]]) -> None:
-    """Write the names of several phases above the axes, where each begins."""
-    if len(found) == 1:
-        return
-    low, high = axes.get_xlim()
-    shown: list[tuple[str, int]] = []
-    for name, first in found:
-        if not shown or first - shown[-1][1] > _CLOSEST * (high - low):
-            shown.append((drawable(name, 16), first))
-    above = axes.secondary_xaxis("top")
-    names, places = zip(*shown, strict=True)
-    gaps = np.diff([*places, high]) / (high - low)
-    if gaps.min() > _WIDEST:
-        above.set_xticks(places, names, ha="left", fontsize=8)
-    else:
-        above.set_xticks(places, names, rotation=90, fontsize=8)
-    above.tick_params(length=0, labelcolor=MUTED, pad=0)
-    above.spines[:].set_visible(False)
+        low, high = positive.min(), positive.max()
+        subs = (1, 2, 5) if high <= 1000 * low and ticks > 2 else (1,)
+        places = LogLocator(subs=subs, numticks=ticks + 2).tick_values(low, high)
+        shown = [place for place in places if low <= place <= 1.1 * high]
+        if positive.size < values.size:
+            # The linear part is a fifth of the axis.
+            share = 0.25 * np.log10(high / low)
+            axes.set_yscale("symlog", linthresh=low, linscale=share)
+            axes.set_yticks([0, *shown])
+            axes.set_ylim(0, 1.15 * high)
+        else:
+            axes.set_yscale("log")
+            axes.set_yticks(shown)
+            axes.set_ylim(low / 1.15, 1.15 * high)
+        axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")

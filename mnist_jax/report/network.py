@@ -7,6 +7,7 @@ several processes writes a report.
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, UInt8
 
@@ -23,12 +24,11 @@ _BATCH_SIZE = 100
 
 
 class Saliency(NamedTuple):
-    """The integrated gradients of one logit with respect to the pixels of an image."""
+    """The integrated gradients of the logit of a class."""
 
     label: int
-    """The class of the logit."""
     attributions: Float32[np.ndarray, "h w"]
-    """Summed over the channels."""
+    """Of the pixels, summed over the channels."""
     difference: float
     """The logit of the image minus that of the empty image."""
 
@@ -45,44 +45,25 @@ class Inside(NamedTuple):
 
 
 def look_inside(run: Run, images: UInt8[np.ndarray, "n h w c"]) -> Inside:
-    """Compute the feature maps of the first image, and the features of all.
-
-    Args:
-        run: the trained network.
-        images: at least one.
-    """
-    model, names = run.model, []
-
-    @jax.jit
-    def maps_of(params: Tree, batch_stats: Tree, image: Array) -> list[Array]:
-        maps = model.feature_maps(params, batch_stats, image / 255)
-        names[:] = maps  # jit sorts the keys of dictionaries
-        return [values[0] for values in maps.values()]
-
-    @jax.jit
-    def features_of(params: Tree, batch_stats: Tree, images: Array) -> Array | None:
-        return model.features(params, batch_stats, images / 255)
-
-    def observe(function: Any, images: np.ndarray) -> Any:
-        found = function(run.params, run.batch_stats, images.astype(np.float32))
-        return jax.tree.map(lambda array: np.asarray(array, np.float32), found)
-
-    maps = observe(maps_of, images[:1])
+    """Compute the feature maps of the first image, and the features of all."""
+    model, variables = run.model, (run.params, run.batch_stats)
+    scaled = jnp.asarray(images, jnp.float32) / 255
+    maps = {
+        name: np.asarray(found[0], np.float32)
+        for name, found in model.feature_maps(*variables, scaled[:1]).items()
+        if found.ndim == 4
+    }
+    first = layers(run.params).get(next(iter(maps), ""), {}).get("kernel")
+    kernels = None if first is None else np.asarray(first, np.float32).sum(axis=2)
+    features_of = jax.jit(model.features)
     batches = [
-        observe(features_of, images[start : start + _BATCH_SIZE])
-        for start in range(0, len(images), _BATCH_SIZE)
+        features_of(*variables, scaled[start : start + _BATCH_SIZE])
+        for start in range(0, len(scaled), _BATCH_SIZE)
     ]
-    kernels = None
-    if names:
-        kernels = layers(run.params).get(names[0], {}).get("kernel")
-    if kernels is not None and kernels.ndim == 4:
-        kernels = np.asarray(kernels, np.float32).sum(axis=2)
-    else:
-        kernels = None
-    features = None
-    if batches[0] is not None:
-        features = np.concatenate(batches).reshape(len(images), -1)
-    return Inside(kernels, dict(zip(names, maps, strict=True)), features)
+    if any(batch is None for batch in batches):
+        return Inside(kernels, maps, None)
+    features = np.concatenate([np.asarray(batch, np.float32) for batch in batches])
+    return Inside(kernels, maps, features.reshape(len(images), -1))
 
 
 def integrated_gradients(
@@ -97,24 +78,18 @@ def integrated_gradients(
     Sundararajan, Taly, Yan: "Axiomatic attribution for deep networks", 2017,
     https://arxiv.org/abs/1703.01365.
     """
-    inked = image.astype(np.float32) / 255
+    inked, variables = image.astype(np.float32) / 255, (run.params, run.batch_stats)
 
     @jax.jit
-    def logits_at(params: Tree, batch_stats: Tree, path: Array) -> Array:
-        outputs, _ = run.model.apply(params, batch_stats, path, train=False)
-        return outputs.logits
+    def logits_at(path: Any, variables: tuple[Tree, Tree]) -> Array:
+        params, batch_stats = variables
+        return run.model.apply(params, batch_stats, path, train=False)[0].logits
 
-    @jax.jit
-    def integrate(
-        params: Tree, batch_stats: Tree, path: Array, weights: Array, chosen: Array
-    ) -> Array:
-        def score(path: Array) -> Array:
-            return weights @ (logits_at(params, batch_stats, path) @ chosen)
+    def score(path: Any, weights: Any, chosen: Any, variables: Any) -> Array:
+        return weights @ (logits_at(path, variables) @ chosen)
 
-        return jax.grad(score)(path).sum(axis=0)
-
-    ends = np.stack([np.zeros_like(inked), inked])
-    empty, full = np.asarray(logits_at(run.params, run.batch_stats, ends))
+    gradients = jax.jit(jax.grad(score))
+    empty, full = np.asarray(logits_at(np.stack([0 * inked, inked]), variables))
     differences = full - empty
     allowed = TOLERANCE * np.abs(differences).max()
     nodes, weights = np.polynomial.legendre.leggauss(_POINTS)
@@ -126,13 +101,9 @@ def integrated_gradients(
             gradient = np.zeros_like(inked)
             for part in range(parts):
                 at = ((part + (nodes + 1) / 2) / parts).astype(np.float32)
-                gradient += integrate(
-                    run.params,
-                    run.batch_stats,
-                    at[:, None, None, None] * inked,
-                    (weights / 2 / parts).astype(np.float32),
-                    chosen,
-                )
+                path = at[:, None, None, None] * inked
+                share = (weights / 2 / parts).astype(np.float32)
+                gradient += np.sum(gradients(path, share, chosen, variables), axis=0)
             attributions = (inked * gradient).sum(axis=-1)
             if abs(attributions.sum() - differences[label]) <= allowed:
                 break
@@ -149,10 +120,9 @@ def principal_components(
     for signs; importing that would take longer than the whole report. Components that
     do not exist, of a single row or column, are zero.
     """
-    least = [(0, max(0, 2 - size)) for size in rows.shape]
-    centred = np.pad(rows - rows.mean(axis=0), least)
+    missing = [(0, max(0, 2 - size)) for size in rows.shape]
+    centred = np.pad(rows - rows.mean(axis=0), missing)
     left, scales, _ = np.linalg.svd(centred, full_matrices=False)
-    variances = scales**2
-    total = variances.sum()
+    total = (scales**2).sum()
     points = (left[:, :2] * scales[:2])[: len(rows)]
-    return points, variances[:2] / (total if total > 0 else 1)
+    return points, scales[:2] ** 2 / (total if total > 0 else 1)

@@ -7,42 +7,24 @@ import matplotlib
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Integer, UInt8
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mnist_jax.report.figures import show
 from mnist_jax.report.network import Saliency, principal_components
-from mnist_jax.report.style import (
-    INK,
-    STYLE,
-    About,
-    drawable,
-    set_title,
-    subplots,
-)
+from mnist_jax.report.style import INK, STYLE, About, drawable, set_title, subplots
 
-MAPS_SHOWN = 16  # of a layer, in a row
-_LAYERS_SHOWN, _KERNELS_SHOWN = 20, 64
+PER_ROW, ROWS_SHOWN = 16, 20
 
 
 @matplotlib.rc_context(STYLE)
 def kernels(values: Float32[np.ndarray, "h w n"], about: About) -> Figure:
     """Draw kernels side by side; red is positive, blue negative, white is zero."""
-    height, width, count = values.shape
-    tiles = np.moveaxis(values[..., :_KERNELS_SHOWN], 2, 0)
-    rows = np.array_split(tiles, -(-len(tiles) // MAPS_SHOWN))
-    limit = float(np.abs(values).max()) or 1.0
-    size = 0.7 + 0.55 * len(rows) * height / width
-    figure, axes = subplots(len(rows), 1, size)
-    for place, row in zip(axes[:, 0], rows, strict=True):
-        _show_tiles(place, row, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    first = f"the first {len(tiles)} of " if len(tiles) < count else ""
-    set_title(
-        figure,
-        about.run,
-        f"{first}the {count} kernels of the first convolution",
-        f"red is positive, blue negative; the largest weight is {limit:.2g}",
-    )
+    count, limit = values.shape[-1], float(np.abs(values).max()) or 1.0
+    starts = range(0, min(count, PER_ROW * ROWS_SHOWN), PER_ROW)
+    rows = [("", values[..., start : start + PER_ROW]) for start in starts]
+    figure = _draw_rows(rows, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    note = f"red is positive, blue negative; the largest weight is {limit:.2g}"
+    set_title(figure, about.run, f"the {count} kernels of the first convolution", note)
     return figure
 
 
@@ -54,20 +36,17 @@ def feature_maps(
 
     Of a very deep network, layers at equal distances are drawn.
     """
-    chosen = np.linspace(0, len(maps) - 1, min(len(maps), _LAYERS_SHOWN)).round()
-    names = [list(maps)[int(place)] for place in chosen]
-    figure, axes = subplots(len(names), 1, 0.7 + 0.55 * len(names))
-    for place, name in zip(axes[:, 0], names, strict=True):
+    names = list(maps)
+    places = np.linspace(0, len(names) - 1, min(len(names), ROWS_SHOWN)).astype(int)
+    rows = []
+    for name in (names[place] for place in places):
         height, width, count = maps[name].shape
-        tiles = np.moveaxis(maps[name][..., :MAPS_SHOWN], 2, 0)
-        _show_tiles(place, tiles, cmap="gray_r")
         label = f"{drawable(name, 24)}\n{height} x {width} x {count}"
-        place.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7.5)
+        rows.append((label, maps[name][..., :PER_ROW]))
+    figure = _draw_rows(rows)
+    note = f"at most {PER_ROW} of each layer; the darker, the higher"
     set_title(
-        figure,
-        about.run,
-        f"feature maps of the first of the {about.subject}",
-        f"at most {MAPS_SHOWN} of each layer; the darker, the higher",
+        figure, about.run, f"feature maps of the first of the {about.subject}", note
     )
     return figure
 
@@ -86,18 +65,13 @@ def saliency(
     """
     figure, axes = subplots(1, 1 + len(found), 3.4)
     show(axes[0, 0], image)
-    axes[0, 0].set_title("the image", loc="left", fontsize=9)
     limit = max(float(np.abs(one.attributions).max()) for one in found) or 1.0
     for place, one in zip(axes[0, 1:], found, strict=True):
         place.imshow(one.attributions, cmap="RdBu_r", vmin=-limit, vmax=limit)
         place.set(xticks=[], yticks=[])
-        place.set_title(
-            f"for the logit of {drawable(about.classes[one.label], 16)}:\n"
-            f"{one.difference:+.2f} above an empty image,\n"
-            f"attributions sum to {one.attributions.sum():+.2f}",
-            loc="left",
-            fontsize=8.5,
-        )
+        name, total = drawable(about.classes[one.label], 16), one.attributions.sum()
+        text = f"for the logit of {name}:\n{one.difference:+.2f} above an empty image,"
+        place.set_title(f"{text}\nattributions sum to {total:+.2f}", fontsize=8.5)
     title = f"image #{index} of the {about.subject}, labelled {about.classes[label]}"
     set_title(figure, about.run, title)
     return figure
@@ -120,48 +94,44 @@ def feature_space(
     """
     points, shares = principal_components(features)
     figure, ((axes,),) = subplots(1, 1, 6.0)
-    few = len(about.classes) <= 10
-    steps = (
-        np.arange(len(about.classes)) if few else np.linspace(0, 1, len(about.classes))
-    )
+    count = len(about.classes)
+    few = count <= 10
+    steps = np.arange(count) if few else np.linspace(0, 1, count)
     colors = colormaps["tab10" if few else "turbo"](steps)
     axes.scatter(*points.T, s=12, c=colors[labels], linewidths=0)
     rings = {"facecolors": "none", "edgecolors": INK, "linewidths": 1.1}
     axes.scatter(*points[wrong].T, s=70, **rings)
-    box = {"boxstyle": "round", "facecolor": "white", "linewidth": 0.8, "alpha": 0.8}
+    style = {"ha": "center", "va": "center", "size": 11 if few else 7}
     for label in np.unique(labels):
         x, y = np.median(points[labels == label], axis=0)
-        axes.text(
-            x,
-            y,
-            drawable(about.classes[int(label)], 12),
-            ha="center",
-            va="center",
-            size=11 if few else 7,
-            bbox=box | {"edgecolor": colors[label]},
-        )
-    axes.set_xlabel(f"first component, {100 * shares[0]:.0f} % of the variance")
-    axes.set_ylabel(f"second component, {100 * shares[1]:.0f} % of the variance")
+        box = {"boxstyle": "round", "facecolor": "white", "edgecolor": colors[label]}
+        axes.text(x, y, drawable(about.classes[int(label)], 12), bbox=box, **style)
+    for which, share, axis in zip(
+        ("first", "second"), shares, (axes.xaxis, axes.yaxis), strict=True
+    ):
+        axis.set_label_text(f"{which} component, {100 * share:.0f} % of the variance")
     axes.grid(True)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
-    set_title(
-        figure,
-        about.run,
-        f"the first {len(labels):,} {about.subject}",
-        "colours and names are the true classes; ringed images are misread",
-    )
+    title = f"the first {len(labels):,} {about.subject}"
+    note = "colours and names are the true classes; ringed images are misread"
+    set_title(figure, about.run, title, note)
     return figure
 
 
-def _show_tiles(
-    axes: Axes, tiles: Float[np.ndarray, "n h w"], *, cmap: str, **scale: Any
-) -> None:
-    """Show tiles in a row that has space for `MAPS_SHOWN`, with lines between them."""
-    count, height, width = tiles.shape
-    sheet = np.concatenate(tiles, axis=1)
-    ratio = height / width
-    axes.imshow(sheet, cmap=cmap, extent=(0, count, 0, ratio), **scale)
-    axes.set(xlim=(0, MAPS_SHOWN), ylim=(0, ratio), xticks=[], yticks=[], anchor="W")
-    axes.vlines(range(count + 1), 0, ratio, color="white", linewidth=4)
-    axes.spines[:].set_visible(False)
+def _draw_rows(
+    rows: Sequence[tuple[str, Float[np.ndarray, "h w n"]]], **image: Any
+) -> Figure:
+    """Draw rows of `PER_ROW` tiles at most, each with its label on the left."""
+    ratio = max(tiles.shape[0] / tiles.shape[1] for _, tiles in rows)
+    figure, axes = subplots(len(rows), 1, 0.7 + 0.55 * len(rows) * max(ratio, 0.8))
+    for place, (label, tiles) in zip(axes[:, 0], rows, strict=True):
+        height, width, count = tiles.shape
+        sheet = tiles.transpose(0, 2, 1).reshape(height, count * width)
+        top = height / width
+        place.imshow(sheet, extent=(0, count, 0, top), **image)
+        place.set(xlim=(0, PER_ROW), ylim=(0, top), xticks=[], yticks=[], anchor="W")
+        place.vlines(range(count + 1), 0, top, color="white", linewidth=4)
+        place.spines[:].set_visible(False)
+        place.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7.5)
+    return figure

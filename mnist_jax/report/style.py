@@ -18,6 +18,7 @@ WIDTH = 8.0
 DPI = 120
 RUN_LENGTH = 36
 """Characters of a run's name in a title; longer ones are cut."""
+_LINE_LENGTH = 100
 
 # Okabe and Ito's palette: distinguishable with any colour vision, and in grey.
 BLUE = "#0072B2"
@@ -57,14 +58,12 @@ STYLE: dict[Any, Any] = {
 
 
 class About(NamedTuple):
-    """What a figure is about."""
+    """What a figure is about: for its title, and the names of classes in it."""
 
     run: str
-    """The run's name, for the title."""
     subject: str
     """What the images are, such as "test images of mnist"."""
     classes: Sequence[str] = ()
-    """The names of the classes."""
 
 
 def subplots(
@@ -77,8 +76,8 @@ def subplots(
 
 def set_title(figure: Figure, run: str, title: str, note: str = "") -> None:
     """Write "run: title" at the top left of a figure, and a note below it."""
-    text = f"{drawable(run, RUN_LENGTH)}: {drawable(title)}"
-    text = f"{text}\n{note}" if note else text
+    text = f"{drawable(run, RUN_LENGTH)}: {drawable(title, _LINE_LENGTH)}"
+    text += f"\n{drawable(note, _LINE_LENGTH)}" if note else ""
     figure.suptitle(text, x=0.01, ha="left", fontsize=9.5, linespacing=1.5)
 
 
