@@ -61,22 +61,11 @@ def write(
     for name, figure in drawn.items():
         figures.save(figure, folder.figures / f"{name}.png")
     # Those of the data were drawn before training.
-    before = [
-        name
-        for name in ("samples", "augmented")
-        if (folder.figures / f"{name}.png").exists()
-    ]
-    text = page.build(
-        record,
-        [*drawn, *before],
-        defaults,
-        calibration,
-        list_confusions=len(record.classes) > figures.MOST_NUMBERS,
-    )
-    write_text(
-        run_folder / "report.html",
-        render.html(text, page.title(record), folder.figures),
-    )
+    names = ("samples", "augmented")
+    before = [name for name in names if (folder.figures / f"{name}.png").exists()]
+    text = page.build(record, [*drawn, *before], defaults, calibration)
+    whole = render.html(text, page.title(record), folder.figures)
+    write_text(run_folder / "report.html", whole)
     # report.md comes last: it marks a folder whose report is complete.
     write_text(folder.report, text)
 
@@ -87,24 +76,17 @@ def _read_predictions(record: Record, images: np.ndarray) -> Predictions:
 
     path = RunFolder(record.folder).predictions
     found = predictions.read(path)
+    classes, size = found.logits["last"].shape[1], len(record.classes)
     if len(images) != len(found.labels):
-        raise UserError(
-            f"{path} is about {len(found.labels)} images, but the data has "
-            f"{len(images)}: it is of another data set."
-        )
+        reason = f"is about {len(found.labels)} images, but the data has {len(images)}"
     # Which earlier versions did not write.
-    if found.images_sha256 and found.images_sha256 != data.images_sha256(images):
-        raise UserError(
-            f"{path} is about other images than the data has: their checksums differ. "
-            "Restore the data that the run was tested on."
-        )
-    classes = found.logits["last"].shape[1]
-    if classes != len(record.classes):
-        raise UserError(
-            f"{path} has logits of {classes} classes, but results.json names "
-            f"{len(record.classes)}. Restore both from a copy."
-        )
-    return found
+    elif found.images_sha256 and found.images_sha256 != data.images_sha256(images):
+        reason = "is about other images than the data has: their checksums differ"
+    elif classes != size:
+        reason = f"has logits of {classes} classes, but results.json names {size}"
+    else:
+        return found
+    raise UserError(f"{path} {reason}. Restore the data and the files of the run.")
 
 
 def _draw(

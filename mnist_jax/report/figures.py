@@ -18,21 +18,19 @@ from matplotlib.figure import Figure
 
 from mnist_jax.evaluation import most_confident_mistakes
 from mnist_jax.files import atomic_writer
+from mnist_jax.report.page import NUMBERS_UP_TO
 from mnist_jax.report.style import (
     INK,
     MUTED,
     STYLE,
     About,
-    drawable,
     set_title,
     subplots,
 )
 
 SAMPLES_PER_ROW = 15
 MISTAKES_SHOWN, MISTAKES_PER_ROW = 25, 5
-MOST_NUMBERS = 20
-"""Classes up to which a confusion matrix has its numbers, and a column of samples or
-of augmented images its rows."""
+MOST_ROWS = 20  # of samples in a column, and of augmented images
 
 _GAP = 2  # between two images, in pixels of theirs
 _MANY_ERRORS = 50  # in a cell are always drawn darkest
@@ -54,7 +52,7 @@ def samples(
 ) -> Figure:
     """Draw the first images of every class that occurs, one class per row."""
     present = np.unique(labels)
-    blocks = -(-len(present) // MOST_NUMBERS)
+    blocks = -(-len(present) // MOST_ROWS)
     shown = max(1, SAMPLES_PER_ROW // blocks)
     parts = np.array_split(present, blocks)
     height, width = images.shape[1:3]
@@ -66,7 +64,7 @@ def samples(
             first = images[labels == label][:shown]
             cells[row, : len(first)] = first
         font = min(10, 25 * ratio) if blocks == 1 else min(6, 12 * ratio)
-        _show_rows(place, cells, [about.classes[int(label)] for label in part], font)
+        _show_rows(place, cells, [about.name(label, 16) for label in part], font)
     set_title(figure, about.run, f"{about.subject}, the first of each class")
     return figure
 
@@ -79,18 +77,14 @@ def augmented(
     about: About,
 ) -> Figure:
     """Draw each image on the left, and augmented versions of it, in 0..1, beside it."""
-    some = slice(MOST_NUMBERS)
+    some = slice(MOST_ROWS)
     images, labels = images[some], labels[some]
     versions = np.round(np.asarray(versions[some]) * 255).astype(np.uint8)
     rows, columns, height, width, _ = versions.shape
-    figure, axes = subplots(
-        1,
-        2,
-        0.7 + 6.5 / (columns + 1) * rows * height / width,
-        width_ratios=[1, columns],
-    )
+    tall = 0.7 + 6.5 / (columns + 1) * rows * height / width
+    figure, axes = subplots(1, 2, tall, width_ratios=[1, columns])
     font = min(10, 25 * height / width)
-    names = [about.classes[int(label)] for label in labels]
+    names = [about.name(label, 16) for label in labels]
     _show_rows(axes[0, 0], images[:, None], names, font)
     _show_rows(axes[0, 1], versions, [], font)
     note = "left: as stored; right: as training may see them, drawn again in each step"
@@ -99,17 +93,14 @@ def augmented(
 
 
 @matplotlib.rc_context(STYLE)
-def confusion_matrix(
-    confusion: Integer[np.ndarray, "k k"],
-    about: About,
-) -> Figure:
+def confusion_matrix(confusion: Integer[np.ndarray, "k k"], about: About) -> Figure:
     """Draw the counts of a confusion matrix [true, predicted].
 
     Right predictions are the bluer the larger their share of the class; errors are red.
-    Above `MOST_NUMBERS` classes, only the colours are drawn.
+    Above `page.NUMBERS_UP_TO` classes, only the colours are drawn.
     """
     size, examples = len(confusion), confusion.sum()
-    numbers = size <= MOST_NUMBERS
+    numbers = size <= NUMBERS_UP_TO
     figure, ((axes,),) = subplots(1, 1, 1.6 + 0.42 * size if numbers else 8.5)
     hits = np.diag(np.diag(confusion))
     shares = hits / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
@@ -125,7 +116,7 @@ def confusion_matrix(
             place: dict[str, Any] = {"ha": "center", "va": "center_baseline"}
             font = 9 if size <= 12 else 7
             axes.text(column, row, f"{count:,}", color=color, size=font, **place)
-    names = [drawable(name, 16) for name in about.classes]
+    names = [about.name(label, 16) for label in range(size)]
     font = min(10, max(5, 400 / size))
     rotation = 90 if size * max(map(len, names)) > 80 else 0
     axes.set_xticks(range(size), names, fontsize=font, rotation=rotation)
@@ -136,13 +127,9 @@ def confusion_matrix(
     axes.tick_params(which="both", length=0, labelcolor=INK)
     axes.set(xlabel="predicted", ylabel="true")
     accuracy = np.trace(confusion) / examples
-    set_title(
-        figure,
-        about.run,
-        f"accuracy {accuracy:.4f} on {examples:,} {about.subject}",
-        "number of images; right predictions in blue, errors in red, stronger means "
-        "more",
-    )
+    title = f"accuracy {accuracy:.4f} on {examples:,} {about.subject}"
+    note = "number of images; right predictions in blue, errors in red"
+    set_title(figure, about.run, title, note)
     return figure
 
 
@@ -161,29 +148,21 @@ def mistakes(
     count = min(total, MISTAKES_SHOWN)
     rows = -(-count // MISTAKES_PER_ROW)
     figure, axes = subplots(rows, MISTAKES_PER_ROW, 0.6 + 1.75 * rows)
-    for place, one in enumerate(axes.flat):
-        if place >= count:
-            one.set_axis_off()
-            continue
+    for one in axes.flat[count:]:
+        one.set_axis_off()
+    for place, one in enumerate(axes.flat[:count]):
         index, confidence = found.indices[place], found.confidence[place]
         show(one, images[index])
-        true, predicted = (
-            drawable(about.classes[int(label)], 18)
-            for label in (labels[index], found.predicted[place])
-        )
+        true = about.name(labels[index], 18)
+        predicted = about.name(found.predicted[place], 18)
         gap = " " if len(true + predicted) < 16 else "\n"
         percent = ">99.9" if confidence > 0.999 else f"{100 * confidence:.1f}"
         caption = f"{true} →{gap}{predicted}\n{percent} %, #{index}"
         one.set_title(caption, fontsize=8.5)
-    title = f"the {count} most confident of {total:,} mistakes"
-    if count == total:
-        title = f"all {total} mistakes" if total > 1 else "the only mistake"
-    set_title(
-        figure,
-        about.run,
-        f"{title} on {len(labels):,} {about.subject}",
-        "true → predicted, probability of the prediction, index of the image",
-    )
+    which = f"the most confident of {total:,}" if count < total else f"all {total}"
+    title = f"{which} mistakes on {len(labels):,} {about.subject}"
+    note = "true → predicted, probability of the prediction, index of the image"
+    set_title(figure, about.run, title, note)
     return figure
 
 
@@ -209,6 +188,6 @@ def _show_rows(
     sheet = padded.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
     show(axes, sheet)
     middles = (np.arange(len(names)) + 0.5) * height - 0.5
-    axes.set_yticks(middles, [drawable(name, 16) for name in names])
+    axes.set_yticks(middles, names)
     axes.tick_params(length=0, labelsize=font, labelcolor=INK)
     axes.spines[:].set_visible(False)

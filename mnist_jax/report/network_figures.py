@@ -69,7 +69,7 @@ def saliency(
     for place, one in zip(axes[0, 1:], found, strict=True):
         place.imshow(one.attributions, cmap="RdBu_r", vmin=-limit, vmax=limit)
         place.set(xticks=[], yticks=[])
-        name, total = drawable(about.classes[one.label], 16), one.attributions.sum()
+        name, total = about.name(one.label, 16), one.attributions.sum()
         text = f"for the logit of {name}:\n{one.difference:+.2f} above an empty image,"
         place.set_title(f"{text}\nattributions sum to {total:+.2f}", fontsize=8.5)
     title = f"image #{index} of the {about.subject}, labelled {about.classes[label]}"
@@ -105,7 +105,7 @@ def feature_space(
     for label in np.unique(labels):
         x, y = np.median(points[labels == label], axis=0)
         box = {"boxstyle": "round", "facecolor": "white", "edgecolor": colors[label]}
-        axes.text(x, y, drawable(about.classes[int(label)], 12), bbox=box, **style)
+        axes.text(x, y, about.name(label, 12), bbox=box, **style)
     for which, share, axis in zip(
         ("first", "second"), shares, (axes.xaxis, axes.yaxis), strict=True
     ):

@@ -13,6 +13,8 @@ from mnist_jax.runs.folder import RunFolder, flatten
 EPOCHS_SHOWN = 12
 """Approximate number of rows of the table of epochs; more epochs are thinned."""
 CONFUSIONS_SHOWN = 15
+NUMBERS_UP_TO = 20
+"""Classes up to which the picture of a confusion matrix has numbers."""
 
 # Their first and last 5,000 test images are by different groups of writers.
 _TWO_POPULATIONS = ("mnist",)
@@ -28,8 +30,6 @@ def build(
     figures: Sequence[str],
     defaults: Fields,
     calibration: Fields | None = None,
-    *,
-    list_confusions: bool = False,
 ) -> str:
     """Return the page of a run as Markdown.
 
@@ -39,7 +39,6 @@ def build(
         defaults: the default config, in the layout of config.json.
         calibration: of the reported weights, from `calibration.assess`, if there is a
             figure of it.
-        list_confusions: whether to list the most frequent confusions.
     """
     results, monitor = record.results, record.results["best_monitor"]
     scores = results["test"][results["test_weights"]]
@@ -47,6 +46,8 @@ def build(
     epochs: dict[int, Fields] = {}
     for row in record.epochs:
         epochs.setdefault(row["epoch"], {"phase": row["phase"]})[row["split"]] = row
+    bins = calibration["bins"] if calibration else []
+    confidences = [one["count"] * one["confidence"] for one in bins if one["count"]]
     phases = {epoch: rows["phase"] for epoch, rows in epochs.items()}
     shown = thinned(phases, results["best_epoch"])
     return render.markdown(
@@ -61,9 +62,9 @@ def build(
         figures=figures,
         has_weights=RunFolder(record.folder).weights.exists(),
         errors=int(confusion.sum() - np.trace(confusion)),
-        confusions=_confusions(confusion) if list_confusions else [],
+        confusions=_confusions(confusion) if len(confusion) > NUMBERS_UP_TO else [],
         calibration=calibration,
-        claimed=_mean_confidence(calibration, scores["examples"]),
+        claimed=sum(confidences) / scores["examples"],
         several_phases=len(set(phases.values())) > 1,
         selection=len(shown) < len(epochs),
         epochs={epoch: epochs[epoch] for epoch in shown},
@@ -94,13 +95,6 @@ def thinned(phases: Mapping[int, str], best_epoch: int) -> list[int]:
     ends = [one for one, after in pairs if phases[one] != phases[after]]
     chosen = {*(epochs[place] for place in even), *ends, best_epoch}
     return sorted(chosen & set(epochs))
-
-
-def _mean_confidence(calibration: Fields | None, examples: int) -> float | None:
-    if calibration is None:
-        return None
-    filled = [one for one in calibration["bins"] if one["count"]]
-    return sum(one["count"] * one["confidence"] for one in filled) / examples
 
 
 def _confusions(confusion: np.ndarray) -> list[tuple[int, int, int, float]]:

@@ -190,19 +190,17 @@ def _check_network(record: Record, path: Path) -> None:
     for split, weights in itertools.product(("test", "val"), ("last", "best")):
         found, where = results[split].get(weights), f"{split}.{weights}: "
         check_fields(found, _EVALUATION, path, where)
-        interval, confusion = found["accuracy_interval"], found["confusion"]
-        if len(interval) != 2 or not all(map(is_number, interval)):
-            raise damaged(path, f"{where}accuracy_interval is {interval!r}")
-        if [_counts(row) for row in confusion] != [size] * size:
-            reason = f"confusion is not {size} x {size} counts, as the classes are"
+        interval, scores = found["accuracy_interval"], found["per_class"]
+        if [_count_numbers(row) for row in found["confusion"]] != [size] * size:
+            raise damaged(path, f"{where}confusion is not {size} x {size} numbers")
+        if _count_numbers(interval) != 2 or len(scores) != size:
+            reason = f"accuracy_interval or per_class are not of {size} classes"
             raise damaged(path, f"{where}{reason}")
-        if len(found["per_class"]) != size:
-            raise damaged(path, f"{where}per_class does not have {size} entries")
-        for place, scores in enumerate(found["per_class"]):
-            check_fields(scores, _SCORES, path, f"{where}per_class[{place}]: ")
+        for place, one in enumerate(scores):
+            check_fields(one, _SCORES, path, f"{where}per_class[{place}]: ")
 
 
-def _counts(row: Any) -> int | None:
-    """Return the length of a list of counts, None for anything else."""
-    good = isinstance(row, list) and all(type(x) is int and x >= 0 for x in row)
+def _count_numbers(row: Any) -> int | None:
+    """Return the length of a list of numbers, None for anything else."""
+    good = isinstance(row, list) and all(map(is_number, row))
     return len(row) if good else None

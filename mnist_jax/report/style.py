@@ -7,7 +7,7 @@ figures and no backend to choose. Drawing functions are decorated with
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsInt
 
 import numpy as np
 from matplotlib import font_manager
@@ -64,6 +64,10 @@ class About(NamedTuple):
     subject: str
     """What the images are, such as "test images of mnist"."""
     classes: Sequence[str] = ()
+
+    def name(self, label: SupportsInt, limit: int) -> str:
+        """Return the name of a class for a figure, cut to `limit` characters."""
+        return drawable(self.classes[int(label)], limit)
 
 
 def subplots(

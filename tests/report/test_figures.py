@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 from matplotlib.figure import Figure
 
-from mnist_jax.report import curves, figures
+from mnist_jax.report import curves, figures, page
 from mnist_jax.report.style import About, subplots
 from tests.report.conftest import DIGITS, make_epochs
 
@@ -57,7 +57,7 @@ def test_augmented_images_are_beside_their_originals(
     figure = figures.augmented(
         *(images, versions / 255, np.arange(rows)), NAMED._replace(classes=CLASSES[62])
     )
-    shown = min(rows, figures.MOST_NUMBERS)
+    shown = min(rows, figures.MOST_ROWS)
     assert_readable(figure, at_least=shown + 1)
     sheets = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
     for sheet, expected in zip(sheets, (images[:, None], versions), strict=True):
@@ -115,7 +115,7 @@ def test_a_confusion_matrix_is_readable_and_has_its_numbers(
         (int(text.get_position()[1]), int(text.get_position()[0])): text.get_text()
         for text in axes.texts
     }
-    if size > figures.MOST_NUMBERS:
+    if size > page.NUMBERS_UP_TO:
         assert not shown
     else:
         expected = {place: f"{n:,}" for place, n in np.ndenumerate(confusion)}

@@ -105,7 +105,7 @@ def test_an_epoch_written_twice_counts_once(fake_run):
         ({"test_weights": "middle"}, "test_weights is 'middle'"),
         ({"classes": "0 1 2"}, "classes is '0 1 2'"),
         ({"classes": ["a", 1]}, "classes has 1"),
-        ({"classes": ["a", "b"]}, "confusion is not 2 x 2 counts"),
+        ({"classes": ["a", "b"]}, "confusion is not 2 x 2 numbers"),
     ],
 )
 def test_results_without_a_field_are_refused(fake_run, changes, message):
