@@ -98,7 +98,7 @@ def test_runs_of_the_same_second_have_folders_of_their_own(tmp_path):
 QUICKSTART, VAL_SIZE = "--config=quickstart", "--config.data.val_size=1438"
 USAGE = [
     ([], "--config is missing. Known: .*lenet5"),
-    (["--config=nope.py"], "--config=nope.py: no such file. Known: .*lenet5"),
+    (["--config=nope.py"], "--config=nope.py: no such Python file. Known: .*lenet5"),
     (["--config.seed=1", QUICKSTART], "before a value for"),
     ([QUICKSTART, "--config.sed=1"], r"no such field. Did you mean --config.seed\?"),
     ([QUICKSTART, "--config.seed=x"], "invalid literal"),

@@ -2,7 +2,6 @@
 
 import ast
 import difflib
-import importlib.util
 import re
 import runpy
 import sys
@@ -90,19 +89,10 @@ def load(argument: str) -> ConfigDict:
     path = Path(name).expanduser()
     if not path.exists() and name in names():
         path = FOLDER / f"{name}.py"
-    if not path.is_file():
-        raise ConfigError(f"--config={name}: no such file. {known()}")
-    if path.suffix != ".py":
-        raise ConfigError(
-            f"--config={name}: not an experiment, which is a Python file with a "
-            f"function get_config(). {known()}"
-        )
-    if importlib.util.find_spec("configs") is None:  # neither checkout nor installed
-        sys.path.append(str(FOLDER.parent))
+    if not path.is_file() or path.suffix != ".py":
+        raise ConfigError(f"--config={name}: no such Python file. {known()}")
     try:
-        get_config = runpy.run_path(str(path)).get("get_config")
-        if get_config is None:
-            raise ConfigError(f"{name}: has no function get_config().")
+        get_config = runpy.run_path(str(path))["get_config"]
         config = get_config(variant) if colon else get_config()
     except UserError:
         raise

@@ -22,6 +22,7 @@ from ml_collections import config_flags
 from rich.console import Console
 
 from mnist_jax.commands import config_flag
+from mnist_jax.config import ConfigError
 from mnist_jax.console import LOGGER
 from mnist_jax.errors import UserError
 
@@ -50,42 +51,28 @@ def parse_seeds(text: str) -> list[int]:
     """Return the seeds that "0-4", "0,3,7", "0-2,5" or "5" means, in that order.
 
     Raises:
-        ValueError: the text is anything else, or names a seed twice.
+        ConfigError: the text is anything else, or names a seed twice.
     """
     seeds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", part.strip())
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if not first <= last <= _LARGEST_SEED or last - first >= _MOST_SEEDS:
-            raise ValueError(
-                f"{part.strip()!r} is neither a seed nor a range of at most "
-                f"{_MOST_SEEDS:,} seeds, all below 2**32. Give a range such as 0-4, or "
-                "a list such as 0,3,7."
+            raise ConfigError(
+                f"--seeds={text}: give a range such as 0-4 or a list such as 0,3,7, of "
+                f"at most {_MOST_SEEDS:,} seeds below 2**32."
             )
         seeds += range(first, last + 1)
     if len(set(seeds)) < len(seeds):
-        raise ValueError("a seed is listed twice.")
+        raise ConfigError(f"--seeds={text}: a seed is listed twice.")
     return seeds
-
-
-@flags.validator("seeds")
-def _check_seeds(text: str | None) -> bool:
-    """Raise flags.ValidationError unless the flag goes with the others."""
-    config = flags.FLAGS["config"]
-    if text is None:
-        raise flags.ValidationError("it is missing. Give --seeds=0-4, for example.")
-    if config.present and "seed" in config_flags.get_override_values(config):
-        raise flags.ValidationError("it cannot go with --config.seed. Leave out one.")
-    try:
-        parse_seeds(text)
-    except ValueError as error:
-        raise flags.ValidationError(str(error)) from error
-    return True
 
 
 def main() -> None:
     """Run the experiment of the flags with each of the seeds."""
     seeds = parse_seeds(_SEEDS.value or "")
+    if "seed" in config_flags.get_override_values(flags.FLAGS["config"]):
+        raise ConfigError("--seeds cannot go with --config.seed. Leave out one.")
     # Imported late: bad flags need not wait for them.
     from mnist_jax import experiment
     from mnist_jax.devices import compiler, memory, parallel

@@ -9,19 +9,16 @@ import pytest
 
 from mnist_jax import export
 from mnist_jax.export import graph, network, web_page
-from tests.support.browser import chromium, draw
+from tests.support.browser import DIGITS, chromium, draw
 from tests.support.made_data import THREE
 
 # In parts of the sheet.
 STROKES = {
-    "three": [[[0.3, 0.25], [0.5, 0.15], [0.65, 0.3], [0.45, 0.47], [0.7, 0.65],
-               [0.5, 0.85], [0.28, 0.74]]],
-    "small seven": [[[0.1, 0.1], [0.3, 0.1], [0.18, 0.35]],
-                    [[0.13, 0.22], [0.3, 0.22]]],
+    "three": DIGITS["3"],
+    "small seven": [[[0.1, 0.1], [0.3, 0.1], [0.18, 0.35]]],
     "one": [[[0.9, 0.05], [0.88, 0.95]]],
     "dash": [[[0.2, 0.5], [0.8, 0.5]]],
-    "flag": [[[0.1, 0.9], [0.1, 0.1], [0.6, 0.1], [0.6, 0.2], [0.1, 0.2]]],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", STROKES)
