@@ -1,8 +1,6 @@
 """From logits and labels to figures, and to conclusions from them.
 
-`scores` has the figures that every run reports; `calibration` and `robustness` say how
-far a network can be trusted, `significance` whether two of them differ. Importing this
-package costs no more than NumPy.
+Importing this package costs no more than NumPy.
 """
 
 from mnist_jax.evaluation.scores import (

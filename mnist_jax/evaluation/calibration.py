@@ -33,8 +33,8 @@ def assess(
     """Return how far a network's probabilities can be trusted, ready for JSON.
 
     Args:
-        logits: of the images.
-        labels: of the images.
+        logits: of the images, whose labels follow.
+        labels: indices of classes.
         held: logits and labels of others, neither trained nor tested on, to fit the
             temperature on.
 
@@ -102,8 +102,7 @@ def temperature(
     """Return the temperature that minimises `loss`, or None without a minimum.
 
     There is no minimum if every prediction is right, or if the logits are no better
-    than chance. Fit it on images that were neither trained nor tested on. It changes
-    no prediction.
+    than chance. A temperature changes no prediction.
     """
     from scipy import optimize
 

@@ -42,7 +42,7 @@ def measure(
     """Measure the accuracy of networks on damaged images.
 
     Args:
-        predicts: one for each network; all see the same images.
+        predicts: one for each network.
         split: the images before the damage.
         seed: of the damage.
 
@@ -59,28 +59,23 @@ def measure(
         return [float((p(images).argmax(1) == split.labels).mean()) for p in predicts]
 
     clean = accuracies(split.images)
-    damaged = {
-        kind: [accuracies(corrupt(split.images, kind, s, seed=seed)) for s in STRENGTHS]
-        for kind in CORRUPTIONS
-    }
-    return [
-        {
-            "examples": len(split),
-            "seed": seed,
-            "accuracy": clean[place],
-            "corruptions": {
-                kind: {
-                    "amounts": list(CORRUPTIONS[kind].amounts),
-                    "accuracy": [row[place] for row in rows],
-                }
-                for kind, rows in damaged.items()
-            },
-            "mean_corrupted_accuracy": statistics.mean(
-                row[place] for rows in damaged.values() for row in rows
-            ),
-        }
-        for place in range(len(predicts))
+    found: list[dict[str, Any]] = [
+        {"examples": len(split), "seed": seed, "accuracy": one, "corruptions": {}}
+        for one in clean
     ]
+    for kind, damage in CORRUPTIONS.items():
+        damaged = (corrupt(split.images, kind, s, seed=seed) for s in STRENGTHS)
+        by_network = zip(*map(accuracies, damaged), strict=True)
+        for one, accuracy in zip(found, by_network, strict=True):
+            figures = {"amounts": list(damage.amounts), "accuracy": list(accuracy)}
+            one["corruptions"][kind] = figures
+    for one in found:
+        one["mean_corrupted_accuracy"] = statistics.mean(
+            accuracy
+            for kind in one["corruptions"].values()
+            for accuracy in kind["accuracy"]
+        )
+    return found
 
 
 def predict_views(

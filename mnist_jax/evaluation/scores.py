@@ -39,13 +39,10 @@ def evaluate(
     Returns:
         A dict with these keys. A figure that would be 0/0 is None.
 
-        - "examples": N.
-        - "accuracy": share of right predictions, and "accuracy_interval" [low, high],
-          its 95 % Wilson score interval.
+        - "examples", "accuracy", "accuracy_interval": see `proportion`.
         - "loss": mean cross-entropy in nats.
         - "accuracy_first_half", "accuracy_second_half": of the first N // 2 rows and of
-          the rest. MNIST's first 5,000 test images come from other writers than its
-          last 5,000.
+          the rest. The halves of MNIST's test set come from different writers.
         - "confusion": k x k counts, [true][predicted].
         - "per_class": k dicts with "class", "precision", "recall", "f1", "support".
 
@@ -95,7 +92,7 @@ def _class_scores(name: str, hits: int, predicted: int, support: int) -> dict[st
 
 
 def proportion(right: np.ndarray) -> dict[str, Any]:
-    """Return "examples", "accuracy" and "accuracy_interval" of right predictions."""
+    """Return "examples", "accuracy" and its 95 % interval, "accuracy_interval"."""
     correct, examples = int(right.sum()), len(right)
     return {
         "examples": examples,
@@ -107,10 +104,9 @@ def proportion(right: np.ndarray) -> dict[str, Any]:
 def most_confident_mistakes(
     logits: Float[np.ndarray, "n k"], labels: Integer[np.ndarray, " n"]
 ) -> Mistakes:
-    """Return every wrong prediction, sorted by the probability of the wrong class.
+    """Return every wrong prediction, sorted by its probability, then by its place.
 
-    Equal probabilities keep the order of the set. Arguments and errors are those of
-    `evaluate`.
+    Arguments and errors are those of `evaluate`.
     """
     logits, labels = _checked(logits, labels)
     predicted = logits.argmax(axis=1)
@@ -123,8 +119,7 @@ def most_confident_mistakes(
 def wilson_interval(correct: int, examples: int) -> tuple[float, float]:
     """Return the 95 % score interval of a proportion, `correct` of `examples`.
 
-    Unlike the textbook interval, p +- 1.96 standard errors, it stays inside 0..1 and
-    has a width even where everything is right.
+    It stays inside 0..1 and has a width even if everything is right.
 
     References:
         Wilson, "Probable inference, the law of succession, and statistical inference",
@@ -138,11 +133,12 @@ def wilson_interval(correct: int, examples: int) -> tuple[float, float]:
     z_squared = _Z_95**2
     centre = (correct + z_squared / 2) / (examples + z_squared)
     spread = math.sqrt(correct * (examples - correct) / examples + z_squared / 4)
-    half_width = _Z_95 * spread / (examples + z_squared)
-    # At the ends the two terms cancel exactly on paper, but not in floating point.
-    low = centre - half_width if correct > 0 else 0.0
-    high = centre + half_width if correct < examples else 1.0
-    return low, high
+    half = _Z_95 * spread / (examples + z_squared)
+    # At the ends the two terms cancel, but not in floating point.
+    return (
+        centre - half if correct > 0 else 0.0,
+        centre + half if correct < examples else 1.0,
+    )
 
 
 def log_softmax(logits: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:

@@ -62,8 +62,7 @@ def mcnemar(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> Mc
 def welch(first: Sequence[float], second: Sequence[float]) -> Difference | None:
     """Compare two means by Welch's t test, which allows for unequal variances.
 
-    Returns:
-        None with fewer than two values on a side, or if neither side varies.
+    The result is None with fewer than two values on a side, or if neither varies.
 
     References:
         Welch, "The generalization of 'Student's' problem when several different
