@@ -29,10 +29,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Return the figures of a set's logits, ready for JSON.
 
-    The prediction is the highest logit, the first of them if several tie.
-
     Args:
-        logits: finite. N is at least 1.
+        logits: finite. N is at least 1. The first of the highest is the prediction.
         labels: in 0..k-1.
         classes: the name of each class; default: "0" to "k-1".
 
@@ -47,8 +45,7 @@ def evaluate(
         - "per_class": k dicts with "class", "precision", "recall", "f1", "support".
 
     Raises:
-        ValueError: The shapes or lengths do not fit, a label is no class, or a logit is
-            not finite.
+        ValueError: shapes, labels or classes do not fit, or a logit is not finite.
     """
     logits, labels = _checked(logits, labels)
     count = logits.shape[1]
