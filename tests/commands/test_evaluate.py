@@ -126,7 +126,7 @@ def test_which_images(run_and_images, tmp_path):
         "cifar": r"--data=cifar: .*known: mnist, tfds, digits\)",
         f"{tmp_path / 'a'},{tmp_path / 'b'}": "Cannot read .*/a: No such file",
         "tests.support.made_data:sixty_two": (
-            r"has 10 classes \(0, 1, 2, ...\), .* has 62 classes \(letter 0, 1,"
+            r"for 10 classes \(0, 1, 2, ...\) .* but .* has 62 classes \(letter 0, 1,"
         ),
     }.items():
         with pytest.raises(UserError, match=message) as error:

@@ -114,16 +114,16 @@ def images_for(runs: Sequence[Run], wanted: str | None) -> Images:
                 "Choose the images for all by --data=mnist, for example."
             )
         config = _found_here(runs[0].config.data)
-        _check_classes(runs, config.source, data.task(config).classes)
+        _check_task(runs, config.source, data.task(config))
         return Images(_load(config).test, _name(runs[0]), _source(config))
     path = Path(wanted).expanduser()
     if wanted in data.SOURCES or (":" in wanted and not path.exists()):
         config = parse({"source": wanted}, Data)
-        _check_classes(runs, wanted, data.task(config).classes)
+        _check_task(runs, wanted, data.task(config))
         name = f"test images of {wanted}"
         return Images(data.read(config)[1], name, _source(config))
     task = runs[0].model.task
-    _check_classes(runs, _names(runs)[0], task.classes)
+    _check_task(runs, _names(runs)[0], task)
     if "," in wanted:
         images, labels = (Path(p).expanduser() for p in wanted.split(",", 1))
         split, name = labelled.read_idx(images, labels, task), images.name
@@ -156,18 +156,19 @@ def why_not_saved(run: Run, images: Images) -> str:
     return ""
 
 
-def _check_classes(runs: Sequence[Run], source: str, classes: Sequence[str]) -> None:
-    """Raise UserError unless all runs have these classes."""
+def _check_task(runs: Sequence[Run], source: str, task: data.Task) -> None:
+    """Raise UserError unless all runs have the classes and the shape of images."""
 
-    def listed(names: Sequence[str]) -> str:
-        more = ", ..." if len(names) > 3 else ""
-        return f"{len(names)} classes ({', '.join(names[:3])}{more})"
+    def text(of: data.Task) -> str:
+        names = ", ".join(of.classes[:3]) + (", ..." if of.classes[3:] else "")
+        size = "x".join(map(str, of.image_shape))
+        return f"{len(of.classes)} classes ({names}) and images of {size}"
 
     for name, run in zip(_names(runs), runs, strict=True):
-        if tuple(run.classes) != tuple(classes):
+        if run.model.task != task:
             raise UserError(
-                f"{name} has {listed(run.classes)}, {source} has {listed(classes)}: "
-                "choose images of the same classes."
+                f"{name} is for {text(run.model.task)}, but {source} has {text(task)}. "
+                "Choose images of the same classes and shape."
             )
 
 
