@@ -87,8 +87,8 @@ def load(folder: Path, mirrors: Sequence[str]) -> tuple[Split, Split]:
         The 60,000 training and the 10,000 test images, in the order of the files.
 
     Raises:
-        DataError: a file is damaged, or is not the official one.
-        DownloadError: a file is missing and cannot be downloaded.
+        UserError: a file is damaged, is not the official one, or is missing and cannot
+            be downloaded.
     """
     # Find all four before reading any, to report a missing one sooner.
     official = [*FILES["train"], *FILES["test"]]

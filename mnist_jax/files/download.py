@@ -15,10 +15,6 @@ LOGGER = logging.getLogger(__name__)
 TIMEOUT = (10.0, 30.0)  # seconds: for a connection, and for the next bytes
 
 
-class DownloadError(UserError):
-    """No mirror delivered the file, or it cannot be written."""
-
-
 def fetch(urls: Sequence[str], path: Path, *, checksum: str, way_out: str) -> None:
     """Download a file from the first of several mirrors that delivers it.
 
@@ -31,7 +27,7 @@ def fetch(urls: Sequence[str], path: Path, *, checksum: str, way_out: str) -> No
         way_out: how to do without the download: a sentence that ends the messages.
 
     Raises:
-        DownloadError: no mirror delivered this very file, or it cannot be written.
+        UserError: no mirror delivered this very file, or it cannot be written.
     """
     pooch.get_logger().setLevel(logging.WARNING)
     # No compression in transit: the checksum is that of the stored file.
@@ -48,12 +44,10 @@ def fetch(urls: Sequence[str], path: Path, *, checksum: str, way_out: str) -> No
             return
         except (OSError, ValueError) as error:
             if getattr(error, "errno", None):  # of the disk; requests sets none
-                raise DownloadError(
-                    f"Cannot write {path}: {error}. {way_out}"
-                ) from error
+                raise UserError(f"Cannot write {path}: {error}. {way_out}") from error
             failures.append(f"{url}: {_reason(error)}.")
             LOGGER.warning(failures[-1])
-    raise DownloadError(
+    raise UserError(
         f"{path} is missing and could not be downloaded:\n"
         + "\n".join(failures or ["there is no mirror to ask."])
         + f"\n{way_out}"

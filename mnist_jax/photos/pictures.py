@@ -63,10 +63,8 @@ def shrink(grey: Float[np.ndarray, "H W"], side: int) -> Float[np.ndarray, "h w"
 
 def _from_array(array: np.ndarray) -> Image.Image:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        raise PhotoError(
-            f"is an array of shape {list(array.shape)}, where a picture is [height, "
-            "width] or [height, width, 3 or 4]"
-        )
+        shapes = "a picture is [height, width] or [height, width, 3 or 4]"
+        raise PhotoError(f"is an array of shape {list(array.shape)}, where {shapes}")
     if not array.size:
         raise PhotoError("has no pixels")
     return Image.fromarray(np.ascontiguousarray(as_bytes(array)))

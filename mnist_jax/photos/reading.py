@@ -15,8 +15,7 @@ from scipy import special
 from mnist_jax.photos import finding, touching
 from mnist_jax.photos.finding import Box
 
-# So few programs are compiled, however many digits a picture has.
-_SMALLEST_BATCH = 8
+_SMALLEST_BATCH = 8  # few programs are compiled, however many digits there are
 
 
 class Predictor(Protocol):
@@ -82,11 +81,11 @@ class Reading:
         return f"<Reading {str(self)!r}: {len(self.digits)} digits, {unsure} unsure>"
 
     def _repr_html_(self) -> str:
-        lines: dict[int, str] = {}
+        lines = dict.fromkeys((digit.line for digit in self.digits), "")
         for digit in self.digits:
             png = io.BytesIO()
             Image.fromarray(digit.image).save(png, "PNG")
-            lines[digit.line] = lines.get(digit.line, "") + (
+            lines[digit.line] += (
                 "<td><img width=56 src='data:image/png;base64,"
                 f"{base64.b64encode(png.getvalue()).decode()}'><br>"
                 f"{html.escape(digit.label)}{'?' if digit.unsure else ''}<br>"

@@ -40,7 +40,7 @@ def find_or_download(network: str) -> Path:
     Raises:
         WeightsError: there is no such file for this network, or the file is not the
             published one.
-        DownloadError: the file is missing and cannot be downloaded.
+        UserError: the file is missing and cannot be downloaded.
     """
     if network not in FILES:
         raise WeightsError(

@@ -92,7 +92,7 @@ def test_without_a_good_mirror_all_reasons_are_given(
         "mirror": "No scheme supplied",
         "ftp://mirror/": "No connection adapters",
     }
-    with pytest.raises(download.DownloadError) as caught:
+    with pytest.raises(UserError) as caught:
         fetch(list(reasons), tmp_path)
     first, *lines, last = str(caught.value).splitlines()
     assert first.startswith(f"{tmp_path / NAME} is missing and could not be")
