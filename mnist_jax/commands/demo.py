@@ -13,6 +13,8 @@ from pathlib import Path
 
 from absl import flags
 
+from mnist_jax.commands import outputs
+
 _PORT = flags.DEFINE_integer(
     "port", 8000, "The port. 0: any that is free.", lower_bound=0, upper_bound=65535
 )
@@ -35,9 +37,10 @@ def main(arguments: list[str]) -> None:
     from mnist_jax.runs import load
 
     compiler.keep_compiled()
-    corrections = demo.Corrections(Path(_CORRECTIONS.value).expanduser())
+    folder = Path(_CORRECTIONS.value).expanduser()
+    outputs.check_folder(folder, flag="--corrections", sign="labels.csv")
     runs = [load.load(argument) for argument in arguments] or [load.load()]
-    app = demo.App(demo.networks_of(runs), corrections)
+    app = demo.App(demo.networks_of(runs), demo.Corrections(folder))
     with demo.Server(app, host=_HOST.value, port=_PORT.value) as server:
         print(f"Open {server.address} in a browser (ctrl-C ends the demo).", flush=True)
         server.serve_forever()

@@ -24,7 +24,7 @@ _SCRIPTS = ("drawing.js", "sheet.js", "answer.js", "demo.js")
 
 
 class RequestError(Exception):
-    """A malformed request, which the demo's page does not send."""
+    """A request that the demo's page does not send: its HTTP status, and the reason."""
 
 
 class Network(NamedTuple):
@@ -53,20 +53,14 @@ def networks_of(runs: Sequence[Run]) -> list[Network]:
     networks = []
     for run, name in zip(runs, names, strict=True):
         if (shape := run.model.task.image_shape) != (SIDE, SIDE, 1):
-            raise UserError(
-                f"{run.path} takes images of {'x'.join(map(str, shape))}. The demo has "
-                f"drawings of {SIDE}x{SIDE}x1."
-            )
-        several = names.count(name) > 1
-        share = f"{100 * run.accuracy:.2f}\N{NO-BREAK SPACE}%"
-        networks.append(
-            Network(
-                predictor=run,
-                name=f"{name}, seed {run.config.seed}" if several else name,
-                about=f"{name_of(run)}: right on {share} of its {run.tested_on} images",
-                threshold=run.threshold[0],
-            )
+            raise UserError(f"{run.path} takes images of {shape}, not {SIDE}x{SIDE}x1.")
+        if names.count(name) > 1:
+            name += f", seed {run.config.seed}"
+        about = (
+            f"{name_of(run)}: right on {100 * run.accuracy:.2f}\N{NO-BREAK SPACE}% of "
+            f"its {run.tested_on} images"
         )
+        networks.append(Network(run, name, about, run.threshold[0]))
     return networks
 
 
@@ -105,7 +99,9 @@ class App:
     def predict(self, body: bytes, chosen: Sequence[int]) -> dict[str, Any]:
         """Classify an image, given by its 784 grey values, bright on dark."""
         if len(body) != SIDE * SIDE:
-            raise RequestError(f"an image has {SIDE * SIDE} bytes, got {len(body)}")
+            raise RequestError(
+                400, f"an image has {SIDE * SIDE} bytes, got {len(body)}"
+            )
         image = np.frombuffer(body, np.uint8).reshape(SIDE, SIDE)
         return self._answer(
             [photos.Digit(photos.Box(0, 0, SIDE, SIDE), image, 0)], chosen
@@ -151,10 +147,10 @@ class App:
             image = np.frombuffer(grey, np.uint8).reshape(SIDE, SIDE)
             label, read_as = request["label"], str(request["read_as"])
         except (KeyError, TypeError, ValueError) as error:
-            raise RequestError(f"not a correction: {error!r}") from error
+            raise RequestError(400, f"not a correction: {error!r}") from error
         if label not in self.classes:
             known = ", ".join(self.classes)
-            raise RequestError(f"the label is {label!r}, not one of {known}")
+            raise RequestError(400, f"the label is {label!r}, not one of {known}")
         with self._lock:
             count = self._corrections.add(image, label=label, read_as=read_as)
         return {"count": count, "folder": str(self._corrections.folder)}
@@ -178,12 +174,6 @@ class App:
                 }
                 for digit in said.digits
             ]
-            answers.append(
-                {
-                    "run": number,
-                    "text": str(said),
-                    "milliseconds": 1000 * seconds,
-                    "digits": digits,
-                }
-            )
+            about = {"run": number, "text": str(said), "milliseconds": 1000 * seconds}
+            answers.append(about | {"digits": digits})
         return {"answers": answers}

@@ -14,7 +14,6 @@ from mnist_jax import files
 from mnist_jax.data.labelled import LABELS_FILE
 from mnist_jax.errors import UserError
 
-_LOCK = ".lock"
 _COLUMNS = ["file", "label", "read_as"]
 
 
@@ -22,19 +21,11 @@ class Corrections:
     """A folder of 28x28 PNG files and their labels.csv, created with the first image.
 
     Raises:
-        UserError: the folder holds something else, or its labels.csv cannot be read.
+        UserError: its labels.csv cannot be read, or is another table.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
-        if folder.exists() and not folder.is_dir():
-            raise UserError(f"--corrections={folder} is not a folder.")
-        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        if names - {_LOCK} and not self._table.exists():
-            raise UserError(
-                f"--corrections={folder} has files in it, but no {LABELS_FILE}: name "
-                "an empty folder, or a new one."
-            )
         self._read()
 
     @property
@@ -60,7 +51,7 @@ class Corrections:
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"{hashlib.sha256(image.tobytes()).hexdigest()[:12]}.png"
         # Another demo, or another request, may be writing to the same table.
-        with filelock.FileLock(self.folder / _LOCK):
+        with filelock.FileLock(self.folder / ".lock"):
             columns, rows = self._read()
             rows = [row for row in rows if row["file"] != name]
             rows.append({"file": name, "label": label, "read_as": read_as})

@@ -4,10 +4,8 @@ import ipaddress
 import json
 import socket
 import sys
-from collections.abc import Callable
-from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from mnist_jax.demo.app import App, RequestError
@@ -21,17 +19,6 @@ _POLICY = (
 )
 # Pages of other origins must ask before they send these, and are refused.
 _BINARY, _JSON = "application/octet-stream", "application/json"
-
-
-class _Handler(NamedTuple):
-    """What answers the requests to a path, and the type of their bodies."""
-
-    answer: Callable[[bytes, list[int]], dict[str, Any]]
-    content_type: str
-
-
-class _Refused(Exception):
-    """A request that is answered by an error, without its body being read."""
 
 
 class Server(ThreadingHTTPServer):
@@ -51,9 +38,9 @@ class Server(ThreadingHTTPServer):
     def __init__(self, app: App, *, host: str, port: int):
         self.app = app
         self.handlers = {
-            "/predict": _Handler(app.predict, _BINARY),
-            "/read": _Handler(app.read, _BINARY),
-            "/correct": _Handler(app.correct, _JSON),
+            "/predict": (app.predict, _BINARY),
+            "/read": (app.read, _BINARY),
+            "/correct": (app.correct, _JSON),
         }
         try:
             super().__init__((host, port), _Requests)
@@ -67,12 +54,12 @@ class Server(ThreadingHTTPServer):
             ) from error
         self.port = self.server_address[1]
         self.address = f"http://{host}:{self.port}"
-        bound = ipaddress.ip_address(str(self.server_address[0]))
+        self._is_public = not ipaddress.ip_address(
+            str(self.server_address[0])
+        ).is_loopback
         self._names = {"localhost", "127.0.0.1", host.lower()}
-        self._is_public = not bound.is_loopback
         if self._is_public:
-            name = socket.gethostname().lower()
-            self._names |= {name, f"{name}.local", socket.getfqdn().lower()}
+            self._names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
 
     def knows(self, host: str) -> bool:
         """Return whether the Host of a request is this server.
@@ -82,9 +69,9 @@ class Server(ThreadingHTTPServer):
         """
         try:
             name = urlsplit(f"//{host}").hostname or ""
-            if name in self._names:
-                return True
-            return self._is_public and bool(ipaddress.ip_address(name))
+            return name in self._names or (
+                self._is_public and bool(ipaddress.ip_address(name))
+            )
         except ValueError:
             return False
 
@@ -105,65 +92,56 @@ class _Requests(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Send the page."""
         if not self.server.knows(self.headers.get("Host", "")):
-            self._send_error(HTTPStatus.FORBIDDEN, "not the address of this demo")
+            self._send_error(403, "not the address of this demo")
         elif urlsplit(self.path).path != "/":
-            self._send_error(HTTPStatus.NOT_FOUND, "there is only one page: /")
+            self._send_error(404, "there is only one page: /")
         else:
-            self._send(
-                HTTPStatus.OK, "text/html; charset=utf-8", self.server.app.page()
-            )
+            self._send(200, "text/html; charset=utf-8", self.server.app.page())
 
     def do_POST(self) -> None:
         """Answer the page's script."""
         try:
             answer = self._answer()
-        except _Refused as refused:
-            self.close_connection = True  # the body is not read
-            self._send_error(*refused.args)
         except RequestError as error:
-            self._send_error(HTTPStatus.BAD_REQUEST, str(error))
+            self.close_connection = True  # its body may not have been read
+            self._send_error(*error.args)
         except UserError as error:
-            self._send_error(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
+            self._send_error(422, str(error))
         except OSError as error:
-            message = f"{error.filename}: {error.strerror}"
-            self._send_error(HTTPStatus.INTERNAL_SERVER_ERROR, message)
+            self._send_error(500, f"{error.filename}: {error.strerror}")
         else:
-            self._send(HTTPStatus.OK, _JSON, json.dumps(answer).encode())
+            self._send(200, _JSON, json.dumps(answer).encode())
 
     def _answer(self) -> dict[str, Any]:
         """Check a request, read its body, and return the answer."""
         headers, url = self.headers, urlsplit(self.path)
-        host = headers.get("Host", "")
-        origin = headers.get("Origin", f"http://{host}")
-        if not self.server.knows(host) or origin != f"http://{host}":
-            raise _Refused(HTTPStatus.FORBIDDEN, "not from a page of this demo")
-        handler = self.server.handlers.get(url.path)
-        if handler is None:
-            raise _Refused(HTTPStatus.NOT_FOUND, f"unknown path {url.path}")
-        if headers.get("Content-Type") != handler.content_type:
-            message = f"unknown content type: send {handler.content_type}"
-            raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, message)
-        length = headers.get("Content-Length", "")
+        host, length = headers.get("Host", ""), headers.get("Content-Length", "")
+        same_origin = headers.get("Origin", f"http://{host}") == f"http://{host}"
+        if not self.server.knows(host) or not same_origin:
+            raise RequestError(403, "not from a page of this demo")
+        if url.path not in self.server.handlers:
+            raise RequestError(404, f"unknown path {url.path}")
+        answer, content_type = self.server.handlers[url.path]
+        if headers.get("Content-Type") != content_type:
+            raise RequestError(415, f"unknown content type: send {content_type}")
         if not (length.isascii() and length.isdigit()):
-            message = "Content-Length must be the number of bytes"
-            raise _Refused(HTTPStatus.LENGTH_REQUIRED, message)
+            raise RequestError(411, "Content-Length must be the number of bytes")
         if len(length) > 20 or int(length) > _MOST_BYTES:
-            message = f"send a body of at most {_MOST_BYTES:,} bytes"
-            raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
-        return handler.answer(self.rfile.read(int(length)), self._chosen(url.query))
+            raise RequestError(413, f"send a body of at most {_MOST_BYTES:,} bytes")
+        return answer(self.rfile.read(int(length)), self._chosen(url.query))
 
     def _chosen(self, query: str) -> list[int]:
         """Return the numbers of the networks that shall answer: ?run=0&run=2."""
         count = len(self.server.app.networks)
         chosen = parse_qs(query).get("run", [])
         if not set(chosen) <= {str(number) for number in range(count)}:
-            raise RequestError(f"networks are numbered from 0 to {count - 1}")
+            raise RequestError(400, f"networks are numbered from 0 to {count - 1}")
         return [int(name) for name in dict.fromkeys(chosen)]
 
-    def _send_error(self, status: HTTPStatus, message: str) -> None:
+    def _send_error(self, status: int, message: str) -> None:
         self._send(status, _JSON, json.dumps({"error": message}).encode())
 
-    def _send(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+    def _send(self, status: int, kind: str, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))

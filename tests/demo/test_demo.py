@@ -219,11 +219,6 @@ def test_the_page_is_complete_and_the_only_one(server):
 def test_bad_folders_and_ports_are_refused(run, server, tmp_path):
     with pytest.raises(UserError, match=r"--port=\d+ .*in use.*another port"):
         Server(server.app, host="127.0.0.1", port=server.port)
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="has files in it, but no labels.csv"):
-        Corrections(tmp_path)
-    with pytest.raises(UserError, match="is not a folder"):
-        Corrections(tmp_path / "notes.txt")
     (tmp_path / "labels.csv").write_text("name\nx.png\n")
     with pytest.raises(UserError, match="first line must be file,label"):
         Corrections(tmp_path)
@@ -233,9 +228,12 @@ def test_the_command_as_a_user_types_it(command_env, tmp_path):
     taken = socket.create_server(("127.0.0.1", 0))
     port = taken.getsockname()[1]
     cases = [["demo", "nowhere"], ["demo", f"--port={port}"], ["demo", "--port=70000"]]
+    (tmp_path / "notes.txt").write_text("mine")
+    cases.append(["demo", f"--corrections={tmp_path}"])
     ended = run_each("mnist_jax", cases, env=command_env)
-    assert [end.returncode for end in ended] == [1, 1, 2]
-    for end, said in zip(ended, ("nowhere", f"--port={port}", "port"), strict=True):
+    assert [end.returncode for end in ended] == [1, 1, 2, 1]
+    messages = ("nowhere", f"--port={port}", "port", "holds other files")
+    for end, said in zip(ended, messages, strict=True):
         assert said in end.stderr and "Traceback" not in end.stderr
     taken.close()
 
