@@ -37,8 +37,13 @@ class Corruption(NamedTuple):
     """Of the five strengths."""
     unit: str
     """Of the amounts, in a word or two."""
-    meaning: str
-    """What an amount is, in full."""
+    detail: str
+    """Continues the unit, where there is more room."""
+
+    @property
+    def meaning(self) -> str:
+        """Of the amounts, in full."""
+        return f"{self.unit} {self.detail}"
 
 
 def corrupt(images: Images, name: str, strength: int, *, seed: int = 0) -> Images:
@@ -58,27 +63,22 @@ def corrupt(images: Images, name: str, strength: int, *, seed: int = 0) -> Image
 
 
 def warp(
-    images: Ink,
-    *,
-    angle: np.ndarray | float = 0.0,
-    row_shift: np.ndarray | float = 0.0,
-    column_shift: np.ndarray | float = 0.0,
-    shear: np.ndarray | float = 0.0,
-    zoom: np.ndarray | float = 1.0,
+    images: Ink, *, zoom: np.ndarray | float = 1.0, **others: np.ndarray | float
 ) -> Ink:
     """Turn, shift, shear and zoom images about their middle, with background around.
 
     Args:
         images: ink in 0..1.
-        angle: radians, one for all images or one for each, as all that follow.
-        row_shift: pixels.
-        column_shift: pixels.
-        shear: radians.
-        zoom: above 1, digits shrink. See `augment.WarpParameters` for the directions.
+        zoom: one for all images or one for each; above 1, digits shrink.
+        **others: likewise, other fields of `augment.WarpParameters`.
     """
-    fields = (angle, row_shift, column_shift, shear, zoom, zoom)
-    each = [jnp.broadcast_to(jnp.float32(field), len(images)) for field in fields]
-    return np.asarray(_warp(jnp.asarray(images), WarpParameters(*each)))
+    identity = {**dict.fromkeys(WarpParameters._fields, 0.0), **others}
+    fields = identity | {"row_zoom": zoom, "column_zoom": zoom}
+    each = {
+        name: jnp.broadcast_to(jnp.float32(field), len(images))
+        for name, field in fields.items()
+    }
+    return np.asarray(_warp(jnp.asarray(images), WarpParameters(**each)))
 
 
 @jax.jit
@@ -157,42 +157,30 @@ def _repeat(operation: Callable[..., Ink], images: Ink, times: float) -> Ink:
     return images
 
 
+_SIDES = "degrees", "to either side"
 CORRUPTIONS: dict[str, Corruption] = {
-    "rotation": Corruption(
-        _rotation, (10, 20, 30, 40, 50), "degrees", "degrees to either side"
-    ),
-    "shift": Corruption(_shift, (1, 2, 3, 4, 5), "pixels", "pixels in any direction"),
-    "shear": Corruption(
-        _shear, (10, 20, 30, 40, 50), "degrees", "degrees to either side"
-    ),
+    "rotation": Corruption(_rotation, (10, 20, 30, 40, 50), *_SIDES),
+    "shift": Corruption(_shift, (1, 2, 3, 4, 5), "pixels", "in any direction"),
+    "shear": Corruption(_shear, (10, 20, 30, 40, 50), *_SIDES),
     "scale": Corruption(
-        _scale, (0.15, 0.3, 0.45, 0.6, 0.75), "share", "larger or smaller by this share"
+        _scale, (0.15, 0.3, 0.45, 0.6, 0.75), "share", "larger or smaller"
     ),
     "noise": Corruption(
-        _noise,
-        (0.1, 0.2, 0.3, 0.4, 0.5),
-        "standard deviation",
-        "standard deviation, full ink is 1",
+        _noise, (0.1, 0.2, 0.3, 0.4, 0.5), "standard deviation", "if full ink is 1"
     ),
     "blur": Corruption(
-        _blur,
-        (0.5, 1, 1.5, 2, 2.5),
-        "pixels",
-        "standard deviation of the Gaussian in pixels",
+        _blur, (0.5, 1, 1.5, 2, 2.5), "pixels", "of the Gaussian's standard deviation"
     ),
     "contrast": Corruption(
-        _contrast,
-        (0.3, 0.5, 0.7, 0.8, 0.9),
-        "share lost",
-        "share of the contrast that is lost",
+        _contrast, (0.3, 0.5, 0.7, 0.8, 0.9), "share lost", "of the contrast"
     ),
     "occlusion": Corruption(
-        _occlusion, (4, 6, 8, 10, 12), "pixels", "side in pixels of a blank square"
+        _occlusion, (4, 6, 8, 10, 12), "pixels", "of a blank square's side"
     ),
     "thickness": Corruption(
         _thickness,
         (0.4, 0.8, 1.2, 1.6, 2.0),
         "pixels",
-        "pixels on each side of strokes that get thicker; half if they get thinner",
+        "on each side of strokes that get thicker, half of that if they get thinner",
     ),
 }
