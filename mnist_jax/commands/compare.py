@@ -19,7 +19,7 @@ from mnist_jax import files
 from mnist_jax.commands import outputs
 from mnist_jax.errors import UserError
 from mnist_jax.report import compare
-from mnist_jax.report.compare import findings, publish, tables, terminal
+from mnist_jax.report.compare import findings, publish, tables
 
 _FORMAT = flags.DEFINE_enum(
     "format",
@@ -119,5 +119,5 @@ def _rendered(found: compare.Comparison, form: str, width: int | None = None) ->
             return tables.every_run(found).csv()
     console = Console(width=width)
     with console.capture() as capture:
-        terminal.show(found, console, _REFERENCE.value)
+        findings.show(found, console, _REFERENCE.value)
     return capture.get()

@@ -23,8 +23,7 @@ from mnist_jax.commands import outputs
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import robustness
 from mnist_jax.report import evaluated
-from mnist_jax.report.compare.terminal import print_table
-from mnist_jax.report.evaluated import Evaluation, measure, tables
+from mnist_jax.report.evaluated import Evaluation, measure
 from mnist_jax.runs import load
 
 _DATA = flags.DEFINE_string(
@@ -86,11 +85,11 @@ def main(arguments: list[str]) -> None:
 def _show(found: Evaluation, console: Console) -> None:
     """Print the tables and their explanations."""
     console.print(Text(f"Evaluation on {found.data}\n", "bold"))
-    print_table(tables.accuracies(found.runs), found.remarks, console)
+    evaluated.accuracies(found.runs).show(console, *found.remarks)
     if "robustness" in found.runs[0]:
         console.print()
-        about = tables.about_robustness(found.runs)
-        print_table(tables.robustness(found.runs), [about], console)
+        about = evaluated.about_robustness(found.runs)
+        evaluated.robustness(found.runs).show(console, about)
 
 
 def _write(found: Evaluation, folder: Path, images: measure.Images) -> None:

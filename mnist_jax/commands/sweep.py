@@ -77,7 +77,7 @@ def main() -> None:
     from mnist_jax import experiment
     from mnist_jax.devices import compiler, memory, parallel
     from mnist_jax.report import compare
-    from mnist_jax.report.compare import terminal
+    from mnist_jax.report.compare import findings
     from mnist_jax.runs.folder import RunFolder
     from mnist_jax.training.loop import NonFiniteLossError
 
@@ -112,7 +112,7 @@ def main() -> None:
     if finished := [folders[seed] for seed in seeds if seed not in failed]:
         console = Console()
         console.print()
-        terminal.show(compare.read(finished), console)
+        findings.show(compare.read(finished), console)
         again = shlex.quote(str(workdir))
         LOGGER.info("\nThis table again: mnist-jax compare %s", again)
     if failed:

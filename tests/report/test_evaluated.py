@@ -10,7 +10,7 @@ from mnist_jax.data import Split
 from mnist_jax.data.corruptions import CORRUPTIONS
 from mnist_jax.evaluation import calibration, evaluate, scores
 from mnist_jax.report import evaluated
-from mnist_jax.report.evaluated import figures, tables
+from mnist_jax.report.evaluated import figures
 from tests.support.made_runs import tables_of
 
 
@@ -56,7 +56,7 @@ def test_the_pictures_are_readable(entries, small, assert_readable):
     entries[0]["calibration"] |= scaled
     texts = assert_readable(figures.reliability(entries[:1]), at_least=4)
     assert not any("with temperature" in text for text in texts)
-    assert tables.accuracies(entries[:1]).rows[-1] == ["ECE with it", "-"]
+    assert evaluated.accuracies(entries[:1]).rows[-1] == ["ECE with it", "-"]
 
 
 def test_the_page_has_the_numbers_of_the_entries(entries, small, tmp_path):
@@ -76,5 +76,5 @@ def test_the_page_has_the_numbers_of_the_entries(entries, small, tmp_path):
         assert figures_[1][column] == f"{wrong} of 300"
     assert len(damage) == 2 * len(CORRUPTIONS) + 2
     assert [damage[1][k] for k in ("1", "5", "Mean")] == ["0.9000", "0.1000", "0.6200"]
-    assert "Network" not in tables.robustness(entries[:1]).header
+    assert "Network" not in evaluated.robustness(entries[:1]).header
     assert json.loads((tmp_path / "evaluation.json").read_text())["runs"] == entries

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from mnist_jax import config as configs
-from mnist_jax.report.compare import terminal
+from mnist_jax.report.compare import findings
 
 AUGMENT = {
     "rotation": 10.0,
@@ -88,5 +88,5 @@ def tables_of(markdown):
 def shown(found, width):
     """Return what a terminal of some width shows."""
     file = io.StringIO()
-    terminal.show(found, Console(file=file, width=width))
+    findings.show(found, Console(file=file, width=width))
     return file.getvalue()

@@ -4,10 +4,13 @@ import itertools
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
+from rich.console import Console
+
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import significance
 from mnist_jax.evaluation.significance import Difference
-from mnist_jax.report.compare.groups import Group
+from mnist_jax.report.compare import tables
+from mnist_jax.report.compare.groups import Comparison, Group
 from mnist_jax.report.compare.tables import Table, labels
 
 EXPLANATION = (
@@ -106,6 +109,15 @@ def table(groups: Sequence[Group], reference: str | None = None) -> Table:
         rows.append([*pair, seeds, *cells, one.verdict])
     header = ["A", "B", "Seeds", "A - B", "95 % interval", "p", "Verdict"]
     return Table(header, rows, ["left", "left", *["right"] * 4, "left"])
+
+
+def show(found: Comparison, console: Console, reference: str | None = None) -> None:
+    """Print the table of results and the findings."""
+    tables.results(found).show(console, *tables.explanation(found))
+    content = table(found.groups, reference)
+    if content.rows:
+        console.print()
+        content.show(console, EXPLANATION)
 
 
 def points(value: float) -> str:

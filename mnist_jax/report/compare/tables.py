@@ -5,9 +5,13 @@ import io
 import re
 import statistics
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
 
 from mnist_jax.errors import UserError
 from mnist_jax.report import render, tables
@@ -33,6 +37,20 @@ class Table(NamedTuple):
         file = io.StringIO()
         csv.writer(file, lineterminator="\n").writerows([self.header, *self.rows])
         return file.getvalue()
+
+    def show(self, console: Console, *notes: str) -> None:
+        """Print it, which rich wraps if it is too wide, and notes below it."""
+        style: Any = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0)}
+        shown = RichTable(**style, show_edge=False, pad_edge=False)
+        for title, side in zip(self.header, self.align, strict=True):
+            right = side == "right"
+            justify = "right" if right else "left"
+            shown.add_column(title, justify=justify, no_wrap=right, overflow="fold")
+        for row in self.rows:
+            shown.add_row(*map(Text, row))
+        console.print(shown)
+        for line in ("", *notes):
+            console.print(Text(line, "dim"))
 
     def latex(self) -> str:
         """Return it as a tabular for the package booktabs."""
@@ -135,7 +153,9 @@ def labels(groups: Sequence[Group]) -> list[str]:
 
 def _time(group: Group) -> str:
     seconds = group.median_seconds
-    return "-" if seconds is None else tables.duration(seconds)
+    if seconds is None:
+        return "-"
+    return f"{seconds / 60:.0f} min" if seconds >= 59.5 else tables.duration(seconds)
 
 
 def _mean(group: Group) -> str:
