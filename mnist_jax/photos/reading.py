@@ -12,6 +12,7 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 from scipy import special
 
+from mnist_jax.errors import UserError
 from mnist_jax.photos import finding, touching
 from mnist_jax.photos.finding import Box
 
@@ -114,12 +115,19 @@ def read(predictor: Predictor, threshold: float, source: Any) -> Reading:
 def classify(
     predictor: Predictor, threshold: float, found: Sequence[finding.Digit]
 ) -> Reading:
-    """Classify the digits that `find_digits` or `read_prepared` found."""
+    """Classify the digits that `find_digits` or `read_prepared` found.
+
+    Raises:
+        UserError: the classifier needs images of another shape.
+    """
     images = np.stack([digit.image for digit in found])
     size = max(_SMALLEST_BATCH, 1 << (len(images) - 1).bit_length())
     batch = np.zeros((size, *images.shape[1:]), np.uint8)
     batch[: len(images)] = images
-    logits = np.asarray(predictor.logits(batch), np.float64)
+    try:
+        logits = np.asarray(predictor.logits(batch), np.float64)
+    except ValueError as error:  # of the shape
+        raise UserError(f"The classifier reads no digits of 28x28: {error}.") from error
     each = special.softmax(logits, axis=-1).astype(np.float32)
     return Reading(
         tuple(

@@ -13,6 +13,7 @@ import mnist_jax
 from mnist_jax import photos
 from mnist_jax.data import digits
 from mnist_jax.data.dataset import hold_out
+from mnist_jax.errors import UserError
 from mnist_jax.photos import PhotoError
 from mnist_jax.runs import threshold
 from tests.support import paper
@@ -302,9 +303,11 @@ class Stripes:
     """Classifies by the number of rows with ink; no network."""
 
     classes = ("Ankle boot", "<b>", "Ä")
+    shape = (28, 28)
 
     def logits(self, images):
-        assert images.dtype == np.uint8 and images.shape[1:] == (28, 28)
+        if images.dtype != np.uint8 or images.shape[1:] != self.shape:
+            raise ValueError("images must be [n, 32, 32]")
         rows = (images > 99).any(axis=2).sum(axis=1)
         return np.where(rows[:, None] > [0, 10, 19], 0, -9).astype(np.float32).cumsum(1)
 
@@ -322,3 +325,10 @@ def test_any_classifier_reads_and_a_reading_is_short():
     assert repr(reading).count("\n") == 0 and len(repr(reading)) < 80
     shown = reading._repr_html_()
     assert shown.count("<img") == 2 and "<b>" not in shown
+
+
+def test_a_classifier_of_other_images_is_refused():
+    larger = Stripes()
+    larger.shape = (32, 32)
+    with pytest.raises(UserError, match=r"reads no digits of 28x28: .*\[n, 32, 32\]"):
+        photos.read(larger, 0.5, as_picture(page((80, 90, 3))))
