@@ -74,6 +74,14 @@ def main(arguments: list[str]) -> None:
             "There is no folder runs/ here: name the runs to compare, as in "
             "mnist-jax compare FOLDER ..."
         )
+    output, report = (
+        Path(flag.value).expanduser() if flag.value else None
+        for flag in (_OUTPUT, _REPORT)
+    )
+    if output:
+        outputs.check(output, flag=f"--output={output}", mark=b"Network")
+    if report:
+        outputs.check_folder(report, flag="--report", sign="comparison.md")
     folders = [Path(folder).expanduser() for folder in arguments or ["runs"]]
     found = compare.ordered(compare.read(folders), _SORT.value)
     findings.pairs(found.groups, _REFERENCE.value)  # before anything is written
@@ -83,21 +91,16 @@ def main(arguments: list[str]) -> None:
     for document in map(Path, _INSERT.value):
         publish.insert(found, document.expanduser())
         print(f"Wrote the tables into {document}.")
-    if _REPORT.value:
+    if report:
         from mnist_jax.report.compare import page  # late: it draws
 
-        target = Path(_REPORT.value).expanduser()
-        outputs.check_folder(target, flag="--report", sign="comparison.md")
-        page.write(found, target, _REFERENCE.value)
-        print(f"Wrote comparison.md and comparison.html in {target}.")
-    output = Path(_OUTPUT.value).expanduser() if _OUTPUT.value else None
+        page.write(found, report, _REFERENCE.value)
+        print(f"Wrote comparison.md and comparison.html in {report}.")
     form = _FORMAT.value or (output and _FORMAT_BY_ENDING.get(output.suffix.lower()))
     if output:
-        content = _rendered(found, form or "table", width=120)
-        outputs.check(output, flag=f"--output={output}", mark=b"Network")
-        files.write_text(output, content)
+        files.write_text(output, _rendered(found, form or "table", width=120))
         print(f"Wrote {output}.")
-    elif form or not (_PUBLISH.value or _INSERT.value or _REPORT.value):
+    elif form or not (_PUBLISH.value or _INSERT.value or report):
         print(_rendered(found, form or "table"), end="")
 
 
@@ -106,10 +109,10 @@ def _rendered(found: compare.Comparison, form: str, width: int | None = None) ->
     match form:
         case "markdown":
             parts = publish.as_markdown(found, _REFERENCE.value)
-            shown = [
-                parts[name] for name in ("results", "separated by seeds", "every run")
-            ]
-            return "\n\n".join(filter(None, shown)) + "\n"
+            shown = [parts["results"]]
+            if table := parts["separated by seeds"]:
+                shown += [table, findings.EXPLANATION]
+            return "\n\n".join([*shown, parts["every run"]]) + "\n"
         case "latex":
             notes = "".join(f"% {line}\n" for line in tables.explanation(found))
             return notes + tables.results(found).latex()
