@@ -42,9 +42,11 @@ function erf(x) {
 // Shorter operands are repeated: one number, or one for each channel.
 function elementwise(f, inputs) {
   const length = Math.max(...inputs.map((x) => x.length));
-  const [x, y = x, z = x] = inputs.map((x) => repeat(x, length));
+  const [x, y, z] = inputs.map((x) => repeat(x, length));
+  if (!y) return x.map((number) => f(number));
+  if (z) return x.map((number, i) => f(number, y[i], z[i]));
   const out = new Float32Array(length);
-  for (let i = 0; i < length; i++) out[i] = f(x[i], y[i], z[i]);
+  for (let i = 0; i < length; i++) out[i] = f(x[i], y[i]);
   return out;
 }
 
@@ -93,8 +95,7 @@ function reduce({ size, largest }, x) {
 
 // The kernel has a row of weights for each output channel; four rows are multiplied at a
 // time, only where the patch is not 0: most of paper, and half of what a ReLU leaves.
-function conv({ size, window, stride, before, groups, result }, x, kernel) {
-  const [height, width, channels] = size;
+function conv({ size: [height, width, channels], window, stride, before, groups, result }, x, kernel) {
   const [rows, columns] = window;
   const [heightOut, widthOut, channelsOut] = result;
   const out = new Float32Array(heightOut * widthOut * channelsOut);
@@ -112,13 +113,17 @@ function conv({ size, window, stride, before, groups, result }, x, kernel) {
       const lastRow = Math.min(rows, height - top);
       const firstColumn = Math.max(0, -left);
       const lastColumn = Math.min(columns, width - left);
+      // Without groups, the numbers of a row lie side by side.
+      const between = Math.max(0, lastColumn - firstColumn);
+      const pieces = groups === 1 ? 1 : between;
+      const size = groups === 1 ? between * channels : depth;
       for (let group = 0; group < groups; group++, at += outputs) {
         let count = 0;
         for (let i = firstRow; i < lastRow; i++) {
-          for (let j = firstColumn; j < lastColumn; j++) {
+          for (let j = firstColumn; j < firstColumn + pieces; j++) {
             const from = ((top + i) * width + left + j) * channels + group * depth;
             const place = (i * columns + j) * depth;
-            for (let k = 0; k < depth; k++) {
+            for (let k = 0; k < size; k++) {
               const value = x[from + k];
               if (value !== 0) {
                 values[count] = value;
