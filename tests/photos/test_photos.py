@@ -303,7 +303,7 @@ class Stripes:
     """Classifies by the number of rows with ink; no network."""
 
     classes = ("Ankle boot", "<b>", "Ä")
-    shape = (28, 28)
+    shape: tuple[int, int] = (28, 28)
 
     def logits(self, images):
         if images.dtype != np.uint8 or images.shape[1:] != self.shape:
