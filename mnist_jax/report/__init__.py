@@ -27,7 +27,6 @@ __all__ = ["load_figures", "write", "write_augmented", "write_samples"]
 
 IMAGES_MAPPED = 500
 """Images on the map of features at most: VGG16 computes some 50 a second on a CPU."""
-DIGITS = tuple("0123456789")
 
 
 def write(
@@ -162,7 +161,7 @@ def write_samples(
     *arrays: np.ndarray,
     run: str,
     data: str,
-    classes: Sequence[str] = DIGITS,
+    classes: Sequence[str] = (),
 ) -> None:
     """Write figures/samples.png; see `figures.samples`."""
     _write_training_images("samples", folder, arrays, run, data, classes)
@@ -173,7 +172,7 @@ def write_augmented(
     *arrays: np.ndarray,
     run: str,
     data: str,
-    classes: Sequence[str] = DIGITS,
+    classes: Sequence[str] = (),
 ) -> None:
     """Write figures/augmented.png; see `figures.augmented`."""
     _write_training_images("augmented", folder, arrays, run, data, classes)

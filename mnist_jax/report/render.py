@@ -69,24 +69,23 @@ def table(
     Args:
         header: titles of the columns.
         rows: cells, one for each column; text is escaped, `Markup` is not.
-        align: "left", "right" or "center", one for each column.
+        align: "left" or "right", one for each column.
 
     Raises:
         ValueError: a row or `align` is not as long as the header.
     """
     cells = [[str(escape(cell)) for cell in row] for row in (header, *rows)]
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
-    adjust = {"left": str.ljust, "right": str.rjust, "center": str.center}
-    rules = {"left": ":{}-", "right": "-{}:", "center": ":{}:"}
-    columns = list(zip(widths, align, strict=True))
+    columns = [*zip(widths, [side == "right" for side in align], strict=True)]
     lines = [
         [
-            adjust[side](text, width)
-            for text, (width, side) in zip(row, columns, strict=True)
+            text.rjust(width) if right else text.ljust(width)
+            for text, (width, right) in zip(row, columns, strict=True)
         ]
         for row in cells
     ]
-    lines.insert(1, [rules[side].format("-" * (width - 2)) for width, side in columns])
+    rules = [("-" * (width - 1), right) for width, right in columns]
+    lines.insert(1, [f"{rule}:" if right else f":{rule}" for rule, right in rules])
     return Markup("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 

@@ -66,8 +66,9 @@ class About(NamedTuple):
     classes: Sequence[str] = ()
 
     def name(self, label: SupportsInt, limit: int) -> str:
-        """Return the name of a class for a figure, cut to `limit` characters."""
-        return drawable(self.classes[int(label)], limit)
+        """Return the name of a class, or its number without names, cut to a limit."""
+        name = self.classes[int(label)] if self.classes else f"{label}"
+        return drawable(name, limit)
 
 
 def subplots(
