@@ -217,6 +217,7 @@ def test_other_predictors_than_networks_have_rows(tmp_path):
     write_run(
         tmp_path / "b", accuracy=0.97, config={"name": "five"}, **fields, **missing
     )
+    (tmp_path / "b" / "config.json").write_text('{"members": ["a"]}')
     found = compare.read([tmp_path])
     rows, pairs, every = tables_of(everything(found))
     assert [row["Accuracy"] for row in rows] == ["0.9700", "0.9500"]
@@ -298,6 +299,12 @@ def test_damaged_files_are_named(tmp_path, name, content):
     with pytest.raises(UserError, match=re.escape(str(path))) as error:
         compare.read([tmp_path])
     assert "\n" not in str(error.value)
+
+
+def test_an_unknown_field_is_named_with_its_file(tmp_path):
+    path = write_run(tmp_path, config={"newer": 1}) / "config.json"
+    with pytest.raises(UserError, match=f"{re.escape(str(path))}: .*newer"):
+        compare.read([tmp_path])
 
 
 @pytest.mark.parametrize(

@@ -136,10 +136,14 @@ def group(records: Sequence[Record]) -> Comparison:
 
 def experiment(run: Record) -> Fields:
     """Return the fields of the config that identify the experiment, flat."""
+    config = run.config
+    if run.kind == "network":  # others may have configs of another kind
+        name = str(run.folder / "config.json")
+        config = to_json(from_stored(config, name=name))
     return {
-        name: value
-        for name, value in flatten(to_json(from_stored(run.config))).items()
-        if not _NOT_THE_EXPERIMENT.match(name)
+        field: value
+        for field, value in flatten(config).items()
+        if not _NOT_THE_EXPERIMENT.match(field)
     }
 
 
