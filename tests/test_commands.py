@@ -1,4 +1,4 @@
-"""Training as a user meets it: in a process of its own, with good and bad input."""
+"""`mnist-jax train` and run.py: whole runs, interruptions and bad input."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def plain_env(command_env):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, command_env):
-    """A run that nobody disturbed, by run.py, in its default folder somewhere else."""
+    """An undisturbed run, by run.py, in its default folder somewhere else."""
     here = tmp_path_factory.mktemp("finished")
     ended = subprocess.run(
         [sys.executable, str(ROOT / "run.py"), *QUICK],
@@ -110,7 +110,7 @@ USAGE = [
     ([QUICKSTART, "--wokdir=x"], r"Unknown flag --wokdir. Did you mean --workdir\?"),
     ([QUICKSTART, "--config.phases[0].epochs=0"], "epochs=0: must be at least 1."),
 ]
-# Flags that are read, and then refused for what they say.
+# Flags whose values are refused.
 REFUSED = [
     ([QUICKSTART, VAL_SIZE], VAL_SIZE),
     # For its data, not for its name: the variant is found.
@@ -170,7 +170,7 @@ def test_a_full_disk_is_reported_and_the_run_resumes_when_there_is_room(
     finished, command_env, plain_env, tmp_path
 ):
     """A limit on the size of files stands for the end of the disk."""
-    # Compiled programs are files too: a copy, which may be spoilt, of what is there.
+    # Compiled programs are files too: a copy of them, which may be damaged.
     kept = shutil.copytree(command_env["JAX_COMPILATION_CACHE_DIR"], tmp_path / "kept")
     env = command_env | {"JAX_COMPILATION_CACHE_DIR": str(kept)}
     tmp_path = tmp_path / "run"

@@ -68,11 +68,11 @@ class _Picture(NamedTuple):
 
 
 def main(arguments: list[str]) -> None:
-    """Read the pictures and print what they say.
+    """Read the pictures and print the readings.
 
     Raises:
-        UserError: the flags are wrong, or some picture could not be read; the others
-            have been.
+        UserError: the flags are wrong, or some picture could not be read, after all
+            others have been read.
     """
     if not arguments:
         raise UserError("Name a picture: mnist-jax predict PICTURE ...")

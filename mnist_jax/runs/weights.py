@@ -12,8 +12,7 @@ A safetensors file whose tensors have the names of parameters (`block1_conv1/ker
     accuracy           of these weights on those images, in 0..1
     sha256             checksum of the tensors, by `mnist_jax.tree.digest`
 
-Only the first is needed to start another run from the file. `mnist-jax convert` keeps
-the metadata of its input; for a file from elsewhere it adds:
+Only the first is needed to start another run from the file, which may also have:
 
     preprocess         the `config.model.preprocess` that the weights were trained with
 """

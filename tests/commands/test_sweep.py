@@ -84,7 +84,7 @@ def test_bad_flags_are_one_clear_line(command_env, tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, command_env):
-    """A sweep of two seeds that nobody disturbed, in its default folder."""
+    """An undisturbed sweep of two seeds, in its default folder."""
     folder = tmp_path_factory.mktemp("finished")
     code, output = finish(command_env, *QUICK, "--seeds=0,1", cwd=folder)
     assert code == 0, output
@@ -116,7 +116,7 @@ def test_a_run_of_a_sweep_names_the_command_that_makes_it(finished, command_env)
 
 
 @pytest.mark.slow
-def test_a_sweep_together_is_killed_and_goes_on(finished, command_env, tmp_path):
+def test_a_sweep_together_is_interrupted_and_resumed(finished, command_env, tmp_path):
     """To the accuracies of one seed after the other; ctrl-C names the command."""
     arguments = (*QUICK, "--seeds=0-1", "--together", f"--workdir={tmp_path}")
     with start(command_env, *arguments) as process:

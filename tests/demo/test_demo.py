@@ -200,7 +200,7 @@ def test_a_blank_picture_and_a_full_disk_are_said(server, folder, images):
     )
     assert status == 500 and "kept" in said["error"]
     status, _ = ask(server, "/predict?run=0", images[0].tobytes())
-    assert status == 200  # it goes on
+    assert status == 200  # the server still runs
 
 
 def test_the_page_is_complete_and_the_only_one(server):

@@ -1,4 +1,4 @@
-"""Exported files and their model cards: what a card says is true."""
+"""Exported files, and model cards that are true."""
 
 import dataclasses
 import re

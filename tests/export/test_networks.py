@@ -1,4 +1,4 @@
-"""Every network: what is exported predicts as its run does."""
+"""Every exported network predicts as its run does."""
 
 import jax.export
 import numpy as np
