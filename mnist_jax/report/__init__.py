@@ -157,34 +157,21 @@ def _draw_network(
 
 
 def write_samples(
-    folder: Path,
-    *arrays: np.ndarray,
-    run: str,
-    data: str,
-    classes: Sequence[str] = (),
+    folder: Path, *arrays: np.ndarray, run: str, data: str, classes: Sequence[str] = ()
 ) -> None:
     """Write figures/samples.png; see `figures.samples`."""
     _write_training_images("samples", folder, arrays, run, data, classes)
 
 
 def write_augmented(
-    folder: Path,
-    *arrays: np.ndarray,
-    run: str,
-    data: str,
-    classes: Sequence[str] = (),
+    folder: Path, *arrays: np.ndarray, run: str, data: str, classes: Sequence[str] = ()
 ) -> None:
     """Write figures/augmented.png; see `figures.augmented`."""
     _write_training_images("augmented", folder, arrays, run, data, classes)
 
 
 def _write_training_images(
-    name: str,
-    folder: Path,
-    arrays: Sequence[np.ndarray],
-    run: str,
-    data: str,
-    classes: Sequence[str],
+    name: str, folder: Path, arrays: Sequence[np.ndarray], run: str, data: str, classes
 ) -> None:
     figures = load_figures()
     about = figures.About(run, f"training images of {data}", classes)

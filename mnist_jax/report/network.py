@@ -54,7 +54,9 @@ def look_inside(run: Run, images: UInt8[np.ndarray, "n h w c"]) -> Inside:
         if found.ndim == 4
     }
     first = layers(run.params).get(next(iter(maps), ""), {}).get("kernel")
-    kernels = None if first is None else np.asarray(first, np.float32).sum(axis=2)
+    kernels = None
+    if first is not None and first.ndim == 4:
+        kernels = np.asarray(first, np.float32).sum(axis=2)
     features_of = jax.jit(model.features)
     batches = [
         features_of(*variables, scaled[start : start + _BATCH_SIZE])

@@ -1,4 +1,4 @@
-"""A picture that was read, with what was found in it, what the network saw and said.
+"""A picture that was read: its digits, the network's input and its probabilities.
 
 Drawn with Pillow: a page of digits has more bars than Matplotlib draws in a second.
 """
