@@ -22,7 +22,6 @@ def get_config(variant=""):
         ("config.sed = 3", ', line 6: .*Did you mean "seed"'),
         ("config.augment.update(rotatoin=10.0)", 'line 6: .*Did you mean "rotation"'),
         ("print(config.phases[0].epoch)", 'line 6: .*Did you mean "epochs"'),
-        ("config.xyz = 3", "line 6: .*xyz"),
         ("config.seed = 'x'", "line 6: TypeError: .*'seed'"),
         ("config.seed = = 3", "line 6: SyntaxError: invalid syntax"),
         ("config.seed = undefined", "line 6: NameError: .*undefined"),
@@ -43,7 +42,6 @@ def test_an_error_in_a_config_file_is_reported_with_its_line(tmp_path, line, mes
     [
         ("README.md", "no such Python file. Known: .*lenet5"),
         ("configs/nope.py", "no such Python file. Known: .*lenet5"),
-        ("configs", "no such Python file"),
         ("configs/base.py:x", "takes 0 positional arguments"),
         ("configs/__init__.py", "KeyError: get_config"),
     ],
