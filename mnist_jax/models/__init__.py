@@ -281,7 +281,7 @@ def options_of(name: str) -> dict[str, dataclasses.Field]:
 
 
 def complete(model: config.Model) -> config.Model:
-    """Check the options of a network, and add the defaults of those that are missing.
+    """Check the options of a network, and add the defaults of missing ones.
 
     Raises:
         ConfigError: there is no such network, or it has no such option or value.
@@ -305,7 +305,7 @@ def create(model: config.Model, task: Task, *, dtype: str = "float32") -> Model:
 
     Args:
         model: its name and options; a missing option has its default.
-        task: what it is asked, of `data.task`.
+        task: its classes and image shape, from `data.task`.
         dtype: a key of `DTYPES`, the type of the computation. Parameters, BatchNorm's
             statistics and logits are always float32.
 

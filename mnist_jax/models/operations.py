@@ -75,8 +75,8 @@ def choose(asked: str, *, dtype: str, begun_with: str | None = None) -> Choice:
     if began_with_onednn:
         raise UserError(
             f"This run began with convolutions by {begun_with}, which cannot be used "
-            f"here: {reason}. --config.convolutions=xla goes on without it; the result "
-            "then differs in its last digits."
+            f"here: {reason}. --config.convolutions=xla continues without it; then the "
+            "result differs in its last digits."
         )
     return Choice(xla, "XLA", reason if on_cpu else "")
 
@@ -180,8 +180,8 @@ def max_pool(
     gradient, where `reduce_window` gives it to the first; after a ReLU, whose gradient
     is 0 if a whole window is 0, the result is the same.
 
-    (The gradient of `x.max(axis=(2, 4))` goes to elements equal to the maximum. If XLA
-    recomputes `x` with different rounding there are none, and gradient is lost.)
+    (The gradient of `x.max(axis=(2, 4))` goes to elements equal to the maximum. It is
+    lost if XLA recomputes `x` with different rounding.)
     """
     size, strides = window, strides or window
     plain = strides != size or padding != "VALID"

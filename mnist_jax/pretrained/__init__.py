@@ -58,7 +58,7 @@ class Weights:
 
 
 def load(config: Model, model: models.Model) -> Weights | None:
-    """Read the weights that a run starts from, or return None if there are none.
+    """Read the weights that a run starts from, or return None for "none".
 
     Raises:
         WeightsError: the weights cannot be read, or do not fit the network.

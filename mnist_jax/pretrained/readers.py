@@ -1,4 +1,4 @@
-"""Reads a file of weights in any supported format, told apart by its content."""
+"""Read a file of weights in any supported format, which its content reveals."""
 
 import json
 import logging

@@ -338,7 +338,7 @@ def test_a_run_that_began_with_onednn_does_not_go_on_without_it_by_itself(
 ):
     circumstances, reason = OBSTACLES[obstacle]
     begun = {"begun_with": "oneDNN 3.2.0"}
-    with pytest.raises(UserError, match=f"{reason}.*convolutions=xla goes on"):
+    with pytest.raises(UserError, match=f"{reason}.*convolutions=xla continues"):
         choose("auto", **circumstances, **begun)
     assert choose("xla", **circumstances, **begun).name == "XLA"
 
