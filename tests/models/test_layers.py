@@ -92,13 +92,6 @@ def test_dropout_keeps_its_share_and_scales_it_up(rate, ones):
 
 
 @rates
-def test_dropout_lets_the_gradient_through_where_it_kept(rate):
-    x = 1 + draw(0, (16, 32)) ** 2
-    gradient = jax.grad(lambda x: drop(rate, x).sum())(x)
-    np.testing.assert_allclose(gradient, drop(rate, x) / x, rtol=1e-6)
-
-
-@rates
 def test_dropout_decides_for_each_position_alone(rate, ones):
     """Neighbours in every direction, and halves that a short counter would repeat."""
     kept = np.asarray(drop(rate, ones)) != 0

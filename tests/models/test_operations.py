@@ -132,13 +132,6 @@ def test_a_convolution_is_that_of_the_plain_form(which, relu, form):
         assert all(0.2 < share < 0.8 for share in zeros)
 
 
-@every_form
-def test_a_convolution_without_a_bias(form):
-    convolve = functools.partial(operations.conv, bias=None, padding="SAME", relu=False)
-    args = draw(0, (3, 6, 5, 2)), draw(1, (3, 3, 2, 4))
-    assert_agrees_with_plain([(convolve, args)], form, 1e-5)
-
-
 class Took(Exception):
     """The patches' form."""
 
@@ -341,11 +334,6 @@ def test_a_run_that_began_with_onednn_does_not_go_on_without_it_by_itself(
     with pytest.raises(UserError, match=f"{reason}.*convolutions=xla continues"):
         choose("auto", **circumstances, **begun)
     assert choose("xla", **circumstances, **begun).name == "XLA"
-
-
-def test_a_run_that_began_with_xla_goes_on_with_it(choose):
-    assert choose("auto", Package(), begun_with="XLA") == ("cpu", "XLA", "")
-    assert choose("onednn", Package(), begun_with="XLA").form == "onednn"
 
 
 # -- programs for other machines

@@ -11,7 +11,6 @@ from mnist_jax import models, pretrained
 from mnist_jax.config import Model
 from mnist_jax.data import DIGITS
 from mnist_jax.pretrained import imagenet
-from mnist_jax.runs import weights as run_weights
 from mnist_jax.runs.weights import WeightsError
 from tests.support.drawing import draw_weights
 
@@ -100,26 +99,6 @@ def test_the_stages_one_after_the_other_are_the_network(stop, saved):
         return model.apply(p, stats, middle, train=False, start=stop)[0].logits
 
     np.testing.assert_allclose(in_two(params), whole, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("kind", ["legacy", "torch names"])
-def test_a_converted_file_has_the_same_numbers(kind, saved, by_name, tmp_path):
-    model = models.create(config(saved[kind]), DIGITS)
-    weights = pretrained.load(config(saved[kind]), model)
-    assert weights is not None
-    path = tmp_path / "vgg16.safetensors"
-    run_weights.write(path, dict(weights.arrays), {run_weights.NETWORK: "vgg16"})
-    again = pretrained.load(config(path), model)
-    assert again is not None
-    assert again.sha256 == weights.sha256
-    assert again.arrays.keys() == by_name.keys()
-
-
-def test_only_the_layers_asked_for_are_taken(saved, by_name):
-    _, params, _, drawn = load(saved["keras3"], pretrained_layers=("block[12]_",))
-    for layer in params:
-        taken = layer.startswith(("block1", "block2"))
-        assert np.array_equal(params[layer]["kernel"], drawn[layer]["kernel"]) != taken
 
 
 def test_the_file_that_keras_publishes_is_known_by_its_md5(

@@ -99,15 +99,6 @@ def test_variants_may_be_named_in_any_order(variants):
         assert vgg16.get_config(",".join(order)) == expected
 
 
-def test_every_variant_does_what_its_name_says_among_others():
-    """Whatever the order: the last one used to undo those before it."""
-    config = vgg16.get_config("augment,frozen,tuned,first_blocks=2")
-    (phase,) = config.phases
-    assert config.model.pretrained_layers == phase.freeze == ("block[1-2]_",)
-    assert phase.optimizer.name == "adamw"
-    assert config.augment.shift == 0.1
-
-
 @pytest.mark.parametrize(
     "variant",
     ["scratch,frozen", "head_only,scratch", "first_blocks=1,first_blocks=2"],
