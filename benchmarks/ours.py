@@ -1,33 +1,23 @@
-"""This project's own loop, as run.py uses it."""
+"""This project's own trainer, as run.py uses it."""
 
 import dataclasses
 import importlib
 import sys
 
 import jax
-import jax.numpy as jnp
+from rich.console import Console
 
 from benchmarks.work import ROTATION, SHIFT, ZOOM, Work, make_images
 from mnist_jax import data, experiment, models
-from mnist_jax.data import augment
-from mnist_jax.devices import parallel
+from mnist_jax.console import TrainingProgress
 from mnist_jax.models import operations
-from mnist_jax.training import loop, predict, state
-from mnist_jax.training.phase import Phase
-from mnist_jax.training.step import Batch
+from mnist_jax.training import phase as phases
+from mnist_jax.training import state
+from mnist_jax.training.evaluator import Evaluator
+from mnist_jax.training.keys import make_keys
+from mnist_jax.training.trainer import NonFiniteLossError, Trainer
 
 PACKAGES = ("jax", "flax")
-
-
-class _Silence:
-    def compiling(self) -> None:
-        pass
-
-    def compiled(self, seconds: float) -> None:
-        pass
-
-    def steps_done(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        pass
 
 
 def prepare(work: Work, options: list[str]):
@@ -37,54 +27,47 @@ def prepare(work: Work, options: list[str]):
     """
     values = importlib.import_module(f"configs.{work.network}").get_config()
     config = experiment.parse(values)
-    augmentation = dataclasses.replace(
-        config.augment,
-        rotation=ROTATION * work.augmented,
-        zoom=ZOOM * work.augmented,
-        shift=SHIFT * work.augmented,
-    )
     dtype = "bfloat16" if "bfloat16" in options else config.dtype
     choice = operations.choose("xla" if "xla" in options else "auto", dtype=dtype)
     if choice.reason:
         print(f"Not oneDNN, since {choice.reason}.", file=sys.stderr)
     model = models.create(config.model, data.task(config.data), dtype=dtype)
     model = dataclasses.replace(model, convolutions=choice.form)
-    phase = Phase.from_config(config.phases[-1])
-    recipe = work.recipe
-    assert phase.batch_size == recipe.batch_size
-    images, labels = map(jnp.asarray, make_images(work))
-    few = slice(recipe.batch_size)  # for the validation, which is not timed
-    keys = loop.make_keys(0)
+    phase = phases.create(config.phases[-1])
+    batch_size = work.recipe.batch_size
+    assert phase.config.batch_size == batch_size
+    config = dataclasses.replace(
+        config,
+        augment=dataclasses.replace(
+            config.augment,
+            rotation=ROTATION * work.augmented,
+            zoom=ZOOM * work.augmented,
+            shift=SHIFT * work.augmented,
+        ),
+        eval_batch_size=batch_size,
+    )
+    images, labels = make_images(work)
+    few = slice(batch_size)  # for the validation, which is not timed
+    val = data.Split(images[few], labels[few])
+    keys = make_keys(0)
     current = jax.jit(lambda: state.create(*model.init(keys.init), phase))()
-    devices = parallel.choose(config.parallel, phase.batch_size)
-    trainer = loop.Trainer(
-        apply_fn=model.apply,
-        loss_fn=model.loss,
-        phase=phase,
-        data=Batch(images, labels),
-        val=Batch(images[few], labels[few]),
-        augment_fn=augment.create(augmentation),
-        devices=devices,
-        evaluate=predict.make_evaluate(
-            apply_fn=model.apply,
-            loss_fn=model.loss,
-            batch_size=phase.batch_size,
-            devices=devices,
-        ),
-        steps_per_call=loop.default_steps_per_call(
-            jax.default_backend(), model.convolutions, work.steps
-        ),
-        monitor="val_loss",
-        keys=keys,
-        listener=_Silence(),
+    trainer = Trainer(
+        config,
+        model,
+        phase,
+        data.Dataset("made", data.Split(images, labels), val, val),
+        states=[current],
+        keys=[keys],
+        evaluator=Evaluator.of_model(model, config),
+        progress=TrainingProgress(Console(quiet=True), epochs=1),
     )
     epoch = 0
 
     def run() -> float:
         nonlocal current, epoch
         epoch += 1
-        current, [outcome] = trainer.run_epochs(current, [epoch])
-        assert not isinstance(outcome, loop.NonFiniteLossError), outcome
+        current, [outcome] = trainer.epoch(current, [epoch])
+        assert not isinstance(outcome, NonFiniteLossError), outcome
         return outcome[0]["seconds"]
 
     return run

@@ -50,16 +50,12 @@ def start(console: Console | None = None) -> Console:
     """Print the log lines of this package on `console`, or on standard output."""
     console = console or Console()
     for handler in list(LOGGER.handlers):
-        LOGGER.removeHandler(handler)
+        if isinstance(handler, _ConsoleHandler):  # others are the caller's
+            LOGGER.removeHandler(handler)
     LOGGER.addHandler(_ConsoleHandler(console))
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
     return console
-
-
-def be_quiet() -> None:
-    """Print only warnings, in all processes but the first."""
-    LOGGER.setLevel(logging.WARNING)
 
 
 @contextlib.contextmanager
@@ -104,7 +100,7 @@ def log_to(path: Path) -> Iterator[None]:
 
 
 class TrainingProgress:
-    """The progress bar, a `training.loop.Listener`.
+    """The progress bar.
 
     Args:
         console: shows the bar only if it is a terminal.

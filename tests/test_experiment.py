@@ -8,14 +8,14 @@ import pytest
 
 from configs import base
 from mnist_jax import console, data, experiment
-from mnist_jax.devices import parallel
 from mnist_jax.errors import UserError
 from mnist_jax.models import operations
 from mnist_jax.runs import checkpoint
 from mnist_jax.runs import results as run_results
 from mnist_jax.runs.folder import RunFolder
-from mnist_jax.runs.journal import Journal
-from mnist_jax.training.loop import NonFiniteLossError
+from mnist_jax.runs.run import Run
+from mnist_jax.training.evaluator import Evaluator
+from mnist_jax.training.trainer import NonFiniteLossError
 from tests.conftest import make_small_config, run_small, runs_on
 from tests.support.runs import Killed, kill_at, metrics_without_times, outcome
 
@@ -55,16 +55,16 @@ def finished(small, tmp_path_factory):
 def test_validation_and_the_final_test_share_a_program(
     small_config, tmp_path, monkeypatch, without_pictures
 ):
-    compile_, evaluations = parallel.Devices.compile, []
+    made = []
+    init = Evaluator.__init__
 
-    def record(self, function, arguments, **options):
-        if not options.get("donate"):
-            evaluations.append(function)
-        return compile_(self, function, arguments, **options)
+    def record(self, *args, **kwargs):
+        made.append(self)
+        init(self, *args, **kwargs)
 
-    monkeypatch.setattr(parallel.Devices, "compile", record)
+    monkeypatch.setattr(Evaluator, "__init__", record)
     experiment.run(experiment.parse(small_config), tmp_path)
-    assert len(evaluations) == 1
+    assert [len(each._compiled) for each in made] == [1]
 
 
 def test_a_run_leaves_a_complete_folder(finished):
@@ -127,10 +127,9 @@ def test_a_kill_before_the_report_costs_the_report_alone(
     [
         # Before the first checkpoint, in the middle of an epoch, at its end.
         (console.TrainingProgress, "steps_done", (1, 3, 6)),
-        # Around the checkpoint: before the save, and between the save of the last and
-        # of the best. Tests below kill runs before the lines of metrics.jsonl.
-        (checkpoint.Checkpoints, "save", (1, 3)),
-        (checkpoint.Checkpoints, "_sync_best", (1, 3)),
+        # Between the lines of metrics.jsonl and the checkpoint. Tests below kill runs
+        # before these lines.
+        (checkpoint.Checkpoints, "save", (1, 2, 3)),
         # After training.
         (run_results, "test", (1,)),
     ],
@@ -150,29 +149,13 @@ def test_resumed_equals_uninterrupted(
 
 
 @pytest.mark.usefixtures("without_pictures")
-def test_a_run_whose_config_an_earlier_version_wrote_goes_on(
-    small_config, broken_off, uninterrupted
-):
-    """One without "format", with the options of VGG in every network's config."""
-    path = RunFolder(broken_off).config
-    stored = json.loads(path.read_text())
-    assert stored.pop("format") == 4
-    del stored["log"], stored["augment"]["fade"]
-    stored["model"] |= {"input_size": 0, "preprocess": "unit", "kernel_init": "zeros"}
-    del stored["features_megabytes"], stored["phases"][0]["reuse_features"]
-    path.write_text(json.dumps(stored))
-    experiment.run(experiment.parse(small_config), broken_off)
-    assert outcome(broken_off) == uninterrupted
-
-
-@pytest.mark.usefixtures("without_pictures")
 def test_a_run_stopped_after_each_epoch_equals_one_never_stopped(
     small_config, tmp_path, monkeypatch, uninterrupted
 ):
     folder = tmp_path / "stopped"
-    for _ in range(3):
+    for _ in range(2):
         with monkeypatch.context() as patch:
-            kill_at(patch, RunFolder, "append_metrics", 1)
+            kill_at(patch, RunFolder, "append_metrics", 2)
             with pytest.raises(Killed):
                 experiment.run(experiment.parse(small_config), folder)
     experiment.run(experiment.parse(small_config), folder)
@@ -205,14 +188,14 @@ def test_phases_follow_each_other_and_resume(small_config, tmp_path, monkeypatch
     ]
     assert results["epochs"] == 4
     folder = tmp_path / "killed"
-    for count in (2, 1):  # at the end of the first phase, and inside the second
+    for count in (3, 2):  # at the end of the first phase, and inside the second
         with monkeypatch.context() as patch:
             kill_at(patch, RunFolder, "append_metrics", count)
             with pytest.raises(Killed):
                 experiment.run(experiment.parse(config), folder)
     experiment.run(experiment.parse(config), folder)
     log = (folder / "log.txt").read_text()
-    assert "Going on after epoch 2." in log and "Going on after epoch 3." in log
+    assert "Resuming after epoch 2." in log and "Resuming after epoch 3." in log
     assert outcome(folder) == outcome(tmp_path / "whole")
 
 
@@ -307,7 +290,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(
         experiment.run(experiment.parse(small_config), tmp_path)
     assert isinstance(caught.value, UserError)  # which a command says in one line
     assert not (tmp_path / "results.json").exists()
-    assert not list((tmp_path / "checkpoints" / "last").iterdir())
+    assert not list((tmp_path / "checkpoints").iterdir())
     assert "NonFiniteLossError" in (tmp_path / "log.txt").read_text()
 
 
@@ -324,13 +307,9 @@ def test_a_validation_loss_that_is_not_finite_costs_its_epoch_alone(
     for _ in range(2):  # the same when the run goes on
         with pytest.raises(NonFiniteLossError, match="validation loss .* in epoch 2"):
             experiment.run(experiment.parse(small_config), tmp_path)
-        assert {path.name for path in (tmp_path / "checkpoints/last").iterdir()} == {
-            "1"
-        }
+        assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["1"]
         assert [r["epoch"] for r in metrics_without_times(tmp_path)] == [1, 1]
         assert not (tmp_path / "results.json").exists()
-    best, _ = checkpoint.read_best(tmp_path / "checkpoints")
-    assert all(np.isfinite(x).all() for layer in best.values() for x in layer.values())
 
 
 @pytest.mark.usefixtures("without_pictures")
@@ -338,11 +317,11 @@ def test_lost_checkpoints_are_no_reason_to_start_again(
     small_config, tmp_path, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        kill_at(patch, RunFolder, "append_metrics", 2)
+        kill_at(patch, RunFolder, "append_metrics", 3)
         with pytest.raises(Killed):
             experiment.run(experiment.parse(small_config), tmp_path)
     (tmp_path / "checkpoints").rename(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match="tells of epochs, but there is no checkpoint"):
+    with pytest.raises(UserError, match="finished epochs, but .* no checkpoint"):
         experiment.run(experiment.parse(small_config), tmp_path)
 
 
@@ -441,7 +420,7 @@ def test_loops_of_steps_that_are_slow_are_told(
     small_config, tmp_path, monkeypatch, steps, warned
 ):
     small_config.convolutions, small_config.steps_per_call = "xla", steps
-    kill_at(monkeypatch, Journal, "begin", 1)
+    kill_at(monkeypatch, Run, "restore", 1)
     with pytest.raises(Killed):
         experiment.run(experiment.parse(small_config), tmp_path)
     log = RunFolder(tmp_path).log.read_text()

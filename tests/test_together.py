@@ -13,9 +13,8 @@ from mnist_jax.devices import parallel, processes
 from mnist_jax.errors import UserError
 from mnist_jax.models import operations
 from mnist_jax.runs.folder import RunFolder
-from mnist_jax.runs.journal import Journal
-from mnist_jax.training import loop
-from mnist_jax.training.loop import NonFiniteLossError
+from mnist_jax.runs.run import Run
+from mnist_jax.training.trainer import NonFiniteLossError, Trainer
 from tests.conftest import (
     LITTLE_OPTIMIZED,
     make_small_config,
@@ -157,16 +156,16 @@ def test_a_loss_that_is_not_finite_ends_its_seed_alone(
     small_config, tmp_path, monkeypatch, together
 ):
     """Weights that are poisoned before the second epoch."""
-    run_epochs = loop.Trainer.run_epochs
+    epoch = Trainer.epoch
 
-    def poisoned(self, current, epochs):
-        if epochs[1] == 2:
+    def poisoned(self, current, numbers):
+        if numbers[1] == 2:
             current = jax.tree.map(np.array, jax.device_get(current))
             for leaf in jax.tree.leaves(current.params):
                 leaf[1] = np.nan
-        return run_epochs(self, current, epochs)
+        return epoch(self, current, numbers)
 
-    monkeypatch.setattr(loop.Trainer, "run_epochs", poisoned)
+    monkeypatch.setattr(Trainer, "epoch", poisoned)
     outcomes = run_together(small_config, tmp_path / "poisoned")
     error = outcomes[SEEDS[1]]
     assert isinstance(error, NonFiniteLossError)
@@ -202,7 +201,7 @@ def test_seeds_begun_with_other_convolutions_are_refused(
         with pytest.raises(Killed):
             run_one_by_one(small_config, tmp_path, SEEDS[:1])
         with pytest.raises(Killed):
-            kill_at(patch, Journal, "write", 1)
+            kill_at(patch, Run, "save", 1)
             run_one_by_one(small_config, tmp_path, SEEDS[1:2])
     path = tmp_path / f"seed{SEEDS[1]}" / "environment.json"
     path.write_text(
@@ -226,7 +225,7 @@ def train_programs(monkeypatch, config, folder, seeds):
         return compile_(self, function, arguments, **options)
 
     monkeypatch.setattr(parallel.Devices, "compile", record)
-    kill_at(monkeypatch, Journal, "write", 1)
+    kill_at(monkeypatch, Run, "save", 1)
     with pytest.raises(Killed):
         run_together(config, folder, seeds)
     monkeypatch.undo()

@@ -79,7 +79,7 @@ def main() -> None:
     from mnist_jax.report import compare
     from mnist_jax.report.compare import findings
     from mnist_jax.runs.folder import RunFolder
-    from mnist_jax.training.loop import NonFiniteLossError
+    from mnist_jax.training.trainer import NonFiniteLossError
 
     memory.keep()
     config = experiment.parse(_CONFIG.value)

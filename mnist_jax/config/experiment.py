@@ -160,8 +160,8 @@ class Phase:
     )
     steps_per_epoch: int = option(
         0,
-        "Training steps between validations. More than a pass over the images has take "
-        "further permutations of them. 0: a pass.",
+        "Steps of an epoch, after which come validation and a checkpoint. 0: as many "
+        "as one pass over the training images takes.",
         at_least=0,
     )
     start_from: Literal["last", "best"] = option(

@@ -42,7 +42,7 @@ def load(folder: Path, mirrors: Sequence[str]) -> tuple[Split, Split]:
         return _read(prepared, "train"), _read(prepared, "test")
 
 
-class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Writes MNIST as the stock builder does, but without TensorFlow."""
 
     name = "mnist"

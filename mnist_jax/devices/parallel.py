@@ -208,12 +208,14 @@ def share_replicas(count: int) -> Devices:
     return Devices(tuple(devices[:used]), replicas=used * share)
 
 
-def choose(way: str, batch_size: int) -> Devices:
-    """Take as many devices as can share a batch of this size equally.
+def choose(way: str, batch_size: int, *, seeds: int = 1) -> Devices:
+    """Take as many devices as can share a batch of this size, or the seeds, equally.
 
     Raises:
         UserError: not even one device of each process can.
     """
+    if seeds > 1:
+        return share_replicas(seeds)
     processes, local = jax.process_count(), jax.local_device_count()
     fitting = [n for n in range(1, local + 1) if batch_size % (n * processes) == 0]
     if not fitting:

@@ -5,20 +5,17 @@ All run the same program on the same data and read the same run folder. Only the
 """
 
 import contextlib
-import json
 import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from typing import NoReturn
 
 import jax
-import numpy as np
 from jax.experimental import multihost_utils
 
 from mnist_jax.errors import UserError
-from mnist_jax.tree import Tree
 
 TIMEOUT = 300
 """Seconds that processes wait for each other at the start."""
@@ -110,58 +107,3 @@ def _end_after(seconds: float, message: str = "") -> threading.Timer:
     timer.daemon = True
     timer.start()
     return timer
-
-
-def share(value: Any) -> Any:
-    """Return the first process's value, which must be JSON, in all processes."""
-    if count() == 1:
-        return value
-    text = json.dumps(value).encode() if is_first() else b""
-    size = int(share_arrays(np.int32(len(text))))
-    letters = np.frombuffer(text.ljust(size), np.uint8)
-    return json.loads(np.asarray(share_arrays(letters)).tobytes())
-
-
-def share_arrays(tree: Tree) -> Tree:
-    """Return the first process's arrays in all; shapes must be the same everywhere."""
-    return tree if count() == 1 else multihost_utils.broadcast_one_to_all(tree)
-
-
-@contextlib.contextmanager
-def others_waiting() -> Iterator[Callable[[dict[str, Any]], None]]:
-    """In the first process: hold the others in `wait_for_first` during a block.
-
-    Yields:
-        A function of the config, to be called when the others are to continue. If the
-        block ends without a call, there is nothing for them to do; if it raises an
-        error, so do they.
-    """
-    waiting = count() > 1
-
-    def answer(value: dict[str, Any]) -> None:
-        nonlocal waiting
-        if waiting:
-            waiting = False
-            share(value)
-
-    try:
-        yield lambda config: answer({"go_on": True, "config": config})
-    except (UserError, OSError) as error:
-        answer({"error": str(error)})
-        raise
-    answer({"go_on": False})
-
-
-def wait_for_first() -> dict[str, Any] | None:
-    """In the other processes: wait for the first one's `others_waiting`.
-
-    Returns:
-        The first process's config; None if there is nothing to do.
-
-    Raises:
-        UserError: the first process failed.
-    """
-    answer = share(None)
-    if "error" in answer:
-        raise UserError(f"Process 0 ended: {answer['error']}")
-    return answer.get("config")

@@ -51,6 +51,10 @@ class Weights:
 
         return tree.map_named(replace, params), tree.map_named(replace, batch_stats)
 
+    def __str__(self) -> str:
+        count = len(self.arrays)
+        return f"{count} arrays are those of {self.source} (SHA-256 {self.sha256})"
+
     @property
     def sha256(self) -> str:
         """Checksum of names, shapes and numbers."""

@@ -1,15 +1,12 @@
 """Read a file of weights in any supported format, which its content reveals."""
 
-import json
 import logging
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from mnist_jax.config import to_stored
-from mnist_jax.errors import UserError
-from mnist_jax.runs import checkpoint, weights
+from mnist_jax.runs import weights
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.weights import WeightsError
 
@@ -67,33 +64,17 @@ def _is_keras(path: Path) -> bool:
 
 
 def _read_run(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Read the weights that a finished run reports, or the best ones so far."""
+    """Read the weights that a finished run reports."""
     run = RunFolder(folder)
     if not run.config.exists():
         raise WeightsError(
             f"{run.not_a_run()} Give a file of weights or the folder of a run, "
             "runs/NAME/DATE."
         )
-    try:
-        if run.weights.exists():
-            return weights.read(run.weights)
-        if run.results.exists():
-            raise WeightsError(
-                f"it is finished, but has no {run.weights.name}, as an older version "
-                f"trained it. {run.checkpoints}/best may contain other weights than "
-                f"those that {run.results.name} reports."
-            )
-        best = checkpoint.read_best(run.checkpoints)
-        LOGGER.info(
-            "%s is not finished: taking the weights of its best epoch so far.", folder
-        )
-        config = run.read_config()
-        metadata = {
-            weights.NETWORK: config.model.name,
-            weights.CONFIG: json.dumps(to_stored(config)),
-        }
-    except (UserError, KeyError) as error:
+    if not run.weights.exists():
+        reason = "is not finished" if not run.results.exists() else "has no weights"
         raise WeightsError(
-            f"The weights of {folder} cannot be read: {error}"
-        ) from error
-    return weights.named(*best), metadata
+            f"{folder} {reason}: there is no {run.weights.name}. Repeat its command to "
+            "finish it, or name another run."
+        )
+    return weights.read(run.weights)

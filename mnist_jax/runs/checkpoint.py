@@ -1,29 +1,25 @@
-"""Checkpoints of the last two epochs and of the best one. Only this file uses orbax.
+"""Checkpoints of the last two epochs. Only this file uses orbax.
 
-    checkpoints/last/<epoch>/   the whole training state, and a record: a JSON object
-                                with what the loop needs to resume, such as the history
-    checkpoints/best/<epoch>/   params and batch_stats of the best epoch so far
+    checkpoints/<epoch>/state     the arrays of the training state
+    checkpoints/<epoch>/record    a JSON object: where the run is, and a checksum
 
-A state holds several copies of the weights: last, best, those that early stopping would
-restore, their moving average. Frozen parameters are the same in all of them, so
-identical arrays are saved once, and the record maps leaves to arrays.
+A state has several copies of the weights: the last ones, those of the best epoch, those
+that early stopping would restore, and their moving average. Frozen parameters are the
+same in all of them. Identical arrays are therefore saved once, and the record maps each
+leaf of the state to its array.
 
-There are two managers since orbax's `max_to_keep` with `best_fn` would drop the newest
-checkpoint. A save is written to a temporary folder and renamed, so a kill leaves the
-earlier ones intact. A SHA-256 of the numbers detects flipped bits.
+Orbax writes a checkpoint to a temporary folder and renames it, so that a kill leaves
+the earlier ones intact. A SHA-256 of the numbers detects flipped bits.
 """
 
 import contextlib
-import errno
 import itertools
-import json
 import logging
-import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,27 +28,81 @@ import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
 from mnist_jax import tree
+from mnist_jax.devices import processes
 from mnist_jax.errors import UserError
 from mnist_jax.training.state import TrainState
-from mnist_jax.tree import Tree
 
 LOGGER = logging.getLogger(__name__)
-# The entry of the record that maps each leaf of the state to a saved array.
-_PLACES = "arrays"
+
+VERSION = 1
+"""Of the state's layout; to be raised whenever the fields of `TrainState` change."""
+
+# Entries of the saved record beside the caller's.
+_PLACES, _DIGEST, _VERSION = "arrays", "sha256", "version"
+# Raised by orbax and TensorStore if files are missing, cut short or altered.
+_DAMAGE = (ValueError, KeyError, TypeError, FileNotFoundError, NotADirectoryError)
 
 
 class CheckpointError(UserError):
     """A checkpoint cannot be written, or none can be read."""
 
 
+class Checkpoint(NamedTuple):
+    """An intact checkpoint."""
+
+    record: dict[str, Any]
+    leaves: list[np.ndarray]
+    """Of the state, in the order of `jax.tree.leaves`."""
+    path: Path
+
+    def as_state(self, shapes: TrainState) -> TrainState:
+        """Arrange the arrays as a state on the default device.
+
+        Args:
+            shapes: the state's `jax.ShapeDtypeStruct`s.
+
+        Raises:
+            CheckpointError: the checkpoint has other arrays.
+        """
+        wanted, structure = jax.tree.flatten(shapes)
+        found = [(leaf.shape, leaf.dtype) for leaf in self.leaves]
+        if found != [(leaf.shape, leaf.dtype) for leaf in wanted]:
+            raise CheckpointError(_other_version(self.path))
+        # The training step donates its buffers: no two leaves may share one.
+        copies = [jnp.array(leaf, copy=True) for leaf in self.leaves]
+        return jax.tree.unflatten(structure, copies)
+
+
 class Checkpoints:
-    """The checkpoints of one run, in its folder `checkpoints/`."""
+    """The checkpoints of one run, in its folder `checkpoints/`.
+
+    Of several processes, each can read them, and the first alone may save.
+    """
 
     def __init__(self, folder: Path):
         self._folder = folder
+        here = jax.process_index() if processes.count() > 1 else 0
         try:
-            self._last = _manager(folder / "last", keep=2)
-            self._best = _manager(folder / "best", keep=1)
+            folder.mkdir(parents=True, exist_ok=True)
+            with _quiet():
+                self._manager = ocp.CheckpointManager(
+                    folder,
+                    options=ocp.CheckpointManagerOptions(
+                        max_to_keep=2,
+                        create=False,  # creating would wait for other processes
+                        cleanup_tmp_directories=here
+                        == 0,  # left by a kill during a save
+                        # Epochs take seconds and these saves milliseconds: not worth a
+                        # thread.
+                        enable_async_checkpointing=False,
+                        # No process waits for another one.
+                        multiprocessing_options=ocp.options.MultiprocessingOptions(
+                            primary_host=here,
+                            active_processes={here},
+                            barrier_sync_key_prefix=f"process{here}",
+                        ),
+                    ),
+                )
         except Exception as error:
             raise CheckpointError(
                 f"Cannot open the checkpoints in {folder}: {_reason(error)}."
@@ -60,71 +110,35 @@ class Checkpoints:
 
     def close(self) -> None:
         """Release orbax's resources."""
-        self._last.close()
-        self._best.close()
+        self._manager.close()
 
     def save(self, epoch: int, state: TrainState, record: dict[str, Any]) -> None:
-        """Save the state after `epoch` (from 1), and its weights if they are the best.
-
-        If this raises CheckpointError, earlier checkpoints are untouched.
-        """
-        state = jax.device_get(state)
-        arrays, places = _deduplicate(jax.tree.leaves(state))
-        record = {**record, "sha256": tree.digest(state), _PLACES: places}
-        with self._naming_errors(epoch):
-            self._check_room(arrays, state.best)
-            _save(self._last, epoch, arrays, record)
-            self._sync_best(state)
-
-    def restore(
-        self, abstract_state: Callable[[dict[str, Any]], TrainState]
-    ) -> tuple[TrainState, dict[str, Any]] | None:
-        """Load the newest intact checkpoint; None if none was ever saved.
-
-        Damaged ones are moved to `checkpoints/damaged/`, with a warning.
+        """Save the state after `epoch`, counted from 1.
 
         Args:
-            abstract_state: returns the shapes of the state for a record.
+            epoch: the number of the epoch.
+            state: at its end.
+            record: a JSON object.
 
         Raises:
-            CheckpointError: there are checkpoints, but none can be read, or the newest
-                cannot for want of memory or a permission, or the best epoch's is
-                missing and cannot be written.
+            CheckpointError: the checkpoint cannot be written. The earlier ones are
+                untouched.
         """
-        found = _numbered(self._folder / "last")
-        for epoch in sorted(found, reverse=True):
-            try:
-                state, record = self._read(epoch, abstract_state)
-            except (MemoryError, PermissionError) as error:
-                raise CheckpointError(
-                    f"Cannot read the checkpoint of epoch {epoch} in {self._folder}: "
-                    f"{_reason(error)}. It may be sound, and is left as it is."
-                ) from error
-            except Exception as error:
-                LOGGER.warning(
-                    "The checkpoint of epoch %d is damaged (%s). Moved it to %s; "
-                    "trying the one before.",
-                    epoch,
-                    _reason(error),
-                    self._move_aside(epoch),
-                )
-                continue
-            with self._naming_errors(epoch):
-                self._sync_best(state)
-            return state, record
-        if found or (self._folder / "damaged").exists():
-            raise CheckpointError(
-                f"None of the checkpoints in {self._folder} can be read. Restore them "
-                "from a copy, or start over with another --workdir."
-            )
-        return None
-
-    @contextlib.contextmanager
-    def _naming_errors(self, epoch: int) -> Iterator[None]:
-        """Turn errors in writing the checkpoint of `epoch` into CheckpointError."""
+        leaves = jax.tree.leaves(jax.device_get(state))
+        arrays, places = _deduplicate(leaves)
+        record = {
+            **record,
+            _DIGEST: tree.digest(leaves),
+            _PLACES: places,
+            _VERSION: VERSION,
+        }
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(arrays),  # type: ignore[call-arg]
+            record=ocp.args.JsonSave(record),  # type: ignore[call-arg]
+        )
         try:
             with _quiet():
-                yield
+                self._manager.save(epoch, args=args)
         except Exception as error:
             raise CheckpointError(
                 f"Cannot write the checkpoint of epoch {epoch} to {self._folder}: "
@@ -132,53 +146,64 @@ class Checkpoints:
                 "repeat the command to resume from them."
             ) from error
 
-    def _check_room(self, *saved: Tree) -> None:
-        """Raise OSError if the disk has no room for these arrays and some metadata."""
-        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(saved)) + 2**18
-        free = shutil.disk_usage(self._folder).free
-        if free < needed:
-            raise OSError(
-                errno.ENOSPC,
-                f"No space left on device ({free / 1e6:.1f} MB free, "
-                f"{needed / 1e6:.1f} MB needed)",
-            )
+    def restore(self) -> Checkpoint | None:
+        """Read the newest intact checkpoint; None if none was ever saved.
 
-    def _read(
-        self, epoch: int, abstract_state: Callable[[dict[str, Any]], TrainState]
-    ) -> tuple[TrainState, dict[str, Any]]:
-        record = self._last.restore(
-            epoch, args=ocp.args.Composite(record=ocp.args.JsonRestore())
-        )["record"]
-        layout, places = abstract_state(record), record.pop(_PLACES, None)
-        leaves, structure = jax.tree.flatten(layout)
-        if places is not None:  # older versions saved the state unchanged
-            layout = dict(zip(map(str, places), leaves, strict=True))
-        restored = self._last.restore(
-            epoch, args=ocp.args.Composite(state=ocp.args.StandardRestore(layout))
-        )["state"]
-        if places is not None:
-            # The training step donates its buffers: no two leaves may share one.
-            leaves = [jnp.copy(restored[str(place)]) for place in places]
-            restored = jax.tree.unflatten(structure, leaves)
-        _check_digest(restored, record.pop("sha256"))
-        return restored, record
+        Damaged ones are moved to `checkpoints/damaged/`, with a warning. A checkpoint
+        is damaged if a file of it cannot be decoded, or if its numbers do not match
+        their checksum.
 
-    def _sync_best(self, state: TrainState) -> None:
-        """Make checkpoints/best hold the state's best epoch.
-
-        They differ after a kill between the two saves, or if a damaged checkpoint
-        sends the run back an epoch.
+        Raises:
+            CheckpointError: there are checkpoints, but all are damaged; the newest
+                cannot be read for another reason, such as a lack of memory; or another
+                version of this package wrote it.
         """
-        epoch = int(state.best.epoch)
-        for newer in self._best.all_steps():
-            if newer > epoch:
-                self._best.delete(newer)
-        if epoch > 0 and self._best.latest_step() != epoch:
-            weights = {
-                "params": state.best.params,
-                "batch_stats": state.best.batch_stats,
-            }
-            _save(self._best, epoch, weights, {"sha256": tree.digest(weights)})
+        if (self._folder / "last").is_dir():  # the layout of earlier versions
+            raise CheckpointError(_other_version(self._folder))
+        found = sorted(map(int, filter(str.isdecimal, _names(self._folder))))
+        for epoch in reversed(found):
+            try:
+                return self._read(epoch)
+            except _DAMAGE as error:
+                if "RESOURCE_EXHAUSTED" in str(error):
+                    raise self._unreadable(epoch, error) from error
+                LOGGER.warning(
+                    "The checkpoint of epoch %d is damaged (%s). Moved it to %s; "
+                    "trying the previous one.",
+                    epoch,
+                    _reason(error),
+                    self._move_aside(epoch),
+                )
+            except (MemoryError, OSError, RuntimeError) as error:
+                raise self._unreadable(epoch, error) from error
+        if found or (self._folder / "damaged").exists():
+            raise CheckpointError(
+                f"None of the checkpoints in {self._folder} can be read. Restore them "
+                "from a copy, or start again with another --workdir."
+            )
+        return None
+
+    def _read(self, epoch: int) -> Checkpoint:
+        args = ocp.args.Composite(
+            state=ocp.args.StandardRestore(),  # type: ignore[call-arg]
+            record=ocp.args.JsonRestore(),  # type: ignore[call-arg]
+        )
+        with _quiet():
+            saved = self._manager.restore(epoch, args=args)
+        record, arrays = dict(saved["record"]), saved["state"]
+        leaves = [np.asarray(arrays[str(place)]) for place in record.pop(_PLACES)]
+        if tree.digest(leaves) != record.pop(_DIGEST):
+            raise ValueError("its numbers do not match their SHA-256")
+        path = self._folder / str(epoch)
+        if record.pop(_VERSION) != VERSION:
+            raise CheckpointError(_other_version(path))
+        return Checkpoint(record, leaves, path)
+
+    def _unreadable(self, epoch: int, error: BaseException) -> CheckpointError:
+        return CheckpointError(
+            f"Cannot read the checkpoint of epoch {epoch} in {self._folder}: "
+            f"{_reason(error)}. It may be intact, and stays where it is."
+        )
 
     def _move_aside(self, epoch: int) -> Path:
         folder = self._folder / "damaged"
@@ -187,31 +212,25 @@ class Checkpoints:
             [str(epoch)], (f"{epoch}-{n}" for n in itertools.count(1))
         )
         target = next(folder / name for name in names if not (folder / name).exists())
-        (self._folder / "last" / str(epoch)).rename(target)
-        self._last.reload()
+        (self._folder / str(epoch)).rename(target)
+        self._manager.reload()
         return target
 
 
-def read_best(folder: Path) -> tuple[Tree, Tree]:
-    """Read `(params, batch_stats)` of the best epoch from a run's `checkpoints/`."""
-    best = folder.absolute() / "best"  # orbax accepts no relative path
-    epochs = _numbered(best) if best.is_dir() else []
-    if not epochs:
-        raise CheckpointError(f"{best} has no checkpoint.")
-    newest = best / str(max(epochs))
-    try:
-        with _quiet(), ocp.StandardCheckpointer() as checkpointer:
-            saved = checkpointer.restore(newest / "state")
-        record = json.loads((newest / "record" / "metadata").read_text())
-        _check_digest(saved, record["sha256"])
-    except Exception as error:
-        raise CheckpointError(f"{best} is damaged: {_reason(error)}.") from error
-    return saved["params"], saved["batch_stats"]
+def exist(folder: Path) -> bool:
+    """Return whether a folder `checkpoints/` has an epoch to resume from."""
+    return any(map(str.isdecimal, _names(folder)))
 
 
-def _check_digest(state: Tree, sha256: str) -> None:
-    if tree.digest(state) != sha256:
-        raise ValueError("its numbers do not match their SHA-256")
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+
+
+def _other_version(path: Path) -> str:
+    return (
+        f"Another version of mnist_jax wrote {path}, with another training state. "
+        "Finish the run with that version, or start again with another --workdir."
+    )
 
 
 def _deduplicate(leaves: list[np.ndarray]) -> tuple[dict[str, np.ndarray], list[int]]:
@@ -225,38 +244,9 @@ def _deduplicate(leaves: list[np.ndarray]) -> tuple[dict[str, np.ndarray], list[
     return {str(place): leaves[place] for place in first.values()}, places
 
 
-def _manager(folder: Path, *, keep: int) -> ocp.CheckpointManager:
-    folder.mkdir(parents=True, exist_ok=True)
-    return ocp.CheckpointManager(
-        folder,
-        options=ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
-            create=False,  # creating would wait for other processes
-            cleanup_tmp_directories=True,  # left by a kill during a save
-            # Epochs take seconds and these saves milliseconds: not worth a thread.
-            enable_async_checkpointing=False,
-            # Other processes do not wait for the one that writes.
-            multiprocessing_options=ocp.options.MultiprocessingOptions(
-                primary_host=0,
-                active_processes={0},
-                barrier_sync_key_prefix=folder.name,
-            ),
-        ),
-    )
-
-
-def _save(
-    manager: ocp.CheckpointManager, epoch: int, state: Tree, record: dict[str, Any]
-) -> None:
-    args = ocp.args.Composite(
-        state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)
-    )
-    manager.save(epoch, args=args)
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep orbax's threads from printing tracebacks of what it raises anyway."""
+    """Keep orbax's threads from printing tracebacks of errors that it raises anyway."""
     verbosity = absl_logging.get_verbosity()
     hooks = sys.excepthook, sys.unraisablehook
     absl_logging.set_verbosity(absl_logging.FATAL)
@@ -271,16 +261,9 @@ def _quiet() -> Iterator[None]:
         sys.excepthook, sys.unraisablehook = hooks
 
 
-def _numbered(folder: Path) -> list[int]:
-    """Return the epochs that have a folder here, even one that orbax rejects."""
-    return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
-
-
-def _reason(error: Exception) -> str:
-    """Return the first line of a message; TensorStore has its reason at the end."""
+def _reason(error: BaseException) -> str:
+    """Return the first line of a message, without TensorStore's list of settings."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    if len(text) > 300:
-        text = f"{text[:140]} ... {text[-140:]}"
-    return text.rstrip(".")
+    return text.partition(" [tensorstore_spec=")[0].rstrip(".")

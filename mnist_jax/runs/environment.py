@@ -22,12 +22,12 @@ _PACKAGES = "jax jaxlib flax optax orbax-checkpoint numpy ml-collections".split(
 _AFFECTS_RESULTS = "versions device device_kind device_count cores convolutions".split()
 
 
-def describe(convolutions: str = "XLA", command: str | None = None) -> dict[str, Any]:
+def describe(convolutions: str = "XLA", *, seeds: int = 1) -> dict[str, Any]:
     """Return the contents of environment.json.
 
     Args:
-        convolutions: the name of what computes them.
-        command: the command line that makes the run; by default this process's.
+        convolutions: the name of the library that computes them, with its version.
+        seeds: how many seeds train in one program, this one included.
     """
     device = jax.devices()[0]
     versions = {"python": platform.python_version()}
@@ -41,13 +41,20 @@ def describe(convolutions: str = "XLA", command: str | None = None) -> dict[str,
         "convolutions": convolutions,
         "platform": platform.platform(),
         "git_commit": git_commit(),
-        "command": command or typed_command(),
+        "command": typed_command(),
+        "seeds_together": seeds,
     }
 
 
 def typed_command() -> str:
-    """Return the command line that started this process, as one would type it."""
-    return shlex.join(["python", *sys.argv])
+    """Return the command line that started this process, as a user would type it."""
+    program, *arguments = sys.argv
+    name = Path(program).name
+    # `python -m mnist_jax` has the path of __main__.py.
+    is_ours = name in ("mnist-jax", "__main__.py")
+    return shlex.join(
+        [*(["mnist-jax"] if is_ours else ["python", program]), *arguments]
+    )
 
 
 def git_commit() -> str | None:

@@ -1,16 +1,10 @@
-"""The event file of a run, for TensorBoard.
+"""The events of a run, for TensorBoard, written by tensorboardX.
 
-tensorboardX defines the events. Its SummaryWriter is not used: it writes from a thread,
-so that a full disk would block the run instead of ending it with an error, and it
-cannot replace what a killed run has left.
-
-The x axis is the epoch, counted through all phases as in metrics.jsonl. Steps would not
-be comparable between phases, or runs, with different batch sizes.
+The x axis is the epoch, counted over all phases as in metrics.jsonl. Steps would not be
+comparable between phases, or runs, with different batch sizes.
 """
 
-import struct
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,98 +26,53 @@ def check_installed() -> None:
         ) from error
 
 
-def write(path: Path, history: Sequence[dict[str, Any]]) -> None:
-    """Write the event file of the epochs so far.
-
-    In place: a running TensorBoard keeps reading from where it was, and the bytes of
-    epochs that the file already has do not change.
+class Events:
+    """Writes the events of one run.
 
     Args:
-        path: the file; it and its folder need not exist.
-        history: what metrics.jsonl holds.
-
-    Raises:
-        OSError: the file cannot be written.
+        folder: the folder for event files.
+        history: the contents of metrics.jsonl. The new event file begins with these
+            epochs, and tells TensorBoard to ignore what earlier files say of them.
     """
-    path.parent.mkdir(exist_ok=True)
-    begun = history[0].get("time") if history else None
-    with path.open("r+b" if path.exists() else "wb") as file:
-        file.write(_record(begun or time.time(), file_version="brain.Event:2"))
-        file.write(_epochs(history))
-        file.truncate()
 
+    def __init__(self, folder: Path, history: Sequence[dict[str, Any]]):
+        from tensorboardX import SummaryWriter
 
-def append(path: Path, records: Sequence[dict[str, Any]]) -> None:
-    """Append the events of an epoch, given its lines of metrics.jsonl.
+        self._writer = SummaryWriter(str(folder), purge_step=0)
+        self.add(history)
 
-    Raises:
-        OSError: the file cannot be written.
-    """
-    _append(path, _epochs(records))
+    def add(self, records: Sequence[dict[str, Any]]) -> None:
+        """Write lines of metrics.jsonl."""
+        for record in records:
+            scalars = {f"{name}/{record['split']}": record[name] for name in _FIGURES}
+            if "learning_rate" in record:
+                scalars["learning_rate"] = record["learning_rate"]
+            self._add(scalars, record["epoch"], record["time"])
+        self._writer.flush()
 
+    def add_results(self, config: Experiment, results: dict[str, Any]) -> None:
+        """Write the result of the test, and the config for TensorBoard's HParams."""
+        from tensorboardX.summary import hparams
 
-def append_results(path: Path, config: Experiment, results: dict[str, Any]) -> None:
-    """Append the result of the test, and the config for TensorBoard's HParams.
+        split = results["tested_on"]
+        tested = results["test"][results["test_weights"]]
+        scalars = {f"{name}/{split}": tested[name] for name in _FIGURES}
+        fields = {
+            name: value
+            for name, value in flatten(to_json(config)).items()
+            if isinstance(value, str | int | float)
+            and name.partition("[")[0] not in (*LOCATION_FIELDS, "log.tensorboard")
+        }
+        for part in hparams(fields, scalars):
+            self._writer.file_writer.add_summary(part)  # type: ignore[union-attr]
+        if split == "test":  # the validation images have their curves already
+            self._add(scalars, results["epochs"], None)
+        self._writer.flush()
 
-    Args:
-        path: the event file.
-        config: of the run.
-        results: the contents of results.json.
+    def close(self) -> None:
+        """Write everything to the disk."""
+        self._writer.close()
 
-    Raises:
-        OSError: the file cannot be written.
-    """
-    from tensorboardX.summary import hparams
-
-    split, now, step = results["tested_on"], time.time(), results["epochs"]
-    tested = results["test"][results["test_weights"]]
-    scalars = {f"{name}/{split}": tested[name] for name in _FIGURES}
-    fields = {
-        name: value
-        for name, value in flatten(to_json(config)).items()
-        if isinstance(value, str | int | float)
-        and not name.startswith((*LOCATION_FIELDS, "log."))
-    }
-    parts = [_record(now, summary=part) for part in hparams(fields, scalars)]
-    if split == "test":  # The validation images have their curves already.
-        parts.append(_scalars(now, step, scalars))
-    _append(path, b"".join(parts))
-
-
-def _append(path: Path, content: bytes) -> None:
-    with path.open("ab") as file:
-        file.write(content)
-
-
-def _epochs(records: Iterable[dict[str, Any]]) -> bytes:
-    return b"".join(map(_epoch, records))
-
-
-def _epoch(record: dict[str, Any]) -> bytes:
-    """Return the event of a line of metrics.jsonl."""
-    scalars = {f"{name}/{record['split']}": record[name] for name in _FIGURES}
-    if "learning_rate" in record:
-        scalars["learning_rate"] = record["learning_rate"]
-    # Runs that an earlier version began have lines without a time.
-    return _scalars(record.get("time", time.time()), record["epoch"], scalars)
-
-
-def _scalars(wall_time: float, step: int, scalars: dict[str, float]) -> bytes:
-    from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
-
-    values = [
-        Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()
-    ]
-    return _record(wall_time, step=step, summary=Summary(value=values))
-
-
-def _record(wall_time: float, **fields: Any) -> bytes:
-    """Return an event in the TFRecord format: length, content, and a CRC of each."""
-    from tensorboardX.proto.event_pb2 import Event  # type: ignore[attr-defined]
-    from tensorboardX.record_writer import masked_crc32c
-
-    content = Event(wall_time=wall_time, **fields).SerializeToString()
-    length = struct.pack("<Q", len(content))
-    return b"".join(
-        part + struct.pack("<I", masked_crc32c(part)) for part in (length, content)
-    )
+    def _add(self, scalars: dict[str, float], epoch: int, time: float | None) -> None:
+        for tag, value in scalars.items():
+            self._writer.add_scalar(tag, value, epoch, walltime=time)

@@ -45,7 +45,7 @@ class RunFolder:
         self.results = self.path / "results.json"
         self.checkpoints = self.path / "checkpoints"
         self.figures = self.path / "figures"
-        self.events = self.path / "tensorboard" / "events.out.tfevents"
+        self.events = self.path / "tensorboard"
         self.report = self.path / "report.md"
         self._lock = self.path / ".lock"
 
@@ -136,10 +136,6 @@ class RunFolder:
                 "--workdir."
             )
         return environment["convolutions"]
-
-    def has_checkpoint(self) -> bool:
-        """Return whether there is an epoch to resume from."""
-        return any((self.checkpoints / "last").glob("[0-9]*"))
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

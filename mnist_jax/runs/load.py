@@ -12,14 +12,13 @@ from jaxtyping import Float32
 
 from mnist_jax import data, models, tree
 from mnist_jax.config import Experiment, from_stored
-from mnist_jax.devices import parallel
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import log_softmax
 from mnist_jax.models import operations
 from mnist_jax.runs import weights
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.weights import WeightsError
-from mnist_jax.training import predict
+from mnist_jax.training.evaluator import Evaluator
 from mnist_jax.tree import Tree
 
 if TYPE_CHECKING:
@@ -29,15 +28,13 @@ if TYPE_CHECKING:
 PACKAGED = Path(__file__).with_name("lenet5.safetensors")
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A trained network, and what is known about it."""
+@dataclasses.dataclass(frozen=True, repr=False)
+class Network:
+    """A trained network, which is a `Predictor`, and its experiment."""
 
     path: Path
     """The file of weights."""
     config: Experiment
-    classes: tuple[str, ...]
-    """The class of each logit."""
     model: models.Model
     params: Tree
     batch_stats: Tree
@@ -49,12 +46,26 @@ class Run:
     results: dict[str, Any] | None
     """The contents of results.json; None if only a file of weights was loaded."""
 
+    def __repr__(self) -> str:
+        classes = ", ".join(self.classes[:3]) + ", ..." * (len(self.classes) > 3)
+        return (
+            f"<{self.config.name}, seed {self.config.seed}: {self.model.name} for "
+            f"{len(self.classes)} classes ({classes}), {self.tested_on} accuracy "
+            f"{self.accuracy:.4f}, from {self.path}>"
+        )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class of each logit."""
+        return self.model.task.classes
+
     def predict(self, images: Any) -> Float32[np.ndarray, "n classes"]:
         """Return the probability of each class for each image.
 
         Args:
-            images: [n, 28, 28] or [n, 28, 28, 1], uint8 in 0..255 or
-                floating-point in 0..1, bright digits on a dark background.
+            images: [n, height, width] or [n, height, width, channels], or a single
+                image without the first axis; uint8 in 0..255 or floating-point in 0..1,
+                bright digits on a dark background.
 
         Raises:
             ValueError: the images have another shape, type or range, or NaNs.
@@ -66,7 +77,8 @@ class Run:
         images = _check_images(images, self.model.task.image_shape)
         if not len(images):
             return np.zeros((0, len(self.classes)), np.float32)
-        return np.asarray(self._predict(self.params, self.batch_stats, images))
+        weights = self.params, self.batch_stats
+        return np.asarray(self._evaluator.logits(*weights, images))
 
     def read(self, source: Any) -> "Reading":
         """Read the handwritten digits in a picture, such as a photograph.
@@ -86,29 +98,28 @@ class Run:
 
     @functools.cached_property
     def threshold(self) -> tuple[float, str]:
-        """The probability below which a digit is unsure, and what it is taken from."""
+        """The probability below which a digit is unsure, and its origin."""
         from mnist_jax.runs import threshold
 
         return threshold.find_threshold(self)
 
     @functools.cached_property
-    def _predict(self) -> Any:
-        return predict.make_predict(
-            apply_fn=self.model.apply,
-            batch_size=self.config.eval_batch_size,
-            devices=parallel.every(self.config.parallel),
-        )
+    def _evaluator(self) -> Evaluator:
+        return Evaluator.of_model(self.model, self.config)
 
 
-def name_of(run: Run) -> Path | str:
-    """Return how a run is called in a line of text."""
-    if run.path == PACKAGED:
+Run = Network
+
+
+def name_of(network: Network) -> Path | str:
+    """Return the name of a network in a line of text."""
+    if network.path == PACKAGED:
         return "the LeNet-5 in this package"
-    folder, here = run.path.parent, Path.cwd()
+    folder, here = network.path.parent, Path.cwd()
     return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
-def load(path: Path | str | None = None) -> Run:
+def load(path: Path | str | None = None) -> Network:
     """Load a trained network from a run folder or a file of weights.
 
     On the machine of the run, its logits equal those in predictions.npz bit for bit.
@@ -136,10 +147,10 @@ def load(path: Path | str | None = None) -> Run:
         )
     try:
         config = from_stored(json.loads(metadata["config"]), name="its metadata")
-        accuracy, classes = float(metadata["accuracy"]), weights.classes_of(metadata)
-        tested_on = metadata["tested_on"]
+        accuracy, tested_on = float(metadata["accuracy"]), metadata["tested_on"]
         network = dataclasses.replace(config.model, name=metadata[weights.NETWORK])
-        model = models.create(network, data.task(config.data), dtype=config.dtype)
+        task = data.Task(weights.classes_of(metadata), weights.image_shape(metadata))
+        model = models.create(network, task, dtype=config.dtype)
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} is damaged: {error!r} in its metadata.") from error
     except UserError as error:
@@ -147,15 +158,14 @@ def load(path: Path | str | None = None) -> Run:
     params, batch_stats = _as_trees(tensors, model, path)
     if results and results["parameters_sha256"] != tree.digest((params, batch_stats)):
         raise WeightsError(
-            f"{path} does not hold the weights that {folder.results} reports."
+            f"{path} does not have the weights that {folder.results} reports."
         )
-    return Run(
+    used_onednn = environment.get("convolutions", "oneDNN").startswith("oneDNN")
+    choice = operations.choose("auto" if used_onednn else "xla", dtype=config.dtype)
+    return Network(
         path=path,
         config=config,
-        classes=classes,
-        model=dataclasses.replace(
-            model, convolutions=_choose_convolutions(config, environment)
-        ),
+        model=dataclasses.replace(model, convolutions=choice.form),
         params=params,
         batch_stats=batch_stats,
         accuracy=accuracy,
@@ -165,7 +175,7 @@ def load(path: Path | str | None = None) -> Run:
 
 
 def _check_finished(folder: RunFolder) -> dict[str, Any]:
-    """Return results.json, or raise WeightsError saying what the folder lacks."""
+    """Return results.json, or raise WeightsError with the name of a missing file."""
     if not folder.config.exists():
         raise WeightsError(folder.not_a_run())
     results = folder.read_results()
@@ -195,25 +205,18 @@ def _as_trees(
     return params, batch_stats
 
 
-def _choose_convolutions(config: Experiment, environment: dict[str, Any]) -> str:
-    """Return the form of convolutions that the run used, if it is available here."""
-    used_onednn = environment.get("convolutions", "oneDNN").startswith("oneDNN")
-    choice = operations.choose(
-        "auto" if used_onednn else "xla",
-        dtype=config.dtype,
-    )
-    return choice.form
-
-
 def _check_images(images: Any, shape: tuple[int, int, int]) -> np.ndarray:
     """Return images as [n, height, width, channels], uint8 or float32 in 0..1."""
     images = np.asarray(images)
+    given = list(images.shape)
+    if images.shape in (shape[:2], shape):
+        images = images[None]
     if images.shape[1:] == shape[:2] and shape[2] == 1:
         images = images[..., None]
     if images.ndim != 4 or images.shape[1:] != shape:
         raise ValueError(
             f"images must be [n, {shape[0]}, {shape[1]}] or [n, "
-            f"{', '.join(map(str, shape))}], got {list(images.shape)}"
+            f"{', '.join(map(str, shape))}], got {given}"
         )
     if images.dtype == np.uint8:
         return images

@@ -108,6 +108,13 @@ def classes_of(metadata: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(map(str, classes))
 
 
+def image_shape(metadata: Mapping[str, str]) -> tuple[int, int, int]:
+    """Return height, width and channels of an image; ValueError if damaged."""
+    # Earlier versions knew MNIST's images only.
+    height, width, channels = json.loads(metadata.get("image_shape", "[28, 28, 1]"))
+    return int(height), int(width), int(channels)
+
+
 def named(params: Tree, batch_stats: Tree) -> dict[str, np.ndarray]:
     """Return all parameters and statistics by name."""
     return {

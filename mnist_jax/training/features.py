@@ -27,8 +27,8 @@ from mnist_jax.config import Experiment
 from mnist_jax.data import augment
 from mnist_jax.devices import parallel, processes
 from mnist_jax.devices.parallel import Devices
+from mnist_jax.training.evaluator import Evaluator
 from mnist_jax.training.phase import Phase
-from mnist_jax.training.predict import make_predict
 from mnist_jax.training.state import TrainState
 from mnist_jax.training.step import ApplyFn, Batch
 from mnist_jax.tree import Tree
@@ -64,7 +64,11 @@ def inputs_of_phase(
     train, val = Batch.from_split(dataset.train), Batch.from_split(dataset.val)
     current = states[0]
     stop = frozen_stages(model, phase, current.params)
-    if not (stop and phase.reuse_features and augment.create(config.augment) is None):
+    if not (
+        stop
+        and phase.config.reuse_features == "auto"
+        and augment.create(config.augment) is None
+    ):
         return model.apply, train, val
     size = count_bytes(model, stop, len(train.labels) + len(val.labels)) / 1e6
     reason = ""
@@ -158,8 +162,9 @@ class Features:
                 jax.__version__,
             ]
         )
-        self._predict = make_predict(
-            apply_fn=functools.partial(_run_until, model, stop),
+        self._evaluator = Evaluator(
+            functools.partial(_run_until, model, stop),
+            _no_loss,
             batch_size=batch_size,
             devices=devices,
         )
@@ -172,7 +177,7 @@ class Features:
         known = _read(path) if path else None
         if known is not None:
             return Batch(jax.device_put(known), split.labels)
-        found = self._predict(*self._weights, split.images)
+        found = self._evaluator.logits(*self._weights, split.images)
         if path:
             _write(path, np.asarray(found))
         return Batch(found, split.labels)
@@ -195,6 +200,14 @@ def _digest(
     )
 
 
+def _no_loss(
+    outputs: models.Outputs, images: jax.Array, labels: jax.Array
+) -> jax.Array:
+    """Return zeros: features have no loss."""
+    del outputs, images
+    return jnp.zeros(labels.shape)
+
+
 def _run_until(
     model: models.Model,
     stop: int,
@@ -203,9 +216,10 @@ def _run_until(
     images: jax.Array,
     *,
     train: bool,
+    labels: jax.Array,
 ) -> tuple[models.Outputs, Tree]:
     """Adapt `Model.run_until` to the signature of `Model.apply`."""
-    del train
+    del train, labels
     x = model.run_until(stop, params, batch_stats, images)
     return models.Outputs(x.astype(jnp.float32)), batch_stats
 

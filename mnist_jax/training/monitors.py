@@ -1,55 +1,44 @@
-"""What watches the training from epoch to epoch: pure state machines on jax arrays.
+"""The monitors, which follow the training from epoch to epoch.
 
-Best-so-far, reduce-on-plateau and early stopping are functions `(state, figures of an
-epoch) -> state`, with no Python `if` on a value, so that all of them can run under
-`vmap` over seeds. What counts as better is Keras's arithmetic, in float32: for a loss,
-`value + min_delta < best`; the first epoch always counts; nothing is better than NaN.
+Keeping the best epoch, reducing the learning rate on a plateau and early stopping are
+pairs of pure functions, as in optax: `init` returns a state, and `update` maps a state
+and the figures of an epoch to the next state. No Python `if` depends on a value, so
+that all of them can run under `vmap` over seeds.
 """
 
-import operator
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
 import jax.numpy as jnp
-import optax
+import numpy as np
 import optax.contrib
 from jaxtyping import Array, Bool, Float32, Int32
 
-from mnist_jax.config import OFF, ConfigError
-from mnist_jax.config import EarlyStopping as EarlyStoppingConfig
-from mnist_jax.config import Plateau as PlateauConfig
+from mnist_jax.config import OFF, ConfigError, EarlyStopping, Plateau
 from mnist_jax.tree import Tree
 
-# The figures of an epoch that can be watched, and whether lower or higher is better.
-MONITORS: dict[str, Callable[[Any, Any], Any]] = {
-    "train_loss": operator.lt,
-    "val_loss": operator.lt,
-    "val_accuracy": operator.gt,
-}
+# The figures of an epoch that can be monitored, and the sign that makes lower better.
+SIGNS = {"train_loss": 1, "val_loss": 1, "val_accuracy": -1}
 
 Figures = Mapping[str, Float32[Array, ""]]
+"""A value for each name in `SIGNS`."""
 
 
-def is_better(
-    monitor: str,
-    value: Float32[Array, ""],
-    best: Float32[Array, ""],
-    min_delta: float = 0.0,
-) -> Bool[Array, ""]:
-    """Say whether `value` is better than `best` by more than `min_delta`."""
-    better = MONITORS[monitor]
-    sign = 1 if better is operator.lt else -1
-    return better(value + sign * jnp.float32(min_delta), best)
+class Monitor(NamedTuple):
+    """A pair of pure functions, `init` and `update`."""
+
+    init: Callable[..., Any]
+    update: Callable[..., Any]
 
 
-class Best(flax.struct.PyTreeNode):
+class BestState(flax.struct.PyTreeNode):
     """The best epoch so far.
 
     Attributes:
-        value: the monitored figure then; NaN before the first epoch.
-        epoch: which one, counted from 1; 0 before the first.
+        value: the monitored figure of that epoch; NaN before the first epoch.
+        epoch: its number, counted from 1; 0 before the first.
         params: the weights at its end.
         batch_stats: BatchNorm's statistics at its end.
     """
@@ -59,126 +48,8 @@ class Best(flax.struct.PyTreeNode):
     params: Tree
     batch_stats: Tree
 
-    @classmethod
-    def none(cls, params: Tree, batch_stats: Tree) -> "Best":
-        """Return the state before the first epoch, holding copies of the weights."""
-        params, batch_stats = copy((params, batch_stats))
-        return cls(
-            value=jnp.array(jnp.nan, jnp.float32),
-            epoch=jnp.zeros((), jnp.int32),
-            params=params,
-            batch_stats=batch_stats,
-        )
 
-
-def make_update_best(*, monitor: str, min_delta: float = 0.0) -> Callable[..., Best]:
-    """Build the function that keeps the best epoch by `monitor`.
-
-    It is `update(best, figures, epoch, params, batch_stats) -> best`, where `figures`
-    maps every name in `MONITORS` to a scalar. The first epoch always counts; a later
-    one only if strictly better, so that of equals the earliest stays.
-    """
-
-    def update_best(
-        best: Best,
-        figures: Figures,
-        epoch: Int32[Array, ""],
-        params: Tree,
-        batch_stats: Tree,
-    ) -> Best:
-        value = jnp.asarray(figures[monitor], jnp.float32)
-        better = (best.epoch == 0) | is_better(monitor, value, best.value, min_delta)
-        candidate = Best(
-            value=value,
-            epoch=jnp.asarray(epoch, jnp.int32),
-            params=params,
-            batch_stats=batch_stats,
-        )
-        return select(better, candidate, best)
-
-    return update_best
-
-
-class Plateau(flax.struct.PyTreeNode):
-    """Whether the learning rate is to be lowered, and how far it has been.
-
-    Attributes:
-        epochs: how many it has seen.
-        value: the best figure so far; NaN before the first epoch.
-        reduction: optax's state; its `scale` multiplies the learning rate.
-    """
-
-    epochs: Int32[Array, ""]
-    value: Float32[Array, ""]
-    reduction: optax.contrib.ReduceLROnPlateauState
-
-    @property
-    def scale(self) -> Float32[Array, ""]:
-        """The factor that the learning rate has come down to, from 1."""
-        return jnp.asarray(self.reduction.scale)
-
-
-class PlateauMachine:
-    """Keras's ReduceLROnPlateau, by `optax.contrib.reduce_on_plateau`.
-
-    Args:
-        config: the fields of a phase's `plateau`.
-        learning_rate: the phase's largest learning rate.
-        flag: the name of the config on the command line, for messages.
-
-    Raises:
-        ConfigError: `min_learning_rate` is above the learning rate.
-    """
-
-    def __init__(
-        self, config: PlateauConfig, *, learning_rate: float, flag: str = "plateau"
-    ):
-        if config.monitor != OFF and config.min_learning_rate > learning_rate:
-            raise ConfigError(
-                f"{flag}.min_learning_rate={config.min_learning_rate}: above the "
-                f"learning rate, {learning_rate}."
-            )
-        self._monitor, self._min_delta = config.monitor, config.min_delta
-        self._transform = optax.contrib.reduce_on_plateau(
-            factor=config.factor,
-            # To Keras a patience of 0 is one of 1; optax would reduce at improvements.
-            patience=max(config.patience, 1),
-            # Keras counts the last epoch of a cooldown again, optax does not.
-            cooldown=max(config.cooldown - 1, 0),
-            min_scale=min(config.min_learning_rate / learning_rate, 1.0),
-            rtol=0.0,
-            atol=0.5,
-        )
-
-    def init(self) -> Plateau:
-        """Return the state before the first epoch of a phase."""
-        return Plateau(
-            epochs=jnp.zeros((), jnp.int32),
-            value=jnp.array(jnp.nan, jnp.float32),
-            reduction=self._transform.init(jnp.zeros(())),  # type: ignore[arg-type]
-        )
-
-    def update(self, state: Plateau, figures: Figures) -> Plateau:
-        """Take note of an epoch; `figures` as for `make_update_best`."""
-        if self._monitor == OFF:
-            return state
-        value = jnp.asarray(figures[self._monitor], jnp.float32)
-        epochs = state.epochs + 1
-        better = (state.epochs == 0) | is_better(
-            self._monitor, value, state.value, self._min_delta
-        )
-        # What is better is decided here, as Keras does; optax, which has a rule of its
-        # own, is told a new low where something is better, and otherwise infinity.
-        told = jnp.where(better, -epochs.astype(jnp.float32), jnp.inf)
-        _, reduction = self._transform.update((), state.reduction, value=told)
-        return Plateau(
-            epochs=epochs,
-            value=jnp.where(better, value, state.value),
-            reduction=reduction,  # type: ignore[arg-type]
-        )
-
-
-class EarlyStopping(flax.struct.PyTreeNode):
+class EarlyStoppingState(flax.struct.PyTreeNode):
     """Whether the phase is to end.
 
     Attributes:
@@ -190,66 +61,148 @@ class EarlyStopping(flax.struct.PyTreeNode):
 
     wait: Int32[Array, ""]
     stopped: Bool[Array, ""]
-    best: Best
+    best: BestState
 
 
-class EarlyStoppingMachine:
-    """Keras's EarlyStopping.
+def keep_best(name: str, min_delta: float = 0.0) -> Monitor:
+    """Build the monitor that keeps the weights of the best epoch.
+
+    The first epoch always counts; a later one only if it is better by more than
+    `min_delta`, so that the earliest of equal epochs stays. The comparison is that of
+    Keras's EarlyStopping, in float32: for a loss, `value + min_delta < best`.
+
+    Args:
+        name: of the monitored figure.
+        min_delta: the smallest change that counts as an improvement, at least 0.
+
+    Returns:
+        `init(params, batch_stats)` and
+        `update(state, figures, epoch, params, batch_stats)`.
+    """
+
+    def init(params: Tree, batch_stats: Tree) -> BestState:
+        params, batch_stats = copy((params, batch_stats))
+        return BestState(
+            value=jnp.array(jnp.nan, jnp.float32),
+            epoch=jnp.zeros((), jnp.int32),
+            params=params,
+            batch_stats=batch_stats,
+        )
+
+    def update(
+        state: BestState,
+        figures: Figures,
+        epoch: Int32[Array, ""],
+        params: Tree,
+        batch_stats: Tree,
+    ) -> BestState:
+        value, sign = jnp.asarray(figures[name], jnp.float32), SIGNS[name]
+        improved = sign * value + jnp.float32(min_delta) < sign * state.value
+        better = (state.epoch == 0) | improved
+        candidate = BestState(
+            value=value,
+            epoch=jnp.asarray(epoch, jnp.int32),
+            params=params,
+            batch_stats=batch_stats,
+        )
+        return jax.tree.map(lambda a, b: jnp.where(better, a, b), candidate, state)
+
+    return Monitor(init, update)
+
+
+def reduce_on_plateau(
+    config: Plateau, *, learning_rate: float, flag: str = "plateau"
+) -> Monitor:
+    """Build Keras's ReduceLROnPlateau from `optax.contrib.reduce_on_plateau`.
+
+    Args:
+        config: the fields of a phase's `plateau`.
+        learning_rate: the phase's largest learning rate.
+        flag: the name of the config on the command line, for messages.
+
+    Returns:
+        `init()`, a state whose `scale` is the factor of the learning rate, and
+        `update(state, figures)`.
+
+    Raises:
+        ConfigError: `min_learning_rate` is above the learning rate.
+    """
+    name = config.monitor
+    if name != OFF and config.min_learning_rate > learning_rate:
+        raise ConfigError(
+            f"{flag}.min_learning_rate={config.min_learning_rate}: above the learning "
+            f"rate, {learning_rate}."
+        )
+    transform = optax.contrib.reduce_on_plateau(
+        factor=config.factor,
+        # Keras treats a patience of 0 as 1; optax would reduce at improvements.
+        patience=max(config.patience, 1),
+        # Keras counts the last epoch of a cooldown again, optax does not.
+        cooldown=max(config.cooldown - 1, 0),
+        min_scale=min(config.min_learning_rate / learning_rate, 1.0),
+        rtol=0.0,
+        atol=config.min_delta or float(np.finfo(np.float32).tiny),  # 0 is refused
+    )
+
+    def init() -> Any:
+        return transform.init(jnp.zeros(()))  # type: ignore[arg-type]
+
+    def update(state: Any, figures: Figures) -> Any:
+        if name == OFF:
+            return state
+        value = SIGNS[name] * jnp.asarray(figures[name], jnp.float32)
+        return transform.update((), state, value=value)[1]
+
+    return Monitor(init, update)
+
+
+def early_stopping(config: EarlyStopping, *, flag: str = "early_stopping") -> Monitor:
+    """Build Keras's EarlyStopping.
 
     Args:
         config: the fields of a phase's `early_stopping`.
         flag: the name of the config on the command line, for messages.
 
+    Returns:
+        `init(params, batch_stats)` and
+        `update(state, figures, epoch, params, batch_stats)`.
+
     Raises:
         ConfigError: the best weights are to be restored, but nothing is monitored.
     """
+    if config.restore_best and config.monitor == OFF:
+        raise ConfigError(
+            f"{flag}.restore_best: {flag}.monitor must name the figure that decides "
+            "which epoch is the best."
+        )
+    best = keep_best(config.monitor, config.min_delta)
 
-    def __init__(self, config: EarlyStoppingConfig, *, flag: str = "early_stopping"):
-        if config.restore_best and config.monitor == OFF:
-            raise ConfigError(
-                f"{flag}.restore_best: {flag}.monitor must say what the best is by."
-            )
-        self._monitor, self._patience = config.monitor, config.patience
-        self.restore_best = config.restore_best
-        if config.monitor != OFF:
-            self._update_best = make_update_best(
-                monitor=config.monitor, min_delta=config.min_delta
-            )
+    def kept(*weights: Tree) -> tuple[Tree, ...]:
+        return weights if config.restore_best else ({}, {})
 
-    def init(self, params: Tree, batch_stats: Tree) -> EarlyStopping:
-        """Return the state before the first epoch of a phase."""
-        return EarlyStopping(
+    def init(params: Tree, batch_stats: Tree) -> EarlyStoppingState:
+        return EarlyStoppingState(
             wait=jnp.zeros((), jnp.int32),
             stopped=jnp.zeros((), jnp.bool_),
-            best=Best.none(*self._kept(params, batch_stats)),
+            best=best.init(*kept(params, batch_stats)),
         )
 
     def update(
-        self,
-        state: EarlyStopping,
+        state: EarlyStoppingState,
         figures: Figures,
         epoch: Int32[Array, ""],
         params: Tree,
         batch_stats: Tree,
-    ) -> EarlyStopping:
-        """Take note of an epoch; the arguments are those of `make_update_best`'s."""
-        if self._monitor == OFF:
+    ) -> EarlyStoppingState:
+        if config.monitor == OFF:
             return state
-        best = self._update_best(
-            state.best, figures, epoch, *self._kept(params, batch_stats)
-        )
-        better = best.epoch == epoch
-        wait = jnp.where(better, 0, state.wait + 1)
-        stopped = state.stopped | (~better & (wait >= self._patience))
-        return EarlyStopping(wait=wait, stopped=stopped, best=best)
+        found = best.update(state.best, figures, epoch, *kept(params, batch_stats))
+        improved = found.epoch == epoch
+        wait = jnp.where(improved, 0, state.wait + 1)
+        stopped = state.stopped | (~improved & (wait >= config.patience))
+        return EarlyStoppingState(wait=wait, stopped=stopped, best=found)
 
-    def _kept(self, params: Tree, batch_stats: Tree) -> tuple[Tree, Tree]:
-        return (params, batch_stats) if self.restore_best else ({}, {})
-
-
-def select(condition: Bool[Array, ""], first: Any, second: Any) -> Any:
-    """Return the tree `first` where the condition holds, otherwise `second`."""
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), first, second)
+    return Monitor(init, update)
 
 
 def copy(tree: Any) -> Any:

@@ -1,143 +1,121 @@
-"""A phase of training, as the config describes it: checked, and built once."""
+"""A phase of training, built from its config and checked."""
 
 import dataclasses
 from collections.abc import Sequence
 
 import optax
 
+from mnist_jax import config
 from mnist_jax.config import ConfigError
-from mnist_jax.config import Phase as PhaseConfig
 from mnist_jax.errors import UserError
-from mnist_jax.training import optimizer, schedules
+from mnist_jax.training import monitors, optimizer, schedules
 from mnist_jax.training.freezing import Freeze
 from mnist_jax.training.layer_rates import LayerRates
-from mnist_jax.training.monitors import EarlyStoppingMachine, PlateauMachine
+from mnist_jax.training.monitors import Monitor
 from mnist_jax.tree import Tree
 
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """One stretch of training with one optimizer.
+    """A stretch of training with one optimizer.
 
     Attributes:
-        name: for people.
-        epochs: the most that it takes.
-        batch_size: images a step.
-        from_best: whether it begins with the best epoch's weights, not the last one's.
-        label_smoothing: share of the label spread over all digits.
-        ema_decay: of the moving average of the weights; 0 for none.
-        freeze: which parameters stay as they are.
-        layer_rates: which learn at a share of the learning rate.
-        reuse_features: whether frozen first stages are computed once, if possible.
-        optimizer: from gradients to directions; knows nothing of the frozen ones.
-        plateau: lowers the learning rate.
+        config: the fields that the others are built from.
+        freeze: the parameters that are not trained.
+        layer_rates: the parameters with a learning rate of their own.
+        optimizer: from gradients to directions.
+        plateau: reduces the learning rate.
         early_stopping: ends the phase.
-        config: what it was built from.
     """
 
-    name: str
-    epochs: int
-    batch_size: int
-    from_best: bool
-    label_smoothing: float
-    ema_decay: float
+    config: config.Phase
     freeze: Freeze
     layer_rates: LayerRates
-    reuse_features: bool
     optimizer: optax.GradientTransformation
-    plateau: PlateauMachine
-    early_stopping: EarlyStoppingMachine
-    config: PhaseConfig
+    plateau: Monitor
+    early_stopping: Monitor
 
-    @classmethod
-    def from_config(cls, config: PhaseConfig, *, flag: str = "phase") -> "Phase":
-        """Build the phase that a config describes.
-
-        Args:
-            config: one of the phases of an experiment.
-            flag: its name on the command line, for messages: "--config.phases[0]".
-
-        Raises:
-            UserError: the fields of the phase contradict each other, or an expression
-                in `freeze` or `layer_rates` is not valid.
-        """
-        schedules.check(config.schedule, epochs=config.epochs, flag=f"{flag}.schedule")
-        freeze = Freeze(config.freeze, flag=f"{flag}.freeze")
-        layer_rates = LayerRates(config.layer_rates, flag=f"{flag}.layer_rates")
-        return cls(
-            name=config.name,
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            from_best=config.start_from == "best",
-            label_smoothing=config.label_smoothing,
-            ema_decay=config.ema_decay,
-            freeze=freeze,
-            layer_rates=layer_rates,
-            reuse_features=config.reuse_features == "auto",
-            optimizer=freeze.wrap(
-                layer_rates.wrap(
-                    optimizer.create(config.optimizer, flag=f"{flag}.optimizer")
-                )
-            ),
-            plateau=PlateauMachine(
-                config.plateau,
-                learning_rate=config.optimizer.learning_rate,
-                flag=f"{flag}.plateau",
-            ),
-            early_stopping=EarlyStoppingMachine(
-                config.early_stopping, flag=f"{flag}.early_stopping"
-            ),
-            config=config,
-        )
-
-    def check_names(self, params: Tree) -> None:
-        """Refuse names of parameters that do not fit a network.
-
-        Args:
-            params: the network's, or their shapes.
-
-        Raises:
-            UserError: with the field and the network's layers.
-        """
-        self.freeze.check(params)
-        self.layer_rates.check(params)
+    @property
+    def name(self) -> str:
+        """The name of the phase in messages and in metrics.jsonl."""
+        return self.config.name
 
     def steps_per_epoch(self, train_size: int) -> int:
-        """Return the steps of an epoch over so many images."""
-        return train_size // self.batch_size
+        """Return the number of steps of an epoch with `train_size` training images."""
+        return self.config.steps_per_epoch or train_size // self.config.batch_size
 
     def learning_rate_fn(self, steps_per_epoch: int) -> optax.Schedule:
         """Return the function from a step of the phase to its learning rate."""
         return schedules.create(
             self.config.schedule,
             peak=self.config.optimizer.learning_rate,
-            epochs=self.epochs,
+            epochs=self.config.epochs,
             steps_per_epoch=steps_per_epoch,
         )
 
 
-def make_phases(configs: Sequence[PhaseConfig]) -> list[Phase]:
+def create(fields: config.Phase, *, flag: str = "phase") -> Phase:
+    """Build the phase that a config describes.
+
+    Args:
+        fields: one of the phases of an experiment.
+        flag: its name on the command line, for messages: "--config.phases[0]".
+
+    Raises:
+        UserError: the fields contradict each other, or an expression in `freeze` or
+            `layer_rates` is not valid.
+    """
+    schedules.check(fields.schedule, epochs=fields.epochs, flag=f"{flag}.schedule")
+    freeze = Freeze(fields.freeze, flag=f"{flag}.freeze")
+    layer_rates = LayerRates(fields.layer_rates, flag=f"{flag}.layer_rates")
+    return Phase(
+        config=fields,
+        freeze=freeze,
+        layer_rates=layer_rates,
+        optimizer=freeze.wrap(
+            layer_rates.wrap(
+                optimizer.create(fields.optimizer, flag=f"{flag}.optimizer")
+            )
+        ),
+        plateau=monitors.reduce_on_plateau(
+            fields.plateau,
+            learning_rate=fields.optimizer.learning_rate,
+            flag=f"{flag}.plateau",
+        ),
+        early_stopping=monitors.early_stopping(
+            fields.early_stopping, flag=f"{flag}.early_stopping"
+        ),
+    )
+
+
+def create_all(phases: Sequence[config.Phase], params: Tree) -> list[Phase]:
     """Build the phases of an experiment.
 
+    Args:
+        phases: their configs.
+        params: the network's parameters, or their shapes.
+
     Raises:
-        UserError: there are none, or one cannot be built; see `Phase.from_config`.
+        UserError: there are none, one cannot be built (see `create`), or an expression
+            for parameters does not fit the network.
     """
-    if not configs:
+    if not phases:
         raise ConfigError("--config.phases is empty: there is nothing to train.")
-    return [
-        Phase.from_config(config, flag=f"--config.phases[{index}]")
-        for index, config in enumerate(configs)
+    created = [
+        create(fields, flag=f"--config.phases[{index}]")
+        for index, fields in enumerate(phases)
     ]
+    for phase in created:
+        phase.freeze.check(params)
+        phase.layer_rates.check(params)
+    return created
 
 
-def check_batch_size(phase: Phase, index: int, *, train_size: int) -> None:
-    """Refuse a batch that the training set cannot fill even once.
-
-    Raises:
-        UserError: with both sizes.
-    """
-    if phase.batch_size > train_size:
-        raise UserError(
-            f"--config.phases[{index}].batch_size={phase.batch_size}: there are only "
-            f"{train_size} images to train on."
-        )
+def check_batch_sizes(phases: Sequence[Phase], *, train_size: int) -> None:
+    """Raise a UserError if there are too few training images for a batch."""
+    for index, phase in enumerate(phases):
+        if phase.config.batch_size > train_size:
+            raise UserError(
+                f"--config.phases[{index}].batch_size={phase.config.batch_size}: there "
+                f"are only {train_size} images to train on."
+            )

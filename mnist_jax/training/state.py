@@ -1,4 +1,4 @@
-"""Everything that a checkpoint must hold of the training, and nothing else."""
+"""The training state: everything that a checkpoint must contain, and nothing else."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -13,14 +13,8 @@ from jaxtyping import Array, Int32, PRNGKeyArray
 
 from mnist_jax import models
 from mnist_jax.devices import compiler
-from mnist_jax.training.monitors import (
-    Best,
-    EarlyStopping,
-    Figures,
-    Plateau,
-    copy,
-    make_update_best,
-)
+from mnist_jax.training import monitors
+from mnist_jax.training.monitors import BestState, EarlyStoppingState, Figures
 from mnist_jax.training.phase import Phase
 from mnist_jax.tree import Tree
 
@@ -28,19 +22,21 @@ from mnist_jax.tree import Tree
 class TrainState(flax.struct.PyTreeNode):
     """The training at the end of a step.
 
-    There is no random key in it: keys are folded from the seed and the step, so that a
-    resumed run draws what an uninterrupted one would.
+    It has no random key: keys are folded from the seed and the step, so that a resumed
+    run draws the same numbers as an uninterrupted one. Whoever changes the fields must
+    raise `mnist_jax.runs.checkpoint.VERSION`.
 
     Attributes:
-        step: steps done since the beginning of the run, through all phases.
+        step: steps done since the beginning of the run, over all phases.
         phase_step: steps done in this phase.
-        params: what the optimizer changes.
+        params: the parameters that the optimizer changes.
         batch_stats: BatchNorm's running statistics; empty without BatchNorm.
         ema: moving averages of these two, as a pair; an empty tuple without.
-        opt_state: the optimizer's.
-        plateau: the learning rate's reductions in this phase.
+        opt_state: the optimizer's state.
+        plateau: the reductions of the learning rate in this phase; its `scale`
+            multiplies the schedule's learning rate.
         early_stopping: whether this phase is to end.
-        best: the weights of the best epoch so far, through all phases.
+        best: the weights of the best epoch so far, over all phases.
     """
 
     step: Int32[Array, ""]
@@ -49,13 +45,13 @@ class TrainState(flax.struct.PyTreeNode):
     batch_stats: Tree
     ema: tuple[Tree, ...]
     opt_state: optax.OptState
-    plateau: Plateau
-    early_stopping: EarlyStopping
-    best: Best
+    plateau: Any
+    early_stopping: EarlyStoppingState
+    best: BestState
 
     @property
     def weights(self) -> tuple[Tree, Tree]:
-        """The `(params, batch_stats)` to judge: the moving averages if there are."""
+        """The `(params, batch_stats)` to evaluate: the moving averages, if any."""
         if self.ema:
             params, batch_stats = self.ema
             return params, batch_stats
@@ -67,10 +63,10 @@ def make_begin(
     phase: Phase,
     put: Callable[[Tree, Tree], tuple[Tree, Tree]] | None = None,
 ) -> Callable[[PRNGKeyArray], TrainState]:
-    """Build `begin(key)`: the state before the first step.
+    """Build `begin(key)`, which returns the state before the first step.
 
     Args:
-        model: the network, whose parameters the key draws.
+        model: the network, whose parameters are drawn with the key.
         phase: the first one.
         put: replaces some of the drawn `(params, batch_stats)`, if given.
     """
@@ -92,26 +88,30 @@ def shapes(model: models.Model, phase: Phase) -> TrainState:
 
 def create(params: Tree, batch_stats: Tree, phase: Phase) -> TrainState:
     """Return the state before the first step."""
-    zero = jnp.zeros((), jnp.int32)
-    best = Best.none(params, batch_stats)
-    return _begin(zero, params, batch_stats, phase, best)
+    # Which figure decides matters for updates alone.
+    best = monitors.keep_best("val_loss").init(params, batch_stats)
+    return _begin(jnp.zeros((), jnp.int32), params, batch_stats, phase, best)
 
 
 def make_watch(
-    phase: Phase, monitor: str
+    phase: Phase, best_monitor: str
 ) -> Callable[[TrainState, Figures, Int32[Array, ""]], dict[str, Any]]:
-    """Build `watch(state, figures, epoch)`: what changes at the end of an epoch.
+    """Build `watch(state, figures, epoch)`, which updates the monitors after an epoch.
 
-    It returns those fields of the state, the three monitors.
+    It returns the fields of the state that change.
+
+    Args:
+        phase: the phase of the epoch.
+        best_monitor: the figure that decides which epoch is the best.
     """
-    update_best = make_update_best(monitor=monitor)
+    best = monitors.keep_best(best_monitor)
 
     def watch(
         state: TrainState, figures: Figures, epoch: Int32[Array, ""]
     ) -> dict[str, Any]:
         weights = state.weights
         return {
-            "best": update_best(state.best, figures, epoch, *weights),
+            "best": best.update(state.best, figures, epoch, *weights),
             "plateau": phase.plateau.update(state.plateau, figures),
             "early_stopping": phase.early_stopping.update(
                 state.early_stopping, figures, epoch, *weights
@@ -122,42 +122,42 @@ def make_watch(
 
 
 def begin_phase(state: TrainState, phase: Phase) -> TrainState:
-    """Return the state at the start of a further phase.
+    """Return the state at the start of a later phase.
 
-    Optimizer, learning rate and monitors start afresh; the steps go on being counted,
-    and the best epoch so far stays.
+    Optimizer, learning rate and monitors start again; the count of steps continues, and
+    the best epoch so far is kept.
 
     Args:
-        state: at the end of the phase before, as `end_phase` left it.
+        state: at the end of the previous phase, from `end_phase`.
         phase: the new one.
     """
-    source = state.best if phase.from_best else state
-    params, batch_stats = copy((source.params, source.batch_stats))
+    source = state.best if phase.config.start_from == "best" else state
+    params, batch_stats = monitors.copy((source.params, source.batch_stats))
     return _begin(state.step, params, batch_stats, phase, state.best)
 
 
 def end_phase(state: TrainState, phase: Phase) -> TrainState:
     """Return the state with the weights that the phase ends with.
 
-    These are the ones to judge: the moving averages if there are, or those of the
-    phase's best epoch, if it is to restore them.
+    These are the evaluated ones (the moving averages, if any) or, if early stopping
+    restores them, those of the phase's best epoch.
     """
     best = state.early_stopping.best
     params, batch_stats = (
         (best.params, best.batch_stats)
-        if phase.early_stopping.restore_best
+        if phase.config.early_stopping.restore_best
         else state.weights
     )
     return state.replace(params=params, batch_stats=batch_stats, ema=())
 
 
 def stack(states: Sequence[TrainState], count: int) -> TrainState:
-    """Return the states of replicas as one, on the host, with a leading axis.
+    """Return the states of several seeds as one, on the host, with a leading axis.
 
     Args:
-        states: of the replicas, in the same phase.
+        states: of the seeds, in the same phase.
         count: length of the axis; the last state is repeated to fill it. If 1, there is
-            no axis, and the only state is returned as it is.
+            no axis, and the only state is returned unchanged.
     """
     if count == 1:
         return states[0]
@@ -166,11 +166,11 @@ def stack(states: Sequence[TrainState], count: int) -> TrainState:
 
 
 def unstack(state: TrainState, count: int) -> list[TrainState]:
-    """Return the states that `stack` put together with the same count."""
+    """Return the states that `stack` combined with the same count."""
     if count == 1:
         return [state]
     on_host = jax.device_get(state)
-    # Copies: a replica that is done must not keep those of all others alive.
+    # Copies: a seed that has ended must not keep the states of all others alive.
     return [
         jax.tree.map(lambda leaf: np.array(leaf[index]), on_host)  # noqa: B023
         for index in range(count)
@@ -178,14 +178,19 @@ def unstack(state: TrainState, count: int) -> list[TrainState]:
 
 
 def _begin(
-    step: Int32[Array, ""], params: Tree, batch_stats: Tree, phase: Phase, best: Best
+    step: Int32[Array, ""],
+    params: Tree,
+    batch_stats: Tree,
+    phase: Phase,
+    best: BestState,
 ) -> TrainState:
+    averages = phase.config.ema_decay > 0
     return TrainState(
         step=step,
         phase_step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=batch_stats,
-        ema=copy((params, batch_stats)) if phase.ema_decay else (),
+        ema=monitors.copy((params, batch_stats)) if averages else (),
         opt_state=phase.optimizer.init(params),
         plateau=phase.plateau.init(),
         early_stopping=phase.early_stopping.init(params, batch_stats),

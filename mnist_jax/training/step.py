@@ -225,7 +225,7 @@ def make_train_steps(
 
 def make_eval_step(
     *, apply_fn: ApplyFn, loss_fn: LossFn
-) -> Callable[..., tuple[Float[Array, "batch classes"], Float[Array, " batch"]]]:
+) -> Callable[..., tuple[Float[Array, "batch ..."], Float[Array, " batch"]]]:
     """Build `eval_step(params, batch_stats, batch) -> (logits, loss)`.
 
     The loss is that of each image, with the labels as they are.
@@ -233,7 +233,7 @@ def make_eval_step(
 
     def eval_step(
         params: Tree, batch_stats: Tree, batch: Batch
-    ) -> tuple[Float[Array, "batch classes"], Float[Array, " batch"]]:
+    ) -> tuple[Float[Array, "batch ..."], Float[Array, " batch"]]:
         images = to_input(batch.images)
         outputs, _ = apply_fn(
             params, batch_stats, images, train=False, labels=batch.labels

@@ -43,9 +43,9 @@ def test_every_field_is_explained_and_every_default_allowed(section):
     [
         (config.Optimizer, "name", optimizer.OPTIMIZERS),
         (config.Schedule, "name", schedules.SCHEDULES),
-        (config.Best, "monitor", monitors.MONITORS),
-        (config.Plateau, "monitor", [config.OFF, *monitors.MONITORS]),
-        (config.EarlyStopping, "monitor", [config.OFF, *monitors.MONITORS]),
+        (config.Best, "monitor", monitors.SIGNS),
+        (config.Plateau, "monitor", [config.OFF, *monitors.SIGNS]),
+        (config.EarlyStopping, "monitor", [config.OFF, *monitors.SIGNS]),
         (config.Augment, "centre", augment.CENTRES),
         (config.Experiment, "dtype", models.DTYPES),
         (vgg.VGG, "kernel_init", layers.KERNEL_INITS),

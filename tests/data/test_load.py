@@ -222,6 +222,7 @@ def my_data(tmp_path, monkeypatch):
     (tmp_path / "my_data.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p != ""])
+    monkeypatch.delitem(sys.modules, "my_data", raising=False)  # of another test
     yield
     sys.modules.pop("my_data", None)
 

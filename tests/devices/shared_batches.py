@@ -17,22 +17,18 @@ import numpy as np
 
 from configs import quickstart
 from mnist_jax import data, experiment
-from mnist_jax.config import Augment
-from mnist_jax.data import augment
+from mnist_jax.config import Augment, Experiment
 from mnist_jax.devices import parallel
 from mnist_jax.models import operations
-from mnist_jax.training import loop
-from mnist_jax.training.predict import make_evaluate
 from mnist_jax.training.step import Batch, make_train_steps
 from tests.support.training_parts import (
     EVERYTHING,
     KEY,
     TINY,
-    Silence,
-    as_batch,
     make_phase,
     make_state,
     make_step,
+    make_trainer,
     run_epoch,
 )
 
@@ -46,25 +42,19 @@ def train(devices, *, steps_per_call=1, model=TINY):
         The state, and what was said of the epochs, without times.
     """
     whole = data.load(experiment.parse(quickstart.get_config()).data)
-    train_split = data.Split(whole.train.images[:64], whole.train.labels[:64])
-    val_split = data.Split(whole.val.images[:30], whole.val.labels[:30])
-    augmentation = Augment(rotation=10.0, shift=0.1, erasing=0.5, fade=0.7)
-    phase = make_phase(**EVERYTHING)
-    trainer = loop.Trainer(
-        apply_fn=model.apply,
-        loss_fn=model.loss,
-        phase=phase,
-        data=as_batch(train_split),
-        val=as_batch(val_split),
-        augment_fn=augment.create(augmentation),
-        devices=devices,
-        evaluate=make_evaluate(
-            apply_fn=model.apply, loss_fn=model.loss, batch_size=7, devices=devices
-        ),
+    dataset = dataclasses.replace(
+        whole,
+        train=data.Split(whole.train.images[:64], whole.train.labels[:64]),
+        val=data.Split(whole.val.images[:30], whole.val.labels[:30]),
+    )
+    config = Experiment(
+        augment=Augment(rotation=10.0, shift=0.1, erasing=0.5, fade=0.7),
+        eval_batch_size=7,
         steps_per_call=steps_per_call,
-        monitor="val_loss",
-        keys=loop.make_keys(0),
-        listener=Silence(),
+    )
+    phase = make_phase(**EVERYTHING)
+    trainer = make_trainer(
+        phase, dataset, experiment=config, model=model, devices=devices
     )
     current, said = make_state(TINY, phase), []
     for epoch in (1, 2):

@@ -59,7 +59,6 @@ def make_run():
         return dataclasses.replace(
             packaged,
             model=model,
-            classes=task.classes,
             params=params,
             batch_stats=batch_stats,
         )

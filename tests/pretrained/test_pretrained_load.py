@@ -15,11 +15,10 @@ from mnist_jax.config import Experiment, Model, to_stored
 from mnist_jax.data import DIGITS, Task
 from mnist_jax.errors import UserError
 from mnist_jax.pretrained import readers
-from mnist_jax.runs import checkpoint
 from mnist_jax.runs import weights as run_weights
-from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.weights import WeightsError
 from tests.support.drawing import draw_weights
+from tests.support.runs import reported_weights
 from tests.support.small_vgg import VGG_METADATA, Narrow, write_vgg
 
 LENET = models.create(Model("lenet5"), DIGITS)
@@ -183,7 +182,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     ):
         load(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(to_stored(Experiment())))
-    with pytest.raises(WeightsError, match="cannot be read: .*no checkpoint"):
+    with pytest.raises(WeightsError, match="is not finished: there is no weights"):
         load(tmp_path)
 
 
@@ -225,8 +224,7 @@ def test_a_run_begins_where_the_best_epoch_of_another_was(small_config, tmp_path
     small_config.phases[0].update(freeze=body, epochs=1)
     experiment.run(experiment.parse(small_config), tmp_path / "second")
     before, after = (
-        checkpoint.read_best(RunFolder(tmp_path / folder).checkpoints)
-        for folder in ("first", "second")
+        reported_weights(tmp_path / folder) for folder in ("first", "second")
     )
     for one, other in zip(before, after, strict=True):
         assert one.keys() == other.keys()

@@ -9,9 +9,8 @@ from configs import vgg16
 from mnist_jax import experiment, models
 from mnist_jax.data import DIGITS
 from mnist_jax.errors import UserError
-from mnist_jax.runs import checkpoint
 from mnist_jax.runs import weights as run_weights
-from mnist_jax.runs.folder import RunFolder
+from tests.support.runs import reported_weights
 from tests.support.small_vgg import Narrow
 
 pytestmark = pytest.mark.usefixtures("little_optimized")
@@ -69,7 +68,7 @@ def test_each_way_trains_what_it_says(
         config.model.pretrained = str(path)
     results = experiment.run(experiment.parse(config), tmp_path / "run")
     assert results["epochs"] == len(config.phases) == (1 if way else 2)
-    params, _ = checkpoint.read_best(RunFolder(tmp_path / "run").checkpoints)
+    params, _ = reported_weights(tmp_path / "run")
     frozen = {"head_only": ("block1", "block2"), "first_blocks=1,frozen": ("block1",)}
     for name, array in arrays.items():
         layer, variable = name.split("/")
@@ -120,7 +119,7 @@ def test_the_real_first_blocks_train_with_the_rest(
     config.eval_batch_size = 16
     config.phases[0].update(epochs=1, batch_size=32)
     experiment.run(experiment.parse(config), tmp_path / "run")
-    params, _ = checkpoint.read_best(RunFolder(tmp_path / "run").checkpoints)
+    params, _ = reported_weights(tmp_path / "run")
     stored = np.load(real_blocks / "vgg16_blocks12.npz")
     for name in stored.files:
         layer, variable = name.split("/")

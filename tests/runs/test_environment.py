@@ -18,7 +18,7 @@ def test_it_is_json_and_complete(described):
     assert json.loads(json.dumps(described)) == described
     assert described["versions"].keys() >= {"python", "jax", "jaxlib", "flax"}
     assert described["device"] == "cpu"
-    assert described["command"].startswith("python ")
+    assert described["command"]
 
 
 def test_the_commit_is_git_s(described):

@@ -158,10 +158,19 @@ def test_any_number_of_images_in_any_form(run, small, count):
         np.testing.assert_allclose(given, expected, atol=1e-6)
 
 
+def test_a_single_image_is_a_batch_of_one(run, small):
+    expected = run.predict(small.test.images)[:1]
+    for image in (small.test.images[0], small.test.images[0, :, :, 0]):
+        np.testing.assert_allclose(run.predict(image), expected, atol=1e-6)
+
+
+def test_a_network_is_shown_in_a_line(run):
+    assert len(repr(run)) < 300 and "lenet5" in repr(run)
+
+
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (np.zeros((28, 28), np.uint8), r"got \[28, 28\]"),
         (np.zeros((2, 32, 32), np.uint8), r"must be \[n, 28, 28\].*got \[2, 32, 32\]"),
         (np.zeros((2, 28, 28, 3), np.uint8), r"got \[2, 28, 28, 3\]"),
         (np.zeros((2, 28, 28), np.int64), "must be uint8 .* got int64"),
@@ -234,7 +243,7 @@ def other_numbers(tensors):
         ({"config": '{"sed": 3}'}, "its metadata: config.sed: no such field"),
         ({"config": None}, "does not say which experiment"),
         ({"accuracy": "much"}, "is damaged.*in its metadata"),
-        ({"sha256": None, "change": other_numbers}, "not hold the weights that"),
+        ({"sha256": None, "change": other_numbers}, "does not have the weights that"),
     ],
 )
 def test_metadata_that_lies_is_noticed(folder, changes, message):

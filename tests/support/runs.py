@@ -4,8 +4,15 @@ import json
 
 import numpy as np
 
-from mnist_jax import models, report
+from mnist_jax import load_run, models, report
+from mnist_jax.report import training_images
 from mnist_jax.runs.folder import RunFolder
+
+
+def reported_weights(folder):
+    """The parameters and statistics in weights.safetensors."""
+    run = load_run(folder)
+    return run.params, run.batch_stats
 
 
 def metrics_without_times(folder):
@@ -31,8 +38,7 @@ def outcome(folder):
 
 def leave_out_pictures(setattr=setattr):
     """Have runs draw and tabulate nothing, which takes most of a small one's time."""
-    setattr(report, "write_samples", lambda *args, **kwargs: None)
-    setattr(report, "write_augmented", lambda *args, **kwargs: None)
+    setattr(training_images, "write", lambda *args, **kwargs: None)
     setattr(report, "write", lambda folder, *args: RunFolder(folder).report.touch())
     setattr(models.Model, "summary", lambda model: "")
 

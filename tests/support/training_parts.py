@@ -1,5 +1,6 @@
 """What tests of the training share: phases, steps and states, and a tiny network."""
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -7,13 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
+from rich.console import Console
 
 from configs import base
 from mnist_jax import config, models
+from mnist_jax.console import TrainingProgress
 from mnist_jax.data import DIGITS
 from mnist_jax.models import layers
-from mnist_jax.training import loop, monitors, state, step
-from mnist_jax.training.phase import Phase
+from mnist_jax.training import monitors, phase, state, step
+from mnist_jax.training.evaluator import Evaluator
+from mnist_jax.training.keys import make_keys
+from mnist_jax.training.trainer import NonFiniteLossError, Trainer
 from tests.support.drawing import draw_weights
 
 KEY = jax.random.key(1)
@@ -35,19 +40,6 @@ class Tiny(nn.Module):
         return layers.Dense(self.num_classes, name="logits")(x.reshape(x.shape[0], -1))
 
 
-class Silence:
-    """A listener that nobody hears."""
-
-    def compiling(self):
-        pass
-
-    def compiled(self, seconds):
-        pass
-
-    def steps_done(self, epoch, step, steps, loss):
-        pass
-
-
 TINY = models.Model("tiny", Tiny(num_classes=10), DIGITS)
 EVERYTHING = {
     "batch_size": 12,
@@ -67,18 +59,18 @@ EVERYTHING = {
 def make_phase(**fields):
     values = base.get_phase()
     values.update_from_flattened_dict(fields)
-    return Phase.from_config(config.parse(values, config.Phase))
+    return phase.create(config.parse(values, config.Phase))
 
 
 def make_step(apply_fn, phase, *, steps_per_epoch=5, **fields):
-    """The step as `loop.Trainer` makes it."""
+    """The step as `Trainer` makes it."""
     return step.make_train_step(
         apply_fn=apply_fn,
         loss_fn=TINY.loss,
         optimizer=phase.optimizer,
         learning_rate_fn=phase.learning_rate_fn(steps_per_epoch),
-        label_smoothing=phase.label_smoothing,
-        ema_decay=phase.ema_decay,
+        label_smoothing=phase.config.label_smoothing,
+        ema_decay=phase.config.ema_decay,
         freeze=phase.freeze,
         **fields,
     )
@@ -95,10 +87,30 @@ def make_state(model, phase):
     return state.create(params, batch_stats, phase)
 
 
+def make_trainer(
+    phase, dataset, *, experiment=None, model=TINY, devices=None, seeds=(0,), state=None
+):
+    """A trainer, for one seed or several, which shows nothing."""
+    experiment = experiment or dataclasses.replace(
+        config.Experiment(), steps_per_call=1, eval_batch_size=30
+    )
+    return Trainer(
+        experiment,
+        model,
+        phase,
+        dataset,
+        states=[state or make_state(model, phase)] * len(seeds),
+        keys=[make_keys(seed) for seed in seeds],
+        evaluator=Evaluator.of_model(model, experiment),
+        progress=TrainingProgress(Console(quiet=True), epochs=phase.config.epochs),
+        devices=devices,
+    )
+
+
 def run_epoch(trainer, current, epoch):
-    """Train the only replica; return the state and the epoch's records."""
-    current, [outcome] = trainer.run_epochs(current, [epoch])
-    assert not isinstance(outcome, loop.NonFiniteLossError)
+    """Train the only seed; return the state and the epoch's records."""
+    current, [outcome] = trainer.epoch(current, [epoch])
+    assert not isinstance(outcome, NonFiniteLossError)
     return current, outcome
 
 

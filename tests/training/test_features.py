@@ -16,14 +16,13 @@ from mnist_jax import experiment, models
 from mnist_jax.config import Model
 from mnist_jax.data import DIGITS
 from mnist_jax.devices import parallel
-from mnist_jax.runs import checkpoint
-from mnist_jax.runs import journal as resume
 from mnist_jax.runs.folder import RunFolder
+from mnist_jax.runs.run import Run
 from mnist_jax.training import features, state, step
 from mnist_jax.training.freezing import Freeze
 from tests.conftest import make_small_config, run_small
 from tests.support.drawing import draw_weights
-from tests.support.runs import Killed, kill_at, outcome
+from tests.support.runs import Killed, kill_at, outcome, reported_weights
 from tests.support.small_vgg import Narrow
 from tests.support.training_parts import make_phase
 
@@ -66,7 +65,7 @@ def reused(small, tmp_path_factory):
 
 
 def params_of(folder):
-    return checkpoint.read_best(RunFolder(folder).checkpoints)[0]
+    return reported_weights(folder)[0]
 
 
 def test_the_same_training_comes_out(config, tmp_path, reused):
@@ -145,7 +144,7 @@ def test_pretrained_seeds_share_them_and_train_as_each_alone(config, tmp_path):
 
 def test_a_run_that_goes_on_finds_them_again(config, tmp_path, monkeypatch, reused):
     with monkeypatch.context() as patch:
-        kill_at(patch, resume.Journal, "write", 2)
+        kill_at(patch, Run, "save", 2)
         with pytest.raises(Killed):
             experiment.run(experiment.parse(config), tmp_path / "killed")
     monkeypatch.setattr(features, "_run_until", lambda *_, **__: pytest.fail("again"))

@@ -96,7 +96,7 @@ def test_a_phase_hands_its_flag_on_and_checks_the_names():
         make_phase(layer_rates=("conv",))
     phase = make_phase(layer_rates=("block=0.1",))
     with pytest.raises(UserError, match="phase.layer_rates: 'block' matches no"):
-        phase.check_names(make_state(TINY, phase).params)
+        phase.layer_rates.check(make_state(TINY, phase).params)
 
 
 def train(phase, steps=3):

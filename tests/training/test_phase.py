@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -9,7 +10,7 @@ from configs import base
 from mnist_jax.config import Phase as PhaseConfig
 from mnist_jax.config import parse
 from mnist_jax.errors import UserError
-from mnist_jax.training.phase import Phase, check_batch_size, make_phases
+from mnist_jax.training import phase as phases
 
 FLAG = "--config.phases[1]"
 
@@ -17,7 +18,7 @@ FLAG = "--config.phases[1]"
 def make_phase(**fields):
     values = base.get_phase()
     values.update_from_flattened_dict(fields)
-    return Phase.from_config(parse(values, PhaseConfig, flag=FLAG), flag=FLAG)
+    return phases.create(parse(values, PhaseConfig, flag=FLAG), flag=FLAG)
 
 
 @pytest.mark.parametrize(
@@ -64,20 +65,6 @@ def test_what_is_to_be_restored_wants_a_monitor():
     assert f"{FLAG}.early_stopping.monitor" in message
 
 
-def test_holds_what_the_config_says():
-    phase = make_phase(
-        name="second",
-        epochs=7,
-        batch_size=12,
-        start_from="best",
-        label_smoothing=0.1,
-        ema_decay=0.9,
-    )
-    assert (phase.name, phase.epochs, phase.batch_size) == ("second", 7, 12)
-    assert (phase.from_best, phase.label_smoothing, phase.ema_decay) == (True, 0.1, 0.9)
-    assert not make_phase(start_from="last").from_best
-
-
 @pytest.mark.parametrize(
     ("batch_size", "train_size", "steps"),
     [(86, 54_000, 627), (15, 64, 4), (64, 64, 1), (1, 5, 5)],
@@ -85,14 +72,16 @@ def test_holds_what_the_config_says():
 def test_steps_of_an_epoch_are_whole_batches(batch_size, train_size, steps):
     phase = make_phase(batch_size=batch_size)
     assert phase.steps_per_epoch(train_size) == steps
-    check_batch_size(phase, 1, train_size=train_size)
+    phases.check_batch_sizes([phase], train_size=train_size)
 
 
 def test_a_batch_that_cannot_be_filled_is_refused():
     with pytest.raises(UserError) as error:
-        check_batch_size(make_phase(batch_size=65), 1, train_size=64)
+        phases.check_batch_sizes(
+            [make_phase(), make_phase(batch_size=87)], train_size=86
+        )
     message = str(error.value)
-    assert message.startswith(f"{FLAG}.batch_size=65: ") and "64 images" in message
+    assert message.startswith(f"{FLAG}.batch_size=87: ") and "86 images" in message
 
 
 def test_the_schedule_spans_the_phase():
@@ -113,5 +102,6 @@ def test_each_phase_is_named_by_its_place():
     good, bad = (parse(base.get_phase(), PhaseConfig) for _ in range(2))
     bad = dataclasses.replace(bad, freeze=("(",))
     with pytest.raises(UserError, match=r"^--config\.phases\[1\]\.freeze"):
-        make_phases([good, bad])
-    assert [phase.config for phase in make_phases([good, good])] == [good, good]
+        phases.create_all([good, bad], {})
+    created = phases.create_all([good, good], {"w": jnp.zeros(1)})
+    assert [phase.config for phase in created] == [good, good]

@@ -74,10 +74,7 @@ def test_the_rate_is_the_schedule_s_at_the_phase_s_step_times_the_plateau_s(
         }
     )
     before = noting_state(phase, step=100, phase_step=phase_step)
-    plateau = before.plateau
-    plateau = plateau.replace(
-        reduction=plateau.reduction._replace(scale=jnp.float32(scale))
-    )
+    plateau = before.plateau._replace(scale=jnp.float32(scale))
     before = before.replace(plateau=plateau)
     train_step = make_step(note, phase, steps_per_epoch=1)
     after, _ = train_step(before, BATCH, KEY)

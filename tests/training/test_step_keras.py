@@ -118,7 +118,7 @@ def test_steps_of_lenet5_are_those_of_keras(small, fields, optimizer):
         keras_model.compile(
             optimizer=optimizer(1e-3),
             loss=keras.losses.CategoricalCrossentropy(
-                from_logits=True, label_smoothing=phase.label_smoothing
+                from_logits=True, label_smoothing=phase.config.label_smoothing
             ),
         )
         one_hot = np.eye(10, dtype=np.float32)[small.train.labels]

@@ -1,52 +1,53 @@
-"""Describe a run as it proceeds, in its log and its folder."""
+"""The description of a run in its folder, and its messages in the log."""
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from mnist_jax import data, files, models, pretrained, report, tree
-from mnist_jax.config import Experiment, to_stored
-from mnist_jax.data import augment
-from mnist_jax.devices.compiler import short_program_options
+from mnist_jax import data, files, models, tree
+from mnist_jax.config import to_stored
 from mnist_jax.models import operations
 from mnist_jax.runs import environment
 from mnist_jax.runs.folder import RunFolder
-from mnist_jax.training import loop
 from mnist_jax.training.phase import Phase
 from mnist_jax.training.state import TrainState
-from mnist_jax.training.step import to_input
-from mnist_jax.tree import Tree
+
+if TYPE_CHECKING:
+    from mnist_jax.runs.run import Run
 
 LOGGER = logging.getLogger(__name__)
 
 
 def describe(
-    config: Experiment,
-    folder: RunFolder,
+    run: "Run",
     model: models.Model,
     dataset: data.Dataset,
     convolutions: operations.Choice,
-    command: str | None = None,
-) -> None:
-    """Write the files known before training, and log what is about to be trained."""
-    here = environment.describe(convolutions.name, command)
-    if folder.config.exists():
+    weights: object = None,
+) -> bool:
+    """Write the files known before training, and log the experiment.
+
+    Args:
+        run: the run, before `restore`.
+        model: the network.
+        dataset: its images.
+        convolutions: the library that computes them.
+        weights: the initial weights, if they are not all drawn; logged as text.
+
+    Returns:
+        Whether the run is new.
+    """
+    config, folder = run.config, run.folder
+    here = environment.describe(convolutions.name, seeds=run.seeds)
+    is_new = not folder.config.exists()
+    if is_new:
+        files.write_json(folder.environment, here)
+        files.write_text(folder.summary, model.summary())
+        # Last, since the config marks the other files as complete.
+        files.write_json(folder.config, to_stored(config))
+    else:
         if changed := folder.noted_changes(config):
             LOGGER.info("This run resumes with other settings:\n%s", changed)
         environment.warn_if_changed(folder.environment, here)
-    else:
-        files.write_json(folder.environment, here)
-        files.write_text(folder.summary, model.summary())
-        about = {"run": f"{config.name}, seed {config.seed}", "data": dataset.name}
-        train = dataset.train
-        report.write_samples(folder.path, train.images, train.labels, **about)
-        _draw_augmented(config, folder, train, about)
-        # Last, since the config marks the other files as complete.
-        files.write_json(folder.config, to_stored(config))
-    parameters = tree.count_parameters(*model.shapes)
     parts = {"train": dataset.train, "validate": dataset.val, "test": dataset.test}
     if config.data.test_on == "val":
         del parts["test"]
@@ -54,7 +55,7 @@ def describe(
         "%s: %s with %s parameters on %s (%s), seed %d, %s, convolutions: %s",
         config.name,
         model.name,
-        f"{parameters:,}",
+        f"{tree.count_parameters(*model.shapes):,}",
         dataset.name,
         ", ".join(f"{len(part):,} to {name}" for name, part in parts.items()),
         config.seed,
@@ -72,49 +73,24 @@ def describe(
             config.steps_per_call,
         )
     LOGGER.info("Run folder: %s", folder.path)
+    if weights and not run.has_checkpoint():
+        LOGGER.info("Of the parameters, %s.", weights)
     if config.log.tensorboard:
-        LOGGER.info("Watch it:   tensorboard --logdir=%s", folder.events.parent)
+        LOGGER.info("Watch it:   tensorboard --logdir=%s", folder.events)
+    return is_new
 
 
-def _draw_augmented(
-    config: Experiment, folder: RunFolder, train: data.Split, about: dict[str, str]
-) -> None:
-    """Draw augmented versions of the first image of each digit."""
-    augment_fn = augment.create(config.augment)
-    if augment_fn is None:
-        return
-    rows = np.unique(train.labels, return_index=True)[1]
-    images, versions = train.images[rows], 8
-    keys = jax.random.split(loop.make_keys(config.seed).step, versions)
-    function = jax.vmap(augment_fn, in_axes=(0, None), out_axes=1)
-    augmented = jax.jit(function, compiler_options=short_program_options())(
-        keys, to_input(jnp.asarray(images))
-    )
-    report.write_augmented(folder.path, images, augmented, train.labels[rows], **about)
-
-
-def say_weights(weights: pretrained.Weights) -> None:
-    """Log which parameters are not drawn at random."""
-    LOGGER.info(
-        "Of the parameters, %d arrays are those of %s (SHA-256 %s).",
-        len(weights.arrays),
-        weights.source,
-        weights.sha256,
-    )
-
-
-def describe_phase(phase: Phase, params: Tree) -> None:
-    """Log what a phase freezes, and the learning rates of its layers."""
+def describe_phase(phase: Phase, model: models.Model, seeds: int) -> None:
+    """Log what a phase freezes, the learning rates of layers, and seeds together."""
+    params, _ = model.shapes
     if phase.freeze:
         table = phase.freeze.table(params)
         LOGGER.info("Parameters of phase %s:\n%s", phase.name, table)
     if phase.layer_rates:
         table = phase.layer_rates.table(params)
         LOGGER.info("Factors of the learning rate in phase %s:\n%s", phase.name, table)
-
-
-def describe_together(model: models.Model) -> None:
-    """Log what differs when several seeds train in one program."""
+    if seeds == 1:
+        return
     LOGGER.info("Seconds are those of all these seeds, images/s those of each.")
     if model.convolutions == "onednn":
         LOGGER.info(
@@ -139,7 +115,7 @@ def stop_line(phase: Phase, current: TrainState) -> str:
     """Return the log's line for a phase that ends early."""
     fields = phase.config.early_stopping
     line = f"{fields.monitor} has not improved for {fields.patience} epochs: stopped."
-    if phase.early_stopping.restore_best:
+    if fields.restore_best:
         epoch = int(current.early_stopping.best.epoch)
         line += f" The weights of epoch {epoch} are restored."
     return line
@@ -159,5 +135,4 @@ def say_result(folder: RunFolder, results: dict[str, Any]) -> None:
         results["test_weights"],
     )
     LOGGER.info("Pictures: %s", folder.figures)
-    page_path = folder.path / "report.html"  # which earlier versions did not write
-    LOGGER.info("Report:   %s", page_path if page_path.exists() else folder.report)
+    LOGGER.info("Report:   %s", folder.path / "report.html")

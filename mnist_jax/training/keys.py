@@ -1,0 +1,63 @@
+"""The random streams of a run, and the order of the images."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int32, PRNGKeyArray
+
+
+class Keys(NamedTuple):
+    """A run's random streams; none depends on how another one is used."""
+
+    init: PRNGKeyArray
+    order: PRNGKeyArray
+    step: PRNGKeyArray
+
+
+def make_keys(seed: int) -> Keys:
+    """Derive the streams of a run from its seed."""
+    key = jax.random.key(seed)
+    return Keys(
+        *(jax.random.fold_in(key, stream) for stream in range(len(Keys._fields)))
+    )
+
+
+def stack_keys(keys: Sequence[Keys], count: int) -> Keys:
+    """Return the streams of several seeds as one; `count` as in `state.stack`."""
+    if count == 1:
+        return keys[0]
+    filled = [*keys, *[keys[-1]] * (count - len(keys))]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled)
+
+
+def epoch_order(
+    key: PRNGKeyArray,
+    epoch: int | Int32[Array, ""],
+    *,
+    size: int,
+    batch_size: int,
+    steps: int = 0,
+) -> Int32[Array, "steps batch"]:
+    """Draw the images of each step of an epoch.
+
+    It is a function of `key` and `epoch` alone, so that a resumed run sees the same
+    batches. A pass takes each image at most once: it leaves out the `size % batch_size`
+    images at the end of its permutation.
+
+    Args:
+        key: of the run.
+        epoch: its number.
+        size: the number of training images.
+        batch_size: at most `size`.
+        steps: of the epoch, which makes as many passes as it needs; 0 for one pass.
+    """
+    per_pass = size // batch_size
+    steps = steps or per_pass
+    key = jax.random.fold_in(key, epoch)
+    keys = [key, *(jax.random.fold_in(key, n) for n in range(1, -(-steps // per_pass)))]
+    used = per_pass * batch_size
+    order = [jax.random.permutation(each, size)[:used] for each in keys]
+    whole = jnp.concatenate(order).reshape(-1, batch_size)
+    return whole[:steps].astype(jnp.int32)
