@@ -7,7 +7,7 @@
 
 `form` sets the form for a block of code; by default the backend decides between the
 first two. All forms give the same numbers up to rounding
-(tests/models/test_operations.py). docs/performance.md compares their speed.
+(tests/models/test_forms.py). docs/performance.md compares their speed.
 """
 
 import contextlib

@@ -9,7 +9,7 @@ import pytest
 
 from mnist_jax.models import layers, operations
 from tests.models.keras_models import keras, like_keras
-from tests.models.test_operations import FORMS, draw
+from tests.models.test_forms import FORMS, draw
 
 every_form = pytest.mark.parametrize("form", ["plain", *FORMS])
 paddings = pytest.mark.parametrize("padding", ["VALID", "SAME"])
