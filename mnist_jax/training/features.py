@@ -1,44 +1,28 @@
-"""What a frozen first part of a network makes of the images, computed once.
+"""The output of the frozen first layers of a network, computed once for a phase.
 
-Where the first stages of a network are frozen and nothing random stands before their
-end, they give the same for an image in every epoch. A phase then trains on that: the
-same parameters come out, to rounding, and an epoch costs what the rest of the network
-does.
-
-The features are kept in the cache folder, for other seeds and for a run that goes on.
-Their file is named by the checksum of everything that they depend on, so that it cannot
-be taken for another, and carries one of its own numbers.
+If the first stages of a network are frozen and nothing random precedes their end, their
+output for an image is the same in every epoch. A phase then trains the rest of the
+network on it: the parameters are the same up to rounding.
 """
 
 import functools
-import hashlib
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 
-from mnist_jax import data, files, models, tree
+from mnist_jax import data, models, tree
 from mnist_jax.config import Experiment
 from mnist_jax.data import augment
-from mnist_jax.devices import parallel, processes
-from mnist_jax.devices.parallel import Devices
-from mnist_jax.training.evaluator import Evaluator
+from mnist_jax.devices.compiler import compiler_options
 from mnist_jax.training.phase import Phase
 from mnist_jax.training.state import TrainState
-from mnist_jax.training.step import ApplyFn, Batch
+from mnist_jax.training.step import ApplyFn, Batch, to_input
 from mnist_jax.tree import Tree
 
 LOGGER = logging.getLogger(__name__)
-
-_SUFFIX = ".features.safetensors"
-# Together; beyond that the files that were not read for longest are removed.
-_MOST_BYTES = 4 * 10**9
-_NAME = "features"
 
 
 def inputs_of_phase(
@@ -48,71 +32,55 @@ def inputs_of_phase(
     dataset: data.Dataset,
     states: Sequence[TrainState],
 ) -> tuple[ApplyFn, Batch, Batch]:
-    """Return what a phase computes in each epoch, and on what.
+    """Return what a phase computes in each epoch, and the inputs of that.
 
-    That is the network and the images, unless a frozen first part of the network gives
-    the same features each time and these fit in `config.features_megabytes`: then the
-    rest of the network, and the features.
+    These are the network and the images; or the rest of the network and the features,
+    if these are the same in every epoch and fit into `config.features_megabytes`.
 
     Args:
         config: the experiment.
         model: the network.
         phase: one of the experiment's.
         dataset: the images.
-        states: of the replicas at the beginning of the phase, which share the features.
+        states: of the seeds at the beginning of the phase, which share the features.
     """
     train, val = Batch.from_split(dataset.train), Batch.from_split(dataset.val)
-    current = states[0]
-    stop = frozen_stages(model, phase, current.params)
-    if not (
-        stop
-        and phase.config.reuse_features == "auto"
-        and augment.create(config.augment) is None
-    ):
+    stop = frozen_stages(model, phase, states[0].params)
+    wanted = phase.config.reuse_features == "auto"
+    if not (stop and wanted and augment.create(config.augment) is None):
         return model.apply, train, val
-    size = count_bytes(model, stop, len(train.labels) + len(val.labels)) / 1e6
+    megabytes = count_bytes(model, stop, len(train.labels) + len(val.labels)) / 1e6
     reason = ""
-    if size > config.features_megabytes:
+    if megabytes > config.features_megabytes:
         reason = (
-            f"their features would take {size:.0f} MB, and --config.features_megabytes "
-            f"is {config.features_megabytes:g}"
+            f"their features would take {megabytes:.0f} MB, and "
+            f"--config.features_megabytes is {config.features_megabytes:g}"
         )
-    elif len({_digest(model, stop, s.params, s.batch_stats) for s in states}) > 1:
+    elif len({_digest(model, stop, state) for state in states}) > 1:
         reason = "they differ from seed to seed"
-    first = model.stages[stop][0]
-    if reason:
-        LOGGER.info(
-            "The frozen layers before %s are computed anew in each epoch of phase %s: "
-            "%s.",
-            first,
-            phase.name,
-            reason,
-        )
-        return model.apply, train, val
     LOGGER.info(
-        "The frozen layers before %s are computed once, for all epochs of phase %s.",
-        first,
+        "The frozen layers before %s are computed %s of phase %s%s.",
+        model.stages[stop][0],
+        "in each epoch" if reason else "once, for all epochs",
         phase.name,
+        f": {reason}" if reason else "",
     )
-    known = Features(
-        model,
-        stop,
-        current.params,
-        current.batch_stats,
-        devices=parallel.every(config.parallel),
-        batch_size=config.eval_batch_size,
-    )
-    apply_fn = functools.partial(model.apply, start=stop)
-    return apply_fn, known.of(train), known.of(val)
+    if reason:
+        return model.apply, train, val
+    weights = states[0].params, states[0].batch_stats
+    size = config.eval_batch_size
+    known = [compute(model, stop, weights, each, size) for each in (train, val)]
+    return functools.partial(model.apply, start=stop), *known
 
 
 def frozen_stages(model: models.Model, phase: Phase, params: Tree) -> int:
-    """Return how many of the network's first stages a phase leaves as they are."""
-    if not phase.freeze:
-        return 0
+    """Return the number of first stages that a phase does not train.
+
+    It is 0 for a network with a loss of its own, which is given the images.
+    """
     frozen = phase.freeze.layers(params)
     flags = [all(layer in frozen for layer in stage) for stage in model.stages]
-    return flags.index(False) if False in flags else 0
+    return 0 if hasattr(model.module, "loss") else [*flags, False].index(False)
 
 
 def count_bytes(model: models.Model, stop: int, images: int) -> int:
@@ -121,7 +89,7 @@ def count_bytes(model: models.Model, stop: int, images: int) -> int:
     Args:
         model: the network.
         stop: index in its `stages`, at least 1.
-        images: how many.
+        images: the number of images.
     """
     image = jax.ShapeDtypeStruct((1, *model.task.image_shape), jnp.float32)
     run = functools.partial(model.run_until, stop)
@@ -129,137 +97,42 @@ def count_bytes(model: models.Model, stop: int, images: int) -> int:
     return images * of_one.size * jnp.float32.dtype.itemsize
 
 
-class Features:
-    """Computes, or finds again, what the stages before `stop` make of images.
+def compute(
+    model: models.Model,
+    stop: int,
+    weights: tuple[Tree, Tree],
+    batch: Batch,
+    batch_size: int,
+) -> Batch:
+    """Return a batch with features, float32, in place of its images.
 
     Args:
         model: the network.
-        stop: index in its `stages`, at least 1.
-        params: its parameters.
-        batch_stats: its statistics.
-        devices: which ones share a batch.
-        batch_size: images a call.
+        stop: index in its `stages` of the first that is not computed, at least 1.
+        weights: parameters and BatchNorm's statistics.
+        batch: images and labels.
+        batch_size: images in a call.
     """
 
-    def __init__(
-        self,
-        model: models.Model,
-        stop: int,
-        params: Tree,
-        batch_stats: Tree,
-        *,
-        devices: Devices,
-        batch_size: int,
-    ):
-        self._weights = (params, batch_stats)
-        self._depends_on = "\n".join(
-            [
-                str(model.module),
-                str(stop),
-                *_digest(model, stop, params, batch_stats),
-                str(model.convolutions),
-                jax.default_backend(),
-                jax.__version__,
-            ]
-        )
-        self._evaluator = Evaluator(
-            functools.partial(_run_until, model, stop),
-            _no_loss,
-            batch_size=batch_size,
-            devices=devices,
-        )
+    def run(params: Tree, batch_stats: Tree, images: jax.Array) -> jax.Array:
+        features = model.run_until(stop, params, batch_stats, to_input(images))
+        return features.astype(jnp.float32)
 
-    def of(self, split: Batch) -> Batch:
-        """Return the split with features, float32, in place of its images."""
-        images = np.asarray(split.images)
-        # The others of several processes could find what one does not, and wait for it.
-        path = self._path(images) if processes.count() == 1 else None
-        known = _read(path) if path else None
-        if known is not None:
-            return Batch(jax.device_put(known), split.labels)
-        found = self._evaluator.logits(*self._weights, split.images)
-        if path:
-            _write(path, np.asarray(found))
-        return Batch(found, split.labels)
-
-    def _path(self, images: np.ndarray) -> Path:
-        digest = hashlib.sha256(self._depends_on.encode())
-        digest.update(f"{images.shape} {images.dtype}".encode())
-        digest.update(np.ascontiguousarray(images).data)
-        return files.cache_folder() / f"{digest.hexdigest()[:32]}{_SUFFIX}"
+    compiled = jax.jit(run, compiler_options=compiler_options())
+    images, parts = np.asarray(batch.images), []
+    size = min(batch_size, len(images))
+    for start in range(0, len(images), size):
+        # The last call ends with the last image, so that one program serves all calls.
+        first = min(start, len(images) - size)
+        found = compiled(*weights, images[first : first + size])
+        parts.append(found[start - first :])
+    return Batch(jnp.concatenate(parts), batch.labels)
 
 
-def _digest(
-    model: models.Model, stop: int, params: Tree, batch_stats: Tree
-) -> tuple[str, str]:
-    """Return checksums of the weights before `stop`: parameters, statistics."""
-    layers = [layer for stage in model.stages[:stop] for layer in stage]
-    return (
-        tree.digest({layer: params[layer] for layer in layers}),
-        tree.digest({k: v for k, v in batch_stats.items() if k in layers}),
+def _digest(model: models.Model, stop: int, state: TrainState) -> str:
+    """Return a checksum of the weights before `stop`."""
+    layers = {layer for stage in model.stages[:stop] for layer in stage}
+    parts = [tree.layers(each) for each in (state.params, state.batch_stats)]
+    return tree.digest(
+        [{k: v for k, v in part.items() if k in layers} for part in parts]
     )
-
-
-def _no_loss(
-    outputs: models.Outputs, images: jax.Array, labels: jax.Array
-) -> jax.Array:
-    """Return zeros: features have no loss."""
-    del outputs, images
-    return jnp.zeros(labels.shape)
-
-
-def _run_until(
-    model: models.Model,
-    stop: int,
-    params: Tree,
-    batch_stats: Tree,
-    images: jax.Array,
-    *,
-    train: bool,
-    labels: jax.Array,
-) -> tuple[models.Outputs, Tree]:
-    """Adapt `Model.run_until` to the signature of `Model.apply`."""
-    del train, labels
-    x = model.run_until(stop, params, batch_stats, images)
-    return models.Outputs(x.astype(jnp.float32)), batch_stats
-
-
-def _read(path: Path) -> np.ndarray | None:
-    """Return the features in a file; None if it is not there, or not whole."""
-    if not path.exists():
-        return None
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            features = file.get_tensor(_NAME)
-            if file.metadata()["sha256"] != hashlib.sha256(features.data).hexdigest():
-                raise ValueError("its numbers are not those that were written")
-        path.touch()
-    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
-        LOGGER.warning("%s is damaged (%s): computed anew.", path, error)
-        return None
-    LOGGER.info("Features of the frozen layers: as computed before, in %s.", path)
-    return features
-
-
-def _write(path: Path, features: np.ndarray) -> None:
-    """Keep features for the next time, if the disk has room for them."""
-    features = np.ascontiguousarray(features)
-    checksum = hashlib.sha256(features.data).hexdigest()
-    content = safetensors.numpy.save({_NAME: features}, metadata={"sha256": checksum})
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with files.atomic_writer(path) as file:
-            file.write(content)
-        kept = sorted(path.parent.glob(f"*{_SUFFIX}"), key=lambda p: -p.stat().st_mtime)
-        total = 0
-        for each in kept:
-            total += each.stat().st_size
-            if total > _MOST_BYTES and each != path:
-                each.unlink()
-    except OSError as error:
-        LOGGER.warning(
-            "The features of the frozen layers are not kept for another run: %s cannot "
-            "be written (%s).",
-            path,
-            error.strerror or error,
-        )
