@@ -19,10 +19,7 @@ install_import_hook(
     [
         "mnist_jax.data.augment",
         "mnist_jax.models",
-        *(
-            f"mnist_jax.training.{name}"
-            for name in ("features", "freezing", "layer_rates", "loop", "optimizer")
-        ),
+        *(f"mnist_jax.training.{name}" for name in ("features", "groups", "optimizer")),
         *(f"mnist_jax.training.{name}" for name in ("phase", "schedules", "step")),
     ],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",

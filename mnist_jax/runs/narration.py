@@ -81,14 +81,11 @@ def describe(
 
 
 def describe_phase(phase: Phase, model: models.Model, seeds: int) -> None:
-    """Log what a phase freezes, the learning rates of layers, and seeds together."""
+    """Log which layers a phase trains at which rate, and that seeds train together."""
     params, _ = model.shapes
-    if phase.freeze:
-        table = phase.freeze.table(params)
+    if phase.groups:
+        table = phase.groups.table(params)
         LOGGER.info("Parameters of phase %s:\n%s", phase.name, table)
-    if phase.layer_rates:
-        table = phase.layer_rates.table(params)
-        LOGGER.info("Factors of the learning rate in phase %s:\n%s", phase.name, table)
     if seeds == 1:
         return
     LOGGER.info("Seconds are those of all these seeds, images/s those of each.")

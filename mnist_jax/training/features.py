@@ -69,8 +69,8 @@ def inputs_of_phase(
         return model.apply, train, val
     weights = states[0].params, states[0].batch_stats
     size = config.eval_batch_size
-    known = [compute(model, stop, weights, each, size) for each in (train, val)]
-    return functools.partial(model.apply, start=stop), *known
+    train, val = (compute(model, stop, weights, each, size) for each in (train, val))
+    return functools.partial(model.apply, start=stop), train, val
 
 
 def frozen_stages(model: models.Model, phase: Phase, params: Tree) -> int:
@@ -78,7 +78,7 @@ def frozen_stages(model: models.Model, phase: Phase, params: Tree) -> int:
 
     It is 0 for a network with a loss of its own, which is given the images.
     """
-    frozen = phase.freeze.layers(params)
+    frozen = phase.groups.frozen_layers(params)
     flags = [all(layer in frozen for layer in stage) for stage in model.stages]
     return 0 if hasattr(model.module, "loss") else [*flags, False].index(False)
 

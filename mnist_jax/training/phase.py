@@ -9,8 +9,7 @@ from mnist_jax import config
 from mnist_jax.config import ConfigError
 from mnist_jax.errors import UserError
 from mnist_jax.training import monitors, optimizer, schedules
-from mnist_jax.training.freezing import Freeze
-from mnist_jax.training.layer_rates import LayerRates
+from mnist_jax.training.groups import Groups
 from mnist_jax.training.monitors import Monitor
 from mnist_jax.tree import Tree
 
@@ -21,16 +20,14 @@ class Phase:
 
     Attributes:
         config: the fields that the others are built from.
-        freeze: the parameters that are not trained.
-        layer_rates: the parameters with a learning rate of their own.
+        groups: the parameters that are not trained, or have their own learning rate.
         optimizer: from gradients to directions.
         plateau: reduces the learning rate.
         early_stopping: ends the phase.
     """
 
     config: config.Phase
-    freeze: Freeze
-    layer_rates: LayerRates
+    groups: Groups
     optimizer: optax.GradientTransformation
     plateau: Monitor
     early_stopping: Monitor
@@ -66,16 +63,12 @@ def create(fields: config.Phase, *, flag: str = "phase") -> Phase:
             `layer_rates` is not valid.
     """
     schedules.check(fields.schedule, epochs=fields.epochs, flag=f"{flag}.schedule")
-    freeze = Freeze(fields.freeze, flag=f"{flag}.freeze")
-    layer_rates = LayerRates(fields.layer_rates, flag=f"{flag}.layer_rates")
+    groups = Groups(fields.freeze, fields.layer_rates, flag=flag)
     return Phase(
         config=fields,
-        freeze=freeze,
-        layer_rates=layer_rates,
-        optimizer=freeze.wrap(
-            layer_rates.wrap(
-                optimizer.create(fields.optimizer, flag=f"{flag}.optimizer")
-            )
+        groups=groups,
+        optimizer=groups.wrap(
+            optimizer.create(fields.optimizer, flag=f"{flag}.optimizer")
         ),
         plateau=monitors.reduce_on_plateau(
             fields.plateau,

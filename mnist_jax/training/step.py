@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Float32, Int32, Integer, PRNGKeyArray, UInt8
 from mnist_jax import data
 from mnist_jax.devices import shards
 from mnist_jax.models import Outputs
-from mnist_jax.training.freezing import Freeze
+from mnist_jax.training.groups import Groups
 from mnist_jax.training.state import TrainState
 from mnist_jax.tree import Tree
 
@@ -93,7 +93,7 @@ def make_train_step(
     augment_fn: AugmentFn | None = None,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
-    freeze: Freeze | None = None,
+    groups: Groups | None = None,
 ) -> TrainStep:
     """Build `train_step(state, batch, key) -> (state, metrics)`.
 
@@ -107,15 +107,16 @@ def make_train_step(
             the phase.
         label_smoothing: share of each label that is spread evenly over all classes.
         ema_decay: of the moving average in `state.ema`; 0 if there is none.
-        freeze: which parameters stay as they are, to the bit. No gradient is computed
-            for them, and BatchNorm goes by its running statistics where it is frozen.
+        groups: which parameters are frozen: they stay as they are, to the bit, no
+            gradient is computed for them, and a frozen BatchNorm uses its running
+            statistics.
 
     Returns:
         A pure function of one batch, or, on several devices, of a shard of it (see
         `mnist_jax.devices.shards`). `key` is the run's: what a step draws depends on it
         and on `state.step` alone.
     """
-    freeze = freeze or Freeze(())
+    groups = groups or Groups()
 
     def train_step(
         state: TrainState, batch: Batch, key: PRNGKeyArray
@@ -127,11 +128,11 @@ def make_train_step(
             augment_key = jax.random.fold_in(step_key, _AUGMENT)
             images = augment_fn(augment_key, images, state.phase_step)
 
-        held = {"frozen": freeze.layers(state.params)} if freeze else {}
+        held = {"frozen": groups.frozen_layers(state.params)} if groups else {}
 
         def mean_loss(params: Tree) -> tuple[Array, tuple[Array, Tree]]:
             outputs, batch_stats = apply_fn(
-                freeze.stop(params),
+                groups.stop(params),
                 state.batch_stats,
                 images,
                 train=True,
@@ -152,8 +153,8 @@ def make_train_step(
         )
         learning_rate = learning_rate_fn(state.phase_step) * state.plateau.scale
         params = jax.tree.map(
-            lambda frozen, p, d: p if frozen else p - learning_rate * d,
-            freeze.mask(state.params),
+            lambda factor, p, d: p - learning_rate * d if factor else p,
+            groups.factors(state.params),
             state.params,
             directions,
         )

@@ -140,7 +140,7 @@ class Trainer:
             and (lambda key, images, at: augment_fn(key, images, at / phase_steps)),
             label_smoothing=phase.config.label_smoothing,
             ema_decay=phase.config.ema_decay,
-            freeze=phase.freeze,
+            groups=phase.groups,
         )
 
         def score(logits: Array, losses: Array, labels: Array) -> tuple[Array, Array]:

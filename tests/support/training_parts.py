@@ -66,12 +66,12 @@ def make_step(apply_fn, phase, *, steps_per_epoch=5, **fields):
     """The step as `Trainer` makes it."""
     return step.make_train_step(
         apply_fn=apply_fn,
-        loss_fn=TINY.loss,
+        loss_fn=fields.pop("loss_fn", TINY.loss),
         optimizer=phase.optimizer,
         learning_rate_fn=phase.learning_rate_fn(steps_per_epoch),
         label_smoothing=phase.config.label_smoothing,
         ema_decay=phase.config.ema_decay,
-        freeze=phase.freeze,
+        groups=phase.groups,
         **fields,
     )
 
