@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from mnist_jax import console, data, models, pretrained, report
-from mnist_jax.config import Experiment, to_stored
+from mnist_jax.config import Experiment, to_json
 from mnist_jax.config import parse as parse_config
 from mnist_jax.data import augment
 from mnist_jax.devices import parallel, processes
@@ -218,5 +218,5 @@ def _test_and_report(
         if run.results is None:
             run_results.test(run, model, dataset, evaluator)
         if run.writes:
-            report.write(run.folder.path, dataset.test.images, to_stored(Experiment()))
+            report.write(run.folder.path, dataset.test.images, to_json(Experiment()))
             narration.say_result(run.folder, run.results or {})

@@ -8,7 +8,7 @@ import pytest
 import mnist_jax
 from configs import lenet5
 from mnist_jax import data, experiment
-from mnist_jax.config import Data, to_stored
+from mnist_jax.config import Data, to_json
 from mnist_jax.report import compare
 from mnist_jax.report.compare import publish
 from tests.conftest import ROOT
@@ -44,7 +44,7 @@ def test_a_run_of_today_counts_with_the_published_ones(tmp_path):
     config = lenet5.get_config()
     config.seed = 99
     folder = write_run(tmp_path / "run", accuracy=0.999, seed=99)
-    stored = to_stored(experiment.parse(config))
+    stored = to_json(experiment.parse(config))
     (folder / "config.json").write_text(json.dumps(stored))
     found = compare.read([ROOT / "results", tmp_path])
     (group,) = (group for group in found.groups if group.first.name == "lenet5")

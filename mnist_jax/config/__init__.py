@@ -33,5 +33,4 @@ from mnist_jax.config.fields import (
     to_json,
     type_name,
 )
-from mnist_jax.config.fields import to_json as to_stored
 from mnist_jax.config.importable import load_object

@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from mnist_jax import tree
-from mnist_jax.config import to_stored
+from mnist_jax.config import to_json
 from mnist_jax.evaluation import wilson_interval
 from mnist_jax.runs.load import Run
 
@@ -56,7 +56,7 @@ def stored_config(run: Run) -> dict[str, Any]:
     """Return the config as JSON has it, without folders of the machine it ran on."""
     config = run.config
     pretrained = Path(config.model.pretrained).name
-    return to_stored(
+    return to_json(
         dataclasses.replace(
             config,
             data=dataclasses.replace(config.data, dir=None),

@@ -4,7 +4,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from mnist_jax import data, files, models, tree
-from mnist_jax.config import to_stored
+from mnist_jax.config import to_json
 from mnist_jax.models import operations
 from mnist_jax.runs import environment
 from mnist_jax.runs.folder import RunFolder
@@ -43,7 +43,7 @@ def describe(
         files.write_json(folder.environment, here)
         files.write_text(folder.summary, model.summary())
         # Last, since the config marks the other files as complete.
-        files.write_json(folder.config, to_stored(config))
+        files.write_json(folder.config, to_json(config))
     else:
         if changed := folder.noted_changes(config):
             LOGGER.info("This run resumes with other settings:\n%s", changed)

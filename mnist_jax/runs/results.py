@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from mnist_jax import data, evaluation, models, tree
-from mnist_jax.config import to_stored
+from mnist_jax.config import to_json
 from mnist_jax.runs import predictions
 from mnist_jax.runs import weights as run_weights
 from mnist_jax.runs.predictions import Predictions
@@ -101,7 +101,7 @@ def _write_weights(
     config = run.config
     metadata = {
         run_weights.NETWORK: model.name,
-        "config": json.dumps(to_stored(config)),
+        "config": json.dumps(to_json(config)),
         "classes": json.dumps(model.task.classes),
         "image_shape": json.dumps(model.task.image_shape),
         "weights": config.test_weights,

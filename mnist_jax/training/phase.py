@@ -99,8 +99,7 @@ def create_all(phases: Sequence[config.Phase], params: Tree) -> list[Phase]:
         for index, fields in enumerate(phases)
     ]
     for phase in created:
-        phase.freeze.check(params)
-        phase.layer_rates.check(params)
+        phase.groups.check(params)
     return created
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from configs import vgg16
 from mnist_jax import experiment, models, pretrained
-from mnist_jax.config import Experiment, Model, to_stored
+from mnist_jax.config import Experiment, Model, to_json
 from mnist_jax.data import DIGITS, Task
 from mnist_jax.errors import UserError
 from mnist_jax.pretrained import readers
@@ -181,7 +181,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
         WeightsError, match="is not a run folder: it has no config.json"
     ):
         load(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps(to_stored(Experiment())))
+    (tmp_path / "config.json").write_text(json.dumps(to_json(Experiment())))
     with pytest.raises(WeightsError, match="is not finished: there is no weights"):
         load(tmp_path)
 

@@ -10,7 +10,7 @@ import pytest
 
 from configs import base, lenet5
 from mnist_jax import files
-from mnist_jax.config import Experiment, to_stored
+from mnist_jax.config import Experiment, to_json
 from mnist_jax.errors import UserError
 from mnist_jax.experiment import parse
 from mnist_jax.runs.folder import RunFolder
@@ -19,7 +19,7 @@ from mnist_jax.runs.folder import RunFolder
 @pytest.fixture
 def folder(tmp_path):
     made = RunFolder(tmp_path)
-    files.write_json(made.config, to_stored(parse(lenet5.get_config())))
+    files.write_json(made.config, to_json(parse(lenet5.get_config())))
     return made
 
 

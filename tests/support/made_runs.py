@@ -27,7 +27,7 @@ def write_run(
     folder, *, accuracy=0.98, seed=0, config=None, environment=None, **fields
 ):
     """Write the three files of a finished run; `config` as on the command line."""
-    whole = configs.to_stored(configs.Experiment())
+    whole = configs.to_json(configs.Experiment())
     whole |= {"name": "lenet5", "seed": seed}
     for name, value in (config or {}).items():
         part: Any = whole
