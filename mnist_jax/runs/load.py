@@ -154,7 +154,7 @@ def load(path: Path | str | None = None) -> Network:
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} is damaged: {error!r} in its metadata.") from error
     except UserError as error:
-        raise WeightsError(f"{path} was written by another version: {error}") from error
+        raise WeightsError(f"{path} cannot be used here: {error}") from error
     params, batch_stats = _as_trees(tensors, model, path)
     if results and results["parameters_sha256"] != tree.digest((params, batch_stats)):
         raise WeightsError(

@@ -238,7 +238,7 @@ def other_numbers(tensors):
     ("changes", "message"),
     [
         ({"mnist_jax_network": "double_cnn"}, "missing: block1_conv1/bias"),
-        ({"mnist_jax_network": "lenet6"}, "another version.*no such network"),
+        ({"mnist_jax_network": "lenet6"}, "cannot be used here.*no such network"),
         ({"config": "{"}, "is damaged.*in its metadata"),
         ({"config": '{"sed": 3}'}, "its metadata: config.sed: no such field"),
         ({"config": None}, "does not say which experiment"),
@@ -256,7 +256,7 @@ def test_the_config_of_a_newer_version_is_named(folder):
     config = json.loads(folder.config.read_text())
     config["model"]["name"] = "lenet6"
     rewrite(folder.weights, config=json.dumps(config), mnist_jax_network="lenet6")
-    with pytest.raises(UserError, match="another version"):
+    with pytest.raises(UserError, match="cannot be used here"):
         load(folder.path)
 
 
