@@ -328,8 +328,8 @@ class Best:
 
     monitor: Monitor = option(
         "val_loss",
-        "checkpoints/best keeps the weights of the epoch with the lowest loss or the "
-        "highest accuracy.",
+        "The best epoch is the one with the lowest loss or the highest accuracy. Its "
+        "weights are kept.",
     )
 
 
