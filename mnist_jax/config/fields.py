@@ -146,7 +146,7 @@ def to_json(section: Any) -> Any:
 def type_name(kind: Any) -> str:
     """Return the name of a field's type, or its choices, for users."""
     if get_origin(kind) is Literal:
-        return " | ".join(get_args(kind))
+        return " | ".join(map(str, get_args(kind)))
     return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)
 
 
@@ -175,7 +175,7 @@ def _convert(value: Any, kind: Any, flag: str) -> Any:
     if origin is Literal:
         if value in arguments:
             return value
-        known = ", ".join(arguments)
+        known = ", ".join(map(str, arguments))
         raise ConfigError(f"{flag}={_shown(value)}: unknown (known: {known}).")
     if origin is types.UnionType:
         return None if value is None else _convert(value, arguments[0], flag)

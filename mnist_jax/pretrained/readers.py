@@ -1,6 +1,5 @@
 """Read a file of weights in any supported format, which its content reveals."""
 
-import logging
 import zipfile
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from mnist_jax.runs import weights
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.weights import WeightsError
 
-LOGGER = logging.getLogger(__name__)
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"  # of protocol 2 or later
