@@ -32,8 +32,6 @@ from mnist_jax.errors import UserError
 from mnist_jax.tree import Tree
 
 NETWORK, CONFIG, PREPROCESS = "mnist_jax_network", "config", "preprocess"
-# Entries that also hold for a part of the tensors.
-ORIGIN = (NETWORK, CONFIG, PREPROCESS)
 
 
 class WeightsError(UserError):
