@@ -108,9 +108,6 @@ def run_seeds(
         if not all(each.has_checkpoint() for each in unfinished):
             weights = pretrained.load(config.model, model)
         evaluator = Evaluator.of_model(model, config)
-        weights = None
-        if not all(each.has_checkpoint() for each in unfinished):
-            weights = pretrained.load(config.model, model)
         with contextlib.ExitStack() as opened:
             for each in unfinished:
                 opened.enter_context(each.open())
