@@ -91,6 +91,7 @@ def run_seeds(
         raise UserError("Several processes train one seed at a time, by run.py.")
     terminal = terminal or console.start(Console(quiet=not processes.is_first()))
     model, phases = check(config)
+    processes.check_same(repr(config))
     runs = [
         Run(dataclasses.replace(config, seed=seed), workdir, seeds=len(workdirs))
         for seed, workdir in workdirs.items()

@@ -219,10 +219,11 @@ def train_programs(monkeypatch, config, folder, seeds):
     programs = []
     compile_ = parallel.Devices.compile
 
-    def record(self, function, arguments, **options):
+    def record(self, function, in_axes, arguments, **options):
         if options.get("donate"):
-            programs.append(jax.jit(function).lower(*arguments).as_text())
-        return compile_(self, function, arguments, **options)
+            mapped = jax.jit(self.map(function, in_axes))
+            programs.append(mapped.lower(*arguments).as_text())
+        return compile_(self, function, in_axes, arguments, **options)
 
     monkeypatch.setattr(parallel.Devices, "compile", record)
     kill_at(monkeypatch, Run, "save", 1)
@@ -256,18 +257,19 @@ def test_seeds_are_shared_among_as_many_devices_as_help(
     monkeypatch, seeds, devices, used, slots
 ):
     monkeypatch.setattr(jax, "local_devices", lambda: list(range(devices)))
+    monkeypatch.setattr(jax, "local_device_count", lambda: devices)
     monkeypatch.setattr(jax, "__version_info__", (0, 8, 0))
-    shared = parallel.share_replicas(seeds)
+    shared = parallel.choose("jit", 86, seeds=seeds)
     assert (len(shared.devices), shared.replicas) == (used, slots)
 
 
-def test_a_jax_that_cannot_divide_them_is_told(monkeypatch):
-    monkeypatch.setattr(jax, "local_devices", lambda: [0, 1])
+def test_an_old_jax_cannot_divide_seeds_among_devices(monkeypatch):
     monkeypatch.setattr(jax, "__version_info__", (0, 7, 2))
+    monkeypatch.setattr(jax, "local_device_count", lambda: 2)
     with pytest.raises(UserError, match="--notogether"):
-        parallel.share_replicas(2)
-    monkeypatch.setattr(jax, "local_devices", lambda: [0])
-    assert parallel.share_replicas(2).replicas == 2
+        parallel.choose("jit", 86, seeds=2)
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    assert parallel.choose("jit", 86, seeds=2).replicas == 2
 
 
 @pytest.fixture(scope="module")

@@ -38,8 +38,8 @@ class Devices:
     Attributes:
         devices: JAX's, in the order of their shards; the same number of each process.
         way: "jit" or "pmap".
-        replicas: how many replicas there are. Several are of one process, with the way
-            "jit", and a multiple of the number of devices.
+        replicas: how many there are. Several are of one process and of the way "jit",
+            and a multiple of the number of devices.
     """
 
     devices: tuple[Any, ...]
@@ -69,14 +69,11 @@ class Devices:
         return self._put(state, self._of_replicas)
 
     def split(self, batch: Array | np.ndarray, *, axis: int = -1) -> Any:
-        """Divide an axis, that of the batch, among the devices that share it.
+        """Divide the axis of a batch among the devices that share it.
 
         Args:
             batch: images or, with the default axis, indices [*calls, batch].
             axis: the axis of the batch.
-
-        Returns:
-            The `split` argument of a function of `compile`.
         """
         if self.count == 1:
             return batch
@@ -95,29 +92,25 @@ class Devices:
             function: of one replica.
             in_axes: for each argument, 0 if each replica has its own, or None.
         """
-        if self.replicas == 1:
-            return function
-        mapped = jax.vmap(function, in_axes)
-        if len(self.devices) == 1:
-            return mapped
-        specs = tuple(PartitionSpec() if a is None else _BY_REPLICA for a in in_axes)
-        return self._shard_map(mapped, specs, _BY_REPLICA)
+        return function if self.replicas == 1 else jax.vmap(function, in_axes)
 
     def compile(
         self,
         function: Callable[..., Tree],
+        in_axes: tuple[int | None, ...],
         arguments: Sequence[Any],
         *,
         split: int,
         donate: bool = False,
     ) -> Callable[..., Tree]:
-        """Compile a function that `map` returned for all devices.
+        """Compile a function of one replica and one batch for all devices.
 
         Args:
             function: returns the same on every device that shares a batch: means over
                 the batch, or batches that `shards.gather` has put together.
-            arguments: as in later calls: all from `replicate` or `place`, except one.
-            split: the index of that one, which is from `split`.
+            in_axes: as for `map`.
+            arguments: as in later calls: from `replicate`, `place` and `split`.
+            split: the index of the argument that is from `split`.
             donate: whether the buffers of the first argument may be reused for the
                 result. (`jax.pmap` does not reuse them.)
         """
@@ -127,10 +120,19 @@ class Devices:
                 function, shards.AXIS, in_axes=axes, out_axes=None, devices=self.devices
             )
             return mapped.lower(*arguments).compile()
-        if self.count > 1:
-            specs = [PartitionSpec()] * len(arguments)
-            specs[split] = jax.tree.map(lambda x: x.sharding.spec, arguments[split])
-            function = self._shard_map(function, tuple(specs), PartitionSpec())
+        function = self.map(function, in_axes)
+        if len(self.devices) > 1:
+            own, whole = self._of_replicas, PartitionSpec()
+            specs: list[Any] = [whole if axis is None else own for axis in in_axes]
+            if self.count > 1:
+                specs[split] = jax.tree.map(lambda x: x.sharding.spec, arguments[split])
+            function = jax.shard_map(
+                function,
+                mesh=self._mesh,
+                in_specs=tuple(specs),
+                out_specs=own,
+                check_vma=False,
+            )
         jitted = jax.jit(
             function,
             donate_argnums=(0,) if donate else (),
@@ -140,33 +142,18 @@ class Devices:
 
     @property
     def _of_replicas(self) -> PartitionSpec:
-        return PartitionSpec() if self.replicas == 1 else _BY_REPLICA
+        return PartitionSpec() if self.replicas == 1 else PartitionSpec("replicas")
 
     @property
     def _mesh(self) -> Mesh:
-        axis = shards.AXIS if self.replicas == 1 else _REPLICAS
+        axis = shards.AXIS if self.replicas == 1 else "replicas"
         return Mesh(np.array(self.devices), (axis,))
-
-    def _shard_map(
-        self, function: Callable[..., Tree], in_specs: Any, out_specs: Any
-    ) -> Callable[..., Tree]:
-        return jax.shard_map(
-            function,
-            mesh=self._mesh,
-            in_specs=in_specs,
-            out_specs=out_specs,
-            check_vma=False,
-        )
 
     def _put(self, tree: Tree, spec: PartitionSpec) -> Tree:
         if len(self.devices) == 1:  # JAX 0.7 can batch convolutions without a mesh only
             return jax.device_put(tree, self.devices[0])
         sharding = NamedSharding(self._mesh, spec)
         return jax.tree.map(lambda leaf: _put(leaf, sharding), tree)
-
-
-_REPLICAS = "replicas"
-_BY_REPLICA = PartitionSpec(_REPLICAS)
 
 
 def _put(leaf: Any, sharding: Sharding) -> Array:
@@ -180,43 +167,37 @@ def _put(leaf: Any, sharding: Sharding) -> Array:
     return jax.make_array_from_callback(leaf.shape, sharding, leaf.__getitem__)
 
 
-def share_replicas(count: int) -> Devices:
-    """Divide replicas among as few devices as make the largest share smallest.
-
-    The shares are equal: `replicas` is `count`, rounded up to a multiple of the
-    devices. The caller fills up with repetitions.
-
-    Args:
-        count: of the replicas, at least 2.
-
-    Raises:
-        UserError: this version of JAX cannot do so.
-    """
-    devices = jax.local_devices()
-    share = -(-count // len(devices))
-    used = -(-count // share)
-    if used > 1 and jax.__version_info__ < (0, 8):  # jax issue 32157
-        raise UserError(
-            f"JAX {jax.__version__} cannot divide seeds that train together among "
-            "several devices: update it to 0.8 or newer, or use --notogether."
-        )
-    LOGGER.info(
-        "%d seeds train together, in one program%s.",
-        count,
-        f" on {used} of {len(devices)} devices, up to {share} on each" * (used > 1),
-    )
-    return Devices(tuple(devices[:used]), replicas=used * share)
+def every(way: str = "jit", *, each: int | None = None) -> Devices:
+    """Take all devices, or the first `each` devices of each process."""
+    of_processes = [
+        [d for d in jax.devices() if d.process_index == index][:each]
+        for index in range(jax.process_count())
+    ]
+    return Devices(tuple(device for some in of_processes for device in some), way)
 
 
 def choose(way: str, batch_size: int, *, seeds: int = 1) -> Devices:
-    """Take as many devices as can share a batch of this size, or the seeds, equally.
+    """Take as many devices as can share each batch equally, or several seeds.
+
+    With several seeds, the devices are as few as make the largest share smallest. The
+    shares are equal: `replicas` is the number of seeds, rounded up.
 
     Raises:
-        UserError: not even one device of each process can.
+        UserError: not even one device of each process can share a batch, or this
+            version of JAX cannot divide seeds.
     """
-    if seeds > 1:
-        return share_replicas(seeds)
     processes, local = jax.process_count(), jax.local_device_count()
+    if seeds > 1:
+        share = -(-seeds // local)
+        used = -(-seeds // share)
+        if used > 1 and jax.__version_info__ < (0, 8):  # jax issue 32157
+            raise UserError(
+                f"JAX {jax.__version__} cannot divide seeds that train together among "
+                "several devices: update it to 0.8 or newer, or use --notogether."
+            )
+        on = f" on {used} of {local} devices, up to {share} on each" * (used > 1)
+        LOGGER.info("%d seeds train together, in one program%s.", seeds, on)
+        return Devices(tuple(jax.local_devices()[:used]), replicas=used * share)
     fitting = [n for n in range(1, local + 1) if batch_size % (n * processes) == 0]
     if not fitting:
         raise UserError(
@@ -232,15 +213,6 @@ def choose(way: str, batch_size: int, *, seeds: int = 1) -> Devices:
             batch_size,
         )
     return every(way, each=each)
-
-
-def every(way: str = "jit", *, each: int | None = None) -> Devices:
-    """Take all devices, or the first `each` devices of each process."""
-    of_processes = [
-        [d for d in jax.devices() if d.process_index == index][:each]
-        for index in range(jax.process_count())
-    ]
-    return Devices(tuple(device for some in of_processes for device in some), way)
 
 
 def check_available() -> None:

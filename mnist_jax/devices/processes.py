@@ -5,6 +5,7 @@ All run the same program on the same data and read the same run folder. Only the
 """
 
 import contextlib
+import hashlib
 import os
 import re
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from mnist_jax.errors import UserError
@@ -86,6 +88,18 @@ def count() -> int:
 def is_first() -> bool:
     """Return whether this is the process that writes files and messages."""
     return count() == 1 or jax.process_index() == 0
+
+
+def check_same(config: str) -> None:
+    """Raise UserError in all processes unless they have the same config."""
+    if count() > 1:
+        digest = np.frombuffer(hashlib.sha256(config.encode()).digest(), np.uint8)
+        digests = np.asarray(multihost_utils.process_allgather(digest))
+        if (digests != digests[0]).any():
+            raise UserError(
+                "--distributed: the processes have different configs. Start all with "
+                "the same flags, except for --process_id."
+            )
 
 
 def barrier(name: str) -> None:

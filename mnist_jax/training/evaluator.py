@@ -44,8 +44,7 @@ class Evaluator:
     ):
         self.devices = devices
         self._batch_size = batch_size
-        eval_step = step.make_eval_step(apply_fn=apply_fn, loss_fn=loss_fn)
-        self._eval_step = devices.map(eval_step, (0, 0, None))
+        self._eval_step = step.make_eval_step(apply_fn=apply_fn, loss_fn=loss_fn)
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
     @classmethod
@@ -92,7 +91,7 @@ class Evaluator:
             kind = size, images.shape[1:], images.dtype, labels.dtype
             if kind not in self._compiled:
                 self._compiled[kind] = devices.compile(
-                    self._eval_step, arguments, split=2
+                    self._eval_step, (0, 0, None), arguments, split=2
                 )
             results.append(self._compiled[kind](*arguments))
             if devices.must_wait:

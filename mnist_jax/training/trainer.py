@@ -282,7 +282,8 @@ class Trainer:
                 train_step=self._train_step, steps=length
             )
             self._compiled[length] = self._devices.compile(
-                self._devices.map(train_steps, (0, None, 0, None, 0)),
+                train_steps,
+                (0, None, 0, None, 0),
                 arguments,
                 split=2,
                 donate=True,

@@ -73,7 +73,8 @@ def flops(devices):
     arguments = devices.replicate((current, Batch(images, labels), jnp.int32(0), KEY))
     rows = devices.split(jnp.zeros((1, 64), jnp.int32))
     steps = make_train_steps(train_step=make_step(TINY.apply, phase), steps=1)
-    compiled = devices.compile(steps, (*arguments[:2], rows, *arguments[2:]), split=2)
+    arguments = (*arguments[:2], rows, *arguments[2:])
+    compiled = devices.compile(steps, (0, None, 0, None, 0), arguments, split=2)
     return compiled.cost_analysis()["flops"]
 
 

@@ -113,9 +113,10 @@ def test_two_processes_train_as_one_does_though_one_was_killed(
 
 @pytest.mark.slow
 def test_processes_with_different_configs_do_not_train(start_two, tmp_path):
-    statuses, _ = finish(start_two(*QUICK, only_second=["--config.seed=7"]))
-    assert all(statuses)
-    assert not (tmp_path / "run" / "results.json").exists()
+    statuses, outputs = finish(start_two(*QUICK, only_second=["--config.seed=7"]))
+    assert statuses == [1, 1]
+    assert all("Error: --distributed: the processes have diff" in o for o in outputs)
+    assert not (tmp_path / "run").exists()
 
 
 # -- what is refused at the start

@@ -59,7 +59,7 @@ def main(path):
     results = {}
     for count in (8, 11):
         programs = []
-        devices = parallel.share_replicas(count)
+        devices = parallel.choose("jit", 16, seeds=count)
         current = train(range(count), devices, dataset, phase, start, programs)
         leaves = jax.tree.leaves(current)
         shares = [[s.data for s in leaf.addressable_shards] for leaf in leaves]
