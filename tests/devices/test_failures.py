@@ -1,11 +1,9 @@
 """A lack of memory, in the words of JAX's runtimes, comes with a way out."""
 
 import jax
-import jax.numpy as jnp
 import pytest
 
-from mnist_jax import experiment
-from mnist_jax.devices import failures, parallel
+from mnist_jax.devices import failures
 from tests.support.commands import run_each
 
 OUT_OF_MEMORY = [
@@ -71,13 +69,3 @@ def test_commands_print_the_way_out_and_no_traceback(command_env, tmp_path):
     assert "Traceback" in other.stderr and "Too many open files" in other.stderr
     assert no_device.returncode == 1 and len(no_device.stderr.splitlines()) == 1
     assert "JAX found no device for the platform 'tpu'" in no_device.stderr
-
-
-def test_log_txt_keeps_the_whole_error(small_config, tmp_path, monkeypatch):
-    def fail(*args, **kwargs):
-        jax.jit(lambda: jnp.ones(10**14))()
-
-    monkeypatch.setattr(parallel, "choose", fail)
-    with pytest.raises(jax.errors.JaxRuntimeError) as caught:
-        experiment.run(experiment.parse(small_config), tmp_path)
-    assert str(caught.value) in (tmp_path / "log.txt").read_text()

@@ -33,13 +33,13 @@ def results(tmp_path_factory, command_env):
         return pickle.load(file)
 
 
-@pytest.mark.parametrize(("way", "count"), CASES[1:])
-def test_many_devices_train_as_one_does(results, way, count):
+@pytest.mark.parametrize("case", [*CASES[1:], ("jit", 2, "scan")], ids=str)
+def test_many_devices_train_as_one_does(results, case):
     """Dropout, augmentation, BatchNorm, moving average and monitors with them."""
     expected, said = results["jit", 1]
-    current, told = results[way, count]
+    current, told = results[case]
     assert jax.tree.structure(current) == jax.tree.structure(expected)
-    # Sums of float32 in another order, through ten steps: 2e-6 was seen.
+    # Sums of float32 in another order, through ten steps.
     assert_close(current, expected, 1e-5)
     assert int(current.step) == 10
     for one, other in zip(said, told, strict=True):
@@ -51,14 +51,6 @@ def test_many_devices_train_as_one_does_with_onednn(results, way):
     if ("onednn", way) not in results:
         pytest.skip("oneDNN cannot be used here")
     assert_close(results["onednn", way][0], results["jit", 1][0], 1e-5)
-
-
-def test_with_many_devices_too_the_length_of_a_call_changes_nothing(results):
-    current, told = results["jit", 2, "scan"]
-    expected, said = results["jit", 4]
-    assert_close(current, expected, 1e-5)
-    for one, other in zip(said, told, strict=True):
-        assert one == pytest.approx(other, abs=2e-5)
 
 
 def test_each_device_computes_its_share_alone(results):

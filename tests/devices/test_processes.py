@@ -161,8 +161,3 @@ def test_processes_that_do_not_meet_say_so_and_end(process_id):
     assert ended.returncode == 1
     assert ended.stderr.startswith("Error: --distributed: the processes did not meet")
     assert len(ended.stderr.splitlines()) == 1
-
-
-def test_a_single_process_waits_for_nobody():
-    assert processes.count() == 1 and processes.is_first()
-    processes.barrier("nobody else")

@@ -21,14 +21,6 @@ def shared(function, count):
 BATCH = jnp.arange(24.0).reshape(12, 2) ** 2
 
 
-def test_a_whole_batch_is_one_shard():
-    assert shards.count() == 1
-    assert shards.mean(BATCH) is BATCH
-    assert shards.local(BATCH, 12) is BATCH
-    assert shards.gather(BATCH) is BATCH
-    np.testing.assert_array_equal(shards.indices(5), np.arange(5))
-
-
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 6, 12])
 def test_shards_come_to_what_the_whole_batch_comes_to(count):
     size = 12 // count
@@ -48,8 +40,3 @@ def test_shards_come_to_what_the_whole_batch_comes_to(count):
         np.testing.assert_array_equal(found["whole"][shard], BATCH)
     np.testing.assert_array_equal(found["indices"].ravel(), np.arange(12))
     np.testing.assert_array_equal(found["local"].reshape(12, 2), BATCH)
-
-
-def test_another_axis_is_none_of_its_business():
-    counts = jax.vmap(lambda x: x * shards.count(), axis_name="seeds")(jnp.ones(3))
-    np.testing.assert_array_equal(counts, np.ones(3))
