@@ -36,7 +36,7 @@ _OUTPUT = flags.DEFINE_string(
     "side. Default: evaluation/ in the folder of each run that is not published.",
 )
 _ROBUSTNESS = flags.DEFINE_bool(
-    "robustness", False, "Measure the accuracy on images damaged in nine ways."
+    "robustness", False, "Measure the accuracy on images damaged in six ways."
 )
 _LIMIT = flags.DEFINE_integer(
     "limit",

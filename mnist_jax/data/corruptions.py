@@ -1,4 +1,4 @@
-"""Graded damage to test images: nine kinds, five strengths each.
+"""Graded damage to test images: six kinds, five strengths each.
 
 What an image becomes depends on the kind, the strength, the seed and the image's place
 in the set, not on how many others there are. Of one image, the stronger version is the
@@ -36,14 +36,7 @@ class Corruption(NamedTuple):
     amounts: tuple[float, float, float, float, float]
     """Of the five strengths."""
     unit: str
-    """Of the amounts, in a word or two."""
-    detail: str
-    """Continues the unit, where there is more room."""
-
-    @property
-    def meaning(self) -> str:
-        """Of the amounts, in full."""
-        return f"{self.unit} {self.detail}"
+    """Of the amounts."""
 
 
 def corrupt(images: Images, name: str, strength: int, *, seed: int = 0) -> Images:
@@ -70,7 +63,7 @@ def warp(
     Args:
         images: ink in 0..1.
         zoom: one for all images or one for each; above 1, digits shrink.
-        **others: likewise, other fields of `augment.WarpParameters`.
+        **others: other fields of `augment.WarpParameters`, one or one for each.
     """
     identity = {**dict.fromkeys(WarpParameters._fields, 0.0), **others}
     fields = identity | {"row_zoom": zoom, "column_zoom": zoom}
@@ -107,10 +100,6 @@ def _shift(images: Ink, random: Random, amount: float) -> Ink:
     return warp(images, row_shift=rows, column_shift=columns)
 
 
-def _shear(images: Ink, random: Random, amount: float) -> Ink:
-    return warp(images, shear=np.radians(amount) * _sign(images, random))
-
-
 def _scale(images: Ink, random: Random, amount: float) -> Ink:
     return warp(images, zoom=(1 + amount) ** _sign(images, random))
 
@@ -123,11 +112,6 @@ def _blur(images: Ink, random: Random, amount: float) -> Ink:
     return ndimage.gaussian_filter(images, (0, amount, amount), mode="constant")
 
 
-def _contrast(images: Ink, random: Random, amount: float) -> Ink:
-    mean = images.mean(axis=(1, 2), keepdims=True)
-    return mean + np.float32(1 - amount) * (images - mean)
-
-
 def _occlusion(images: Ink, random: Random, amount: float) -> Ink:
     size, side = images.shape[1], int(amount)
     draws = random.uniform(size=(len(images), 2))
@@ -138,49 +122,17 @@ def _occlusion(images: Ink, random: Random, amount: float) -> Ink:
     return np.where(hidden, np.float32(0), images)
 
 
-def _thickness(images: Ink, random: Random, amount: float) -> Ink:
-    thicker = _sign(images, random) > 0
-    changed = np.empty_like(images)
-    changed[thicker] = _repeat(ndimage.grey_dilation, images[thicker], amount)
-    changed[~thicker] = _repeat(ndimage.grey_erosion, images[~thicker], amount / 2)
-    return changed
-
-
-def _repeat(operation: Callable[..., Ink], images: Ink, times: float) -> Ink:
-    """Apply an operation of grey morphology again and again, the last time in part."""
-    cross = ndimage.generate_binary_structure(2, 1)[None]
-    while times > 0:
-        part = np.float32(min(times, 1))
-        changed = operation(images, footprint=cross, mode="constant")
-        images = (1 - part) * images + part * changed
-        times -= 1
-    return images
-
-
-_SIDES = "degrees", "to either side"
-CORRUPTIONS: dict[str, Corruption] = {
-    "rotation": Corruption(_rotation, (10, 20, 30, 40, 50), *_SIDES),
-    "shift": Corruption(_shift, (1, 2, 3, 4, 5), "pixels", "in any direction"),
-    "shear": Corruption(_shear, (10, 20, 30, 40, 50), *_SIDES),
+CORRUPTIONS = {
+    "rotation": Corruption(_rotation, (10, 20, 30, 40, 50), "degrees to either side"),
+    "shift": Corruption(_shift, (1, 2, 3, 4, 5), "pixels in any direction"),
     "scale": Corruption(
-        _scale, (0.15, 0.3, 0.45, 0.6, 0.75), "share", "larger or smaller"
+        _scale, (0.15, 0.3, 0.45, 0.6, 0.75), "share by which digits grow or shrink"
     ),
     "noise": Corruption(
-        _noise, (0.1, 0.2, 0.3, 0.4, 0.5), "standard deviation", "if full ink is 1"
+        _noise, (0.1, 0.2, 0.3, 0.4, 0.5), "standard deviation (full ink is 1)"
     ),
-    "blur": Corruption(
-        _blur, (0.5, 1, 1.5, 2, 2.5), "pixels", "of the Gaussian's standard deviation"
-    ),
-    "contrast": Corruption(
-        _contrast, (0.3, 0.5, 0.7, 0.8, 0.9), "share lost", "of the contrast"
-    ),
+    "blur": Corruption(_blur, (0.5, 1, 1.5, 2, 2.5), "standard deviation in pixels"),
     "occlusion": Corruption(
-        _occlusion, (4, 6, 8, 10, 12), "pixels", "of a blank square's side"
-    ),
-    "thickness": Corruption(
-        _thickness,
-        (0.4, 0.8, 1.2, 1.6, 2.0),
-        "pixels",
-        "on each side of strokes that get thicker, half of that if they get thinner",
+        _occlusion, (4, 6, 8, 10, 12), "side of a blank square in pixels"
     ),
 }

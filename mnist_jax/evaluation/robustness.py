@@ -52,7 +52,7 @@ def measure(
         - "examples", "seed"
         - "accuracy": on the images as they are
         - "corruptions": by kind, "amounts" and "accuracy" of the five strengths
-        - "mean_corrupted_accuracy": over all kinds and strengths
+        - "mean_damaged_accuracy": over all kinds and strengths
     """
 
     def accuracies(images: UInt8[np.ndarray, "n h w 1"]) -> list[float]:
@@ -70,7 +70,7 @@ def measure(
             figures = {"amounts": list(damage.amounts), "accuracy": list(accuracy)}
             one["corruptions"][kind] = figures
     for one in found:
-        one["mean_corrupted_accuracy"] = statistics.mean(
+        one["mean_damaged_accuracy"] = statistics.mean(
             accuracy
             for kind in one["corruptions"].values()
             for accuracy in kind["accuracy"]

@@ -110,7 +110,7 @@ def test_measured_figures_are_compared(run_and_images, finished, tmp_path):
     assert "Damaged" not in tables.results(compare.read([finished])).header
     folder = shutil.copytree(finished, tmp_path / "run")
     evaluated.write(found, folder / evaluated.FOLDER, images.split)
-    mean = entry["robustness"]["mean_corrupted_accuracy"]
+    mean = entry["robustness"]["mean_damaged_accuracy"]
     [row] = tables.results(compare.read([folder])).rows
     assert f"{mean:.4f} (20 images)" in row
 

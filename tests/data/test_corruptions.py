@@ -25,7 +25,7 @@ def test_each_kind_is_graded_and_seeded(images, name):
     np.testing.assert_array_equal(corrupt(images[:5], name, 3), damaged[2][:5])
     np.testing.assert_array_equal(corrupt(images, name, 3, seed=0), damaged[2])
     changed = (corrupt(images, name, 3, seed=1) != damaged[2]).any()
-    assert changed == (name not in ("blur", "contrast"))  # which draw nothing
+    assert changed == (name != "blur")  # which draws nothing
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,7 @@ def test_the_damage_is_what_its_amount_says():
 
     dots = np.zeros((400, 28, 28, 1), np.uint8)
     dots[:, 14, 14] = 255
-    # Blurred: a Gaussian. Strokes: a pixel and its neighbours, or nothing.
     blurred = corrupt(dots, "blur", 2)[0, ..., 0]
     distances = np.arange(28) - 14
     expected = np.exp(-np.add.outer(distances**2, distances**2) / 2)
     np.testing.assert_allclose(blurred, 255 * expected / expected.sum(), atol=1)
-    strokes = corrupt(dots, "thickness", 5)
-    assert set((strokes > 0).sum(axis=(1, 2, 3)).tolist()) == {0, 13}
-
-    pale = corrupt(dots, "contrast", 5)[0]
-    assert pale.max() - pale.min() == pytest.approx(25.5, abs=1)

@@ -26,7 +26,7 @@ def test_accuracies_are_those_of_the_damaged_images(small):
                 right = (predict(images).argmax(axis=1) == split.labels).mean()
                 assert one["corruptions"][name]["accuracy"][strength - 1] == right
                 every.append(right)
-        assert one["mean_corrupted_accuracy"] == pytest.approx(np.mean(every))
+        assert one["mean_damaged_accuracy"] == pytest.approx(np.mean(every))
         clean = (predict(split.images).argmax(axis=1) == split.labels).mean()
         assert one["accuracy"] == clean
 

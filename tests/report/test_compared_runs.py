@@ -314,6 +314,7 @@ def test_an_unknown_field_is_named_with_its_file(tmp_path):
         ('{"runs": [1]}', "damaged"),
         ('{"runs": []}', "damaged"),
         ({"robustness": {"examples": 20}}, "damaged"),
+        ({"robustness": {"mean_corrupted_accuracy": 0.5}}, "of an earlier version"),
         ({"parameters_sha256": "other"}, "other weights than results.json"),
     ],
 )
@@ -324,7 +325,7 @@ def test_a_damaged_evaluation_is_named(tmp_path, content, message):
     entry = {
         "parameters_sha256": "0.5",
         "evaluation": {"examples": 50},
-        "robustness": {"examples": 20, "mean_corrupted_accuracy": 0.25},
+        "robustness": {"examples": 20, "mean_damaged_accuracy": 0.25},
     }
     path = folder / "evaluation" / "evaluation.json"
     path.parent.mkdir()

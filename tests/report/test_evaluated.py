@@ -28,7 +28,7 @@ def entries(request):
             kind: {"accuracy": [0.9, 0.8, 0.7, 0.6, 0.1 * seed]} for kind in CORRUPTIONS
         }
         robustness = {"examples": 300, "seed": 0, "accuracy": 0.95}
-        robustness |= {"corruptions": damage, "mean_corrupted_accuracy": 0.6}
+        robustness |= {"corruptions": damage, "mean_damaged_accuracy": 0.6}
         found.append(
             {
                 "name": name,

@@ -191,7 +191,12 @@ def _robustness(run: Record) -> tuple[float, int, int] | None:
             )
         if not (found := entry.get("robustness")):
             return None
-        mean, size = float(found["mean_corrupted_accuracy"]), int(found["examples"])
+        if "mean_corrupted_accuracy" in found:
+            raise UserError(
+                f"{path} is of an earlier version, with other kinds of damage. Repeat "
+                f"`mnist-jax evaluate {run.folder} --robustness`, or remove the file."
+            )
+        mean, size = float(found["mean_damaged_accuracy"]), int(found["examples"])
         return mean, size, int(entry["evaluation"]["examples"])
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise damaged(path, error) from error

@@ -111,7 +111,7 @@ def robustness(runs: Sequence[dict[str, Any]]) -> Table:
             cells = map(tables.accuracy, [*found, statistics.mean(found)])
             rows.append([f"{kind}: {amounts}", run["name"], *cells])
     for run in runs:
-        mean = tables.accuracy(run["robustness"]["mean_corrupted_accuracy"])
+        mean = tables.accuracy(run["robustness"]["mean_damaged_accuracy"])
         rows.append(["all", run["name"], *[""] * len(STRENGTHS), mean])
     header = ["Damage", "Network", *map(str, STRENGTHS), "Mean"]
     if len(runs) == 1:
@@ -122,7 +122,7 @@ def robustness(runs: Sequence[dict[str, Any]]) -> Table:
 def about_robustness(runs: Sequence[dict[str, Any]]) -> str:
     """Return the explanation of `robustness`."""
     found = runs[0]["robustness"]
-    meanings = "; ".join(f"{kind}, {one.meaning}" for kind, one in CORRUPTIONS.items())
+    meanings = "; ".join(f"{kind}, {one.unit}" for kind, one in CORRUPTIONS.items())
     return (
         f"Accuracy on {found['examples']:,} images at five strengths of damage (seed "
         f"{found['seed']}). Amounts: {meanings}."

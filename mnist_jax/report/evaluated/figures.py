@@ -138,7 +138,7 @@ def corruptions(images: UInt8[np.ndarray, "n h w 1"]) -> Figure:
     """Draw the damage of each kind to the first of some images."""
     shown = images[:_IMAGES_DRAWN]
     strengths = (0, *STRENGTHS)
-    figure, grid = subplots(len(CORRUPTIONS), len(strengths), 6.0)
+    figure, grid = subplots(len(CORRUPTIONS), len(strengths), 4.2)
     set_title(figure, "Damage", "the first images at five strengths")
     for row, name in zip(grid, CORRUPTIONS, strict=True):
         for axes, strength in zip(row, strengths, strict=True):
