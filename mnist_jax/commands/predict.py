@@ -31,7 +31,7 @@ from mnist_jax.errors import UserError
 
 if TYPE_CHECKING:
     from mnist_jax.photos.reading import Digit, Reading
-    from mnist_jax.runs.load import Run
+    from mnist_jax.runs.load import Network
 
 _RUN = flags.DEFINE_string(
     "run", None, "The run folder of the network that reads, or its file of weights."
@@ -172,7 +172,7 @@ def _check_outputs(
 
 
 def as_json(
-    read: Sequence[_Picture], failures: Sequence[str], run: "Run"
+    read: Sequence[_Picture], failures: Sequence[str], run: "Network"
 ) -> dict[str, Any]:
     """Return readings as JSON has them; boxes are left, top, right, bottom."""
     pictures = [
@@ -213,15 +213,15 @@ def as_csv(read: Sequence[_Picture], classes: Sequence[str]) -> str:
     return file.getvalue()
 
 
-def _ranked(digit: "Digit", run: "Run") -> list[tuple[str, float]]:
+def _ranked(digit: "Digit", run: "Network") -> list[tuple[str, float]]:
     """Return classes and their probabilities, the most probable first."""
     pairs = zip(run.classes, digit.probabilities.tolist(), strict=True)
     return sorted(pairs, key=lambda pair: -pair[1])
 
 
-def _show(read: Sequence[_Picture], run: "Run", console: Console) -> None:
+def _show(read: Sequence[_Picture], run: "Network", console: Console) -> None:
     """Print a table of the readings."""
-    from mnist_jax.runs import load, threshold
+    from mnist_jax.runs import load
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for title in ("Picture", "Reading", "Most probable", "Second", "Third", ""):
@@ -242,7 +242,7 @@ def _show(read: Sequence[_Picture], run: "Run", console: Console) -> None:
     console.print(
         f"\nRead by {load.name_of(run)}, {run.config.model.name}, right on "
         f"{run.accuracy:.2%} of its {run.tested_on} images. Unsure: below {below:.1%}, "
-        f"as {threshold.FALSE_ALARMS:.0%} of {source} are, or cut off another digit.",
+        f"as {load.UNSURE_SHARE:.0%} of {source} are, or cut off another digit.",
         style="dim",
         markup=False,
         highlight=False,

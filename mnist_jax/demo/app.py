@@ -14,9 +14,9 @@ import numpy as np
 from mnist_jax import photos
 from mnist_jax.demo.corrections import Corrections
 from mnist_jax.errors import UserError
+from mnist_jax.evaluation.predictor import Predictor
 from mnist_jax.export import web_page
-from mnist_jax.runs.load import Run, name_of
-from mnist_jax.runs.predictor import Predictor
+from mnist_jax.runs import load
 
 SIDE = 28
 _PAGE = Path(__file__).with_name("page")
@@ -43,7 +43,7 @@ class Network(NamedTuple):
     threshold: float
 
 
-def networks_of(runs: Sequence[Run]) -> list[Network]:
+def networks_of(runs: Sequence[load.Network]) -> list[Network]:
     """Describe runs for the demo.
 
     Raises:
@@ -57,8 +57,8 @@ def networks_of(runs: Sequence[Run]) -> list[Network]:
         if names.count(name) > 1:
             name += f", seed {run.config.seed}"
         about = (
-            f"{name_of(run)}: right on {100 * run.accuracy:.2f}\N{NO-BREAK SPACE}% of "
-            f"its {run.tested_on} images"
+            f"{load.name_of(run)}: right on "
+            f"{100 * run.accuracy:.2f}\N{NO-BREAK SPACE}% of its {run.tested_on} images"
         )
         networks.append(Network(run, name, about, run.threshold[0]))
     return networks

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from mnist_jax import files
 from mnist_jax.errors import UserError
 from mnist_jax.export import card, graph, network
-from mnist_jax.runs.load import Run
+from mnist_jax.runs.load import Network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Format:
         packages: the ones that it needs beside the requirements of this package.
     """
 
-    make: Callable[[Run], bytes]
+    make: Callable[[Network], bytes]
     mark: bytes = b"mnist_jax"
     packages: tuple[str, ...] = ()
 
 
-def write(run: Run, path: Path, *, format: str) -> Path:
+def write(run: Network, path: Path, *, format: str) -> Path:
     """Write a network to a file, and its model card beside it.
 
     Args:
@@ -68,7 +68,7 @@ def card_beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.md")
 
 
-def _onnx(run: Run) -> bytes:
+def _onnx(run: Network) -> bytes:
     from mnist_jax.export import onnx_file
 
     shape = network.input_shape(run)
@@ -86,7 +86,7 @@ def _onnx(run: Run) -> bytes:
     return content
 
 
-def _stablehlo(run: Run) -> bytes:
+def _stablehlo(run: Network) -> bytes:
     """Serialise a network by `jax.export`, for any number of images."""
     (count,) = jax.export.symbolic_shape("n")
     images = jax.ShapeDtypeStruct((count, *network.input_shape(run)), jnp.uint8)
@@ -99,11 +99,11 @@ def _stablehlo(run: Run) -> bytes:
     return bytes(export(images).serialize())
 
 
-def _safetensors(run: Run) -> bytes:
+def _safetensors(run: Network) -> bytes:
     return run.path.read_bytes()  # `load` has checked it
 
 
-def _html(run: Run) -> bytes:
+def _html(run: Network) -> bytes:
     from mnist_jax.export import web_page
 
     shape = network.input_shape(run)

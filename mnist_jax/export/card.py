@@ -11,7 +11,7 @@ import jinja2
 from mnist_jax import tree
 from mnist_jax.config import to_json
 from mnist_jax.evaluation import wilson_interval
-from mnist_jax.runs.load import Run
+from mnist_jax.runs.load import Network
 
 # By `config.data.source`: what it is called, and how many images its test set has.
 # Other data go by their source, and only results.json has their number.
@@ -24,7 +24,7 @@ _SETS = {"test": "test", "val": "validation"}
 _TEMPLATE = Path(__file__).with_name("card.md.j2")
 
 
-def facts(run: Run) -> dict[str, str]:
+def facts(run: Network) -> dict[str, str]:
     """Collect what is known about a trained network.
 
     Returns:
@@ -52,7 +52,7 @@ def facts(run: Run) -> dict[str, str]:
     }
 
 
-def stored_config(run: Run) -> dict[str, Any]:
+def stored_config(run: Network) -> dict[str, Any]:
     """Return the config as JSON has it, without folders of the machine it ran on."""
     config = run.config
     pretrained = Path(config.model.pretrained).name
@@ -65,7 +65,7 @@ def stored_config(run: Run) -> dict[str, Any]:
     )
 
 
-def text(run: Run, *, file: str, format: str, shape: Sequence[int]) -> str:
+def text(run: Network, *, file: str, format: str, shape: Sequence[int]) -> str:
     """Return the card, in Markdown.
 
     Args:

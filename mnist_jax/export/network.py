@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
-from mnist_jax.runs.load import Run
+from mnist_jax.runs.load import Network
 from mnist_jax.tree import Tree
 
 ApplyFn = Callable[[Tree, UInt8[Array, "n ..."]], Float[Array, "n classes"]]
 
 
-def input_shape(run: Run) -> tuple[int, ...]:
+def input_shape(run: Network) -> tuple[int, ...]:
     """Return the shape of the images that an exported network takes.
 
     It is [height, width] for grey images, otherwise [height, width, channels].
@@ -23,7 +23,7 @@ def input_shape(run: Run) -> tuple[int, ...]:
     return (height, width) if channels == 1 else (height, width, channels)
 
 
-def make_logits(run: Run) -> tuple[ApplyFn, Tree]:
+def make_logits(run: Network) -> tuple[ApplyFn, Tree]:
     """Return `apply(variables, images) -> logits`, and the variables of a run.
 
     It consists of XLA's own operations, since no other machine can be expected to have
@@ -44,7 +44,7 @@ def make_logits(run: Run) -> tuple[ApplyFn, Tree]:
     return apply, (run.params, run.batch_stats)
 
 
-def make_probabilities(run: Run) -> Callable[[UInt8[Array, "n ..."]], Array]:
+def make_probabilities(run: Network) -> Callable[[UInt8[Array, "n ..."]], Array]:
     """Return a function of images alone, for `jax.jit` and `jax.export`."""
     apply, variables = make_logits(run)
 

@@ -5,7 +5,7 @@ import dataclasses
 import html
 import io
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -13,19 +13,11 @@ from PIL import Image
 from scipy import special
 
 from mnist_jax.errors import UserError
+from mnist_jax.evaluation.predictor import Predictor
 from mnist_jax.photos import finding, touching
 from mnist_jax.photos.finding import Box
 
 _SMALLEST_BATCH = 8  # few programs are compiled, however many digits there are
-
-
-class Predictor(Protocol):
-    """Any classifier of 28x28 images, such as a `runs.Run`."""
-
-    @property
-    def classes(self) -> tuple[str, ...]: ...  # noqa: D102
-
-    def logits(self, images: Any) -> Float32[np.ndarray, "n classes"]: ...  # noqa: D102
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

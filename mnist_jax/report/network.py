@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, UInt8
 
-from mnist_jax.runs.load import Run
+from mnist_jax.runs.load import Network
 from mnist_jax.tree import Tree, layers
 
 TOLERANCE = 0.01
@@ -44,7 +44,7 @@ class Inside(NamedTuple):
     """Penultimate activations of all images."""
 
 
-def look_inside(run: Run, images: UInt8[np.ndarray, "n h w c"]) -> Inside:
+def look_inside(run: Network, images: UInt8[np.ndarray, "n h w c"]) -> Inside:
     """Compute the feature maps of the first image, and the features of all."""
     model, variables = run.model, (run.params, run.batch_stats)
     scaled = jnp.asarray(images, jnp.float32) / 255
@@ -69,7 +69,7 @@ def look_inside(run: Run, images: UInt8[np.ndarray, "n h w c"]) -> Inside:
 
 
 def integrated_gradients(
-    run: Run, image: UInt8[np.ndarray, "h w c"], labels: list[int]
+    run: Network, image: UInt8[np.ndarray, "h w c"], labels: list[int]
 ) -> list[Saliency]:
     """Attribute the logits of some classes to the pixels of an image.
 

@@ -14,7 +14,7 @@ from mnist_jax import data, models
 from mnist_jax.config import Model
 from mnist_jax.data import DIGITS, Task
 from mnist_jax.export import web_page
-from mnist_jax.runs.load import Run, load
+from mnist_jax.runs.load import Network, load
 from tests.support.made_data import SIXTY_TWO
 from tests.support.small_vgg import Small
 
@@ -49,7 +49,7 @@ def make_run():
     """Return a network by its name and options; VGGs have two blocks."""
 
     @functools.cache
-    def make(name: str, **options: object) -> Run:
+    def make(name: str, **options: object) -> Network:
         packaged, task = load(), Task(SIXTY_TWO) if ":" in name else DIGITS
         model = models.create(Model(name=name, options=options), task)
         if name.startswith("vgg"):

@@ -16,7 +16,7 @@ from mnist_jax.evaluation import calibration, evaluate, robustness, scores
 from mnist_jax.report.evaluated import Evaluation
 from mnist_jax.runs import predictions
 from mnist_jax.runs.folder import RunFolder
-from mnist_jax.runs.load import Run
+from mnist_jax.runs.load import Network
 
 # Another processor, or other convolutions, may change up to this many predictions.
 _CHANGED_BY_ROUNDING = 2
@@ -40,7 +40,7 @@ class Images(NamedTuple):
 
 
 def assess(
-    runs: Sequence[Run], images: Images, *, tta: bool = False, damaged: int = 0
+    runs: Sequence[Network], images: Images, *, tta: bool = False, damaged: int = 0
 ) -> Evaluation:
     """Evaluate networks on images.
 
@@ -99,7 +99,7 @@ def assess(
     return Evaluation(images.name, entries, notes)
 
 
-def images_for(runs: Sequence[Run], wanted: str | None) -> Images:
+def images_for(runs: Sequence[Network], wanted: str | None) -> Images:
     """Return the images of --data, or those that the runs were tested on.
 
     Raises:
@@ -137,7 +137,7 @@ def images_for(runs: Sequence[Run], wanted: str | None) -> Images:
     return Images(split, f"images of {name}", ())
 
 
-def is_own(run: Run, images: Images) -> bool:
+def is_own(run: Network, images: Images) -> bool:
     """Return whether images are those that a run was tested on."""
     known = (run.results or {}).get("test_images_sha256")
     return (
@@ -145,7 +145,7 @@ def is_own(run: Run, images: Images) -> bool:
     )
 
 
-def why_not_saved(run: Run, images: Images) -> str:
+def why_not_saved(run: Network, images: Images) -> str:
     """Return why nothing is written beside a run, or nothing."""
     if not is_own(run, images):
         return "evaluation/ in a run's folder is for its own test images"
@@ -156,7 +156,7 @@ def why_not_saved(run: Run, images: Images) -> str:
     return ""
 
 
-def _check_task(runs: Sequence[Run], source: str, task: data.Task) -> None:
+def _check_task(runs: Sequence[Network], source: str, task: data.Task) -> None:
     """Raise UserError unless all runs have the classes and the shape of images."""
 
     def text(of: data.Task) -> str:
@@ -184,7 +184,7 @@ def _source(config: Data) -> tuple[Any, ...]:
     return config.source, "val", config.val_size, config.split_seed
 
 
-def _name(run: Run) -> str:
+def _name(run: Network) -> str:
     kind = "validation" if run.tested_on == "val" else "test"
     return f"{kind} images of {run.config.data.source}"
 
@@ -196,7 +196,9 @@ def _found_here(config: Data) -> Data:
     return config
 
 
-def _held(run: Run, images: Images) -> tuple[tuple[np.ndarray, np.ndarray] | None, str]:
+def _held(
+    run: Network, images: Images
+) -> tuple[tuple[np.ndarray, np.ndarray] | None, str]:
     """Return logits and labels for a run's temperature, and why it may have none."""
     why_not = "since the loss on the validation images has no minimum"
     if run.tested_on == "val":
@@ -210,7 +212,7 @@ def _held(run: Run, images: Images) -> tuple[tuple[np.ndarray, np.ndarray] | Non
     return (run.logits(split.images), split.labels), why_not
 
 
-def _check_accuracy(run: Run, name: str, found: dict[str, Any]) -> list[str]:
+def _check_accuracy(run: Network, name: str, found: dict[str, Any]) -> list[str]:
     """Return a note if rounding changed a run's accuracy; UserError if more did."""
     examples = found["examples"]
     changed = round(examples * abs(found["accuracy"] - run.accuracy))
@@ -227,7 +229,7 @@ def _check_accuracy(run: Run, name: str, found: dict[str, Any]) -> list[str]:
     return [f"{text}, by rounding."] if changed else []
 
 
-def _names(runs: Sequence[Run]) -> list[str]:
+def _names(runs: Sequence[Network]) -> list[str]:
     """Name each run by its config and seed, and by its folder if these are equal."""
     names = [f"{run.config.name} (seed {run.config.seed})" for run in runs]
     return [

@@ -1,12 +1,11 @@
-"""What every trained classifier offers: a network, an ensemble, another classifier."""
+"""The interface of trained classifiers, whether networks or not."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float32
 
 
-@runtime_checkable
 class Predictor(Protocol):
     """A trained classifier of images."""
 
