@@ -2,13 +2,13 @@
 
 XLA's CPU client allocates a step's temporary buffers in every call. By default, glibc
 returns large blocks to the kernel as soon as they are free, and the next step causes
-page faults again: 16,000 in a step of the double CNN (docs/performance.md).
+page faults again: 13,000 in a step of the double CNN (docs/performance.md).
 """
 
 import ctypes
 
-# From malloc.h: no blocks of their own from the kernel, none returned to it, and the
-# heap grows by 64 MiB at a time.
+# From malloc.h: no block is mapped or returned separately, and the heap grows by 64 MiB
+# at a time.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _SETTINGS = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 2**26}
 
