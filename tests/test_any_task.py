@@ -1,0 +1,188 @@
+"""Any classes and any network go through every command, from training to the demo."""
+
+import csv
+import html
+import http.client
+import json
+import re
+import signal
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnist_jax import load_run, models
+from tests.conftest import LITTLE_OPTIMIZED
+from tests.support.commands import ROOT, run, start, wait_for
+from tests.support.made_data import SIXTY_TWO, THREE, make
+
+CLASSES = {"three": THREE, "sixty_two": SIXTY_TWO}
+OWN = "tests.support.own_nets:"
+
+
+def arguments(source, network, **fields):
+    """The arguments of a short training."""
+    settings = {
+        "name": "tried",
+        "data.source": f"tests.support.made_data:{source}",
+        "data.val_size": 60,
+        "model.name": network,
+        "phases[0].epochs": 4,
+        "phases[0].batch_size": 10,
+        "phases[0].optimizer.learning_rate": 0.01,
+        "augment.shift": 0.05,
+        **fields,
+    }
+    return [
+        "--config=configs/quickstart.py",
+        *(f"--config.{name}={value}" for name, value in settings.items()),
+    ]
+
+
+@pytest.fixture(scope="module")
+def env(command_env):
+    return command_env | LITTLE_OPTIMIZED | {"JAX_PLATFORMS": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def do(env):
+    """Run a command of mnist-jax that must succeed; return what it prints."""
+
+    def do(*words):
+        ended = run("mnist_jax", *map(str, words), env=env, cwd=ROOT)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    return do
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        ("three", f"{OWN}TwoOutputs"),
+        ("three", f"{OWN}MLP"),
+        ("sixty_two", "fast_cnn"),
+        pytest.param(("sixty_two", f"{OWN}TwoOutputs"), marks=pytest.mark.exhaustive),
+    ],
+    ids=lambda pair: f"{pair[0]}-{pair[1].removeprefix(OWN)}",
+)
+def trained(request, do, env, tmp_path_factory):
+    """A run that was killed and resumed, its classes, and its test images."""
+    source, network = request.param
+    folder = tmp_path_factory.mktemp("run") / "a run"
+    words = ["train", *arguments(source, network), f"--workdir={folder}"]
+    killed = start("mnist_jax", *words, env=env, cwd=ROOT)
+    wait_for(killed, "^epoch +2 ")
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert not (folder / "results.json").exists()
+    assert "Resuming after epoch" in do(*words)
+    classes = CLASSES[source]
+    images, labels = make(len(classes), 60 if source == "three" else 124, seed=2)
+    return folder, classes, images, labels
+
+
+@pytest.fixture(scope="module")
+def pictures(trained, tmp_path_factory):
+    """A folder with the first three test images as PNG files."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for number, image in enumerate(trained[2][:3]):
+        Image.fromarray(image).save(folder / f"{number}.png")
+    return folder
+
+
+def test_the_run_knows_its_classes_and_has_a_report(trained):
+    folder, classes, images, labels = trained
+    results = json.loads((folder / "results.json").read_text())
+    assert results["kind"] == "network" and results["classes"] == list(classes)
+    scores = results["test"][results["test_weights"]]
+    assert [row["class"] for row in scores["per_class"]] == list(classes)
+    assert np.shape(scores["confusion"]) == (len(classes),) * 2
+    network = load_run(folder)
+    assert network.classes == classes
+    logits = network.logits(images)
+    right = (logits.argmax(axis=1) == labels).mean()
+    assert right == scores["accuracy"] > 2 / len(classes)
+    page = (folder / "report.html").read_text()
+    assert all(html.escape(name, quote=False) in page for name in classes[:3])
+    assert "<b>&<" not in page
+    assert (folder / "figures" / "confusion_matrix.png").exists()
+    has_maps = not results["model"].endswith("MLP")
+    assert (folder / "figures" / "feature_maps.png").exists() == has_maps
+
+
+def test_it_predicts(trained, do, pictures, tmp_path):
+    folder, classes, images, _ = trained
+    table = tmp_path / "table.csv"
+    do("predict", pictures, f"--run={folder}", "--raw", f"--csv={table}")
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    expected = load_run(folder).predict(images[:3]).argmax(axis=1)
+    labels = [next(v for v in row.values() if v in classes) for row in rows]
+    assert labels == [classes[index] for index in expected]
+
+
+def test_it_is_evaluated_and_compared(trained, do, tmp_path):
+    folder, classes, *_ = trained
+    do("evaluate", folder, "--robustness", "--limit=20")
+    measured = json.loads((folder / "evaluation" / "evaluation.json").read_text())
+    assert measured
+    other = tmp_path / "other"
+    source = "three" if len(classes) == 3 else "sixty_two"
+    few = {"name": "lenet5", "phases[0].epochs": 1, "phases[0].steps_per_epoch": 2}
+    do("train", *arguments(source, "lenet5", **few), f"--workdir={other}")
+    do("compare", folder, other, f"--report={tmp_path / 'page'}")
+    page = (tmp_path / "page" / "comparison.html").read_text()
+    assert "tried" in page and "lenet5" in page and "<b>&<" not in page
+
+
+def test_data_of_other_classes_are_refused_in_one_line(trained, env):
+    folder, classes, *_ = trained
+    other = "sixty_two" if len(classes) == 3 else "three"
+    data = f"--data=tests.support.made_data:{other}"
+    ended = run("mnist_jax", "evaluate", str(folder), data, env=env)
+    assert ended.returncode == 1
+    assert len(ended.stderr.strip().splitlines()) == 1 and "classes" in ended.stderr
+
+
+@pytest.mark.parametrize("ending", ["onnx", "stablehlo", "safetensors", "html"])
+def test_it_is_exported(trained, do, tmp_path, ending):
+    folder, classes, *_ = trained
+    path = tmp_path / f"network.{ending}"
+    do("export", folder, f"--output={path}")
+    assert path.stat().st_size > 1000
+    card = path.with_name(f"{path.name}.md").read_text()
+    assert html.escape(classes[0], quote=False) in card
+    if ending == "safetensors":
+        assert load_run(path).classes == classes
+
+
+def test_the_demo_answers_with_its_classes(trained, env):
+    folder, classes, images, _ = trained
+    demo = start("mnist_jax", "demo", str(folder), "--port=0", env=env, cwd=ROOT)
+    try:
+        found = re.search(r"http://127.0.0.1:(\d+)", wait_for(demo, "http://"))
+        assert found
+        connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=60)
+        kind = {"Content-Type": "application/octet-stream"}
+        connection.request("POST", "/predict?run=0", images[0].tobytes(), kind)
+        answers = json.loads(connection.getresponse().read())["answers"]
+        connection.close()
+    finally:
+        demo.send_signal(signal.SIGINT)
+        demo.communicate()
+    expected = load_run(folder).predict(images[:1])[0]
+    (digit,) = answers[0]["digits"]
+    assert digit["label"] == classes[expected.argmax()]
+    np.testing.assert_allclose(digit["probabilities"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", sorted(models.MODELS))
+def test_every_network_is_trained_exported_and_evaluated(network, do, tmp_path):
+    """Four steps of each; the larger ones on three classes, with small batches."""
+    folder = tmp_path / "run"
+    few = {"phases[0].epochs": 2, "phases[0].steps_per_epoch": 2}
+    do("train", *arguments("three", network, **few), f"--workdir={folder}")
+    assert (folder / "report.md").exists()
+    do("export", folder, f"--output={tmp_path / 'network.onnx'}")
+    do("evaluate", folder)
