@@ -11,19 +11,15 @@ The names follow Mu, Gilmer, "MNIST-C: a robustness benchmark for computer visio
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 from scipy import ndimage
-
-from mnist_jax.data import augment
-from mnist_jax.data.augment import WarpParameters
 
 STRENGTHS = (1, 2, 3, 4, 5)
 
 Images = UInt8[np.ndarray, "n 28 28 1"]
 Ink = Float32[np.ndarray, "n 28 28"]
+Each = float | Float64[np.ndarray, " n"]
 # NumPy promises that its numbers never change (NEP 19), unlike Generator's.
 Random = np.random.RandomState
 
@@ -56,34 +52,34 @@ def corrupt(images: Images, name: str, strength: int, *, seed: int = 0) -> Image
 
 
 def warp(
-    images: Ink, *, zoom: np.ndarray | float = 1.0, **others: np.ndarray | float
+    images: Ink,
+    *,
+    angle: Each = 0.0,
+    row_shift: Each = 0.0,
+    column_shift: Each = 0.0,
+    zoom: Each = 1.0,
 ) -> Ink:
-    """Turn, shift, shear and zoom images about their middle, with background around.
+    """Turn, shift and zoom images about their middle, with background around.
 
     Args:
         images: ink in 0..1.
-        zoom: one for all images or one for each; above 1, digits shrink.
-        **others: other fields of `augment.WarpParameters`, one or one for each.
+        angle: counterclockwise, in radians; one for all images or one for each.
+        row_shift: upwards, in pixels.
+        column_shift: to the left, in pixels.
+        zoom: above 1, digits shrink.
     """
-    identity = {**dict.fromkeys(WarpParameters._fields, 0.0), **others}
-    fields = identity | {"row_zoom": zoom, "column_zoom": zoom}
-    each = {
-        name: jnp.broadcast_to(jnp.float32(field), len(images))
-        for name, field in fields.items()
-    }
-    return np.asarray(_warp(jnp.asarray(images), WarpParameters(**each)))
-
-
-@jax.jit
-def _warp(images: jax.Array, parameters: WarpParameters) -> jax.Array:
-    def one(image: jax.Array, parameters: WarpParameters) -> jax.Array:
-        # `augment.warp` repeats the edge: a border of background, and that is it.
-        framed = jnp.pad(image, 1)[..., None]
-        centre = framed.shape[0] / 2 - 0.5, framed.shape[1] / 2 - 0.5
-        matrix = augment.affine_matrix(parameters, centre)
-        return augment.warp(framed, matrix)[1:-1, 1:-1, 0]
-
-    return jax.vmap(one)(images, parameters)
+    centre = np.array(images.shape[1:]) / 2 - 0.5
+    fields = np.broadcast_arrays(
+        angle, row_shift, column_shift, zoom, np.zeros(len(images))
+    )
+    warped = []
+    for image, turn, up, left, scale in zip(images, *fields[:4], strict=True):
+        cos, sin = scale * np.cos(turn), scale * np.sin(turn)
+        matrix = np.array([[cos, sin], [-sin, cos]])
+        offset = centre - matrix @ centre + (up, left)
+        options = {"order": 1, "mode": "grid-constant"}
+        warped.append(ndimage.affine_transform(image, matrix, offset, **options))
+    return np.stack(warped)
 
 
 def _sign(images: Ink, random: Random) -> Float64[np.ndarray, " n"]:

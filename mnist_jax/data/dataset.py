@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -42,19 +42,6 @@ class Split:
     images: UInt8[np.ndarray, "N height width channels"]
     labels: UInt8[np.ndarray, " N"]
 
-    def __post_init__(self):
-        if (
-            self.images.dtype != np.uint8
-            or self.labels.dtype != np.uint8
-            or self.images.ndim != 4
-            or self.images.shape[:1] != self.labels.shape
-        ):
-            raise ValueError(
-                "expected uint8 images [N, height, width, channels] in 0..255 and "
-                f"uint8 labels [N], got {self.images.dtype} {self.images.shape} and "
-                f"{self.labels.dtype} {self.labels.shape}"
-            )
-
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -68,6 +55,43 @@ class Dataset:
     val: Split
     test: Split
     task: Task = DIGITS
+
+
+def check(images: Any, labels: Any, task: Task, whose: str) -> Split:
+    """Return images with their labels, if they are those of a task.
+
+    Args:
+        images: [N, height, width, channels], or [N, height, width] if grey.
+        labels: integers [N].
+        task: the classes, and the shape of an image.
+        whose: whose images and labels they are: the first words of the messages.
+
+    Raises:
+        DataError: the images or labels have another type, shape or range.
+    """
+    images, labels = np.asarray(images), np.asarray(labels)
+    if images.shape[1:] == task.image_shape[:2] and task.image_shape[2] == 1:
+        images = images[..., np.newaxis]
+    if images.dtype != np.uint8 or images.shape[1:] != task.image_shape:
+        raise DataError(
+            f"{whose} images are {images.dtype} {list(images.shape)}, where uint8 [N, "
+            f"{', '.join(map(str, task.image_shape))}] in 0..255 is expected."
+        )
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
+        raise DataError(
+            f"{whose} labels are {labels.dtype} {list(labels.shape)}, where integers "
+            f"[{len(images)}] are expected."
+        )
+    if not len(labels):
+        raise DataError(f"{whose} set has no images.")
+    count = len(task.classes)
+    for label in (labels.min(), labels.max()):
+        if not 0 <= label < count:
+            raise DataError(
+                f"{whose} labels have {label} at index {labels.tolist().index(label)}, "
+                f"not one of 0..{count - 1}: there are {count} classes."
+            )
+    return Split(images, labels.astype(np.uint8))
 
 
 def images_sha256(images: UInt8[np.ndarray, " ..."]) -> str:
@@ -100,8 +124,7 @@ def hold_out(split: Split, *, val_size: int, split_seed: int) -> tuple[Split, Sp
             f"--config.data.val_size={val_size}: must be 1..{count - 1}, as there are "
             f"{count} images to divide into training and validation."
         )
-    # NumPy guarantees that RandomState's stream never changes (NEP 19), unlike that of
-    # the newer Generator.
+    # RandomState's numbers never change (NEP 19), unlike Generator's.
     permutation = np.random.RandomState(split_seed).permutation(count)
     held_out = np.zeros(count, dtype=bool)
     held_out[permutation[:val_size]] = True

@@ -12,16 +12,16 @@ from jaxtyping import Float
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from mnist_jax.config import Data
 from mnist_jax.data.centering import center_in_28x28
 from mnist_jax.data.dataset import Split
 
 
-def load() -> tuple[Split, Split]:
+def load(_: Data | None = None) -> tuple[Split, Split]:
     """Return 1,438 training images, and every fifth image, 359, for testing.
 
-    This is an easy test set, good for trying things out: with the last fifth instead,
-    the quickstart reaches 0.93 instead of 0.98, perhaps because neighbours in the file
-    were written by the same person.
+    This is an easy test set: with the last fifth instead, the quickstart reaches 0.93
+    instead of 0.98, perhaps because neighbours were written by the same person.
     """
     pixels, targets = load_digits(return_X_y=True)
     counts = np.asarray(pixels).reshape(-1, 8, 8)

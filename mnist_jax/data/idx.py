@@ -6,6 +6,7 @@ last index fastest. The format is described at http://yann.lecun.com/exdb/mnist/
 """
 
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -14,8 +15,6 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mnist_jax.data.dataset import DataError
-
-_UNSIGNED_BYTES = b"\x00\x00\x08"
 
 
 def read_bytes(path: Path) -> bytes:
@@ -32,22 +31,28 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"Cannot read {path}: {reason}.") from error
 
 
-def parse(content: bytes) -> UInt8[np.ndarray, " ..."]:
-    """Return the array in a well-formed IDX file, read-only and without a copy."""
-    ndim = content[3]
+def parse(content: bytes, path: Path) -> UInt8[np.ndarray, " ..."]:
+    """Return the array in the content of a file, read-only and without a copy.
+
+    Raises:
+        DataError: it is damaged, or not an array of unsigned bytes.
+    """
+    ndim = content[3] if content[:3] == b"\x00\x00\x08" and content[3:] else None
+    if ndim is None or len(content) < 4 + 4 * ndim:
+        raise DataError(f"{path} is not an IDX file of unsigned bytes.")
     shape = struct.unpack_from(f">{ndim}I", content, offset=4)
+    if len(content) != 4 + 4 * ndim + math.prod(shape):
+        raise DataError(
+            f"{path} is cut off or has trailing bytes: its header announces the shape "
+            f"{list(shape)}."
+        )
     return np.frombuffer(content, np.uint8, offset=4 + 4 * ndim).reshape(shape)
 
 
-def encode(array: UInt8[np.ndarray, " ..."]) -> bytes:
-    """Return the content of the IDX file that holds an array; the inverse of `parse`.
+def read(path: Path) -> UInt8[np.ndarray, " ..."]:
+    """Return the array in a file.
 
     Raises:
-        ValueError: the array is not of unsigned bytes.
+        DataError: as in `read_bytes` and `parse`.
     """
-    if array.dtype != np.uint8:
-        raise ValueError(f"expected an array of uint8, got {array.dtype}")
-    header = struct.pack(
-        f">3sB{array.ndim}I", _UNSIGNED_BYTES, array.ndim, *array.shape
-    )
-    return header + array.tobytes()
+    return parse(read_bytes(path), path)

@@ -1,15 +1,13 @@
 """Labelled images from files: a folder of PNG files, or a pair of IDX files."""
 
 import csv
-import math
-import struct
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
 from mnist_jax.data import idx, raster
-from mnist_jax.data.dataset import DIGITS, DataError, Split, Task
+from mnist_jax.data.dataset import DIGITS, DataError, Split, Task, check
 
 LABELS_FILE = "labels.csv"
 # Edges that are brighter in the median are paper.
@@ -51,13 +49,12 @@ def read_folder(folder: Path, task: Task = DIGITS) -> Split:
         raise DataError(f"{folder} holds no PNG files. {_LAYOUT}")
     for path, label in labels.items():
         if label not in task.classes:
-            known = ", ".join(task.classes[:10]) + (
-                ", ..." if task.classes[10:] else ""
-            )
+            known = ", ".join(task.classes)
             raise DataError(f"{path}: its label {label!r} is not one of {known}.")
     images = np.stack([_read_png(path, task.image_shape) for path in labels])
     numbers = [task.classes.index(label) for label in labels.values()]
-    return _check(images, np.array(numbers, np.uint8), task, folder)
+    split = Split(images, np.array(numbers, np.uint8))
+    return _check_dark(split, task, folder)
 
 
 def read_idx(images_path: Path, labels_path: Path, task: Task = DIGITS) -> Split:
@@ -68,41 +65,9 @@ def read_idx(images_path: Path, labels_path: Path, task: Task = DIGITS) -> Split
     Raises:
         DataError: a file cannot be read, is damaged or holds something else.
     """
-    images, labels = read_array(images_path), read_array(labels_path)
-    if task.image_shape[2] == 1:
-        images = images[..., np.newaxis]
-    if images.shape[1:] != task.image_shape or not len(images):
-        raise _bad_shape(images_path, images.shape, task.image_shape)
-    if labels.shape != images.shape[:1]:
-        raise DataError(
-            f"{labels_path} has the shape {list(labels.shape)}, where the labels of "
-            f"{images_path} have [{len(images)}]."
-        )
-    if labels.max() >= len(task.classes):
-        raise DataError(
-            f"{labels_path} has the label {labels.max()} at index {labels.argmax()}, "
-            f"where labels are 0..{len(task.classes) - 1}."
-        )
-    return _check(images, labels, task, images_path)
-
-
-def read_array(path: Path) -> UInt8[np.ndarray, "N ..."]:
-    """Return the array in an IDX file, compressed or not, which may be damaged.
-
-    Raises:
-        DataError: the file cannot be read, or is not one of unsigned bytes.
-    """
-    content = idx.read_bytes(path)
-    ndim = content[3] if content[:3] == b"\x00\x00\x08" and content[3:] else None
-    if ndim is None or len(content) < 4 + 4 * ndim:
-        raise DataError(f"{path} is not an IDX file of unsigned bytes.")
-    shape = struct.unpack_from(f">{ndim}I", content, offset=4)
-    if len(content) != 4 + 4 * ndim + math.prod(shape):
-        raise DataError(
-            f"{path} is cut off or has trailing bytes: its header announces the shape "
-            f"{list(shape)}."
-        )
-    return idx.parse(content)
+    images, labels = idx.read(images_path), idx.read(labels_path)
+    whose = f"{images_path}, {labels_path}: the"
+    return _check_dark(check(images, labels, task, whose), task, images_path)
 
 
 def _read_table(table: Path) -> dict[Path, str]:
@@ -136,27 +101,21 @@ def _read_png(path: Path, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "h w
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror}.") from error
     if pixels.shape[:2] != shape[:2]:
-        raise _bad_shape(path, pixels.shape, shape)
+        raise DataError(
+            f"{path} has the shape {list(pixels.shape)}; images must be {list(shape)}. "
+            "mnist_jax.data.centering.center_in_28x28 makes such images of digits."
+        )
     return pixels.reshape(shape)
 
 
-def _bad_shape(
-    path: Path, found: tuple[int, ...], wanted: tuple[int, ...]
-) -> DataError:
-    return DataError(
-        f"{path} has the shape {list(found)}; images must be {list(wanted)}. "
-        "mnist_jax.data.centering.center_in_28x28 makes such images of other digits."
-    )
-
-
-def _check(images: np.ndarray, labels: np.ndarray, task: Task, path: Path) -> Split:
-    """Return a `Split`, unless most images are of dark digits on bright paper."""
-    edge = np.ones(images.shape[1:], bool)
+def _check_dark(split: Split, task: Task, path: Path) -> Split:
+    """Return the images, unless most are of dark digits on bright paper."""
+    edge = np.ones(task.image_shape, bool)
     edge[1:-1, 1:-1] = False
-    bright = int((np.median(images[:, edge], axis=1) > _PAPER).sum())
-    if 2 * bright > len(images) and task.classes == DIGITS.classes:
+    bright = int((np.median(split.images[:, edge], axis=1) > _PAPER).sum())
+    if 2 * bright > len(split) and task.classes == DIGITS.classes:
         raise DataError(
-            f"{path}: {bright:,} of {len(images):,} images have a bright edge. Digits "
+            f"{path}: {bright:,} of {len(split):,} images have a bright edge. Digits "
             "must be bright on black: write each pixel as 255 less its value."
         )
-    return Split(images, labels)
+    return split

@@ -9,7 +9,7 @@ import contextlib
 import io
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from mnist_jax import files
+from mnist_jax.config import Data
 from mnist_jax.data import mnist, raster
 from mnist_jax.data.dataset import DataError, Split
 
@@ -25,8 +26,8 @@ LOGGER = logging.getLogger(__name__)
 VERSION = "3.0.1"  # of the stock builder, which looks for a folder of this name
 
 
-def load(folder: Path, mirrors: Sequence[str]) -> tuple[Split, Split]:
-    """Read the training and test images; arguments as in `mnist.load`.
+def load(config: Data) -> tuple[Split, Split]:
+    """Read the training and test images; the config is as in `mnist.load`.
 
     They are in this package's cache folder, prepared once from the official files.
 
@@ -35,7 +36,7 @@ def load(folder: Path, mirrors: Sequence[str]) -> tuple[Split, Split]:
     """
     prepared = files.cache_folder() / "tensorflow_datasets" / "mnist" / VERSION
     if not prepared.exists():
-        train, test = mnist.load(folder, mirrors)
+        train, test = mnist.load(config)
         _prepare(prepared, {"train": train, "test": test})
     way_out = "Delete it to have it prepared again"
     with _using_tfds(f"{prepared} cannot be read without TensorFlow", way_out):

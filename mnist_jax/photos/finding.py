@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from scipy import ndimage
 
-from mnist_jax.data import labelled
+from mnist_jax.data import idx
 from mnist_jax.data.centering import center_in_28x28
 from mnist_jax.data.dataset import DataError
 from mnist_jax.data.raster import PhotoError
@@ -140,7 +140,7 @@ def read_prepared(source: Any) -> list[Digit]:
             raise PhotoError(f"is not an array of numbers: {error}") from error
     elif name.endswith((".idx", "-ubyte")):
         try:
-            images = labelled.read_array(Path(source))
+            images = idx.read(Path(source))
         except DataError as error:
             raise PhotoError(str(error)) from error
     else:

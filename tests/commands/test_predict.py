@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 import mnist_jax
-from mnist_jax.data import digits, idx
+from mnist_jax.data import digits
 from tests.conftest import ROOT
 from tests.support import paper
 from tests.support.commands import run_each
+from tests.support.idx_files import encode
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def pictures(tmp_path_factory):
         (folder / "good" / f"{name}.jpg").write_bytes(paper.jpeg(picture))
     Image.fromarray(images[3]).save(folder / "prepared.png")
     np.save(folder / "prepared.npy", images[:5])
-    (folder / "prepared.idx").write_bytes(idx.encode(images[:5]))
+    (folder / "prepared.idx").write_bytes(encode(images[:5]))
 
     (folder / "empty").mkdir()
     (folder / "text.png").write_text("no image")

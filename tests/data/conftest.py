@@ -1,4 +1,4 @@
-"""A small MNIST with files of its own, and the official one."""
+"""A small set of random images in place of MNIST, and the official one."""
 
 import dataclasses
 import gzip
@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_jax.data import Split, idx, mnist
+from mnist_jax.config import Data
+from mnist_jax.data import Split, mnist
+from tests.support.idx_files import encode
 from tests.support.official_files import official, official_dir
 
 __all__ = ["official", "official_dir"]
@@ -22,6 +24,9 @@ class TinyMnist:
     packed: dict[str, bytes]
     train: Split
     test: Split
+
+    def config(self, mirrors=()) -> Data:
+        return Data(dir=str(self.folder), mirrors=tuple(mirrors))
 
     def write(self, *, without: str = "") -> None:
         self.folder.mkdir(exist_ok=True)
@@ -38,20 +43,15 @@ def random_split(count: int, seed: int) -> Split:
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch) -> TinyMnist:
-    """A set of 30 + 20 random images; nothing of it lies in `folder` yet."""
-    splits = {"train": random_split(30, seed=0), "test": random_split(20, seed=1)}
+    """A set of 30 + 20 random images; `folder` is still empty."""
+    train, test = random_split(30, seed=0), random_split(20, seed=1)
+    arrays = train.images[..., 0], train.labels, test.images[..., 0], test.labels
     files, packed = {}, {}
-    for part, split in splits.items():
-        contents = idx.encode(split.images[..., 0]), idx.encode(split.labels)
-        files[part] = tuple(
-            mnist.OfficialFile(
-                name=file.name,
-                sha256=hashlib.sha256(content).hexdigest(),
-                gz_sha256=hashlib.sha256(gzip.compress(content, mtime=0)).hexdigest(),
-            )
-            for file, content in zip(mnist.FILES[part], contents, strict=True)
-        )
-        for file, content in zip(files[part], contents, strict=True):
-            packed[f"{file.name}.gz"] = gzip.compress(content, mtime=0)
+    for name, array in zip(mnist.FILES, arrays, strict=True):
+        content = encode(array)
+        packed[f"{name}.gz"] = gzip.compress(content, mtime=0)
+        contents = content, packed[f"{name}.gz"]
+        sums = (hashlib.sha256(each).hexdigest() for each in contents)
+        files[name] = mnist.OfficialFile(*sums)
     monkeypatch.setattr(mnist, "FILES", files)
-    return TinyMnist(tmp_path / "mnist", packed, splits["train"], splits["test"])
+    return TinyMnist(tmp_path / "mnist", packed, train, test)

@@ -30,7 +30,7 @@ def tfds():
 
 
 def in_order(split):
-    """Images with their labels, in an order of their own."""
+    """Images with their labels, in a canonical order."""
     return sorted(zip(map(bytes, split.images), split.labels, strict=True))
 
 
@@ -44,14 +44,14 @@ def test_the_first_run_prepares_and_the_next_only_read(
 ):
     """Nothing is written into the folder of the data files."""
     tiny.write()
-    first = tfds.load(tiny.folder, ())
+    first = tfds.load(tiny.config())
     assert_same(first, (tiny.train, tiny.test))
     assert list_files(tiny.folder) == tiny.packed
     prepared = list_files(cache)
     assert all(name.startswith(f"{PREPARED}/") for name in prepared)
     for name in tiny.packed:
         (tiny.folder / name).unlink()
-    for split, again in zip(first, tfds.load(tiny.folder, ()), strict=True):
+    for split, again in zip(first, tfds.load(tiny.config()), strict=True):
         np.testing.assert_array_equal(split.images, again.images)
         np.testing.assert_array_equal(split.labels, again.labels)
     assert list_files(cache) == prepared
@@ -63,7 +63,7 @@ def test_the_stock_reader_reads_the_prepared_set(tfds, tiny, cache):
     import tensorflow_datasets
 
     tiny.write()
-    splits = tfds.load(tiny.folder, ())
+    splits = tfds.load(tiny.config())
     for part, split in zip(("train", "test"), splits, strict=True):
         source: Any = tensorflow_datasets.data_source(
             "mnist", split=part, data_dir=cache / "tensorflow_datasets"
@@ -76,18 +76,18 @@ def test_the_stock_reader_reads_the_prepared_set(tfds, tiny, cache):
 
 def test_a_set_in_other_files_is_refused(tfds, tiny, cache):
     tiny.write()
-    tfds.load(tiny.folder, ())
+    tfds.load(tiny.config())
     info = cache / PREPARED / "dataset_info.json"
     info.write_text(info.read_text().replace('"array_record"', '"tfrecord"'))
     with pytest.raises(DataError, match="cannot be read without TensorFlow.*Delete it"):
-        tfds.load(tiny.folder, ())
+        tfds.load(tiny.config())
 
 
 @pytest.mark.parametrize("damage", ["missing", "half", "flipped"])
 @pytest.mark.parametrize("file", ["*info.json", "*train.array*", "*test.array*"])
 def test_a_damaged_set_is_refused_or_read_right(tfds, tiny, cache, damage, file):
     tiny.write()
-    tfds.load(tiny.folder, ())
+    tfds.load(tiny.config())
     (path,) = (cache / PREPARED).glob(file)
     content = bytearray(path.read_bytes())
     if damage == "missing":
@@ -98,7 +98,7 @@ def test_a_damaged_set_is_refused_or_read_right(tfds, tiny, cache, damage, file)
         content[len(content) // 10] ^= 0x55
         path.write_bytes(content)
     try:
-        splits = tfds.load(tiny.folder, ())
+        splits = tfds.load(tiny.config())
     except DataError as error:
         assert str(error).startswith(f"{cache / PREPARED} ")
         assert "Delete it to have" in str(error)
@@ -111,7 +111,7 @@ def test_a_damaged_set_is_refused_or_read_right(tfds, tiny, cache, damage, file)
 
 def test_another_process_is_faster(tfds, tiny, cache, tmp_path, monkeypatch):
     tiny.write()
-    tfds.load(tiny.folder, ())
+    tfds.load(tiny.config())
     theirs = tmp_path / "theirs"
     shutil.move(cache / "tensorflow_datasets", theirs)
     generate = tfds._Builder._generate_examples
@@ -122,7 +122,7 @@ def test_another_process_is_faster(tfds, tiny, cache, tmp_path, monkeypatch):
         return generate(self, split)
 
     monkeypatch.setattr(tfds._Builder, "_generate_examples", generate_late)
-    assert_same(tfds.load(tiny.folder, ()), (tiny.train, tiny.test))
+    assert_same(tfds.load(tiny.config()), (tiny.train, tiny.test))
     assert [path.name for path in (cache / PREPARED).parent.iterdir()] == ["3.0.1"]
 
 
@@ -132,7 +132,7 @@ def test_a_folder_that_cannot_be_written(tfds, tiny, cache, list_files, monkeypa
     (cache / "tensorflow_datasets").write_text("mine")
     before = list_files(cache)
     with pytest.raises(DataError, match="cannot be prepared: .*XDG_CACHE_HOME=FOLDER"):
-        tfds.load(tiny.folder, ())
+        tfds.load(tiny.config())
     assert list_files(cache) == before
     (cache / "tensorflow_datasets").unlink()
 
@@ -141,7 +141,7 @@ def test_a_folder_that_cannot_be_written(tfds, tiny, cache, list_files, monkeypa
 
     monkeypatch.setattr(tfds._Builder, "_generate_examples", fail)
     with pytest.raises(DataError, match="cannot be prepared: .*No space left"):
-        tfds.load(tiny.folder, ())
+        tfds.load(tiny.config())
     assert not list_files(cache)
 
 
@@ -153,18 +153,18 @@ def test_neither_tensorflow_nor_the_network_is_asked_for(tiny, tmp_path):
     tiny.write()
     script = """
         import socket, sys
-        from pathlib import Path
 
         def refuse(*args, **kwargs):
             print("the network was asked for")
 
         sys.path.insert(0, sys.argv[2])
         socket.socket.connect = socket.getaddrinfo = refuse
+        from mnist_jax.config import Data
         from mnist_jax.data import idx, mnist, tfds
 
-        mnist._read_file = lambda path, file: idx.parse(idx.read_bytes(path))
+        mnist._read_file = lambda path, sha256: idx.read(path)
         for _ in range(2):
-            train, test = tfds.load(Path(sys.argv[1]), ())
+            train, test = tfds.load(Data(dir=sys.argv[1], mirrors=()))
         assert (len(train), len(test)) == (30, 20)
         assert "tensorflow" not in sys.modules
     """

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mnist_jax.config import Data
 from mnist_jax.data import Split, mnist
 
 
@@ -20,4 +21,4 @@ def official_dir() -> Path:
 @pytest.fixture(scope="session")
 def official(official_dir) -> tuple[Split, Split]:
     """The official training and test images."""
-    return mnist.load(official_dir, mirrors=())
+    return mnist.load(Data(dir=str(official_dir), mirrors=()))
