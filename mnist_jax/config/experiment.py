@@ -25,36 +25,19 @@ class Optimizer:
     name: Literal["adam", "adamw", "rmsprop", "sgd"] = option(
         "adam",
         "The first three compute the same as Keras's, the place of epsilon included. "
-        'An optimizer of your own: "my_optimizers:lion", a function that takes this '
-        "section and returns an optax transformation from gradients to directions, "
-        "such as optax.scale_by_lion(); the step subtracts them times the learning "
-        "rate.",
+        'An optimizer of your own: "my_optimizers:lion", see docs/extending.md.',
         importable=True,
     )
-    learning_rate: float = option(
-        1e-3, "The largest learning rate of the schedule.", above=0
-    )
-    b1: float = option(
-        0.9, "Adam, AdamW: decay rate of the first moment.", **_BELOW_ONE
-    )
-    b2: float = option(
-        0.999, "Adam, AdamW: decay rate of the second moment.", **_BELOW_ONE
-    )
-    eps: float = option(
-        1e-7,
-        "Adam, AdamW, RMSprop: added to the root of the second moment. The default is "
-        "Keras's.",
-        above=0,
-    )
+    learning_rate: float = option(1e-3, "Largest rate of the schedule.", above=0)
+    b1: float = option(0.9, "Adam, AdamW: decay of the first moment.", **_BELOW_ONE)
+    b2: float = option(0.999, "Adam, AdamW: decay of the second moment.", **_BELOW_ONE)
+    eps: float = option(1e-7, "Added to the root of the second moment.", above=0)
     decay: float = option(
-        0.9,
-        "RMSprop: decay rate of the mean squared gradient, Keras's `rho`.",
-        **_BELOW_ONE,
+        0.9, "RMSprop: decay of the mean square, Keras's `rho`.", **_BELOW_ONE
     )
     eps_in_sqrt: bool = option(
         False,
-        "RMSprop: whether epsilon is added inside the root, as in Keras since 2022, or "
-        "outside, as before.",
+        "RMSprop: whether epsilon is added inside the root, as in Keras since 2022.",
     )
     momentum: float = option(0.0, "SGD: decay rate of the trace.", **_BELOW_ONE)
     nesterov: bool = option(False, "SGD: whether momentum is Nesterov's.")
@@ -65,9 +48,7 @@ class Optimizer:
         at_least=0,
     )
     clip_norm: float = option(
-        0.0,
-        "Gradients with a larger global norm are scaled down to this. 0: no clipping.",
-        at_least=0,
+        0.0, "Gradients of a larger global norm are scaled to this. 0: off.", at_least=0
     )
 
 
@@ -76,12 +57,12 @@ class Schedule:
     """How the learning rate changes from step to step of a phase."""
 
     name: Literal["constant", "cosine", "one_cycle", "exponential"] = option(
-        "constant", "The shape of the schedule."
+        "constant", "Shape of the schedule."
     )
     warmup_epochs: float = option(
         0.0,
-        "Epochs of linear warm-up from nearly 0, counted within the phase's epochs. "
-        "Must be 0 for one_cycle, which warms up by itself.",
+        "Epochs of linear warm-up from nearly 0, at the start of the phase. Must be 0 "
+        "for one_cycle, which warms up by itself.",
         at_least=0,
     )
     final_factor: float = option(
@@ -90,18 +71,13 @@ class Schedule:
         **_SHARE,
     )
     rising: float = option(
-        0.3,
-        "one_cycle: share of the phase in which the learning rate rises.",
-        **_BELOW_ONE,
+        0.3, "one_cycle: share of the phase before the peak.", **_BELOW_ONE
     )
     first_factor: float = option(
         0.04, "one_cycle: the first learning rate, as a share of the largest.", **_SHARE
     )
     decay_rate: float = option(
-        0.95,
-        "exponential: the factor by which an epoch multiplies the learning rate.",
-        above=0,
-        at_most=1,
+        0.95, "exponential: factor of the learning rate per epoch.", above=0, at_most=1
     )
 
 
@@ -110,22 +86,11 @@ class Plateau:
     """Lowers the learning rate when a figure stops improving (ReduceLROnPlateau)."""
 
     monitor: MonitorOrNone = option("none", "The figure to watch.")
-    patience: int = option(
-        3, "Epochs without improvement before a reduction.", at_least=0
-    )
-    factor: float = option(
-        0.5,
-        "The factor by which a reduction multiplies the learning rate.",
-        above=0,
-        below=1,
-    )
-    min_delta: float = option(
-        1e-4, "An improvement is a change by more than this.", at_least=0
-    )
+    patience: int = option(3, "Epochs to wait for an improvement.", at_least=0)
+    factor: float = option(0.5, "Factor of a reduction.", above=0, below=1)
+    min_delta: float = option(1e-4, "An improvement is larger than this.", at_least=0)
     cooldown: int = option(0, "Epochs after a reduction that do not count.", at_least=0)
-    min_learning_rate: float = option(
-        0.0, "The learning rate is not reduced below this.", at_least=0
-    )
+    min_learning_rate: float = option(0.0, "No rate is reduced below this.", at_least=0)
 
 
 @dataclass(frozen=True)
@@ -133,16 +98,12 @@ class EarlyStopping:
     """Ends a phase when a figure stops improving (Keras's EarlyStopping)."""
 
     monitor: MonitorOrNone = option("none", "The figure to watch.")
-    patience: int = option(
-        6, "Epochs without improvement before the phase ends.", at_least=0
-    )
-    min_delta: float = option(
-        0.0, "An improvement is a change by more than this.", at_least=0
-    )
+    patience: int = option(6, "Epochs to wait for an improvement.", at_least=0)
+    min_delta: float = option(0.0, "An improvement is larger than this.", at_least=0)
     restore_best: bool = option(
         False,
         "Whether the phase ends with the weights of its best epoch by this monitor, "
-        "even if it is not stopped early. Otherwise it ends with those of its last.",
+        "even if it is not stopped early.",
     )
 
 
@@ -154,14 +115,13 @@ class Phase:
     epochs: int = option(50, "Passes over the training images.", at_least=1)
     batch_size: int = option(
         86,
-        "Images per step. An epoch drops the images left over, as Keras does when it "
-        "is given the steps per epoch; each epoch draws a new permutation.",
+        "Images per step. Each epoch draws a new permutation, and drops the images "
+        "left over.",
         at_least=1,
     )
     steps_per_epoch: int = option(
         0,
-        "Steps of an epoch, after which come validation and a checkpoint. 0: as many "
-        "as one pass over the training images takes.",
+        "Steps of an epoch. 0: as many as one pass over the training images takes.",
         at_least=0,
     )
     start_from: Literal["last", "best"] = option(
@@ -179,9 +139,8 @@ class Phase:
     )
     reuse_features: Literal["auto", "never"] = option(
         "auto",
-        "Whether the output of frozen first layers is computed once instead of in "
-        'every epoch. "auto": if the network can be cut there and images are not '
-        "augmented.",
+        "Whether the output of frozen first layers is computed once for all epochs. "
+        '"auto": if the network can be cut there and images are not augmented.',
     )
     optimizer: Optimizer = option(Optimizer(), "From gradients to updates.")
     schedule: Schedule = option(Schedule(), "The learning rate, step by step.")
@@ -192,9 +151,7 @@ class Phase:
         EarlyStopping(), "End of the phase when a figure stops improving."
     )
     label_smoothing: float = option(
-        0.0,
-        "Share of each training label that is spread evenly over all classes.",
-        **_BELOW_ONE,
+        0.0, "Share of each label that is spread over all classes.", **_BELOW_ONE
     )
     ema_decay: float = option(
         0.0,
@@ -211,8 +168,8 @@ class Model:
 
     name: str = option(
         "lenet5",
-        'A network of this package, or one of your own: "my_nets:MLP", a Flax module '
-        "in my_nets.py, see mnist_jax/models.",
+        'A network of this package, or one of your own: "my_nets:MLP", see '
+        "docs/extending.md.",
     )
     pretrained: str = option(
         "none",
@@ -222,8 +179,7 @@ class Model:
     )
     pretrained_layers: tuple[str, ...] = option(
         (".*",),
-        "Parameters to load from there, by regular expressions as in `freeze`. The "
-        "others are initialized randomly.",
+        "Parameters to load from there, by regular expressions as in `freeze`.",
     )
     options: Mapping[str, Any] = other_options()
     """The fields of the network's module; `models.create` checks them."""
@@ -237,7 +193,7 @@ class Data:
         "mnist",
         '"mnist": the four official files. "tfds": the same through TensorFlow '
         'Datasets. "digits": 1,797 digits that ship with scikit-learn, with no '
-        'download. A data set of your own: "my_data:load", see mnist_jax/data.',
+        'download. A data set of your own: "my_data:load", see docs/extending.md.',
     )
     dir: str | None = option(
         None,
@@ -253,15 +209,10 @@ class Data:
     )
     val_size: int = option(6000, "Images of the training set held out for validation.")
     split_seed: int = option(
-        0,
-        "Seed of the permutation that selects them. Separate from `seed`, so that runs "
-        "with different seeds share a split.",
-        **_SEED,
+        0, "Seed of the permutation that selects them, which all seeds share.", **_SEED
     )
     test_on: Literal["test", "val"] = option(
-        "test",
-        'Images of the final test. Use "val" while choosing recipes, so that the test '
-        "images play no part in the choice.",
+        "test", 'Images of the final test. Use "val" while choosing recipes.'
     )
 
 
@@ -271,10 +222,8 @@ class Augment:
 
     name: Literal["standard"] = option(
         "standard",
-        'The fields below; or a function of your own, "my_augmentation:create", that '
-        "takes this section and returns a function (key, images, progress) -> images: "
-        "float32 [batch, height, width, channels] in 0..1, and the share of the phase "
-        "that is over.",
+        "The fields below; or a function of your own, "
+        '"my_augmentation:create", see docs/extending.md.',
         importable=True,
     )
     rotation: float = option(
@@ -287,8 +236,7 @@ class Augment:
     )
     shift: float = option(
         0.0,
-        "Largest shift, as a share of the height and of the width, to either side; not "
-        "limited to whole pixels.",
+        "Largest shift, as a share of the height and of the width, to either side.",
         **_BELOW_ONE,
     )
     shear: float = option(
@@ -296,13 +244,11 @@ class Augment:
     )
     centre: Literal["image", "report"] = option(
         "image",
-        'Fixed point of the warp: the middle of the image, or "report", one pixel '
+        'Fixed point of the warp: the middle of the image, or "report": one pixel '
         "further down and right, as in the report's version of Keras.",
     )
     elastic: float = option(
-        0.0,
-        "Elastic deformation: standard deviation of the displacements, in pixels.",
-        at_least=0,
+        0.0, "Elastic deformation: SD of the displacements, in pixels.", at_least=0
     )
     elastic_smoothness: float = option(
         4.0, "Width of the Gaussian that smooths the displacements, in pixels."
@@ -312,7 +258,7 @@ class Augment:
     )
     erasing_area: tuple[float, float] = option(
         (0.02, 0.2),
-        "Smallest and largest area of the rectangle, as shares of the image's.",
+        "Smallest and largest share of the image that it covers.",
     )
     fade: float = option(
         0.0,
@@ -349,12 +295,11 @@ class Experiment:
     """A network, its data, and how it is trained and tested."""
 
     name: str = option(
-        "base", "Names the run folder, runs/NAME/..., and the row in tables of results."
+        "base", "Names the run folder, runs/NAME, and the row of results."
     )
     seed: int = option(
         0,
-        "Seed of the initial parameters, the order of the images, dropout and "
-        "augmentation.",
+        "Seed of initial parameters, order of images, dropout and augmentation.",
         **_SEED,
     )
     model: Model = option(Model(), "The network.")
@@ -366,19 +311,16 @@ class Experiment:
     best: Best = option(Best(), "Which epoch is the best.")
     test_weights: Literal["last", "best"] = option(
         "last",
-        "Whether the result is the test accuracy of the last epoch's weights or of the "
-        "best epoch's. Both are tested; this decides beforehand which counts.",
+        "Which epoch's weights give the result. Both are tested; this decides "
+        "beforehand which counts.",
     )
     report_accuracy: float = option(
-        0.0,
-        "Test accuracy of this network in the report, for the table of results. 0: "
-        "none.",
+        0.0, "Accuracy of this network in the report, for tables of results. 0: none."
     )
     dtype: Literal["float32", "bfloat16"] = option(
         "float32",
         "Type that the network computes in. Parameters, BatchNorm's statistics, the "
-        "loss and the optimizer are always float32. bfloat16 is faster on GPUs and "
-        "TPUs, and with oneDNN on CPUs with AVX512_BF16 or AMX.",
+        "loss and the optimizer are always float32. See docs/performance.md.",
     )
     convolutions: Literal["auto", "xla", "onednn"] = option(
         "auto",
@@ -387,19 +329,12 @@ class Experiment:
         "resumed run keeps what it started with.",
     )
     parallel: Literal["jit", "pmap"] = option(
-        "jit",
-        "How several devices share a batch: jit of shard_map, or pmap. The results are "
-        "the same up to rounding.",
+        "jit", "How several devices share a batch: jit of shard_map, or pmap."
     )
-    eval_batch_size: int = option(
-        1000,
-        "Images per call in evaluation; affects only speed and memory.",
-        at_least=1,
-    )
+    eval_batch_size: int = option(1000, "Images per call in evaluation.", at_least=1)
     features_megabytes: float = option(
         1000.0,
-        "Memory limit, in MB, for the features of frozen layers that a phase reuses. "
-        "If they need more, they are recomputed in each epoch.",
+        "Memory limit, in MB, for reused features; larger ones are recomputed.",
         at_least=0,
     )
     steps_per_call: int = option(

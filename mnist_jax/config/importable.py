@@ -26,16 +26,10 @@ def load_object(path: str, flag: str) -> Any:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
-        missing = getattr(error, "name", None) if isinstance(error, ImportError) else ""
-        if missing and f"{module_name}.".startswith(f"{missing}."):
-            raise ConfigError(
-                f"{flag}={path}: there is no module {missing} in {here} or elsewhere "
-                "on Python's path. Start from the folder that has it, or add that to "
-                "PYTHONPATH."
-            ) from error
         raise ConfigError(
-            f"{flag}={path}: {module_name} cannot be imported: "
-            f"{type(error).__name__}: {' '.join(str(error).split())}"
+            f"{flag}={path}: {module_name} cannot be imported from {here} or from "
+            f"Python's path (PYTHONPATH): {type(error).__name__}: "
+            f"{' '.join(str(error).split())}"
         ) from error
     if not hasattr(module, name):
         hint = did_you_mean(name, vars(module))

@@ -100,9 +100,12 @@ def test_its_fields_are_its_options_and_are_stored():
         (PATH + "MPL", "has no 'MPL'. Did you mean \"MLP\"?"),
         (PATH + "NOT_A_NETWORK", "NOT_A_NETWORK: not a class of Flax modules."),
         (PATH + "NoDefault", "its field 'hidden' needs a default"),
-        ("no_such_nets:MLP", "there is no module no_such_nets in /"),
-        ("tests.support.none:MLP", "there is no module tests.support.none in /"),
-        (":MLP", "cannot be imported: ValueError: "),
+        (
+            "no_such_nets:MLP",
+            "cannot be imported from /.*No module named 'no_such_nets'",
+        ),
+        ("tests.support.none:MLP", "cannot be imported from /.*No module named"),
+        (":MLP", "cannot be imported from /.*ValueError: "),
         ("lenet6", "no such network (known: double_cnn"),
     ],
 )
@@ -117,7 +120,7 @@ def test_a_name_that_is_no_network_is_refused(name, message):
 def test_a_module_that_raises_is_named_with_its_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken_nets.py").write_text("import not_there\n")
-    message = "broken_nets cannot be imported: ModuleNotFoundError: .*not_there"
+    message = "broken_nets cannot be imported .*ModuleNotFoundError: .*not_there"
     with pytest.raises(ConfigError, match=message):
         models.create(Model("broken_nets:MLP"), DIGITS)
 
