@@ -100,12 +100,9 @@ def test_its_fields_are_its_options_and_are_stored():
         (PATH + "MPL", "has no 'MPL'. Did you mean \"MLP\"?"),
         (PATH + "NOT_A_NETWORK", "NOT_A_NETWORK: not a class of Flax modules."),
         (PATH + "NoDefault", "its field 'hidden' needs a default"),
-        (
-            "no_such_nets:MLP",
-            "cannot be imported from /.*No module named 'no_such_nets'",
-        ),
-        ("tests.support.none:MLP", "cannot be imported from /.*No module named"),
-        (":MLP", "cannot be imported from /.*ValueError: "),
+        ("no_such_nets:MLP", "no_such_nets cannot be imported from /"),
+        ("tests.support.none:MLP", "No module named 'tests.support.none'"),
+        (":MLP", "ValueError: Empty module name"),
         ("lenet6", "no such network (known: double_cnn"),
     ],
 )
