@@ -39,7 +39,7 @@ test-oldest: .venv-oldest/installed  ## the fast tests with the lowest version o
 	.venv-oldest/bin/python -m pytest -n 3 -m "not slow and not exhaustive" -W ignore::DeprecationWarning
 
 results: $(VENV)/installed  ## write the tables of docs/results.md and README.md from results/
-	$(BIN)/mnist-jax compare results --sort=name \
+	$(BIN)/mnist-jax compare results \
 	    --insert=docs/results.md --insert=README.md
 
 # The report's recipe with both ways to show images to ImageNet's weights, and the better one.

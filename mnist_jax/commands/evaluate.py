@@ -8,8 +8,7 @@ mnist or my_data:load (its test images), a folder of PNG files (in subfolders na
 after their classes, or next to a labels.csv with the columns file,label), or two IDX
 files as IMAGES,LABELS. Its classes must be those of the runs.
 
-The figures of a run's own test images are written into its folder, in evaluation/.
-They describe a finished network: do not choose networks by them.
+The figures describe finished networks: do not choose networks by them.
 """
 
 from pathlib import Path
@@ -33,7 +32,7 @@ _OUTPUT = flags.DEFINE_string(
     "output",
     None,
     "A folder for evaluation.json, evaluation.md and pictures, with all runs side by "
-    "side. Default: evaluation/ in the folder of each run that is not published.",
+    "side.",
 )
 _ROBUSTNESS = flags.DEFINE_bool(
     "robustness", False, "Measure the accuracy on images damaged in six ways."
@@ -71,15 +70,8 @@ def main(arguments: list[str]) -> None:
     )
     _show(found, Console())
     if output:
-        _write(found, output, images)
-        return
-    reasons = dict.fromkeys(measure.why_not_saved(run, images) for run in runs)
-    for run, entry in zip(runs, found.runs, strict=True):
-        if not measure.why_not_saved(run, images):
-            alone = found._replace(runs=[entry])
-            _write(alone, run.path.parent / evaluated.FOLDER, images)
-    if missing := [reason for reason in reasons if reason]:
-        print(f"Not saved: {'; '.join(missing)}. --output=FOLDER saves it.")
+        evaluated.write(found, output)
+        print(f"Wrote evaluation.md, its pictures and evaluation.json in {output}.")
 
 
 def _show(found: Evaluation, console: Console) -> None:
@@ -90,8 +82,3 @@ def _show(found: Evaluation, console: Console) -> None:
         console.print()
         about = evaluated.about_robustness(found.runs)
         evaluated.robustness(found.runs).show(console, about)
-
-
-def _write(found: Evaluation, folder: Path, images: measure.Images) -> None:
-    names = evaluated.write(found, folder, images.split)
-    print(f"Wrote {', '.join(names)} in {folder}.")

@@ -23,6 +23,7 @@ from mnist_jax.report.style import (
     STYLE,
     VERMILION,
     About,
+    plain,
     set_title,
     subplots,
 )
@@ -35,7 +36,6 @@ _PANELS = {
     # Rounded, or 1 - 0.9 would be a hair above a tenth.
     "Error rate (%)": lambda row: round(100 * (1 - row["accuracy"]), 9),
 }
-_SMALL = 1e-5  # of the largest value: less is drawn as 0, as at the end of a cosine
 _DOTS_UP_TO = 30  # epochs; with more of them dots would run together
 
 
@@ -61,22 +61,26 @@ def curves(rows: Sequence[Row], best_epoch: int, monitor: str, about: About) -> 
                 _draw(panel, values, label=name, color=color)
             if monitor.startswith(split) and best_epoch in values:
                 label = f"best epoch, by {monitor.replace('_', ' ')}: {best_epoch}"
-                ring: dict[str, Any] = {"markersize": 11, "markerfacecolor": "none"}
-                ring |= {"color": INK, "clip_on": False, "label": label}
+                ring = {"ms": 11, "mfc": "none", "color": INK, "label": label}
                 panel.plot([best_epoch], [values[best_epoch]], "o", **ring)
-        _scale(panel, [value_of(row) for row in rows], wide=10, ticks=6)
+        _scale(panel, [value_of(row) for row in rows])
     for panel in axes[1] if rates else ():
         panel.set_title("Learning rate", loc="left", color=MUTED, fontsize=8)
         _draw(panel, rates, color=INK)
-        _scale(panel, list(rates.values()), wide=20, ticks=2)
+        panel.set_ylim(bottom=0)
+        panel.yaxis.set_major_locator(MaxNLocator(2))
+        panel.yaxis.set_major_formatter("{x:g}")
     last = max(row["epoch"] for row in rows)
     margin = max(0.5, 0.02 * last)
     for panel in axes[-1]:
         panel.set(xlabel="epoch", xlim=(1 - margin, last + margin))
         panel.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     found = phases(rows)
-    for panel, (_, first) in itertools.product(axes.flat, found[1:]):
-        panel.axvline(first - 0.5, color=POLE, linewidth=0.8, zorder=1)
+    for panel in axes.flat:
+        plain(panel)
+        panel.grid(visible=False, axis="x")
+        for _, first in found[1:]:
+            panel.axvline(first - 0.5, color=POLE, linewidth=0.8, zorder=1)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     legend: dict[str, Any] = {"ncols": len(handles), "frameon": False}
     figure.legend(handles, labels, loc="outside lower center", **legend)
@@ -98,38 +102,20 @@ def _draw(axes: Axes, values: dict[int, float], **style: Any) -> None:
     style["marker"] = "o" if len(values) <= _DOTS_UP_TO else ""
     # A single epoch has no line, only a marker.
     style["markersize"] = 3.5 if len(values) > 1 else 7
-    axes.plot(list(values), list(values.values()), clip_on=False, **style)
+    axes.plot(list(values), list(values.values()), **style)
 
 
-def _scale(axes: Axes, drawn: Sequence[float], *, wide: float, ticks: int) -> None:
-    """Set the y axis: logarithmic if the values are `wide` times the lowest or more.
-
-    Zeros, and values that are almost zero beside the others, are then in a part of the
-    axis that is linear.
-    """
+def _scale(axes: Axes, drawn: Sequence[float]) -> None:
+    """Set the y axis: logarithmic beyond a decade, with zeros below it."""
     values = np.array(drawn)
-    positive = values[values > _SMALL * np.abs(values).max()]
-    axes.grid(axis="y")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(length=0)
-    if not positive.size or positive.max() <= wide * positive.min() or values.min() < 0:
-        axes.yaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5, 10]))
+    positive = values[values > 0]
+    if values.min() < 0 or not positive.size or positive.max() <= 10 * positive.min():
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axes.set_ylim(bottom=None if values.min() < 0 else 0)
     else:
-        low, high = positive.min(), positive.max()
-        subs = (1, 2, 5) if high <= 1000 * low and ticks > 2 else (1,)
-        places = LogLocator(subs=subs, numticks=ticks + 2).tick_values(low, high)
-        shown = [place for place in places if low <= place <= 1.1 * high]
-        if positive.size < values.size:
-            # The linear part is a fifth of the axis.
-            share = 0.25 * np.log10(high / low)
-            axes.set_yscale("symlog", linthresh=low, linscale=share)
-            axes.set_yticks([0, *shown])
-            axes.set_ylim(0, 1.15 * high)
-        else:
-            axes.set_yscale("log")
-            axes.set_yticks(shown)
-            axes.set_ylim(low / 1.15, 1.15 * high)
+        axes.set_yscale("log")
+        subs = (1, 2, 5) if positive.max() <= 1000 * positive.min() else (1,)
+        axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=8))
         axes.yaxis.set_minor_locator(NullLocator())
+        axes.set_ylim(positive.min() / 1.15, 1.15 * positive.max())
     axes.yaxis.set_major_formatter("{x:g}")

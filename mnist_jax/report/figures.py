@@ -30,7 +30,7 @@ from mnist_jax.report.style import (
 
 SAMPLES_PER_ROW = 15
 MISTAKES_SHOWN, MISTAKES_PER_ROW = 25, 5
-MOST_ROWS = 20  # of samples in a column, and of augmented images
+MOST_ROWS = 20  # of samples and of augmented images
 
 _GAP = 2  # between two images, in pixels of theirs
 _MANY_ERRORS = 50  # in a cell are always drawn darkest
@@ -50,22 +50,17 @@ def samples(
     labels: Integer[np.ndarray, " n"],
     about: About,
 ) -> Figure:
-    """Draw the first images of every class that occurs, one class per row."""
-    present = np.unique(labels)
-    blocks = -(-len(present) // MOST_ROWS)
-    shown = max(1, SAMPLES_PER_ROW // blocks)
-    parts = np.array_split(present, blocks)
+    """Draw the first images of the first classes that occur, one class per row."""
+    present = np.unique(labels)[:MOST_ROWS]
+    cells = np.zeros((len(present), SAMPLES_PER_ROW, *images.shape[1:]), np.uint8)
+    for row, label in enumerate(present):
+        first = images[labels == label][:SAMPLES_PER_ROW]
+        cells[row, : len(first)] = first
     height, width = images.shape[1:3]
-    ratio = height / width
-    figure, axes = subplots(1, blocks, 0.5 + 0.49 * len(parts[0]) * ratio)
-    for part, place in zip(parts, axes[0], strict=True):
-        cells = np.zeros((len(part), shown, *images.shape[1:]), np.uint8)
-        for row, label in enumerate(part):
-            first = images[labels == label][:shown]
-            cells[row, : len(first)] = first
-        font = min(10, 25 * ratio) if blocks == 1 else min(6, 12 * ratio)
-        _show_rows(place, cells, [about.name(label, 16) for label in part], font)
-    set_title(figure, about.run, f"{about.subject}, the first of each class")
+    figure, axes = subplots(1, 1, 0.5 + 0.49 * len(present) * height / width)
+    _show_rows(axes[0, 0], cells, [about.name(label, 16) for label in present])
+    title = f"{about.subject}, the first of {len(present)} classes"
+    set_title(figure, about.run, title)
     return figure
 
 
@@ -83,10 +78,9 @@ def augmented(
     rows, columns, height, width, _ = versions.shape
     tall = 0.7 + 6.5 / (columns + 1) * rows * height / width
     figure, axes = subplots(1, 2, tall, width_ratios=[1, columns])
-    font = min(10, 25 * height / width)
     names = [about.name(label, 16) for label in labels]
-    _show_rows(axes[0, 0], images[:, None], names, font)
-    _show_rows(axes[0, 1], versions, [], font)
+    _show_rows(axes[0, 0], images[:, None], names)
+    _show_rows(axes[0, 1], versions, [])
     note = "left: as stored; right: as training may see them, drawn again in each step"
     set_title(figure, about.run, f"{about.subject}, augmented", note)
     return figure
@@ -177,7 +171,6 @@ def _show_rows(
     axes: Axes,
     images: UInt8[np.ndarray, "rows columns h w c"],
     names: Sequence[str],
-    font: float,
 ) -> None:
     """Show images as one, with a gap around each and the names beside the rows."""
     background = 255 if images.shape[-1] == 3 else 0
@@ -189,5 +182,6 @@ def _show_rows(
     show(axes, sheet)
     middles = (np.arange(len(names)) + 0.5) * height - 0.5
     axes.set_yticks(middles, names)
+    font = min(10, 25 * height / width)
     axes.tick_params(length=0, labelsize=font, labelcolor=INK)
     axes.spines[:].set_visible(False)

@@ -20,7 +20,6 @@ largest difference of any logit."""
 # Points in one call, and the numbers of equal parts that the path is divided into, one
 # after the other, until the tolerance is met: saturated networks need the last.
 _POINTS, _PARTS = 64, (1, 4, 16)
-_BATCH_SIZE = 100
 
 
 class Saliency(NamedTuple):
@@ -57,15 +56,10 @@ def look_inside(run: Network, images: UInt8[np.ndarray, "n h w c"]) -> Inside:
     kernels = None
     if first is not None and first.ndim == 4:
         kernels = np.asarray(first, np.float32).sum(axis=2)
-    features_of = jax.jit(model.features)
-    batches = [
-        features_of(*variables, scaled[start : start + _BATCH_SIZE])
-        for start in range(0, len(scaled), _BATCH_SIZE)
-    ]
-    if any(batch is None for batch in batches):
-        return Inside(kernels, maps, None)
-    features = np.concatenate([np.asarray(batch, np.float32) for batch in batches])
-    return Inside(kernels, maps, features.reshape(len(images), -1))
+    features = jax.jit(model.features)(*variables, scaled)
+    if features is not None:
+        features = np.asarray(features, np.float32).reshape(len(images), -1)
+    return Inside(kernels, maps, features)
 
 
 def integrated_gradients(

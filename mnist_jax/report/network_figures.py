@@ -1,6 +1,7 @@
 """Figures of what a network computes inside; see `mnist_jax.report.figures`."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -9,11 +10,47 @@ from jaxtyping import Bool, Float, Float32, Integer, UInt8
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from mnist_jax.evaluation import most_confident_mistakes
+from mnist_jax.report import network
 from mnist_jax.report.figures import show
-from mnist_jax.report.network import Saliency, principal_components
+from mnist_jax.report.network import Saliency
 from mnist_jax.report.style import INK, STYLE, About, drawable, set_title, subplots
+from mnist_jax.runs import load
 
 PER_ROW, ROWS_SHOWN = 16, 20
+IMAGES_MAPPED = 500
+"""Images on the map of features at most: VGG16 computes some 50 a second on a CPU."""
+
+
+def draw(
+    folder: Path,
+    images: np.ndarray,
+    labels: np.ndarray,
+    logits: np.ndarray,
+    about: About,
+) -> dict[str, Figure]:
+    """Draw what the network of a run computes inside, by the name of the figure."""
+    loaded = load.load(folder)
+    some = slice(IMAGES_MAPPED)
+    inside = network.look_inside(loaded, images[some])
+    mistakes = most_confident_mistakes(logits, labels).indices
+    index = int(mistakes[0]) if len(mistakes) else 0
+    # The prediction, and the true class or, if that was predicted, the runner-up.
+    first, second = logits[index].argsort()[:-3:-1].tolist()
+    label = int(labels[index])
+    pair = [first, label if label != first else second]
+    found = network.integrated_gradients(loaded, images[index], pair)
+    drawn = {"saliency": saliency(images[index], found, index, label, about)}
+    if inside.kernels is not None:
+        drawn["kernels"] = kernels(inside.kernels, about)
+    if inside.feature_maps:
+        drawn["feature_maps"] = feature_maps(inside.feature_maps, about)
+    if inside.features is not None:
+        wrong = (logits.argmax(axis=1) != labels)[some]
+        drawn["feature_space"] = feature_space(
+            inside.features, labels[some], wrong, about
+        )
+    return drawn
 
 
 @matplotlib.rc_context(STYLE)
@@ -92,7 +129,7 @@ def feature_space(
         wrong: which images are misread; these have rings.
         about: the images.
     """
-    points, shares = principal_components(features)
+    points, shares = network.principal_components(features)
     figure, ((axes,),) = subplots(1, 1, 6.0)
     count = len(about.classes)
     few = count <= 10

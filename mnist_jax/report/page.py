@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,8 +10,6 @@ from mnist_jax.report import render
 from mnist_jax.report.record import Fields, Record
 from mnist_jax.runs.folder import RunFolder, flatten
 
-EPOCHS_SHOWN = 12
-"""Approximate number of rows of the table of epochs; more epochs are thinned."""
 CONFUSIONS_SHOWN = 15
 NUMBERS_UP_TO = 20
 """Classes up to which the picture of a confusion matrix has numbers."""
@@ -29,7 +27,7 @@ def build(
     record: Record,
     figures: Sequence[str],
     defaults: Fields,
-    calibration: Fields | None = None,
+    calibration: Fields,
 ) -> str:
     """Return the page of a run as Markdown.
 
@@ -37,8 +35,7 @@ def build(
         record: of the run.
         figures: names of the existing figures, without folder and suffix.
         defaults: the default config, in the layout of config.json.
-        calibration: of the reported weights, from `calibration.assess`, if there is a
-            figure of it.
+        calibration: of the reported weights, from `calibration.assess`.
     """
     results, monitor = record.results, record.results["best_monitor"]
     scores = results["test"][results["test_weights"]]
@@ -46,10 +43,8 @@ def build(
     epochs: dict[int, Fields] = {}
     for row in record.epochs:
         epochs.setdefault(row["epoch"], {"phase": row["phase"]})[row["split"]] = row
-    bins = calibration["bins"] if calibration else []
-    confidences = [one["count"] * one["confidence"] for one in bins if one["count"]]
-    phases = {epoch: rows["phase"] for epoch, rows in epochs.items()}
-    shown = thinned(phases, results["best_epoch"])
+    filled = [one for one in calibration["bins"] if one["count"]]
+    confidences = [one["count"] * one["confidence"] for one in filled]
     return render.markdown(
         "report",
         title=title(record),
@@ -65,9 +60,8 @@ def build(
         confusions=_confusions(confusion) if len(confusion) > NUMBERS_UP_TO else [],
         calibration=calibration,
         claimed=sum(confidences) / scores["examples"],
-        several_phases=len(set(phases.values())) > 1,
-        selection=len(shown) < len(epochs),
-        epochs={epoch: epochs[epoch] for epoch in shown},
+        several_phases=len({row["phase"] for row in record.epochs}) > 1,
+        epochs=epochs,
         changed_fields=_changed_fields(record.config, defaults),
     )
 
@@ -76,25 +70,6 @@ def title(record: Record) -> str:
     """Return the title of a run's page."""
     results = record.results
     return f"{results['config']}: {results['model']} on {results['data']}"
-
-
-def thinned(phases: Mapping[int, str], best_epoch: int) -> list[int]:
-    """Return which epochs to list: all if they are few, else an even selection.
-
-    The first, the last, the best and the last one of each phase are always among them.
-
-    Args:
-        phases: the phase of each epoch, ascending.
-        best_epoch: one of them.
-    """
-    epochs = list(phases)
-    if len(epochs) <= EPOCHS_SHOWN:
-        return epochs
-    even = np.linspace(0, len(epochs) - 1, EPOCHS_SHOWN - 2).round().astype(int)
-    pairs = zip(epochs, epochs[1:], strict=False)
-    ends = [one for one, after in pairs if phases[one] != phases[after]]
-    chosen = {*(epochs[place] for place in even), *ends, best_epoch}
-    return sorted(chosen & set(epochs))
 
 
 def _confusions(confusion: np.ndarray) -> list[tuple[int, int, int, float]]:

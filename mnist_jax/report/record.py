@@ -34,7 +34,6 @@ _EVALUATION = {
     (*NUMBER, type(None)): "accuracy_first_half",
     list: "accuracy_interval confusion per_class",
 }
-_SCORES = {(*NUMBER, type(None)): "precision recall f1", int: "support"}
 _ENVIRONMENT = {dict: "versions", str: "command"}
 _EPOCH = {int: "epoch", str: "phase split", NUMBER: "loss accuracy"}
 # Earlier versions had no other classes, and did not name them.
@@ -49,6 +48,17 @@ class Record:
     config: Fields
     environment: Fields
     results: Fields
+    name: str
+    """Of the config."""
+    seed: int
+    kind: str
+    """What predicts: "network", or another kind of predictor."""
+    model: str
+    """The name of the architecture, or the kind of another predictor."""
+    classes: tuple[str, ...]
+    """The class of each logit."""
+    tested_on: Literal["test", "val"]
+    """The images that `results` are about."""
 
     @functools.cached_property
     def epochs(self) -> list[Fields]:
@@ -74,29 +84,15 @@ class Record:
         return read_text(RunFolder(self.folder).summary)
 
     @property
-    def name(self) -> str:
-        """The name of the config."""
-        return self.results["config"]
+    def images(self) -> str:
+        """Identifies the images that the run was tested on.
 
-    @property
-    def seed(self) -> int:
-        """The run's seed."""
-        return self.results["seed"]
-
-    @property
-    def kind(self) -> str:
-        """What predicts: "network", or another kind of predictor."""
-        return self.results.get("kind", "network")
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The class of each logit."""
-        return tuple(self.results.get("classes", _TEN_DIGITS))
-
-    @property
-    def tested_on(self) -> Literal["test", "val"]:
-        """The images that the run was tested on."""
-        return "val" if self.results.get("tested_on") == "val" else "test"
+        Earlier versions recorded no checksum: their runs have the name of the data.
+        """
+        fields = self.config.get("data", {})
+        split = [fields.get("val_size"), fields.get("split_seed")]
+        stated = [self.results["data"], *(split if self.tested_on == "val" else [])]
+        return self.results.get("test_images_sha256") or " ".join(map(str, stated))
 
     @property
     def hardware(self) -> str:
@@ -118,10 +114,8 @@ class Record:
 
     def accuracy(self, split: str, weights: str) -> float | None:
         """Return the accuracy on "test" or "val" with the "last" or "best" weights."""
-        found = self.results.get(split)
-        for name in (weights, "accuracy"):
-            found = found.get(name) if isinstance(found, dict) else None
-        return found if is_number(found) else None
+        found = self.results.get(split, {}).get(weights)
+        return found["accuracy"] if isinstance(found, dict) else None
 
     def number(self, name: str) -> float | None:
         """Return a field of results.json, or None if it is not a number."""
@@ -147,9 +141,18 @@ def read(folder: Path, *, complete: bool = False) -> Record:
     check_fields(config, {}, paths.config)
     check_fields(environment, _ENVIRONMENT if complete else {}, paths.environment)
     check_fields(results, _RESULTS, paths.results)
-    record = Record(folder, config, environment, results)
-    if reason := _wrong(record):
+    kind, classes = results.get("kind", "network"), results.get("classes", _TEN_DIGITS)
+    if reason := _wrong(results, kind, classes):
         raise damaged(paths.results, reason)
+    record = Record(
+        *(folder, config, environment, results),
+        name=results["config"],
+        seed=results["seed"],
+        kind=kind,
+        model=results.get("model") or kind,
+        classes=tuple(classes),
+        tested_on="val" if results.get("tested_on") == "val" else "test",
+    )
     if complete:
         _check_network(record, paths.results)
         _ = record.epochs, record.summary
@@ -163,19 +166,17 @@ def is_number(value: Any) -> TypeGuard[float]:
     return math.isfinite(value)
 
 
-def _wrong(record: Record) -> str:
+def _wrong(results: Fields, kind: str, classes: Any) -> str:
     """Return why the values of results.json cannot be right; "" if they can."""
-    results = record.results
     accuracy, weights = results["test_accuracy"], results.get("test_weights")
-    classes = results.get("classes", _TEN_DIGITS)
     if not 0 <= accuracy <= 1:
         return f"test_accuracy is {accuracy}, not in 0..1"
-    if record.kind == "network" and weights not in ("last", "best"):
+    if kind == "network" and weights not in ("last", "best"):
         return f'test_weights is {weights!r}, not "last" or "best"'
-    if not isinstance(classes, list | tuple) or not classes:
+    names = classes if isinstance(classes, list | tuple) else []
+    if not names or not all(isinstance(name, str) and name for name in names):
         return f"classes is {classes!r}, not a list of names"
-    wrong = [name for name in classes if not isinstance(name, str) or not name]
-    return f"classes has {wrong[0]!r}, which is not a name" if wrong else ""
+    return ""
 
 
 def _check_network(record: Record, path: Path) -> None:
@@ -190,17 +191,8 @@ def _check_network(record: Record, path: Path) -> None:
     for split, weights in itertools.product(("test", "val"), ("last", "best")):
         found, where = results[split].get(weights), f"{split}.{weights}: "
         check_fields(found, _EVALUATION, path, where)
-        interval, scores = found["accuracy_interval"], found["per_class"]
-        if [_count_numbers(row) for row in found["confusion"]] != [size] * size:
-            raise damaged(path, f"{where}confusion is not {size} x {size} numbers")
-        if _count_numbers(interval) != 2 or len(scores) != size:
-            reason = f"accuracy_interval or per_class are not of {size} classes"
-            raise damaged(path, f"{where}{reason}")
-        for place, one in enumerate(scores):
-            check_fields(one, _SCORES, path, f"{where}per_class[{place}]: ")
-
-
-def _count_numbers(row: Any) -> int | None:
-    """Return the length of a list of numbers, None for anything else."""
-    good = isinstance(row, list) and all(map(is_number, row))
-    return len(row) if good else None
+        rows = [row for row in found["confusion"] if isinstance(row, list)]
+        if [len(row) for row in (found["per_class"], *rows)] != [size] * (1 + size):
+            raise damaged(
+                path, f"{where}confusion and per_class are not of {size} classes"
+            )

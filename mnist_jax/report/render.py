@@ -1,4 +1,4 @@
-"""Templates -> Markdown -> one HTML file that needs no other file and no network.
+"""Numbers and templates -> Markdown -> one HTML file that needs no other file.
 
 The templates are in templates/NAME.md.j2. Every text that they insert is escaped, so
 that names of classes, fields and files appear as they are, whatever characters they
@@ -19,18 +19,46 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markupsafe import Markup
 
-from mnist_jax.report import tables
-
 _TEMPLATES = Path(__file__).with_name("templates")
 # An underscore within a word does not emphasise, and would be hard to read escaped.
 _SPECIAL = re.compile(r"[\\`*\[\]<>|&#~$]|(?<![^\W_])_|_(?![^\W_])")
+
+
+def accuracy(value: float | None) -> str:
+    """Return four decimals, or a dash for an undefined value."""
+    return "-" if value is None else f"{value:.4f}"
+
+
+def interval(bounds: Sequence[float]) -> str:
+    """Return low and high, such as 0.9842-0.9887."""
+    low, high = bounds
+    return f"{low:.4f}-{high:.4f}"
+
+
+def number(value: float | None) -> str:
+    """Return three significant digits, or a dash for None."""
+    return "-" if value is None else f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the units that a person would use."""
+    if seconds < 59.5:
+        return f"{seconds:.2g} s"
+    minutes, whole = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {whole:02d} s"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 image" or "10,000 images"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def markdown(template: str, **context: Any) -> str:
     """Render templates/TEMPLATE.md.j2.
 
     Besides the context, a template has the functions `table` and `fenced` and, as
-    filters, `code`, the formats of numbers in `mnist_jax.report.tables`, and `json`.
+    filters, `code`, `json` and the formats of numbers.
     """
     return _environment().get_template(f"{template}.md.j2").render(**context)
 
@@ -121,8 +149,9 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.globals.update(table=table, fenced=fenced)
-    environment.filters.update(tables.FORMATS)
-    environment.filters.update(code=code, json=functools.partial(json.dumps, indent=2))
+    formats = (accuracy, interval, number, duration, count, code)
+    environment.filters.update({function.__name__: function for function in formats})
+    environment.filters["json"] = functools.partial(json.dumps, indent=2)
     return environment
 
 

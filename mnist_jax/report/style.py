@@ -6,12 +6,15 @@ figures and no backend to choose. Drawing functions are decorated with
 """
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple, SupportsInt
 
 import numpy as np
 from matplotlib import font_manager
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 WIDTH = 8.0
 """Inches; fills the column of a README page."""
@@ -27,27 +30,24 @@ INK = "#1f2328"
 MUTED = "#636c76"
 POLE = "#a0a8b0"
 HAIRLINE = "#d8dee4"
+# Without its yellow, which is too pale for lines.
+_COLORS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", INK)
+_LINES = (("-", "o"), ("--", "s"), (":", "^"))
 
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # ships with matplotlib, so the same everywhere
     "font.size": 9,
     "axes.titlesize": 10,
-    "axes.labelsize": 9,
     "axes.edgecolor": HAIRLINE,
-    "axes.facecolor": "white",
     "axes.labelcolor": MUTED,
     "axes.linewidth": 0.8,
-    "axes.grid": False,
     "figure.constrained_layout.h_pad": 0.07,
-    "figure.facecolor": "white",
     "grid.color": HAIRLINE,
     "grid.linewidth": 0.6,
     "image.cmap": "gray_r",
     "image.interpolation": "nearest",
-    "legend.fontsize": 9,
     "text.color": INK,
     "text.parse_math": False,  # a $ in the name of a class is a $
-    "text.usetex": False,
     "xtick.color": HAIRLINE,
     "xtick.labelcolor": MUTED,
     "xtick.labelsize": 8,
@@ -63,12 +63,11 @@ class About(NamedTuple):
     run: str
     subject: str
     """What the images are, such as "test images of mnist"."""
-    classes: Sequence[str] = ()
+    classes: Sequence[str]
 
     def name(self, label: SupportsInt, limit: int) -> str:
-        """Return the name of a class, or its number without names, cut to a limit."""
-        name = self.classes[int(label)] if self.classes else f"{label}"
-        return drawable(name, limit)
+        """Return the name of a class, cut to a limit."""
+        return drawable(self.classes[int(label)], limit)
 
 
 def subplots(
@@ -84,6 +83,38 @@ def set_title(figure: Figure, run: str, title: str, note: str = "") -> None:
     text = f"{drawable(run, RUN_LENGTH)}: {drawable(title, _LINE_LENGTH)}"
     text += f"\n{drawable(note, _LINE_LENGTH)}" if note else ""
     figure.suptitle(text, x=0.01, ha="left", fontsize=9.5, linespacing=1.5)
+
+
+def line_styles(count: int) -> list[dict[str, Any]]:
+    """Return colour, dashes and marker of each of some lines; up to 21 differ."""
+    kinds = itertools.cycle(itertools.product(_LINES, _COLORS))
+    return [
+        {"color": color, "linestyle": dash, "linewidth": 1.6, "marker": marker}
+        for (dash, marker), color in itertools.islice(kinds, count)
+    ]
+
+
+def legend(
+    figure: Figure, names: Sequence[str], styles: Sequence[dict[str, Any]]
+) -> None:
+    """Draw a legend of lines below all axes, in two columns."""
+    lines = [Line2D([], [], **style) for style in styles]
+    options: dict[str, Any] = {"frameon": False, "ncols": 2, "handlelength": 3}
+    figure.legend(lines, names, loc="outside lower left", **options)
+
+
+def plain(axes: Axes) -> None:
+    """Leave only the grid and two lines of the axes, without tick marks."""
+    axes.tick_params(which="both", length=0, pad=6)
+    axes.grid(True)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def blank(axes: Axes) -> None:
+    """Remove ticks and lines of the axes."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
 
 
 def drawable(text: str, limit: int = 1000) -> str:

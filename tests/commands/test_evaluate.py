@@ -16,8 +16,7 @@ from mnist_jax import data, experiment, report
 from mnist_jax.data import Split
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import calibration
-from mnist_jax.report import compare, evaluated
-from mnist_jax.report.compare import tables
+from mnist_jax.report import training_images
 from mnist_jax.report.evaluated import measure
 from mnist_jax.runs.load import load
 from tests.support.commands import run_each
@@ -28,7 +27,7 @@ def finished(small, tmp_path_factory):
     """The folder of a run of three steps on `small`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "load", lambda config: small)
-        patch.setattr(report, "write_samples", lambda *args, **kwargs: None)
+        patch.setattr(training_images, "write", lambda *args: None)
         patch.setattr(report, "write", lambda *args: None)
         config: Any = quickstart.get_config()
         config.phases[0].update(epochs=1, batch_size=20)
@@ -102,17 +101,11 @@ def test_runs_of_different_data_are_not_set_side_by_side(run_and_images):
     assert "no temperature" in entry["notes"][0]
 
 
-def test_measured_figures_are_compared(run_and_images, finished, tmp_path):
+def test_damage_and_views_are_measured(run_and_images):
     run, images = run_and_images
-    found = measure.assess([run], images, tta=True, damaged=20)
-    [entry] = found.runs
-    assert entry["augmented"]["examples"] == 50
-    assert "Damaged" not in tables.results(compare.read([finished])).header
-    folder = shutil.copytree(finished, tmp_path / "run")
-    evaluated.write(found, folder / evaluated.FOLDER, images.split)
-    mean = entry["robustness"]["mean_damaged_accuracy"]
-    [row] = tables.results(compare.read([folder])).rows
-    assert f"{mean:.4f} (20 images)" in row
+    [found] = measure.assess([run], images, tta=True, damaged=20).runs
+    assert found["augmented"]["examples"] == 50
+    assert found["robustness"]["examples"] == 20
 
 
 def test_which_images(run_and_images, tmp_path):
@@ -147,8 +140,8 @@ def test_the_command(finished, tmp_path, command_env):
     (tmp_path / "stopped" / "results.json").unlink()
     png = f"--data={tmp_path / 'png'}"
     cases = {
-        (png, f"--output={tmp_path / 'out'}"): "Wrote evaluation.md, reliability.png",
-        (str(finished), png): "Not saved: evaluation/ in a run's folder is for its own",
+        (png, f"--output={tmp_path / 'out'}"): "Wrote evaluation.md, its pictures and",
+        (str(finished), png): "quickstart .seed 0.",
         (str(tmp_path / "stopped"),): "Error: .*stopped is not finished",
         ("--limit=10",): "Error: --limit .* needs --robustness",
         (f"--output={tmp_path / 'png' / '0' / 'a.png'}",): "Error: .*is not a folder",
@@ -163,7 +156,6 @@ def test_the_command(finished, tmp_path, command_env):
     assert "lenet5-tuned (seed 0)" in results[0].stdout
     assert "of 4" in results[0].stdout and "no temperature" in results[0].stdout
     assert (tmp_path / "out" / "evaluation.json").exists()
-    assert not (finished / "evaluation").exists()
 
 
 @pytest.mark.skipif("MNIST_DIR" not in os.environ, reason="MNIST_DIR names no folder")

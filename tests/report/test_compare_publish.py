@@ -49,14 +49,14 @@ def test_another_result_is_never_written_over(runs, tmp_path, change):
     else:
         config = {"phases[0].epochs": 5}
         write_run(folder / "again", seed=3, accuracy=0.97, config=config)
-    with pytest.raises(UserError, match="seed3 holds another result.*remove it"):
+    with pytest.raises(UserError, match="two results for .*seed3, .*remove one"):
         publish.collect(read(folder), tmp_path / "results")
     assert not (tmp_path / "results" / "lenet5" / "seed1").exists()
 
 
 def test_two_configs_of_one_name_cannot_share_a_place(runs, tmp_path):
     write_run(runs / "short", seed=3, config={"phases[0].epochs": 5})
-    with pytest.raises(UserError, match="would both be .*seed3"):
+    with pytest.raises(UserError, match="two results for .*seed3"):
         publish.collect(read(runs), tmp_path / "results")
     assert not (tmp_path / "results").exists()
 

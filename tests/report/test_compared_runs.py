@@ -1,6 +1,5 @@
 """Which runs count together, and that findings depend on the runs alone."""
 
-import json
 import re
 import shutil
 from typing import Any
@@ -47,16 +46,17 @@ def everything(found):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.randoms(use_true_random=False), st.sampled_from(["name", "accuracy", "time"]))
+@given(st.randoms(use_true_random=False))
 def test_findings_do_not_depend_on_the_order_of_folders_or_rows(
-    tmp_path_factory, random, order
+    tmp_path_factory, random
 ):
     root = tmp_path_factory.mktemp("runs")
     folders = write_all(root)
     folders.append(write_run(root / "again", accuracy=0.5, config={"name": "lenet5"}))
     expected = compare.read(folders)
     random.shuffle(folders)
-    found = compare.ordered(compare.read(folders), order)
+    found = compare.read(folders)
+    random.shuffle(found.groups)
     assert findings.findings(found.groups) == findings.findings(expected.groups)
     assert found.notes == expected.notes
     assert {group.key: group for group in found.groups} == {
@@ -76,11 +76,6 @@ def test_pairs_do_not_depend_on_test_accuracies(tmp_path_factory, accuracies):
         ("lenet5-tuned", "lenet5"),
         ("lenet5-tuned", "wide-tuned"),  # each network's best by validation
     ]
-    reference = findings.pairs(groups, "wide-tuned")
-    assert {b.first.name for _, b in reference} == {"wide-tuned"}
-    assert len(reference) == 3
-    with pytest.raises(UserError, match="--reference=none: .*Known: lenet5, "):
-        findings.pairs(groups, "none")
 
 
 def test_findings_are_scipys_with_holms_correction(tmp_path):
@@ -115,8 +110,7 @@ def test_findings_are_scipys_with_holms_correction(tmp_path):
     [
         ({"test_images_sha256": "a"}, {"test_images_sha256": "a"}, True),
         ({"test_images_sha256": "a"}, {"test_images_sha256": "b"}, False),
-        ({"test_images_sha256": "a"}, {}, True),  # an earlier version
-        ({"test_images_sha256": "a", "data": "other"}, {}, False),
+        ({"test_images_sha256": "a"}, {}, False),  # an earlier version
         ({"data": "other"}, {}, False),
         ({}, {}, True),
     ],
@@ -146,7 +140,7 @@ def test_fields_that_change_no_result_do_not_separate_runs(tmp_path, field, valu
     write_run(tmp_path / "a", seed=0)
     write_run(tmp_path / "b", seed=1, config={field: value})
     [group] = compare.read([tmp_path]).groups
-    assert len(group.runs) == 2 and group.differences == ()
+    assert len(group.runs) == 2 and group.label == "lenet5"
 
 
 @pytest.mark.parametrize(
@@ -162,8 +156,8 @@ def test_configs_that_differ_are_rows_named_by_the_fields(
     write_run(tmp_path / "a")
     write_run(tmp_path / "b", config={field: value})
     found = compare.read([tmp_path])
-    differences = [", ".join(group.differences) for group in found.groups]
-    assert sorted(differences) == sorted([here, there])
+    labels = {f"lenet5 ({one})" for one in (here, there)}
+    assert {group.label for group in found.groups} == labels
     assert f"| lenet5 ({here})" in everything(found).replace("\\", "")
     assert f"lenet5 ({here})" in shown(found, 200)
 
@@ -173,8 +167,8 @@ def test_many_differences_are_cut(tmp_path):
     changes = {"phases[0].epochs": 1, "phases[0].batch_size": 2, "data.val_size": 3}
     changes["data.split_seed"] = 4
     write_run(tmp_path / "b", config=changes)
-    for label in tables.labels(compare.read([tmp_path]).groups):
-        assert label.count("=") == 3 and label.endswith(", ...)")
+    for group in compare.read([tmp_path]).groups:
+        assert group.label.count("=") == 3 and group.label.endswith(", ...)")
 
 
 @pytest.mark.parametrize(
@@ -202,7 +196,7 @@ def test_accuracies_on_test_and_on_validation_images_are_kept_apart(tmp_path):
         "lenet5",
         "lenet5 (on validation images)",
     ]
-    # Only one may stand beside the report's figure.
+    # Only the first is comparable with the report's figure.
     assert [row["Report"] for row in rows] == ["0.9897", "-"]
     assert [row["Test"] for row in every] == ["0.9500", "-"]
     assert not findings.pairs(found.groups)
@@ -249,8 +243,6 @@ def test_numbers_in_the_tables_are_those_of_the_files(tmp_path):
         "Commit": "0123456789-dirty",
         "Command": "`python x`",
     }
-    header, *lines = tables.every_run(found).csv().splitlines()
-    assert header.split(",") == list(every[0]) and len(lines) == len(every)
     assert max(map(len, shown(found, 60).splitlines())) <= 60
 
 
@@ -259,14 +251,8 @@ def test_names_are_shown_as_they_are(tmp_path):
     write_run(tmp_path / "a", config={"name": name}, model="lenet5")
     found = compare.read([tmp_path])
     assert name in shown(found, 200)
-    table = tables.results(found)
-    lines = table.markdown().splitlines()
+    lines = tables.results(found).markdown().splitlines()
     assert parse_table(lines)[1][0] == r"50%\_{a}\&b\\c\~^\#\$\|\<i\>\` (lenet5)"
-    escaped = r"50\%\_\{a\}\&b\textbackslash{}c\textasciitilde{}\textasciicircum{}\#\$"
-    body = table.latex().splitlines()
-    assert body[4].startswith(escaped)
-    columns = {len(re.findall(r"(?<!\\)&", line)) for line in body if r" \\" in line}
-    assert columns == {len(table.header) - 1}
 
 
 def test_runs_are_found_at_any_depth_once(tmp_path):
@@ -305,36 +291,3 @@ def test_an_unknown_field_is_named_with_its_file(tmp_path):
     path = write_run(tmp_path, config={"newer": 1}) / "config.json"
     with pytest.raises(UserError, match=f"{re.escape(str(path))}: .*newer"):
         compare.read([tmp_path])
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("{", "damaged"),
-        ('{"runs": [1]}', "damaged"),
-        ('{"runs": []}', "damaged"),
-        ({"robustness": {"examples": 20}}, "damaged"),
-        ({"robustness": {"mean_corrupted_accuracy": 0.5}}, "of an earlier version"),
-        ({"parameters_sha256": "other"}, "other weights than results.json"),
-    ],
-)
-def test_a_damaged_evaluation_is_named(tmp_path, content, message):
-    folder = write_run(tmp_path / "run", accuracy=0.5)
-    found = compare.read([folder])
-    assert "Damaged" not in tables.results(found).header
-    entry = {
-        "parameters_sha256": "0.5",
-        "evaluation": {"examples": 50},
-        "robustness": {"examples": 20, "mean_damaged_accuracy": 0.25},
-    }
-    path = folder / "evaluation" / "evaluation.json"
-    path.parent.mkdir()
-    path.write_text(json.dumps({"runs": [entry]}))
-    [[*cells]] = tables.results(found).rows
-    assert "0.2500 (20 images)" in cells
-    if isinstance(content, dict):
-        content = json.dumps({"runs": [entry | content]})
-    path.write_text(content)
-    with pytest.raises(UserError, match=f"{re.escape(str(path))} .*{message}") as error:
-        tables.results(found)
-    assert "\n" not in str(error.value)

@@ -111,7 +111,7 @@ def write(monkeypatch, folder, module: Any, classes=DIGITS, shape=(28, 28, 1)):
         model=model, params=params, batch_stats=batch_stats, classes=classes
     )
     monkeypatch.setattr(load, "load", lambda path: loaded)
-    monkeypatch.setattr(report, "IMAGES_MAPPED", 12)
+    monkeypatch.setattr(network_figures, "IMAGES_MAPPED", 12)
     monkeypatch.setattr(network, "_POINTS", 2)
     (fake.folder / "weights.safetensors").touch()
     report.write(fake.folder, fake.images, DEFAULTS)

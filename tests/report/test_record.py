@@ -104,8 +104,8 @@ def test_an_epoch_written_twice_counts_once(fake_run):
         ({"test": {"last": {}, "best": {}}}, r"test\.\w+: examples is missing"),
         ({"test_weights": "middle"}, "test_weights is 'middle'"),
         ({"classes": "0 1 2"}, "classes is '0 1 2'"),
-        ({"classes": ["a", 1]}, "classes has 1"),
-        ({"classes": ["a", "b"]}, "confusion is not 2 x 2 numbers"),
+        ({"classes": ["a", 1]}, r"classes is \['a', 1\]"),
+        ({"classes": ["a", "b"]}, "not of 2 classes"),
     ],
 )
 def test_results_without_a_field_are_refused(fake_run, changes, message):
@@ -123,7 +123,7 @@ def test_damaged_predictions_are_named(fake_run, content):
 
 
 def test_images_of_another_set_are_refused(fake_run):
-    with pytest.raises(UserError, match=r"predictions\.npz is about 400 .* has 399"):
+    with pytest.raises(UserError, match=r"predictions\.npz is about other images"):
         report.write(fake_run.folder, fake_run.images[1:], DEFAULTS)
     with pytest.raises(UserError, match=r"predictions\.npz is about other images"):
         report.write(fake_run.folder, fake_run.images[::-1], DEFAULTS)

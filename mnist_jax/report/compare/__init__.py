@@ -4,16 +4,14 @@ Of a run folder only config.json, environment.json and results.json are needed. 
 JAX nor a data set is.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mnist_jax.errors import UserError
 from mnist_jax.report import record
-from mnist_jax.report.compare.groups import Comparison, group
+from mnist_jax.report.compare.groups import Comparison, Group, group
 
-__all__ = ["Comparison", "find", "ordered", "read"]
+__all__ = ["Comparison", "Group", "find", "read"]
 
 
 def read(folders: Sequence[Path]) -> Comparison:
@@ -27,7 +25,7 @@ def read(folders: Sequence[Path]) -> Comparison:
     for folder in folders:
         for path in find(folder):
             found.setdefault(path.resolve(), path)
-    paths = [found[path] for path in sorted(found, key=_natural)]
+    paths = [found[path] for path in sorted(found)]
     finished = [path for path in paths if (path / "results.json").exists()]
     names = ", ".join(str(path) for path in paths if path not in finished)
     if not finished:
@@ -36,16 +34,6 @@ def read(folders: Sequence[Path]) -> Comparison:
         )
     groups, notes = group([record.read(path) for path in finished])
     return Comparison(groups, [*notes, *([f"Not finished: {names}."] if names else [])])
-
-
-def ordered(found: Comparison, order: str) -> Comparison:
-    """Return it with its rows by "name" (as they are), "accuracy" or "time"."""
-    keys: dict[str, Any] = {
-        "name": lambda group: 0,
-        "accuracy": lambda group: -group.mean,
-        "time": lambda group: group.median_seconds or float("inf"),
-    }
-    return found._replace(groups=sorted(found.groups, key=keys[order]))
 
 
 def find(folder: Path) -> set[Path]:
@@ -72,9 +60,3 @@ def find(folder: Path) -> set[Path]:
             "folders, or folders above them."
         )
     return found
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Return a key that sorts seed2 before seed10."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", str(path))
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

@@ -11,8 +11,8 @@ from mnist_jax.config import from_stored
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import significance
 from mnist_jax.report.compare import findings
-from mnist_jax.report.compare.groups import Comparison, Group, identities
-from mnist_jax.report.compare.tables import Table, labels
+from mnist_jax.report.compare.groups import Comparison, Group
+from mnist_jax.report.compare.tables import Table
 from mnist_jax.report.record import Record
 from mnist_jax.runs import predictions
 from mnist_jax.runs.folder import RunFolder
@@ -26,8 +26,11 @@ class Answer(NamedTuple):
     run: Record
     labels: Integer[np.ndarray, " n"]
     predicted: Int64[np.ndarray, " n"]
-    digest: str
-    """Of the images; "" if an earlier version made the run."""
+
+    @property
+    def images(self) -> tuple[str, bytes]:
+        """Identifies the images."""
+        return self.run.images, self.labels.tobytes()
 
     @property
     def right(self) -> Bool[np.ndarray, " n"]:
@@ -38,8 +41,8 @@ class Answer(NamedTuple):
 def read(found: Comparison) -> tuple[list[Answer], list[str]]:
     """Read predictions.npz of one run of each group.
 
-    Of networks that were tested on different images, those count that share the images
-    of the most networks.
+    Of networks that were tested on different images, the largest set that shares its
+    images is kept.
 
     Returns:
         The answers to the same images, and remarks on the other networks, a sentence
@@ -49,24 +52,21 @@ def read(found: Comparison) -> tuple[list[Answer], list[str]]:
         UserError: a file is damaged; the message names it.
     """
     answers, without = [], []
-    for group, label in zip(found.groups, labels(found.groups), strict=True):
+    for group in found.groups:
         for run in group.runs:
             path = RunFolder(run.folder).predictions
             if path.exists():
                 made = predictions.read(path)
                 predicted = made.logits[group.weights].argmax(axis=1)
-                digest = made.images_sha256 or run.results.get("test_images_sha256", "")
-                name = f"{label}, seed {run.seed}"
-                answers.append(Answer(group, name, run, made.labels, predicted, digest))
+                name = f"{group.label}, seed {run.seed}"
+                answers.append(Answer(group, name, run, made.labels, predicted))
                 break
         else:
-            without.append(label)
-    images = identities([(one.digest, tuple(one.labels.tolist())) for one in answers])
-    counts = collections.Counter(images)
-    chosen = max(counts, key=lambda each: (counts[each], str(each)), default=None)
-    kept, others = [], []
-    for one, each in zip(answers, images, strict=True):
-        (kept if each == chosen else others).append(one)
+            without.append(group.label)
+    sets = collections.Counter(one.images for one in answers)
+    chosen = max(sets, key=lambda images: (sets[images], images), default=None)
+    kept = [one for one in answers if one.images == chosen]
+    others = [one for one in answers if one.images != chosen]
     notes = []
     if without:
         notes.append(f"Without predictions.npz, hence not here: {', '.join(without)}.")

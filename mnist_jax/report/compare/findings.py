@@ -1,17 +1,16 @@
 """Which differences between experiments are larger than chance explains."""
 
 import itertools
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from rich.console import Console
 
-from mnist_jax.errors import UserError
 from mnist_jax.evaluation import significance
 from mnist_jax.evaluation.significance import Difference
 from mnist_jax.report.compare import tables
 from mnist_jax.report.compare.groups import Comparison, Group
-from mnist_jax.report.compare.tables import Table, labels
+from mnist_jax.report.compare.tables import Table
 
 EXPLANATION = (
     "A - B is the difference of the mean accuracies in points (hundredths), with its "
@@ -39,39 +38,24 @@ class Finding(NamedTuple):
         return "A is higher" if self.difference.mean > 0 else "B is higher"
 
 
-def pairs(
-    groups: Sequence[Group], reference: str | None = None
-) -> list[tuple[Group, Group]]:
+def pairs(groups: Sequence[Group]) -> list[tuple[Group, Group]]:
     """Choose which experiments to compare.
 
     Every further pair weakens the test of all, so there are few: each recipe of a
     network with the network's plain recipe, the one with the fewest parts in its name;
     and each network's best recipe on the validation images with the next network's, in
-    this order. With a reference, all others are compared with that config instead.
-    Only experiments that were tested on the same images are paired. Neither the order
-    of the groups nor any test accuracy has an influence.
-
-    Raises:
-        UserError: no group has the name of the reference.
+    this order. Only experiments that were tested on the same images are paired. Neither
+    the order of the groups nor any test accuracy has an influence.
     """
     # Variants are appended to a name: lenet5-tuned.
     groups = sorted(
         groups, key=lambda g: (g.first.name.count("-"), g.first.name, g.key)
     )
-    if reference is not None:
-        first = next((group for group in groups if group.first.name == reference), None)
-        if first is None:
-            names = ", ".join(sorted({group.first.name for group in groups}))
-            raise UserError(
-                f"--reference={reference}: no run has a config of this name. Known: "
-                f"{names}."
-            )
-        others = [group for group in groups if group is not first]
-        return [(other, first) for other in others if other.images == first.images]
     chosen: dict[frozenset[str], tuple[Group, Group]] = {}
-    tests: dict[Hashable, dict[str, list[Group]]] = {}
+    tests: dict[str, dict[str, list[Group]]] = {}
     for group in groups:
-        tests.setdefault(group.images, {}).setdefault(group.model, []).append(group)
+        networks = tests.setdefault(group.first.images, {})
+        networks.setdefault(group.first.model, []).append(group)
     for networks in tests.values():
         best = [max(same, key=lambda g: g.val_accuracy) for same in networks.values()]
         best.sort(key=lambda group: group.val_accuracy, reverse=True)
@@ -81,10 +65,10 @@ def pairs(
     return list(chosen.values())
 
 
-def findings(groups: Sequence[Group], reference: str | None = None) -> list[Finding]:
+def findings(groups: Sequence[Group]) -> list[Finding]:
     """Compare the experiments of `pairs` by Welch's t test over their seeds."""
     found = []
-    for pair in pairs(groups, reference):
+    for pair in pairs(groups):
         one, other = ([100 * each for each in group.accuracies] for group in pair)
         found.append((*pair, significance.welch(one, other)))
     p_values = [difference.p for *_, difference in found if difference]
@@ -95,26 +79,25 @@ def findings(groups: Sequence[Group], reference: str | None = None) -> list[Find
     ]
 
 
-def table(groups: Sequence[Group], reference: str | None = None) -> Table:
+def table(groups: Sequence[Group]) -> Table:
     """Return a table with a row for each finding."""
-    names = dict(zip((g.key for g in groups), labels(groups), strict=True))
     rows = []
-    for one in findings(groups, reference):
+    for one in findings(groups):
         cells = [points(100 * (one.first.mean - one.second.mean)), "-", "-"]
         if one.difference:
             ends = map(points, one.difference.interval)
             cells[1:] = [" to ".join(ends), p_value(one.difference.p)]
         seeds = f"{len(one.first.runs)} and {len(one.second.runs)}"
-        pair = names[one.first.key], names[one.second.key]
-        rows.append([*pair, seeds, *cells, one.verdict])
+        names = one.first.label, one.second.label
+        rows.append([*names, seeds, *cells, one.verdict])
     header = ["A", "B", "Seeds", "A - B", "95 % interval", "p", "Verdict"]
     return Table(header, rows, ["left", "left", *["right"] * 4, "left"])
 
 
-def show(found: Comparison, console: Console, reference: str | None = None) -> None:
+def show(found: Comparison, console: Console) -> None:
     """Print the table of results and the findings."""
     tables.results(found).show(console, *tables.explanation(found))
-    content = table(found.groups, reference)
+    content = table(found.groups)
     if content.rows:
         console.print()
         content.show(console, EXPLANATION)

@@ -4,7 +4,7 @@ import functools
 import json
 import re
 import statistics
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,10 +31,8 @@ class Group:
     """Ascending in seed; at least one."""
     key: str
     """The experiment: all groups have different ones."""
-    images: Hashable
-    """Identifies the images that the runs were tested on."""
-    differences: tuple[str, ...]
-    """Fields in which this config differs from others of its name: field=value."""
+    label: str
+    """The name of the config, with its differences from others of that name."""
 
     @property
     def first(self) -> Record:
@@ -85,11 +83,6 @@ class Group:
         return statistics.median(seconds) if seconds else None
 
     @property
-    def model(self) -> str:
-        """The name of the architecture, or the kind of another predictor."""
-        return str(self.first.results.get("model") or self.first.kind)
-
-    @property
     def hardware(self) -> str:
         """The hardware of the runs; "" if unknown."""
         return " and ".join(dict.fromkeys(r.hardware for r in self.runs if r.hardware))
@@ -99,7 +92,7 @@ class Comparison(NamedTuple):
     """The runs found in some folders."""
 
     groups: list[Group]
-    """By name, unless they are `ordered`."""
+    """By name."""
     notes: list[str]
     """Remarks that a reader of the table needs, one sentence each."""
 
@@ -109,20 +102,18 @@ def group(records: Sequence[Record]) -> Comparison:
 
     Of several runs of one seed the first counts, and a note lists them.
     """
-    digests = [str(run.results.get("test_images_sha256", "")) for run in records]
-    images = identities(list(zip(digests, map(_stated_images, records), strict=True)))
     found: dict[str, dict[int, list[Record]]] = {}
-    images_of: dict[str, Hashable] = {}
-    for run, where in zip(records, images, strict=True):
-        key = json.dumps([run.name, run.kind, where, experiment(run)], sort_keys=True)
-        images_of[key] = where
+    for run in records:
+        images = run.tested_on, run.images
+        identity = [run.name, run.kind, images, experiment(run)]
+        key = json.dumps(identity, sort_keys=True)
         found.setdefault(key, {}).setdefault(run.seed, []).append(run)
-    firsts = {key: next(iter(seeds.values()))[0] for key, seeds in found.items()}
-    groups = []
-    for key, seeds in sorted(found.items()):
-        runs = tuple(seeds[seed][0] for seed in sorted(seeds))
-        differences = _differences(firsts[key], list(firsts.values()))
-        groups.append(Group(runs, key, images_of[key], differences))
+    firsts = [next(iter(seeds.values()))[0] for seeds in found.values()]
+    labels = dict(zip(found, _labels(firsts), strict=True))
+    groups = [
+        Group(tuple(seeds[seed][0] for seed in sorted(seeds)), key, labels[key])
+        for key, seeds in sorted(found.items())
+    ]
     notes = [
         f"{runs[0].name}, seed {runs[0].seed}, is counted once, by the first of: "
         + ", ".join(f"{r.folder} ({r.results['test_accuracy']:.4f})" for r in runs)
@@ -147,42 +138,32 @@ def experiment(run: Record) -> Fields:
     }
 
 
-def identities(sets: Sequence[tuple[str, Hashable]]) -> list[Hashable]:
-    """Return an identity of each of several sets of images.
-
-    Args:
-        sets: of each its digest, "" if an earlier version did not record it, and a
-            weaker description. Sets without a digest are taken for those with a digest
-            and the same description, if these are all the same.
-    """
-    known: dict[Hashable, set[str]] = {}
-    for digest, description in sets:
-        known.setdefault(description, set()).update([digest] if digest else [])
+def _labels(firsts: Sequence[Record]) -> list[str]:
+    """Return a label for each group, by its first run."""
+    found = []
+    for run in firsts:
+        details = [] if run.name.startswith(run.model) else [run.model]
+        if run.tested_on == "val":
+            details.append("on validation images")
+        differences = _differences(run, firsts)
+        details += [*differences[:3], *(["..."] if differences[3:] else [])]
+        found.append(f"{run.name} ({', '.join(details)})" if details else run.name)
     return [
-        digest or (next(iter(known[text])) if len(known[text]) == 1 else text)
-        for digest, text in sets
+        f"{label}, images {run.images:.8}" if found.count(label) > 1 else label
+        for label, run in zip(found, firsts, strict=True)
     ]
 
 
-def _stated_images(run: Record) -> Hashable:
-    """Describe the images that a run was tested on without their digest."""
-    if run.tested_on == "test":
-        return str(run.results.get("data"))
-    fields = run.config.get("data", {})
-    split = fields.get("val_size"), fields.get("split_seed")
-    return str(run.results.get("data")), "val", *split
-
-
-def _differences(run: Record, others: Sequence[Record]) -> tuple[str, ...]:
+def _differences(run: Record, others: Sequence[Record]) -> list[str]:
     """List the fields in which a config differs from others of its name.
 
-    The images that it was tested on are left out: labels state them in words.
+    All but the one that labels state in words.
     """
     mine = experiment(run)
     namesakes = [experiment(other) for other in others if other.name == run.name]
-    return tuple(
+    return [
         f"{field}={value if isinstance(value, str) else json.dumps(value)}"
         for field, value in mine.items()
         if any(other.get(field, ...) != value for other in namesakes)
         and field != "data.test_on"
-    )
+    ]

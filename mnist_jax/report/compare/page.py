@@ -4,34 +4,22 @@ from pathlib import Path
 
 from mnist_jax import files
 from mnist_jax.errors import UserError
-from mnist_jax.report import load_figures, render
-from mnist_jax.report.compare import answers, findings, tables
+from mnist_jax.report import render
+from mnist_jax.report.compare import answers, figures, findings, tables
 from mnist_jax.report.compare.groups import Comparison
-from mnist_jax.runs.folder import RunFolder
+from mnist_jax.report.figures import save
 
 
-def write(found: Comparison, folder: Path, reference: str | None = None) -> None:
+def write(found: Comparison, folder: Path) -> None:
     """Write comparison.md and comparison.html into a folder, which may be new.
 
     Raises:
         UserError: a run's file is damaged; the message names it.
         OSError: a file cannot be written.
     """
-    save = load_figures().save
-    # matplotlib is imported by now, without its remarks.
-    from mnist_jax.report.compare import figures
-
     groups = found.groups
     read, notes = answers.read(found)
-    curves = {
-        group.key: next(
-            (r for r in group.runs if RunFolder(r.folder).metrics.exists()), None
-        )
-        for group in groups
-    }
     drawn = {"accuracy": figures.accuracy(groups), "cost": figures.cost(groups)}
-    if any(curves.values()):
-        drawn["curves"] = figures.curves(groups, curves)
     if len(read) > 1:
         try:
             drawn["mistakes"] = figures.mistakes(read, answers.images(read[0]))
@@ -43,7 +31,7 @@ def write(found: Comparison, folder: Path, reference: str | None = None) -> None
         "comparison",
         results=tables.results(found),
         explanation=tables.explanation(found),
-        findings=findings.table(groups, reference),
+        findings=findings.table(groups),
         about_findings=findings.EXPLANATION,
         figures=drawn,
         answers=read,

@@ -39,19 +39,13 @@ def collect(found: Comparison, folder: Path) -> list[Path]:
     copies: dict[Path, Record] = {}
     for run in (run for group in found.groups for run in group.runs):
         target = folder / run.name / f"seed{run.seed}"
-        there = read(target) if RunFolder(target).results.exists() else None
-        if there and _identity(there) != _identity(run):
+        published = RunFolder(target).results.exists()
+        there = read(target) if published else copies.setdefault(target, run)
+        if any(identity(there) != identity(run) for identity in (experiment, _outcome)):
             raise UserError(
-                f"{target} holds another result than {run.folder}: remove it first, or "
-                "give the config another name."
+                f"There are two results for {target}, of {there.folder} and of "
+                f"{run.folder}: remove one, or give its config another name."
             )
-        if target in copies:
-            raise UserError(
-                f"{run.folder} and {copies[target].folder} would both be {target}: "
-                "give one of the configs another name."
-            )
-        if not there:
-            copies[target] = run
     for target, run in copies.items():
         target.mkdir(parents=True, exist_ok=True)
         weights = RunFolder(run.folder).weights
@@ -64,9 +58,8 @@ def collect(found: Comparison, folder: Path) -> list[Path]:
     return list(copies)
 
 
-def _identity(run: Record) -> tuple[Any, ...]:
-    names = ("parameters_sha256", "test_accuracy")
-    return experiment(run), *(run.results.get(name) for name in names)
+def _outcome(run: Record) -> tuple[Any, Any]:
+    return run.results["test_accuracy"], run.results.get("parameters_sha256")
 
 
 def _is_small(weights: Path, target: Path) -> bool:
@@ -76,10 +69,10 @@ def _is_small(weights: Path, target: Path) -> bool:
     return size < 500_000 or (size < 5_000_000 and not any(others))
 
 
-def as_markdown(found: Comparison, reference: str | None = None) -> dict[str, str]:
+def as_markdown(found: Comparison) -> dict[str, str]:
     """Return the tables of a comparison, with their explanations, by name."""
     notes = [render.escape(line) for line in tables.explanation(found)]
-    pairs = findings.table(found.groups, reference)
+    pairs = findings.table(found.groups)
     short = tables.results(found, commands=True)
     return {
         "results": "\n\n".join([tables.results(found).markdown(), *notes]),

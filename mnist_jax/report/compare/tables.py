@@ -1,9 +1,6 @@
 """The tables of a comparison."""
 
-import csv
-import io
 import re
-import statistics
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,11 +10,9 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from mnist_jax.errors import UserError
-from mnist_jax.report import render, tables
+from mnist_jax.report import render
 from mnist_jax.report.compare.groups import Comparison, Group
 from mnist_jax.report.record import Record
-from mnist_jax.runs.folder import damaged, read_json
 
 
 class Table(NamedTuple):
@@ -31,12 +26,6 @@ class Table(NamedTuple):
     def markdown(self) -> Markup:
         """Return it as Markdown."""
         return render.table(*self)
-
-    def csv(self) -> str:
-        """Return it as CSV."""
-        file = io.StringIO()
-        csv.writer(file, lineterminator="\n").writerows([self.header, *self.rows])
-        return file.getvalue()
 
     def show(self, console: Console, *notes: str) -> None:
         """Print it, which rich wraps if it is too wide, and notes below it."""
@@ -52,24 +41,13 @@ class Table(NamedTuple):
         for line in ("", *notes):
             console.print(Text(line, "dim"))
 
-    def latex(self) -> str:
-        """Return it as a tabular for the package booktabs."""
-        head, *body = (
-            " & ".join(map(_escape_latex, row)) + r" \\"
-            for row in (self.header, *self.rows)
-        )
-        begin = rf"\begin{{tabular}}{{{''.join(side[0] for side in self.align)}}}"
-        lines = [begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule"]
-        return "\n".join([*lines, r"\end{tabular}"]) + "\n"
-
 
 # Title, cell of a group, alignment. Columns without content are left out.
 _COLUMNS: tuple[tuple[str, Callable[[Group], str], str], ...] = (
     ("Data", lambda group: str(group.first.results["data"]), "left"),
     ("Accuracy", lambda group: _mean(group), "right"),
     ("n", lambda group: str(len(group.runs)), "right"),
-    ("Report", lambda group: tables.accuracy(group.report_accuracy), "right"),
-    ("Damaged", lambda group: _damaged(group), "right"),
+    ("Report", lambda group: render.accuracy(group.report_accuracy), "right"),
     ("Parameters", lambda group: _range(group.numbers("parameters")), "right"),
     ("Epochs", lambda group: _range(group.numbers("epochs")), "right"),
     ("Time", lambda group: _time(group), "right"),
@@ -87,14 +65,15 @@ def results(found: Comparison, *, commands: bool = False) -> Table:
         if different and (commands or title != "Command"):
             shown.append((title, cells, side))
     header, columns, align = zip(*shown, strict=True)
-    rows = list(zip(labels(found.groups), *columns, strict=True))
+    names = [group.label for group in found.groups]
+    rows = list(zip(names, *columns, strict=True))
     return Table(["Network", *header], rows, ["left", *align])
 
 
 def every_run(found: Comparison) -> Table:
     """Return a table with one row for each run."""
     rows = []
-    for group, label in zip(found.groups, labels(found.groups), strict=True):
+    for group in found.groups:
         other = "best" if group.weights == "last" else "last"
         for run in group.runs:
             # A run that was tested on validation images has these as "test".
@@ -103,9 +82,9 @@ def every_run(found: Comparison) -> Table:
             commit, *mark = str(run.environment.get("git_commit") or "-").split("-")
             rows.append(
                 [
-                    *(label, str(run.seed), group.weights or "-"),
-                    *(tables.accuracy(each if on_test else None) for each in test),
-                    tables.accuracy(run.accuracy("val", group.weights)),
+                    *(group.label, str(run.seed), group.weights or "-"),
+                    *(render.accuracy(each if on_test else None) for each in test),
+                    render.accuracy(run.accuracy("val", group.weights)),
                     _range([run.number("epochs")]),
                     _range([run.number("train_seconds")], ".1f"),
                     "-".join([commit[:10], *mark]),
@@ -135,71 +114,16 @@ def explanation(found: Comparison) -> list[str]:
     return [text, *found.notes]
 
 
-def labels(groups: Sequence[Group]) -> list[str]:
-    """Return a label for each group."""
-    found = []
-    for group in groups:
-        name = group.first.name
-        details = [] if name.startswith(group.model) else [group.model]
-        if group.first.tested_on == "val":
-            details.append("on validation images")
-        details += [*group.differences[:3], *(["..."] if group.differences[3:] else [])]
-        found.append(f"{name} ({', '.join(details)})" if details else name)
-    return [
-        f"{label}, images {group.images!s:.8}" if found.count(label) > 1 else label
-        for label, group in zip(found, groups, strict=True)
-    ]
-
-
 def _time(group: Group) -> str:
     seconds = group.median_seconds
     if seconds is None:
         return "-"
-    return f"{seconds / 60:.0f} min" if seconds >= 59.5 else tables.duration(seconds)
+    return f"{seconds / 60:.0f} min" if seconds >= 59.5 else render.duration(seconds)
 
 
 def _mean(group: Group) -> str:
-    sd = "" if group.sd is None else f" ± {tables.accuracy(group.sd)}"
-    return tables.accuracy(group.mean) + sd
-
-
-def _damaged(group: Group) -> str:
-    """Return the mean accuracy on damaged images, of `mnist-jax evaluate`.
-
-    It says for how many runs it was measured, and on how many images, if not for all.
-    """
-    found = [one for run in group.runs if (one := _robustness(run))]
-    if not found:
-        return "-"
-    remarks = [f"n = {len(found)}"] if len(found) < len(group.runs) else []
-    remarks += sorted({f"{size:,} images" for _, size, all_ in found if size < all_})
-    mean = statistics.mean(mean for mean, *_ in found)
-    return tables.accuracy(mean) + (f" ({', '.join(remarks)})" if remarks else "")
-
-
-def _robustness(run: Record) -> tuple[float, int, int] | None:
-    """Return the mean on damaged images, their number, and that of all images."""
-    path = run.folder / "evaluation" / "evaluation.json"
-    if not path.exists():
-        return None
-    try:
-        (entry,) = read_json(path)["runs"]
-        if entry["parameters_sha256"] != run.results.get("parameters_sha256"):
-            raise UserError(
-                f"{path} is about other weights than results.json. `mnist-jax evaluate "
-                f"{run.folder} --robustness` writes it again; or remove it."
-            )
-        if not (found := entry.get("robustness")):
-            return None
-        if "mean_corrupted_accuracy" in found:
-            raise UserError(
-                f"{path} is of an earlier version, with other kinds of damage. Repeat "
-                f"`mnist-jax evaluate {run.folder} --robustness`, or remove the file."
-            )
-        mean, size = float(found["mean_damaged_accuracy"]), int(found["examples"])
-        return mean, size, int(entry["evaluation"]["examples"])
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise damaged(path, error) from error
+    sd = "" if group.sd is None else f" ± {render.accuracy(group.sd)}"
+    return render.accuracy(group.mean) + sd
 
 
 def _range(values: Sequence[float | None], spec: str = ",") -> str:
@@ -215,9 +139,3 @@ def _command(run: Record, *, short: bool = False) -> str:
         flags = r" --(workdir|config\.seed)(=| )('[^']*'|\S+)"
         command = re.sub(flags, "", command)
     return render.code(command) if command else "-"
-
-
-def _escape_latex(text: str) -> str:
-    signs = {sign: f"\\{sign}" for sign in "&%$#_{}"} | {"\\": r"\textbackslash{}"}
-    signs |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
-    return "".join(signs.get(sign, sign) for sign in text)

@@ -6,13 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mnist_jax import files
-from mnist_jax.data import Split
 from mnist_jax.data.corruptions import CORRUPTIONS, STRENGTHS
-from mnist_jax.report import load_figures, tables
+from mnist_jax.report import render
 from mnist_jax.report.compare.tables import Table
-
-FOLDER, FILE = "evaluation", "evaluation.json"
-"""The path of a run's own evaluation in its folder."""
 
 
 class Evaluation(NamedTuple):
@@ -33,29 +29,18 @@ class Evaluation(NamedTuple):
         return [note for run in self.runs for note in run["notes"]] + self.notes
 
 
-def write(found: Evaluation, folder: Path, split: Split) -> list[str]:
+def write(found: Evaluation, folder: Path) -> None:
     """Write evaluation.json, evaluation.md and their pictures into a folder.
-
-    Args:
-        found: the contents.
-        folder: made if it is not there.
-        split: the images that were evaluated, to draw the damage of the first.
-
-    Returns:
-        The names of the files.
 
     Raises:
         OSError: a file cannot be written.
     """
-    save = load_figures().save
-    # matplotlib is imported by now, without its remarks.
-    from mnist_jax.report import render
     from mnist_jax.report.evaluated import figures
+    from mnist_jax.report.figures import save
 
     drawn = {"reliability": figures.reliability(found.runs)}
     if "robustness" in found.runs[0]:
         drawn["robustness"] = figures.robustness(found.runs)
-        drawn["corruptions"] = figures.corruptions(split.images)
     for name, figure in drawn.items():
         save(figure, folder / f"{name}.png")
     text = render.markdown(
@@ -66,8 +51,7 @@ def write(found: Evaluation, folder: Path, split: Split) -> list[str]:
         about_robustness=about_robustness,
     )
     files.write_text(folder / "evaluation.md", text)
-    files.write_json(folder / FILE, found._asdict())
-    return ["evaluation.md", *(f"{name}.png" for name in drawn), FILE]
+    files.write_json(folder / "evaluation.json", found._asdict())
 
 
 def accuracies(runs: Sequence[dict[str, Any]]) -> Table:
@@ -79,8 +63,8 @@ def accuracies(runs: Sequence[dict[str, Any]]) -> Table:
         cells = {
             "Accuracy": _with_interval(scores),
             "Wrong": f"{scores['examples'] - right:,} of {scores['examples']:,}",
-            "First half": tables.accuracy(scores["accuracy_first_half"]),
-            "Second half": tables.accuracy(scores["accuracy_second_half"]),
+            "First half": render.accuracy(scores["accuracy_first_half"]),
+            "Second half": render.accuracy(scores["accuracy_second_half"]),
         }
         if others := run.get("without_doubtful_labels"):
             doubtful = scores["examples"] - others["examples"]
@@ -88,17 +72,16 @@ def accuracies(runs: Sequence[dict[str, Any]]) -> Table:
         if views := run.get("augmented"):
             cells["With test-time augmentation"] = _with_interval(views)
         cells |= {
-            "Loss": tables.loss(found["loss"]),
-            "Calibration error (ECE)": tables.accuracy(found["ece"]),
-            "Temperature": tables.number(found["temperature"]),
-            "Loss with it": tables.loss(found["loss_scaled"]),
-            "ECE with it": tables.accuracy(found["ece_scaled"]),
+            "Loss": render.number(found["loss"]),
+            "Calibration error (ECE)": render.accuracy(found["ece"]),
+            "Temperature": render.number(found["temperature"]),
+            "Loss with it": render.number(found["loss_scaled"]),
+            "ECE with it": render.accuracy(found["ece_scaled"]),
         }
         for name, cell in cells.items():
             rows.setdefault(name, []).append(cell)
-    return _table(
-        ["", *(run["name"] for run in runs)], [[k, *v] for k, v in rows.items()]
-    )
+    names = [run["name"] for run in runs]
+    return _table(["", *names], [[title, *cells] for title, cells in rows.items()])
 
 
 def robustness(runs: Sequence[dict[str, Any]]) -> Table:
@@ -108,15 +91,12 @@ def robustness(runs: Sequence[dict[str, Any]]) -> Table:
         amounts = ", ".join(f"{amount:g}" for amount in damage.amounts)
         for run in runs:
             found = run["robustness"]["corruptions"][kind]["accuracy"]
-            cells = map(tables.accuracy, [*found, statistics.mean(found)])
+            cells = map(render.accuracy, [*found, statistics.mean(found)])
             rows.append([f"{kind}: {amounts}", run["name"], *cells])
     for run in runs:
-        mean = tables.accuracy(run["robustness"]["mean_damaged_accuracy"])
+        mean = render.accuracy(run["robustness"]["mean_damaged_accuracy"])
         rows.append(["all", run["name"], *[""] * len(STRENGTHS), mean])
-    header = ["Damage", "Network", *map(str, STRENGTHS), "Mean"]
-    if len(runs) == 1:
-        header, *rows = ([row[0], *row[2:]] for row in (header, *rows))
-    return _table(header, rows)
+    return _table(["Damage", "Network", *map(str, STRENGTHS), "Mean"], rows)
 
 
 def about_robustness(runs: Sequence[dict[str, Any]]) -> str:
@@ -134,5 +114,5 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 
 def _with_interval(found: dict[str, Any]) -> str:
-    bounds = tables.interval(found["accuracy_interval"])
-    return f"{tables.accuracy(found['accuracy'])} ({bounds})"
+    bounds = render.interval(found["accuracy_interval"])
+    return f"{render.accuracy(found['accuracy'])} ({bounds})"

@@ -1,43 +1,28 @@
 """The pictures of an evaluation: data in, matplotlib Figure out."""
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
-from jaxtyping import UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
-from mnist_jax.data.corruptions import CORRUPTIONS, STRENGTHS, corrupt
+from mnist_jax.data.corruptions import CORRUPTIONS
 from mnist_jax.evaluation import wilson_interval
 from mnist_jax.report.style import (
     BLUE,
-    INK,
     POLE,
     RUN_LENGTH,
     STYLE,
-    VERMILION,
     drawable,
+    legend,
+    line_styles,
+    plain,
     set_title,
     subplots,
 )
-
-# Okabe and Ito's palette, without its yellow, which is too pale for lines.
-COLORS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", INK)
-_LINES = (("-", "o"), ("--", "s"), (":", "^"))
-_IMAGES_DRAWN = 2
-
-
-def line_styles(count: int) -> list[dict[str, Any]]:
-    """Return colour, dashes and marker of each of some lines; up to 21 differ."""
-    kinds = itertools.cycle(itertools.product(_LINES, COLORS))
-    return [
-        {"color": color, "linestyle": dash, "linewidth": 1.6, "marker": marker}
-        for (dash, marker), color in itertools.islice(kinds, count)
-    ]
 
 
 @matplotlib.rc_context(STYLE)
@@ -118,50 +103,12 @@ def robustness(runs: Sequence[dict[str, Any]]) -> Figure:
         for run, style in zip(runs, styles, strict=True):
             found = run["robustness"]
             values = [found["accuracy"], *found["corruptions"][name]["accuracy"]]
-            label = drawable(run["name"], RUN_LENGTH)
             percent = [100 * value for value in values]
-            axes.plot([0, *kind.amounts], percent, ms=3, label=label, **style)
+            axes.plot([0, *kind.amounts], percent, ms=3, **style)
         axes.set_ylim(0, 101)
         axes.set_yticks([0, 25, 50, 75, 100])
         axes.set_xticks([0, *kind.amounts])
         axes.set_xlabel(kind.unit, fontsize=8, labelpad=2)
         plain(axes)
-    handles, names = grid.flat[0].get_legend_handles_labels()
-    figure.legend(
-        handles, names, loc="outside lower left", ncols=2, frameon=False, handlelength=3
-    )
+    legend(figure, [drawable(run["name"], RUN_LENGTH) for run in runs], styles)
     return figure
-
-
-@matplotlib.rc_context(STYLE)
-def corruptions(images: UInt8[np.ndarray, "n h w 1"]) -> Figure:
-    """Draw the damage of each kind to the first of some images."""
-    shown = images[:_IMAGES_DRAWN]
-    strengths = (0, *STRENGTHS)
-    figure, grid = subplots(len(CORRUPTIONS), len(strengths), 4.2)
-    set_title(figure, "Damage", "the first images at five strengths")
-    for row, name in zip(grid, CORRUPTIONS, strict=True):
-        for axes, strength in zip(row, strengths, strict=True):
-            damaged = corrupt(shown, name, strength)[..., 0]
-            axes.imshow(
-                np.hstack(list(np.pad(damaged, ((0, 0), (1, 1), (1, 1))))),
-                vmin=0,
-                vmax=255,
-            )
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.spines[:].set_visible(False)
-            if name == next(iter(CORRUPTIONS)):
-                axes.set_title(
-                    f"strength {strength}" if strength else "as they are", fontsize=8.5
-                )
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
-    return figure
-
-
-def plain(axes: Axes) -> None:
-    """Leave of the axes only their grid and two lines, without tick marks."""
-    axes.tick_params(which="both", length=0, pad=6)
-    axes.grid(True)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)

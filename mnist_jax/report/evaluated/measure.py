@@ -145,17 +145,6 @@ def is_own(run: Network, images: Images) -> bool:
     )
 
 
-def why_not_saved(run: Network, images: Images) -> str:
-    """Return why nothing is written beside a run, or nothing."""
-    if not is_own(run, images):
-        return "evaluation/ in a run's folder is for its own test images"
-    if not run.results:
-        return "a file of weights has no run folder"
-    if not RunFolder(run.path.parent).metrics.exists():
-        return "published runs are left as they are"
-    return ""
-
-
 def _check_task(runs: Sequence[Network], source: str, task: data.Task) -> None:
     """Raise UserError unless all runs have the classes and the shape of images."""
 
