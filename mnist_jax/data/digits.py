@@ -37,9 +37,6 @@ def load(_: Data | None = None) -> tuple[Split, Split]:
 def _enlarge(counts: Float[np.ndarray, "8 8"]) -> Float[np.ndarray, "40 40"]:
     """Estimate the bitmap whose 4x4 blocks have these counts of black pixels, 0..16.
 
-    The strokes are softer than MNIST's. Sharpening them closes the holes of the eights:
-    a contrast of 1.5 already cost LeNet-5 half a point of validation accuracy.
-
     Returns:
         Ink, 0..1, with a border for the soft edges.
     """

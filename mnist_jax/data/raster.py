@@ -13,9 +13,6 @@ from mnist_jax.errors import UserError
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
 """The known formats. Pillow has others: for EPS, it runs Ghostscript on the file."""
 
-# More than any telephone's photograph; a few kilobytes can claim to be gigapixels.
-_MOST_PIXELS = 128_000_000
-
 
 class PhotoError(UserError):
     """A picture that cannot be read; the message says why, after the picture's name."""
@@ -51,7 +48,7 @@ def open_image(
             "is not an image of a known format: save it as PNG or JPEG"
         ) from error
     except Image.DecompressionBombError as error:
-        raise _too_large() from error
+        raise PhotoError("has too many pixels: shrink it, or cut a part out") from error
     except Exception as error:  # decoders raise all kinds of errors
         if isinstance(error, MemoryError) or getattr(error, "errno", None):
             raise  # not because of the content of the file
@@ -59,16 +56,7 @@ def open_image(
 
 
 def _check(image: Image.Image) -> None:
-    if image.width * image.height > _MOST_PIXELS:
-        raise _too_large()
     frames = getattr(image, "n_frames", 1)
     # An MPO is a photograph with a preview or a second view behind it.
     if frames > 1 and image.format != "MPO":
         raise PhotoError(f"has {frames} frames: save the one to be read as a picture")
-
-
-def _too_large() -> PhotoError:
-    millions = _MOST_PIXELS // 1_000_000
-    return PhotoError(
-        f"has more than {millions} million pixels: shrink it, or cut a part out"
-    )

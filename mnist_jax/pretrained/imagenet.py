@@ -3,7 +3,6 @@
 import hashlib
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 from mnist_jax import files
 from mnist_jax.runs.weights import WeightsError
@@ -12,23 +11,11 @@ _SERVER = "https://storage.googleapis.com/tensorflow/keras-applications"
 _VARIABLE = "VGG16_WEIGHTS_DIR"
 
 
-class PublishedFile(NamedTuple):
-    """A file that Keras publishes: its name and MD5."""
-
-    name: str
-    md5: str
-
-
-FILES = {
-    "vgg16": PublishedFile(
-        "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "6d6bbae143d832006294945121d1f1fc",
-    ),
-    "vgg19": PublishedFile(
-        "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "253f8cb515780f3b799900260a226db6",
-    ),
+MD5 = {
+    "vgg16": "6d6bbae143d832006294945121d1f1fc",
+    "vgg19": "253f8cb515780f3b799900260a226db6",
 }
+"""Of the published files, in hex, by network."""
 
 
 def find_or_download(network: str) -> Path:
@@ -42,12 +29,12 @@ def find_or_download(network: str) -> Path:
             published one.
         UserError: the file is missing and cannot be downloaded.
     """
-    if network not in FILES:
+    if network not in MD5:
         raise WeightsError(
             f"--config.model.pretrained=imagenet: there are no such weights for "
-            f"{network}, only for {', '.join(FILES)}."
+            f"{network}, only for {', '.join(MD5)}."
         )
-    name, md5 = FILES[network]
+    name, md5 = f"{network}_weights_tf_dim_ordering_tf_kernels_notop.h5", MD5[network]
     folders = [files.cache_folder(), Path("~/.keras/models").expanduser()]
     if named := os.environ.get(_VARIABLE):
         folders.insert(0, Path(named).expanduser())

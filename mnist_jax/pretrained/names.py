@@ -9,12 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 
 # The classifier of 1,000 classes, which is of no use here.
-_CLASSIFIER = re.compile(
-    r"classifier\.|pre_logits\.|head\.|fc1/|fc2/|predictions/|dense(_\d+)?/"
-)
-# PyTorch's names, and those of versions of Keras 3 that only number the layers.
+_CLASSIFIER = re.compile(r"classifier\.|fc1/|fc2/|predictions/")
 _TORCH = re.compile(r"(features\.\d+)\.(weight|bias)")
-_NUMBERED = re.compile(r"(conv2d(?:_\d+)?)/(kernel|bias)")
 
 
 def to_ours(
@@ -35,11 +31,9 @@ def to_ours(
             layers[f"features.{position}"] = layer
             position += 2  # the convolution and its ReLU
         position += 1  # the pool
-    for index, layer in enumerate(layer for block in blocks for layer in block):
-        layers[f"conv2d_{index}" if index else "conv2d"] = layer
     ours = {}
     for name, tensor in tensors.items():
-        if match := _TORCH.fullmatch(name) or _NUMBERED.fullmatch(name):
+        if match := _TORCH.fullmatch(name):
             layer, variable = layers.get(match[1], match[1]), match[2]
             if variable == "weight" and tensor.ndim == 4:
                 variable, tensor = "kernel", tensor.transpose(2, 3, 1, 0)  # from OIHW

@@ -80,19 +80,18 @@ def test_every_format_is_read_and_a_damaged_file_is_one_error(picture, kind):
                 assert "\n" not in str(error)
 
 
-@pytest.mark.parametrize("side", [12_000, 30_000])  # Pillow itself refuses the second
-def test_a_decompression_bomb_is_refused(tmp_path, side):
+def test_a_decompression_bomb_is_refused(tmp_path):
     header = io.BytesIO()
-    size = side.to_bytes(4, "big")
+    size = (30_000).to_bytes(4, "big")
     header.write(PngImagePlugin._MAGIC)
     PngImagePlugin.putchunk(header, b"IHDR", size, size, b"\x08\0\0\0\0")
     PngImagePlugin.putchunk(header, b"IDAT", b"")
     for reader in (photos.find_digits, photos.read_prepared):
-        with pytest.raises(raster.PhotoError, match="more than 128 million pixels"):
+        with pytest.raises(raster.PhotoError, match="too many pixels"):
             reader(io.BytesIO(header.getvalue()))
     (tmp_path / "7").mkdir()
     (tmp_path / "7" / "a.png").write_bytes(header.getvalue())
-    with pytest.raises(DataError, match="a.png has more than 128 million pixels"):
+    with pytest.raises(DataError, match="a.png has too many pixels"):
         labelled.read_folder(tmp_path)
 
 
