@@ -23,9 +23,8 @@ Images = UInt8[Array | np.ndarray, "n h w c"] | Float[Array | np.ndarray, "n h w
 class Evaluator:
     """Computes logits and losses; one compiled program serves sets of any size.
 
-    The last batch is filled with repetitions of the last image, whose results are
-    dropped. So is every batch whose size is not a multiple of the number of devices.
-    With several replicas, weights and results have a leading axis of them.
+    Repetitions of the last image fill the last batch; their results are dropped. With
+    several replicas, weights and results have a leading axis of them.
 
     Args:
         apply_fn: `Model.apply`.
@@ -35,12 +34,7 @@ class Evaluator:
     """
 
     def __init__(
-        self,
-        apply_fn: ApplyFn,
-        loss_fn: LossFn,
-        *,
-        batch_size: int,
-        devices: Devices,
+        self, apply_fn: ApplyFn, loss_fn: LossFn, *, batch_size: int, devices: Devices
     ):
         self.devices = devices
         self._batch_size = batch_size

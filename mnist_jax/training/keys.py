@@ -25,7 +25,10 @@ def make_keys(seed: int) -> Keys:
 
 
 def stack_keys(keys: Sequence[Keys], count: int) -> Keys:
-    """Return the streams of several seeds as one; `count` as in `state.stack`."""
+    """Return the streams of several seeds as one, with a leading axis.
+
+    The last are repeated up to `count`; if it is 1, there is no axis.
+    """
     if count == 1:
         return keys[0]
     filled = [*keys, *[keys[-1]] * (count - len(keys))]
@@ -43,15 +46,9 @@ def epoch_order(
     """Draw the images of each step of an epoch.
 
     It is a function of `key` and `epoch` alone, so that a resumed run sees the same
-    batches. A pass takes each image at most once: it leaves out the `size % batch_size`
-    images at the end of its permutation.
-
-    Args:
-        key: of the run.
-        epoch: its number.
-        size: the number of training images.
-        batch_size: at most `size`.
-        steps: of the epoch, which makes as many passes as it needs; 0 for one pass.
+    batches. A pass over the `size` images takes each at most once: it leaves out the
+    `size % batch_size` at the end of its permutation. An epoch makes as many passes as
+    its `steps` need; 0 steps are one pass.
     """
     per_pass = size // batch_size
     steps = steps or per_pass

@@ -19,7 +19,7 @@ class Phase:
     """A stretch of training with one optimizer.
 
     Attributes:
-        config: the fields that the others are built from.
+        config: the fields of `config.Phase`.
         groups: the parameters that are not trained, or have their own learning rate.
         optimizer: from gradients to directions.
         plateau: reduces the learning rate.
@@ -54,9 +54,7 @@ class Phase:
 def create(fields: config.Phase, *, flag: str = "phase") -> Phase:
     """Build the phase that a config describes.
 
-    Args:
-        fields: one of the phases of an experiment.
-        flag: its name on the command line, for messages: "--config.phases[0]".
+    `flag` is its name on the command line, for messages, such as "--config.phases[0]".
 
     Raises:
         UserError: the fields contradict each other, or an expression in `freeze` or
@@ -82,15 +80,11 @@ def create(fields: config.Phase, *, flag: str = "phase") -> Phase:
 
 
 def create_all(phases: Sequence[config.Phase], params: Tree) -> list[Phase]:
-    """Build the phases of an experiment.
-
-    Args:
-        phases: their configs.
-        params: the network's parameters, or their shapes.
+    """Build the phases of an experiment for a network's parameters, or their shapes.
 
     Raises:
-        UserError: there are none, one cannot be built (see `create`), or an expression
-            for parameters does not fit the network.
+        UserError: the list is empty, a phase cannot be built (see `create`), or an
+            expression for parameters does not fit the network.
     """
     if not phases:
         raise ConfigError("--config.phases is empty: there is nothing to train.")

@@ -1,13 +1,12 @@
 """The training state: everything that a checkpoint must contain, and nothing else."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Int32, PRNGKeyArray
 
@@ -23,8 +22,8 @@ class TrainState(flax.struct.PyTreeNode):
     """The training at the end of a step.
 
     It has no random key: keys are folded from the seed and the step, so that a resumed
-    run draws the same numbers as an uninterrupted one. Whoever changes the fields must
-    raise `mnist_jax.runs.checkpoint.VERSION`.
+    run draws the same numbers as an uninterrupted one. If the fields change,
+    `mnist_jax.runs.checkpoint.VERSION` must be raised.
 
     Attributes:
         step: steps done since the beginning of the run, over all phases.
@@ -86,11 +85,28 @@ def shapes(model: models.Model, phase: Phase) -> TrainState:
     return jax.eval_shape(functools.partial(create, phase=phase), *model.shapes)
 
 
-def create(params: Tree, batch_stats: Tree, phase: Phase) -> TrainState:
-    """Return the state before the first step."""
-    # Which figure decides matters for updates alone.
-    best = monitors.keep_best("val_loss").init(params, batch_stats)
-    return _begin(jnp.zeros((), jnp.int32), params, batch_stats, phase, best)
+def create(
+    params: Tree,
+    batch_stats: Tree,
+    phase: Phase,
+    *,
+    step: Int32[Array, ""] | int = 0,
+    best: BestState | None = None,
+) -> TrainState:
+    """Return the state at the start of a phase, by default of the first one."""
+    averages = phase.config.ema_decay > 0
+    return TrainState(
+        step=jnp.asarray(step, jnp.int32),
+        phase_step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=batch_stats,
+        ema=monitors.copy((params, batch_stats)) if averages else (),
+        opt_state=phase.optimizer.init(params),
+        plateau=phase.plateau.init(),
+        early_stopping=phase.early_stopping.init(params, batch_stats),
+        # Which figure decides matters for updates alone.
+        best=best or monitors.keep_best("val_loss").init(params, batch_stats),
+    )
 
 
 def make_watch(
@@ -98,11 +114,8 @@ def make_watch(
 ) -> Callable[[TrainState, Figures, Int32[Array, ""]], dict[str, Any]]:
     """Build `watch(state, figures, epoch)`, which updates the monitors after an epoch.
 
-    It returns the fields of the state that change.
-
-    Args:
-        phase: the phase of the epoch.
-        best_monitor: the figure that decides which epoch is the best.
+    It returns the fields of the state that change. `best_monitor` is the figure that
+    decides which epoch is the best.
     """
     best = monitors.keep_best(best_monitor)
 
@@ -125,15 +138,11 @@ def begin_phase(state: TrainState, phase: Phase) -> TrainState:
     """Return the state at the start of a later phase.
 
     Optimizer, learning rate and monitors start again; the count of steps continues, and
-    the best epoch so far is kept.
-
-    Args:
-        state: at the end of the previous phase, from `end_phase`.
-        phase: the new one.
+    the best epoch so far is kept. The given state is from `end_phase`.
     """
     source = state.best if phase.config.start_from == "best" else state
     params, batch_stats = monitors.copy((source.params, source.batch_stats))
-    return _begin(state.step, params, batch_stats, phase, state.best)
+    return create(params, batch_stats, phase, step=state.step, best=state.best)
 
 
 def end_phase(state: TrainState, phase: Phase) -> TrainState:
@@ -149,50 +158,3 @@ def end_phase(state: TrainState, phase: Phase) -> TrainState:
         else state.weights
     )
     return state.replace(params=params, batch_stats=batch_stats, ema=())
-
-
-def stack(states: Sequence[TrainState], count: int) -> TrainState:
-    """Return the states of several seeds as one, on the host, with a leading axis.
-
-    Args:
-        states: of the seeds, in the same phase.
-        count: length of the axis; the last state is repeated to fill it. If 1, there is
-            no axis, and the only state is returned unchanged.
-    """
-    if count == 1:
-        return states[0]
-    filled = [*states, *[states[-1]] * (count - len(states))]
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(filled))
-
-
-def unstack(state: TrainState, count: int) -> list[TrainState]:
-    """Return the states that `stack` combined with the same count."""
-    if count == 1:
-        return [state]
-    on_host = jax.device_get(state)
-    # Copies: a seed that has ended must not keep the states of all others alive.
-    return [
-        jax.tree.map(lambda leaf: np.array(leaf[index]), on_host)  # noqa: B023
-        for index in range(count)
-    ]
-
-
-def _begin(
-    step: Int32[Array, ""],
-    params: Tree,
-    batch_stats: Tree,
-    phase: Phase,
-    best: BestState,
-) -> TrainState:
-    averages = phase.config.ema_decay > 0
-    return TrainState(
-        step=step,
-        phase_step=jnp.zeros((), jnp.int32),
-        params=params,
-        batch_stats=batch_stats,
-        ema=monitors.copy((params, batch_stats)) if averages else (),
-        opt_state=phase.optimizer.init(params),
-        plateau=phase.plateau.init(),
-        early_stopping=phase.early_stopping.init(params, batch_stats),
-        best=best,
-    )

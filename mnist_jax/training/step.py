@@ -17,9 +17,9 @@ from mnist_jax.tree import Tree
 
 
 class Batch(NamedTuple):
-    """Images as they are stored, uint8 in 0..255, and their labels in 0..9.
+    """Images, uint8 in 0..255, and their labels.
 
-    Or, in place of images, what a frozen part of the network makes of them, float32.
+    In place of images, float32 features: the output of a frozen part of the network.
     """
 
     images: UInt8[Array, "batch height width channels"] | Float32[Array, "batch ..."]
@@ -32,7 +32,7 @@ class Batch(NamedTuple):
 
 
 class StepMetrics(NamedTuple):
-    """What a step tells: means over its batch, with dropout and all as trained."""
+    """Means over the batch of a step, with dropout and augmentation."""
 
     loss: Float32[Array, ""]
     accuracy: Float32[Array, ""]
@@ -46,35 +46,17 @@ ApplyFn = Callable[..., tuple[Outputs, Tree]]
 LossFn = Callable[..., Float[Array, " batch"]]
 TrainStep = Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, StepMetrics]]
 
-# Tells a step's draws for its images from those of the model.
+# Folded into a step's key for the draws of the augmentation.
 _AUGMENT = 1
 
 
 def to_input(
     images: UInt8[Array, "batch height width channels"] | Float32[Array, "batch ..."],
 ) -> Float[Array, "batch ..."]:
-    """Scale stored grey values to the 0..1 that every network takes.
-
-    Floating-point values, features or images in 0..1 already, stay as they are.
-    """
+    """Scale uint8 images to 0..1; floating-point values are returned unchanged."""
     if images.dtype != jnp.uint8:
         return images
     return images.astype(jnp.float32) / 255
-
-
-def check_images(batch: Batch) -> None:
-    """Reject floating-point images, which would be trained on unscaled.
-
-    Features are floating-point as well, but have more than one channel.
-
-    Raises:
-        TypeError: the batch has such images.
-    """
-    if batch.images.dtype != jnp.uint8 and batch.images.shape[-1] == 1:
-        raise TypeError(
-            f"images must be uint8 in 0..255, got {batch.images.dtype}; convert those "
-            "in 0..1 with np.round(255 * images).astype(np.uint8)"
-        )
 
 
 def accuracy(
@@ -106,7 +88,7 @@ def make_train_step(
         augment_fn: changes the images at random, if given. It is also given the step of
             the phase.
         label_smoothing: share of each label that is spread evenly over all classes.
-        ema_decay: of the moving average in `state.ema`; 0 if there is none.
+        ema_decay: of the moving average in `state.ema`; 0 for no average.
         groups: which parameters are frozen: they stay as they are, to the bit, no
             gradient is computed for them, and a frozen BatchNorm uses its running
             statistics.
@@ -124,7 +106,7 @@ def make_train_step(
         step_key = jax.random.fold_in(key, state.step)
         images = to_input(batch.images)
         if augment_fn is not None:
-            # Folded once more, so that the model draws the same with and without.
+            # So that the model's draws do not depend on the augmentation.
             augment_key = jax.random.fold_in(step_key, _AUGMENT)
             images = augment_fn(augment_key, images, state.phase_step)
 
@@ -182,8 +164,7 @@ def _moving_average(
     """Return the exponential moving average after a step; `()` stays `()`."""
     if not average:
         return ()
-    # As TensorFlow's ExponentialMovingAverage: a short memory as long as there is
-    # little to remember.
+    # The warm-up of TensorFlow's ExponentialMovingAverage.
     t = steps.astype(jnp.float32)
     memory = jnp.minimum(decay, (1 + t) / (10 + t))
     return jax.tree.map(
@@ -197,9 +178,9 @@ def make_train_steps(
     """Build a function that runs `steps` steps of an epoch in one call to the device.
 
     It is `train_steps(state, data, indices, first, key)`: `data` is the whole training
-    set, `indices` int32 [steps of the epoch, batch] says which images each step takes,
-    and `first` is the step of the epoch to begin with. The metrics have a leading axis
-    of length `steps`. What comes out does not depend on how an epoch is cut into calls.
+    set, `indices` has the images of each step of the epoch, and `first` is the step to
+    begin with. The metrics have a leading axis of length `steps`. The result does not
+    depend on how an epoch is divided into calls.
     """
 
     def one(
@@ -229,7 +210,7 @@ def make_eval_step(
 ) -> Callable[..., tuple[Float[Array, "batch ..."], Float[Array, " batch"]]]:
     """Build `eval_step(params, batch_stats, batch) -> (logits, loss)`.
 
-    The loss is that of each image, with the labels as they are.
+    The loss is that of each image, without label smoothing.
     """
 
     def eval_step(

@@ -38,12 +38,9 @@ class NonFiniteLossError(UserError):
 
 
 def default_steps_per_call(backend: str, convolutions: str | None, steps: int) -> int:
-    """Return how many steps of an epoch one call computes, where the config says 0.
+    """Return how many of the `steps` of an epoch one call computes by default.
 
-    Args:
-        backend: JAX's name for it.
-        convolutions: their form, see `mnist_jax.models.operations`.
-        steps: of the epoch.
+    For the forms of convolutions, see `mnist_jax.models.operations`.
     """
     if backend != "cpu":
         return steps
@@ -74,14 +71,10 @@ class Trainer:
         keys: the random streams of each seed.
         evaluator: of the whole network, on all devices.
         progress: shows how far the training is.
-        devices: the devices that share a batch, or the seeds; by default as many as
-            can share them equally.
+        devices: share a batch, or the seeds; by default as many as can do so equally.
 
     Attributes:
         feature_seconds: spent on computing the inputs of the phase.
-
-    Raises:
-        TypeError: images that are not uint8; see `step.check_images`.
     """
 
     def __init__(
@@ -102,8 +95,6 @@ class Trainer:
             features.inputs_of_phase(config, model, phase, dataset, states)
         )
         self.feature_seconds = time.perf_counter() - begin
-        step.check_images(train)
-        step.check_images(self._val)
         size, batch_size = len(train.labels), phase.config.batch_size
         devices = devices or parallel.choose(
             config.parallel, batch_size, seeds=len(states)
@@ -163,12 +154,23 @@ class Trainer:
         self._compiled: dict[int, Callable[..., Any]] = {}
 
     def stack(self, states: Sequence[TrainState]) -> TrainState:
-        """Return the states of the seeds as one, with the axis that `epoch` expects."""
-        return train_state.stack(states, self._devices.replicas)
+        """Return the states of the seeds as one, as `epoch` expects it."""
+        if self._devices.replicas == 1:
+            return states[0]
+        missing = self._devices.replicas - len(states)
+        filled = jax.device_get([*states, *[states[-1]] * missing])
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *filled)
 
     def unstack(self, state: TrainState) -> list[TrainState]:
-        """Return the state of each seed."""
-        return train_state.unstack(state, self._devices.replicas)
+        """Return the state of each replica: those of the seeds come first."""
+        if self._devices.replicas == 1:
+            return [state]
+        state = jax.device_get(state)
+        # Copies: a seed that has ended must not keep the states of all others alive.
+        return [
+            jax.tree.map(lambda leaf, place=place: np.array(leaf[place]), state)
+            for place in range(self._devices.replicas)
+        ]
 
     def epoch(
         self, state: TrainState, numbers: Sequence[int | None]
@@ -176,14 +178,12 @@ class Trainer:
         """Train for an epoch, validate, and update the monitors.
 
         Args:
-            state: at the end of the previous epoch; its buffers are given up.
+            state: at the end of the previous epoch; its buffers are donated.
             numbers: the number of the epoch for each seed, counted from 1 over all
-                phases. None for a seed that has ended: it is computed as the others
-                are, but its state and outcome have no meaning.
+                phases. None for a seed that has ended, whose results are to be ignored.
 
         Returns:
-            The new state, and the outcome for each seed. After an error, the state of
-            the seed has no meaning either.
+            The new state, and the outcome for each seed.
         """
         # Devices may have more places than there are seeds.
         numbers = [*numbers, *[None] * (self._devices.replicas - len(numbers))]
@@ -228,11 +228,11 @@ class Trainer:
     def _train(
         self, state: TrainState, metrics: "_EpochMetrics"
     ) -> tuple[TrainState, tuple[int, step.StepMetrics]]:
-        """Dispatch the steps of an epoch, or as many as it takes for all to fail.
+        """Dispatch the steps of an epoch, until all seeds have failed.
 
         Returns:
-            The state after them, and the last chunk, whose metrics are not yet in
-            `metrics`: its first step, and its metrics on the devices.
+            The state after them, and the first step and the metrics of the last chunk,
+            which are still to be fetched.
         """
         epochs = self._epochs(metrics.numbers)
         indices = self._devices.split(self._order(self._order_key, epochs))
@@ -344,9 +344,7 @@ class _EpochMetrics:
     def outcomes(self, train: dict[str, Any], val: dict[str, Any]) -> list[Outcome]:
         """Return the outcome for each seed.
 
-        Args:
-            train: fields of the record, each a number or an array of one for each seed.
-            val: the same for the validation images.
+        The fields of the records are numbers, or arrays of one for each seed.
         """
 
         def record(place: int, split: str, fields: dict[str, Any]) -> dict[str, Any]:
@@ -356,14 +354,13 @@ class _EpochMetrics:
             }
             return {"epoch": self.numbers[place], "split": split} | numbers
 
-        def outcome(place: int) -> Outcome:
-            if place in self._errors:
-                return self._errors[place]
-            if place not in self._running:
-                return []
-            return [record(place, "train", train), record(place, "val", val)]
-
-        return [outcome(place) for place in range(len(self.numbers))]
+        outcomes: list[Outcome] = [[] for _ in self.numbers]
+        for place in self._running:
+            outcomes[place] = self._errors.get(place) or [
+                record(place, "train", train),
+                record(place, "val", val),
+            ]
+        return outcomes
 
 
 def _chunks(steps: int, chunk: int) -> Iterator[tuple[int, int]]:

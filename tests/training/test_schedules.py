@@ -94,42 +94,6 @@ def test_each_has_its_closed_form(name, epochs, steps_per_epoch, warmup_epochs, 
     np.testing.assert_allclose(ours, wanted, rtol=1e-5, atol=1e-6 * PEAK)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@many
-@lengths
-def test_never_above_the_peak_nor_at_0(
-    name, epochs, steps_per_epoch, warmup_epochs, share
-):
-    warmup_epochs = allowed_warmup(name, warmup_epochs, epochs)
-    config = make_config(name=name, final_factor=share, warmup_epochs=warmup_epochs)
-    ours = rates(config, epochs=epochs, steps_per_epoch=steps_per_epoch)
-    assert len(ours) == epochs * steps_per_epoch
-    assert ours.max() <= PEAK * (1 + 1e-6)
-    assert ours[0] > 0
-    # It reaches the peak, if there is room for rising and falling.
-    if len(ours) > 1:
-        np.testing.assert_allclose(ours.max(), PEAK, rtol=1e-6)
-    # The last step of all is one before the end of the cosine.
-    assert ours.min() > 0 or share == 0
-
-
-@many
-@given(
-    epochs=st.integers(1, 12),
-    steps_per_epoch=st.integers(1, 640),
-    part=st.floats(0, 0.999),
-)
-def test_the_warm_up_grows_to_the_peak_within_the_phase(epochs, steps_per_epoch, part):
-    config = make_config(name="constant", warmup_epochs=part * epochs)
-    ours = rates(config, epochs=epochs, steps_per_epoch=steps_per_epoch)
-    warmup = int((ours < PEAK * (1 - 1e-5)).sum())
-    assert warmup <= min(part * epochs * steps_per_epoch + 1, len(ours) - 1)
-    assert warmup >= min(part * epochs * steps_per_epoch, len(ours) - 1) - 1e-6
-    assert (np.diff(ours[: warmup + 1]) > 0).all()
-    np.testing.assert_allclose(ours[warmup:], PEAK, rtol=1e-6)
-    np.testing.assert_allclose(ours[0], PEAK / (warmup + 1), atol=3e-7 * PEAK)
-
-
 @pytest.mark.parametrize("alpha", [0.0, 0.01, 0.5])
 @pytest.mark.parametrize("warmup_epochs", [0, 2])
 def test_cosine_is_that_of_keras(alpha, warmup_epochs):
@@ -172,15 +136,6 @@ def test_one_cycle_peaks_where_the_rise_ends(rising):
         np.testing.assert_allclose(ours[0], 0.04 * PEAK, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("warmup_epochs", [0.0, 0.5])
-def test_a_phase_of_one_step_works(name, warmup_epochs):
-    warmup_epochs = allowed_warmup(name, warmup_epochs, 1)
-    config = make_config(name=name, warmup_epochs=warmup_epochs)
-    ours = rates(config, epochs=1, steps_per_epoch=1)
-    np.testing.assert_allclose(ours, [PEAK], rtol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("epochs", "steps_per_epoch", "rising"), [(1, 1, 0.6), (1, 40, 0.99), (2, 1, 0.8)]
 )
@@ -194,21 +149,7 @@ def test_one_cycle_falls_however_long_it_rises(epochs, steps_per_epoch, rising):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (
-            {"name": "cosin"},
-            r"name=cosin: .*known: constant, cosine, one_cycle, exponential\)",
-        ),
-        ({"final_factor": -0.1}, "final_factor=-0.1: must be at least 0 and at most 1"),
-        ({"final_factor": 1.1}, "final_factor=1.1: "),
-        ({"final_factor": float("nan")}, "final_factor=nan: "),
-        ({"rising": 1.0}, "rising=1.0: must be at least 0 and below 1"),
-        ({"rising": -0.1}, "rising=-0.1: "),
-        ({"first_factor": 1.5}, "first_factor=1.5: "),
-        ({"first_factor": -0.5}, "first_factor=-0.5: "),
         ({"decay_rate": 0.0}, "decay_rate=0.0: must be above 0 and at most 1"),
-        ({"decay_rate": 1.01}, "decay_rate=1.01: must be above 0 and at most 1"),
-        ({"warmup_epochs": -1.0}, "warmup_epochs=-1.0: must be at least 0"),
-        ({"warmup_epochs": float("inf")}, "warmup_epochs=inf: "),
         ({"warmup_epochs": 5.0}, r"warmup_epochs=5\.0: must be below the phase's 5"),
         ({"warmup_epochs": 9.0}, r"warmup_epochs=9\.0: must be below the phase's 5"),
         (

@@ -103,12 +103,6 @@ def test_the_moving_average_has_its_recurrence_and_is_what_is_judged(one_by_one)
     assert largest_difference(states[-1].ema[1], states[-1].batch_stats) > 1e-4
 
 
-def test_without_a_moving_average_the_weights_themselves_are_judged():
-    current = make_state(TINY, make_phase())
-    assert current.ema == ()
-    assert_trees_equal(current.weights, (current.params, current.batch_stats))
-
-
 # -- from phase to phase
 
 ADAMW = {"optimizer.name": "adamw", "batch_size": 8}

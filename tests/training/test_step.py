@@ -105,7 +105,7 @@ def test_the_moving_average_changes_nothing_of_the_training():
 
 
 def draw(key, images, phase_step):
-    """An augmentation of which one can see the key, and what it was given."""
+    """An augmentation whose result shows its key and its input."""
     return images + 2 * jax.random.uniform(key) + 1
 
 

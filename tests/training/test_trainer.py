@@ -165,16 +165,6 @@ def test_the_augmentation_is_given_the_share_of_the_phase_that_is_over(
     np.testing.assert_allclose(sorted(shares), np.arange(steps) / steps, atol=1e-6)
 
 
-@pytest.mark.parametrize("part", [0, 1])
-def test_floating_point_images_are_refused(small, part):
-    """Nothing says whether they are in 0..1 or in 0..255."""
-    batches = [as_batch(small.train), as_batch(small.val)]
-    step.check_images(batches[part])
-    images = batches[part].images.astype(jnp.float32)
-    with pytest.raises(TypeError, match="uint8 in 0..255, got float32; convert"):
-        step.check_images(batches[part]._replace(images=images))
-
-
 def test_validation_and_best_are_of_the_moving_average(small):
     """Two epochs, the second of which is given the buffers of the first."""
     phase = make_phase(
