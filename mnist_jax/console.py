@@ -89,7 +89,7 @@ def log_to(path: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        # Only to the file; whoever catches the error prints it.
+        # Not to the terminal: the caller prints the error.
         fields = {"levelname": "ERROR", "msg": f"Ended by {error!r}"}
         with contextlib.suppress(OSError):
             handler.handle(logging.makeLogRecord(fields))

@@ -78,10 +78,7 @@ def run_seeds(
 ) -> dict[int, dict[str, Any] | NonFiniteLossError]:
     """Train an experiment with several seeds in one program, otherwise as `run` does.
 
-    Args:
-        config: the experiment, but for its seed.
-        workdirs: the run folder of each seed.
-        terminal: as for `run`.
+    `workdirs` has the run folder of each seed.
 
     Returns:
         For each seed, the contents of results.json or, if the loss became infinite or
@@ -122,12 +119,7 @@ def run_seeds(
 
 
 def check(config: Experiment) -> tuple[models.Model, list[Phase]]:
-    """Build the network and the phases, and reject bad configs before any work.
-
-    Raises:
-        UserError: a field contradicts another one or the network, or there is no
-            device.
-    """
+    """Build the network and the phases; UserError if the config does not allow it."""
     parallel.check_available()
     model = models.create(config.model, data.task(config.data), dtype=config.dtype)
     phases = phase.create_all(config.phases, model.shapes[0])
@@ -164,10 +156,7 @@ def _train(
     evaluator: Evaluator,
     terminal: Console,
 ) -> None:
-    """Train each run through the phases that it has left.
-
-    A run that is in a later phase than others waits for them at its beginning.
-    """
+    """Train each run through its phases; all begin each phase together."""
     first = min(runs, key=lambda each: (each.phase, each.phase_epochs))
     left = phases[first.phase :]
     # Earlier phases may have ended early.

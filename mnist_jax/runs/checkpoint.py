@@ -13,7 +13,6 @@ the earlier ones intact. A SHA-256 of the numbers detects flipped bits.
 """
 
 import contextlib
-import itertools
 import logging
 import sys
 import time
@@ -56,10 +55,7 @@ class Checkpoint(NamedTuple):
     path: Path
 
     def as_state(self, shapes: TrainState) -> TrainState:
-        """Arrange the arrays as a state on the default device.
-
-        Args:
-            shapes: the state's `jax.ShapeDtypeStruct`s.
+        """Arrange the arrays as a state of these shapes, on the default device.
 
         Raises:
             CheckpointError: the checkpoint has other arrays.
@@ -90,8 +86,8 @@ class Checkpoints:
                     options=ocp.CheckpointManagerOptions(
                         max_to_keep=2,
                         create=False,  # creating would wait for other processes
-                        cleanup_tmp_directories=here
-                        == 0,  # left by a kill during a save
+                        # A kill during a save leaves some.
+                        cleanup_tmp_directories=here == 0,
                         # Epochs take seconds and these saves milliseconds: not worth a
                         # thread.
                         enable_async_checkpointing=False,
@@ -113,16 +109,10 @@ class Checkpoints:
         self._manager.close()
 
     def save(self, epoch: int, state: TrainState, record: dict[str, Any]) -> None:
-        """Save the state after `epoch`, counted from 1.
-
-        Args:
-            epoch: the number of the epoch.
-            state: at its end.
-            record: a JSON object.
+        """Save the state after `epoch`, counted from 1, and a record, a JSON object.
 
         Raises:
-            CheckpointError: the checkpoint cannot be written. The earlier ones are
-                untouched.
+            CheckpointError: it cannot be written. Earlier checkpoints are untouched.
         """
         leaves = jax.tree.leaves(jax.device_get(state))
         arrays, places = _deduplicate(leaves)
@@ -149,9 +139,8 @@ class Checkpoints:
     def restore(self) -> Checkpoint | None:
         """Read the newest intact checkpoint; None if none was ever saved.
 
-        Damaged ones are moved to `checkpoints/damaged/`, with a warning. A checkpoint
-        is damaged if a file of it cannot be decoded, or if its numbers do not match
-        their checksum.
+        Damaged ones are moved to `checkpoints/damaged/`, with a warning: those with a
+        file that cannot be decoded, or with numbers that do not match their checksum.
 
         Raises:
             CheckpointError: there are checkpoints, but all are damaged; the newest
@@ -160,13 +149,18 @@ class Checkpoints:
         """
         if (self._folder / "last").is_dir():  # the layout of earlier versions
             raise CheckpointError(_other_version(self._folder))
-        found = sorted(map(int, filter(str.isdecimal, _names(self._folder))))
+        found = _epochs(self._folder)
         for epoch in reversed(found):
             try:
                 return self._read(epoch)
-            except _DAMAGE as error:
-                if "RESOURCE_EXHAUSTED" in str(error):
-                    raise self._unreadable(epoch, error) from error
+            except (*_DAMAGE, MemoryError, OSError, RuntimeError) as error:
+                exhausted = "RESOURCE_EXHAUSTED" in str(error)
+                if exhausted or not isinstance(error, _DAMAGE):
+                    raise CheckpointError(
+                        f"Cannot read the checkpoint of epoch {epoch} in "
+                        f"{self._folder}: {_reason(error)}. It may be intact, and "
+                        "stays where it is."
+                    ) from error
                 LOGGER.warning(
                     "The checkpoint of epoch %d is damaged (%s). Moved it to %s; "
                     "trying the previous one.",
@@ -174,8 +168,6 @@ class Checkpoints:
                     _reason(error),
                     self._move_aside(epoch),
                 )
-            except (MemoryError, OSError, RuntimeError) as error:
-                raise self._unreadable(epoch, error) from error
         if found or (self._folder / "damaged").exists():
             raise CheckpointError(
                 f"None of the checkpoints in {self._folder} can be read. Restore them "
@@ -199,19 +191,12 @@ class Checkpoints:
             raise CheckpointError(_other_version(path))
         return Checkpoint(record, leaves, path)
 
-    def _unreadable(self, epoch: int, error: BaseException) -> CheckpointError:
-        return CheckpointError(
-            f"Cannot read the checkpoint of epoch {epoch} in {self._folder}: "
-            f"{_reason(error)}. It may be intact, and stays where it is."
-        )
-
     def _move_aside(self, epoch: int) -> Path:
         folder = self._folder / "damaged"
         folder.mkdir(exist_ok=True)
-        names = itertools.chain(
-            [str(epoch)], (f"{epoch}-{n}" for n in itertools.count(1))
-        )
-        target = next(folder / name for name in names if not (folder / name).exists())
+        target = folder / str(epoch)
+        while target.exists():
+            target = target.with_name(f"{target.name}-again")
         (self._folder / str(epoch)).rename(target)
         self._manager.reload()
         return target
@@ -219,11 +204,12 @@ class Checkpoints:
 
 def exist(folder: Path) -> bool:
     """Return whether a folder `checkpoints/` has an epoch to resume from."""
-    return any(map(str.isdecimal, _names(folder)))
+    return bool(_epochs(folder))
 
 
-def _names(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+def _epochs(folder: Path) -> list[int]:
+    names = (path.name for path in folder.glob("*"))
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def _other_version(path: Path) -> str:
@@ -247,18 +233,17 @@ def _deduplicate(leaves: list[np.ndarray]) -> tuple[dict[str, np.ndarray], list[
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep orbax's threads from printing tracebacks of errors that it raises anyway."""
-    verbosity = absl_logging.get_verbosity()
-    hooks = sys.excepthook, sys.unraisablehook
+    verbosity, hook = absl_logging.get_verbosity(), sys.unraisablehook
     absl_logging.set_verbosity(absl_logging.FATAL)
-    sys.excepthook = sys.unraisablehook = lambda *_: None
+    sys.unraisablehook = lambda _: None
     try:
         yield
     except Exception:
-        time.sleep(0.5)  # Threads that are still writing fail a moment later.
+        time.sleep(0.5)  # Threads that are still working fail a moment later.
         raise
     finally:
         absl_logging.set_verbosity(verbosity)
-        sys.excepthook, sys.unraisablehook = hooks
+        sys.unraisablehook = hook
 
 
 def _reason(error: BaseException) -> str:

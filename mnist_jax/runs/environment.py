@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 
-from mnist_jax.errors import UserError
 from mnist_jax.runs import folder
 
 LOGGER = logging.getLogger(__name__)
@@ -25,9 +24,8 @@ _AFFECTS_RESULTS = "versions device device_kind device_count cores convolutions"
 def describe(convolutions: str = "XLA", *, seeds: int = 1) -> dict[str, Any]:
     """Return the contents of environment.json.
 
-    Args:
-        convolutions: the name of the library that computes them, with its version.
-        seeds: how many seeds train in one program, this one included.
+    `convolutions` names the library that computes them, with its version; `seeds` is
+    the number of seeds that train in one program.
     """
     device = jax.devices()[0]
     versions = {"python": platform.python_version()}
@@ -37,13 +35,20 @@ def describe(convolutions: str = "XLA", *, seeds: int = 1) -> dict[str, Any]:
         "device": device.platform,
         "device_kind": device.device_kind if device.platform != "cpu" else "CPU",
         "device_count": jax.device_count(),
-        "cores": os.cpu_count(),
+        "cores": available_cores(),
         "convolutions": convolutions,
         "platform": platform.platform(),
         "git_commit": git_commit(),
         "command": typed_command(),
         "seeds_together": seeds,
     }
+
+
+def available_cores() -> int | None:
+    """Return the number of CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
 
 
 def typed_command() -> str:
@@ -60,28 +65,28 @@ def typed_command() -> str:
 def git_commit() -> str | None:
     """Return the commit of this code, with `-dirty` if it has uncommitted changes.
 
-    None outside a git checkout, or without git.
+    None without git, or if the package is not part of a checkout: it may be installed
+    inside the repository of another project.
     """
-    try:
-        result = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
+    here = Path(__file__)
+
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]
+        return subprocess.check_output(
+            command, cwd=here.parent, stderr=subprocess.DEVNULL, text=True
         )
+
+    try:
+        git("ls-files", "--error-unmatch", here.name)
+        described = git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return result.stdout.strip()
+    return described.strip()
 
 
 def warn_if_changed(path: Path, here: dict[str, Any]) -> None:
     """Warn if a run is resumed in another environment than that of `path`."""
-    try:
-        there = folder.read_json(path)
-    except UserError as error:
-        LOGGER.warning("%s The run is resumed without comparing environments.", error)
-        return
+    there = folder.read_json(path)
     changed = [name for name in _AFFECTS_RESULTS if there.get(name) != here[name]]
     if changed:
         LOGGER.warning(

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mnist_jax.config import Experiment, to_json
 from mnist_jax.errors import UserError
-from mnist_jax.runs.folder import LOCATION_FIELDS, flatten
 
 _FIGURES = ("loss", "accuracy")
 
@@ -32,7 +30,7 @@ class Events:
     Args:
         folder: the folder for event files.
         history: the contents of metrics.jsonl. The new event file begins with these
-            epochs, and tells TensorBoard to ignore what earlier files say of them.
+            epochs, and makes TensorBoard ignore them in earlier files.
     """
 
     def __init__(self, folder: Path, history: Sequence[dict[str, Any]]):
@@ -50,22 +48,11 @@ class Events:
             self._add(scalars, record["epoch"], record["time"])
         self._writer.flush()
 
-    def add_results(self, config: Experiment, results: dict[str, Any]) -> None:
-        """Write the result of the test, and the config for TensorBoard's HParams."""
-        from tensorboardX.summary import hparams
-
-        split = results["tested_on"]
-        tested = results["test"][results["test_weights"]]
-        scalars = {f"{name}/{split}": tested[name] for name in _FIGURES}
-        fields = {
-            name: value
-            for name, value in flatten(to_json(config)).items()
-            if isinstance(value, str | int | float)
-            and name.partition("[")[0] not in (*LOCATION_FIELDS, "log.tensorboard")
-        }
-        for part in hparams(fields, scalars):
-            self._writer.file_writer.add_summary(part)  # type: ignore[union-attr]
-        if split == "test":  # the validation images have their curves already
+    def add_results(self, results: dict[str, Any]) -> None:
+        """Write the result, unless it is of the validation images."""
+        if results["tested_on"] == "test":
+            tested = results["test"][results["test_weights"]]
+            scalars = {f"{name}/test": tested[name] for name in _FIGURES}
             self._add(scalars, results["epochs"], None)
         self._writer.flush()
 

@@ -2,8 +2,7 @@
 
 import contextlib
 import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,12 @@ from mnist_jax import files
 from mnist_jax.config import Experiment, from_stored, to_json
 from mnist_jax.errors import UserError
 
-# Fields that say where files are or what computes, not what the experiment is: they
-# may change when a run is resumed.
-LOCATION_FIELDS = ("data.dir", "data.mirrors", "convolutions", "features_megabytes")
-# Likewise: fields that change results by rounding alone, if at all. A resumed run logs
-# what has changed.
-NOTED_FIELDS = ("eval_batch_size", "parallel", "steps_per_call", "log.tensorboard")
-
-NUMBER = (int, float)
-Schema = Mapping[Any, str]
-"""Names of fields, separated by spaces, by their type or types."""
+# Fields that say where files are or how results are computed, not what the experiment
+# is: they may change when a run is resumed.
+INCIDENTAL_FIELDS = (
+    *("data.dir", "data.mirrors", "convolutions", "features_megabytes"),
+    *("eval_batch_size", "parallel", "steps_per_call", "log.tensorboard"),
+)
 
 # Every config.json of ours has these fields; few others do.
 _OUR_FIELDS = {"name", "seed", "data", "phases"}
@@ -59,21 +54,23 @@ class RunFolder:
         self._check_is_ours()
         if not self.config.exists():
             return
-        there = to_json(self.read_config())
-        if different := differences(there, to_json(config)):
+        there = from_stored(read_json(self.config), name=f"{self.config}")
+        old, new = (
+            {name: json.dumps(value) for name, value in flatten(to_json(each)).items()}
+            for each in (there, config)
+        )
+        different = [
+            f"  {name}: {old.get(name, 'nothing')} there, "
+            f"{new.get(name, 'nothing')} now\n"
+            for name in sorted(old.keys() | new.keys())
+            if old.get(name) != new.get(name)
+            and name.partition("[")[0] not in INCIDENTAL_FIELDS
+        ]
+        if different:
             raise UserError(
-                f"{self.path} holds a run with another config:\n{different}\n"
+                f"{self.path} holds a run with another config:\n{''.join(different)}"
                 "Use the config that the run was started with, or another --workdir."
             )
-
-    def noted_changes(self, config: Experiment) -> str:
-        """Describe which `NOTED_FIELDS` differ from the run's; empty if none does.
-
-        The config must have passed `check_config`.
-        """
-        return differences(
-            to_json(self.read_config()), to_json(config), but=LOCATION_FIELDS
-        )
 
     def _check_is_ours(self) -> None:
         """Reject a folder with files in it that holds no run."""
@@ -91,51 +88,12 @@ class RunFolder:
             )
 
     def not_a_run(self) -> str:
-        """Return the message that this is not a run folder.
-
-        If there are finished runs up to two levels below, as in runs/NAME/DATE, it
-        suggests the newest of them.
-        """
-        message = f"{self.path} is not a run folder: it has no {self.config.name}."
-        name = self.weights.name
-        finished = [*self.path.glob(f"*/{name}"), *self.path.glob(f"*/*/{name}")]
-        if not finished:
-            return message
-        newest = max(finished, key=lambda path: (path.stat().st_mtime, path))
-        return f"{message} Did you mean {newest.parent}?"
-
-    def read_config(self) -> Experiment:
-        """Return the experiment in config.json; UserError if it cannot be read."""
-        return from_stored(read_json(self.config), name=f"{self.config}")
-
-    def read_environment(self) -> dict[str, Any]:
-        """Return environment.json; UserError if it cannot be read."""
-        return read_json(self.environment)
+        """Return the message that this is not a run folder."""
+        return f"{self.path} is not a run folder: it has no {self.config.name}."
 
     def read_results(self) -> dict[str, Any] | None:
         """Return results.json, or None if the run is not finished."""
         return read_json(self.results) if self.results.exists() else None
-
-    def read_convolutions(self) -> str | None:
-        """Return what computed the convolutions of the run in this folder, if any.
-
-        An unreadable environment.json counts as none; a resumed run warns about it.
-
-        Raises:
-            UserError: the run was made by a version that did not record this.
-        """
-        try:
-            environment = self.read_environment()
-        except UserError:
-            return None
-        if "convolutions" not in environment:
-            commit = environment.get("git_commit") or "see environment.json"
-            raise UserError(
-                f"{self.path} holds a run of an older version ({commit}), which drew "
-                "other random numbers. Finish it with that version, or use another "
-                "--workdir."
-            )
-        return environment["convolutions"]
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -183,9 +141,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        reason = "no such file" if missing else error.strerror or error
-        raise UserError(f"Cannot read {path}: {reason}.") from error
+        raise unreadable(path, error) from error
     except UnicodeDecodeError as error:
         raise damaged(path, error) from error
 
@@ -203,44 +159,16 @@ def parse_json(text: str, path: Path, where: str = "") -> Any:
         raise damaged(path, f"{where}{error}") from error
 
 
-def check_fields(value: Any, schema: Schema, path: Path, where: str = "") -> None:
-    """Raise UserError unless `value` is an object with the fields of a schema."""
-    if not isinstance(value, dict):
-        raise damaged(path, f"{where}expected an object, got {type(value).__name__}")
-    for kind, names in schema.items():
-        for name in names.split():
-            if name not in value:
-                raise damaged(path, f"{where}{name} is missing")
-            found = value[name]
-            finite = not isinstance(found, float) or math.isfinite(found)
-            if not isinstance(found, kind) or isinstance(found, bool) or not finite:
-                raise damaged(path, f"{where}{name} is {found!r}")
-
-
 def damaged(path: Path, reason: object) -> UserError:
     """Return the error for a file of a run with unusable contents."""
     return UserError(f"{path} is damaged: {reason}. Restore it from a copy.")
 
 
-def differences(
-    there: dict[str, Any],
-    now: dict[str, Any],
-    *,
-    but: tuple[str, ...] = LOCATION_FIELDS + NOTED_FIELDS,
-) -> str:
-    """Describe how two configs from `to_json` differ, one field per line.
-
-    The fields in `but` are ignored; the text is empty if nothing else differs.
-    """
-    old, new = (
-        {name: json.dumps(value) for name, value in flatten(config).items()}
-        for config in (there, now)
-    )
-    return "\n".join(
-        f"  {name}: {old.get(name, 'nothing')} there, {new.get(name, 'nothing')} now"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name) and name.partition("[")[0] not in but
-    )
+def unreadable(path: Path, error: OSError) -> UserError:
+    """Return the error for a file of a run that cannot be read."""
+    missing = isinstance(error, FileNotFoundError)
+    reason = "no such file" if missing else error.strerror or error
+    return UserError(f"Cannot read {path}: {reason}.")
 
 
 def flatten(value: Any, name: str = "") -> dict[str, Any]:

@@ -16,7 +16,7 @@ from mnist_jax.errors import UserError
 from mnist_jax.evaluation import log_softmax
 from mnist_jax.models import operations
 from mnist_jax.runs import predictions, weights
-from mnist_jax.runs.folder import RunFolder
+from mnist_jax.runs.folder import RunFolder, read_json
 from mnist_jax.runs.weights import WeightsError
 from mnist_jax.training.evaluator import Evaluator
 from mnist_jax.tree import Tree
@@ -155,7 +155,7 @@ def load(path: Path | str | None = None) -> Network:
     results, environment = None, {}
     if path.is_dir():
         results = _check_finished(folder)
-        environment = folder.read_environment()
+        environment = read_json(folder.environment)
         path = folder.weights
     tensors, metadata = weights.read(path)
     if not metadata.keys() >= {weights.CONFIG, "accuracy"}:
@@ -173,7 +173,12 @@ def load(path: Path | str | None = None) -> Network:
         raise WeightsError(f"{path} is damaged: {error!r} in its metadata.") from error
     except UserError as error:
         raise WeightsError(f"{path} cannot be used here: {error}") from error
-    params, batch_stats = _as_trees(tensors, model, path)
+    known = weights.shapes(model)
+    weights.check(tensors, wanted=known, known=known, path=path)
+    params, batch_stats = (
+        jax.tree_util.tree_map_with_path(lambda at, _: tensors[tree.name_of(at)], part)
+        for part in model.shapes
+    )
     if results and results["parameters_sha256"] != tree.digest((params, batch_stats)):
         raise WeightsError(
             f"{path} does not have the weights that {folder.results} reports."
@@ -193,7 +198,7 @@ def load(path: Path | str | None = None) -> Network:
 
 
 def _check_finished(folder: RunFolder) -> dict[str, Any]:
-    """Return results.json, or raise WeightsError with the name of a missing file."""
+    """Return results.json, or raise WeightsError if the run is not complete."""
     if not folder.config.exists():
         raise WeightsError(folder.not_a_run())
     results = folder.read_results()
@@ -208,19 +213,6 @@ def _check_finished(folder: RunFolder) -> dict[str, Any]:
             f"{folder.environment.name}."
         )
     return results
-
-
-def _as_trees(
-    tensors: dict[str, np.ndarray], model: models.Model, path: Path
-) -> tuple[Tree, Tree]:
-    """Arrange named tensors as the model's trees, or raise WeightsError."""
-    known = weights.shapes(model)
-    weights.check(tensors, wanted=known, known=known, path=path)
-    params, batch_stats = (
-        jax.tree_util.tree_map_with_path(lambda at, _: tensors[tree.name_of(at)], part)
-        for part in model.shapes
-    )
-    return params, batch_stats
 
 
 def _check_images(images: Any, shape: tuple[int, int, int]) -> np.ndarray:

@@ -24,17 +24,9 @@ def describe(
     convolutions: operations.Choice,
     weights: object = None,
 ) -> bool:
-    """Write the files known before training, and log the experiment.
+    """Write the files known before training, log them, and return if the run is new.
 
-    Args:
-        run: the run, before `restore`.
-        model: the network.
-        dataset: its images.
-        convolutions: the library that computes them.
-        weights: the initial weights, if they are not all drawn; logged as text.
-
-    Returns:
-        Whether the run is new.
+    `run.restore` must follow. `weights` describes the pretrained parameters as text.
     """
     config, folder = run.config, run.folder
     here = environment.describe(convolutions.name, seeds=run.seeds)
@@ -45,8 +37,6 @@ def describe(
         # Last, since the config marks the other files as complete.
         files.write_json(folder.config, to_json(config))
     else:
-        if changed := folder.noted_changes(config):
-            LOGGER.info("This run resumes with other settings:\n%s", changed)
         environment.warn_if_changed(folder.environment, here)
     parts = {"train": dataset.train, "validate": dataset.val, "test": dataset.test}
     if config.data.test_on == "val":
@@ -64,19 +54,9 @@ def describe(
     )
     if convolutions.reason:
         LOGGER.info("Not using oneDNN's convolutions: %s.", convolutions.reason)
-    slow = here["device"] == "cpu" and convolutions.form != "onednn"
-    if slow and config.steps_per_call > 1:
-        LOGGER.warning(
-            "--config.steps_per_call=%d: on a CPU, XLA's convolutions are several "
-            "times slower inside a loop of steps. Leave it at 0, or install oneDNN's "
-            "(make native).",
-            config.steps_per_call,
-        )
     LOGGER.info("Run folder: %s", folder.path)
     if weights and not run.has_checkpoint():
         LOGGER.info("Of the parameters, %s.", weights)
-    if config.log.tensorboard:
-        LOGGER.info("Watch it:   tensorboard --logdir=%s", folder.events)
     return is_new
 
 
@@ -86,14 +66,8 @@ def describe_phase(phase: Phase, model: models.Model, seeds: int) -> None:
     if phase.groups:
         table = phase.groups.table(params)
         LOGGER.info("Parameters of phase %s:\n%s", phase.name, table)
-    if seeds == 1:
-        return
-    LOGGER.info("Seconds are those of all these seeds, images/s those of each.")
-    if model.convolutions == "onednn":
-        LOGGER.info(
-            "oneDNN computes the convolutions of one seed after the other; with "
-            "--config.convolutions=xla they are computed for all seeds at once."
-        )
+    if seeds > 1:
+        LOGGER.info("Seconds are those of all these seeds, images/s those of each.")
 
 
 def epoch_line(records: list[dict[str, Any]], current: TrainState) -> str:

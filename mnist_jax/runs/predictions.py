@@ -1,28 +1,15 @@
 """predictions.npz: the logits of the test and of the validation images."""
 
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float32, Integer
 
 from mnist_jax import files
-from mnist_jax.errors import UserError
-from mnist_jax.runs.folder import damaged
+from mnist_jax.runs.folder import damaged, unreadable
 
-# Raised by NumPy if a file is not an archive, or if bytes in it are missing or wrong.
-_BAD_ARCHIVE = (
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    TypeError,
-    ValueError,
-    BadZipFile,
-    zlib.error,
-)
 _VAL = "val_"
 
 
@@ -57,12 +44,10 @@ def read(path: Path) -> Predictions:
         with path.open("rb") as file, np.load(file) as arrays:
             val = _from_arrays(arrays, _VAL) if f"{_VAL}labels" in arrays else None
             found = _from_arrays(arrays, "")._replace(val=val)
-    except _BAD_ARCHIVE as error:
-        raise damaged(path, error) from error
     except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        reason = "no such file" if missing else error.strerror or error
-        raise UserError(f"Cannot read {path}: {reason}.") from error
+        raise unreadable(path, error) from error
+    except Exception as error:  # NumPy and zipfile raise a dozen kinds
+        raise damaged(path, error) from error
     for part in filter(None, (found, val)):
         for weights, rows in part.logits.items():
             if rows.ndim != 2 or rows.shape[:1] != part.labels.shape:

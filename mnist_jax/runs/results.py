@@ -18,16 +18,10 @@ from mnist_jax.tree import Tree
 def test(
     run: Run, model: models.Model, dataset: data.Dataset, evaluator: Evaluator
 ) -> None:
-    """Look at the test set, once, and write the result.
+    """Evaluate a trained run on the test set, once, and write the result.
 
-    The weights of the last epoch and of the best epoch are both evaluated. The config's
+    Both the weights of the last epoch and those of the best are evaluated. The config's
     `test_weights`, chosen before, says which of them are the run's result.
-
-    Args:
-        run: a run that has ended. Of several processes, the first alone writes.
-        model: the network.
-        dataset: its images.
-        evaluator: of the network.
     """
     begin = time.perf_counter()
     trained, config = run.state, run.config
@@ -50,7 +44,16 @@ def test(
     }
     accuracy = scores["test"][config.test_weights]["accuracy"]
     reported = weights[config.test_weights]
-    _write_weights(run, model, reported, accuracy)
+    metadata = {
+        run_weights.NETWORK: model.name,
+        "config": json.dumps(to_json(config)),
+        "classes": json.dumps(model.task.classes),
+        "image_shape": json.dumps(model.task.image_shape),
+        "weights": config.test_weights,
+        "tested_on": config.data.test_on,
+        "accuracy": repr(accuracy),
+    }
+    run_weights.write(run.folder.weights, run_weights.named(*reported), metadata)
     epochs = [entry for entry in run.history if entry["split"] == "train"]
     run.finish(
         {
@@ -85,27 +88,8 @@ def _logits(
     weights: dict[str, tuple[Tree, Tree]], split: data.Split, evaluator: Evaluator
 ) -> Predictions:
     """Compute the logits of a split by both weights."""
-    last = np.asarray(evaluator.logits(*weights["last"], split.images))
-    # One evaluation is enough where these are the same.
-    same = tree.digest(weights["last"]) == tree.digest(weights["best"])
-    best = (
-        last if same else np.asarray(evaluator.logits(*weights["best"], split.images))
-    )
-    logits = {"last": last, "best": best}
-    return Predictions(split.labels, logits, data.images_sha256(split.images))
-
-
-def _write_weights(
-    run: Run, model: models.Model, reported: tuple[Tree, Tree], accuracy: float
-) -> None:
-    config = run.config
-    metadata = {
-        run_weights.NETWORK: model.name,
-        "config": json.dumps(to_json(config)),
-        "classes": json.dumps(model.task.classes),
-        "image_shape": json.dumps(model.task.image_shape),
-        "weights": config.test_weights,
-        "tested_on": config.data.test_on,
-        "accuracy": repr(accuracy),
+    logits = {
+        which: np.asarray(evaluator.logits(*each, split.images))
+        for which, each in weights.items()
     }
-    run_weights.write(run.folder.weights, run_weights.named(*reported), metadata)
+    return Predictions(split.labels, logits, data.images_sha256(split.images))

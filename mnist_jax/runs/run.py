@@ -15,7 +15,7 @@ from mnist_jax.errors import UserError
 from mnist_jax.runs import checkpoint, narration
 from mnist_jax.runs.checkpoint import Checkpoints
 from mnist_jax.runs.events import Events
-from mnist_jax.runs.folder import RunFolder, damaged, read_text
+from mnist_jax.runs.folder import RunFolder, damaged, read_json, read_text
 from mnist_jax.training import state
 from mnist_jax.training.keys import Keys, make_keys
 from mnist_jax.training.phase import Phase
@@ -33,20 +33,16 @@ class Run:
 
     Of several processes, each has a `Run`, and the first alone writes to its folder.
 
-    Args:
-        config: the experiment.
-        path: the run folder.
-        seeds: how many seeds train in one program, this one included.
-
     Attributes:
+        config: the experiment.
+        seeds: how many seeds train in one program, this one included.
         folder: the paths of its files.
-        state: the training state; None before `restore`.
+        state: the training state, once `restore` or the caller has set it.
         epoch: the number of epochs done, over all phases.
         phase: index of the phase of the last epoch.
         phase_epochs: epochs done in that phase.
         seconds: spent on the run, without epochs that were lost by a kill.
-        feature_seconds: the part of `seconds` in which the inputs of phases were
-            computed: images, or the features of frozen layers.
+        feature_seconds: the part of them spent on the features of frozen layers.
         history: the contents of metrics.jsonl.
         error: the error that ended the run, if any.
         results: the contents of results.json, once the run is tested.
@@ -166,12 +162,7 @@ class Run:
             self.state = state.end_phase(self.state, phase)
 
     def save(self, phase: Phase, current: TrainState, outcome: Outcome) -> None:
-        """Save the end of an epoch, or end the run with the error of the epoch.
-
-        Args:
-            phase: the phase of the epoch.
-            current: the state.
-            outcome: from `Trainer.epoch`.
+        """Save the state and the outcome of an epoch, or end the run with its error.
 
         Raises:
             UserError: the files cannot be written.
@@ -206,7 +197,7 @@ class Run:
         """Write results.json, which marks the run as tested; OSError if it cannot."""
         self.results = results
         if self._events:
-            self._events.add_results(self.config, results)
+            self._events.add_results(results)
         files.write_json(self.folder.results, results)
 
 
@@ -238,7 +229,9 @@ def begun_convolutions(runs: Sequence[Run]) -> str | None:
     Raises:
         UserError: they differ, so that one program cannot resume them.
     """
-    found = {run.folder.read_convolutions() for run in runs} - {None}
+    begun = [run.folder for run in runs if run.folder.config.exists()]
+    found = {read_json(folder.environment).get("convolutions") for folder in begun}
+    found.discard(None)
     if len(found) > 1:
         raise UserError(
             "These seeds began with different convolutions: "

@@ -113,10 +113,10 @@ def image_shape(metadata: Mapping[str, str]) -> tuple[int, int, int]:
     return int(height), int(width), int(channels)
 
 
-def named(params: Tree, batch_stats: Tree) -> dict[str, np.ndarray]:
+def named(params: Tree, batch_stats: Tree) -> dict[str, Any]:
     """Return all parameters and statistics by name."""
     return {
-        tree.name_of(path): np.asarray(leaf)
+        tree.name_of(path): leaf
         for part in (params, batch_stats)
         for path, leaf in jax.tree_util.tree_leaves_with_path(part)
     }
@@ -124,11 +124,7 @@ def named(params: Tree, batch_stats: Tree) -> dict[str, np.ndarray]:
 
 def shapes(model: models.Model) -> dict[str, tuple[int, ...]]:
     """Return the shapes of all parameters and statistics by name."""
-    return {
-        tree.name_of(path): leaf.shape
-        for part in model.shapes
-        for path, leaf in jax.tree_util.tree_leaves_with_path(part)
-    }
+    return {name: leaf.shape for name, leaf in named(*model.shapes).items()}
 
 
 def check(
@@ -138,34 +134,29 @@ def check(
     known: Collection[str],
     path: Path,
 ) -> None:
-    """Check that named tensors belong to a network.
-
-    Args:
-        tensors: by our names.
-        wanted: shapes of the required tensors.
-        known: the names of the allowed tensors.
-        path: their file.
+    """Check named tensors against the shapes of those required, and all known names.
 
     Raises:
-        WeightsError: lists by name everything that is wrong.
+        WeightsError: lists by name everything that is wrong with the file.
     """
-    complaints: dict[str, list[str]] = {
-        "missing": [name for name in wanted if name not in tensors],
-        "unexpected": [name for name in tensors if name not in known],
-        "of another shape": [],
-        "not finite numbers": [],
+    found = {name: tensors[name] for name in wanted if name in tensors}
+    complaints = {
+        "missing": wanted.keys() - tensors.keys(),
+        "unexpected": tensors.keys() - set(known),
+        "of another shape": [
+            f"{name} {list(tensor.shape)} where {list(wanted[name])} is needed"
+            for name, tensor in found.items()
+            if tensor.shape != wanted[name]
+        ],
+        "not finite numbers": [
+            name
+            for name, tensor in found.items()
+            if tensor.dtype.kind not in "iufc" or not np.isfinite(tensor).all()
+        ],
     }
-    for name in tensors.keys() & wanted.keys():
-        tensor, shape = tensors[name], wanted[name]
-        if tensor.shape != shape:
-            complaints["of another shape"].append(
-                f"{name} {list(tensor.shape)} where {list(shape)} is needed"
-            )
-        if not np.issubdtype(tensor.dtype, np.number) or not np.isfinite(tensor).all():
-            complaints["not finite numbers"].append(name)
     lines = [
-        f"  {what}: {', '.join(sorted(names))}"
-        for what, names in complaints.items()
+        f"  {kind}: {', '.join(sorted(names))}"
+        for kind, names in complaints.items()
         if names
     ]
     if lines:

@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 from mnist_jax.config import from_stored, to_json
 from mnist_jax.report.record import Fields, Record, is_number
-from mnist_jax.runs.folder import LOCATION_FIELDS, NOTED_FIELDS, flatten
+from mnist_jax.runs.folder import INCIDENTAL_FIELDS, flatten
 
 # Fields in which runs of one experiment may differ: the seed, where files are, how
 # things are computed, and a figure that is only shown beside the result.
 _NOT_THE_EXPERIMENT = re.compile(
     "|".join(
         re.escape(name) + r"(?![^.\[])"
-        for name in ("seed", *LOCATION_FIELDS, *NOTED_FIELDS, "report_accuracy")
+        for name in ("seed", *INCIDENTAL_FIELDS, "report_accuracy")
     )
     + r"|phases\[\d+\]\.reuse_features$"
 )
