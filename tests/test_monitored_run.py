@@ -19,7 +19,7 @@ def make_watched_config():
     """Two phases with all that watches: no epoch but the first is good enough.
 
     In the first phase the learning rate is halved after epochs 2, 3 and 4, where it
-    reaches its floor, and the phase stops after epoch 5 of 9. The second begins afresh
+    reaches its floor, and the phase stops after epoch 5 of 9. The second starts
     with the first epoch's weights, which are the best by training loss (it cannot
     improve by 100), and runs to its end.
     """
@@ -50,7 +50,7 @@ def watched_config(small_config):
 
 @pytest.fixture(scope="module")
 def whole(small, tmp_path_factory):
-    """The folder of such a run that nobody disturbed, and what a terminal showed."""
+    """The folder of such a run, uninterrupted, and its output on a terminal."""
     screen = io.StringIO()
     folder = tmp_path_factory.mktemp("whole")
     terminal = {"file": screen, "force_terminal": True, "width": 120}

@@ -1,4 +1,4 @@
-"""Laws of seeds that train together: what comes out is what comes out one by one."""
+"""Laws of seeds that train together: the results equal those of single runs."""
 
 import dataclasses
 import json

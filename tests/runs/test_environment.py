@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 
 import pytest
@@ -28,9 +29,25 @@ def test_the_commit_is_git_s(described):
     assert described["git_commit"].removesuffix("-dirty") == head.stdout.strip()
 
 
-def test_no_git_is_no_error(monkeypatch):
+def test_no_commit_without_git_or_of_another_project(monkeypatch, tmp_path):
+    """The package may be installed inside the repository of another project."""
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / "environment.py").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(environment, "__file__", str(tmp_path / "environment.py"))
+        assert environment.git_commit() is None
     monkeypatch.setenv("PATH", "")
     assert environment.git_commit() is None
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux alone")
+def test_the_cores_are_those_that_the_process_may_use():
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert environment.available_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @pytest.mark.parametrize(
@@ -45,8 +62,3 @@ def test_a_run_that_goes_on_elsewhere_says_so(
     caplog.set_level(logging.WARNING)
     environment.warn_if_changed(path, described)
     assert (told in caplog.text) if told else not caplog.text
-
-
-def test_a_lost_record_does_not_stop_the_run(described, tmp_path, caplog):
-    environment.warn_if_changed(tmp_path / "environment.json", described)
-    assert "Cannot read" in caplog.text

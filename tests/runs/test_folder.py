@@ -1,18 +1,19 @@
 """The run folder: whose it is, one process at a time, files whole or not at all."""
 
 import json
-import os
 import subprocess
 import sys
 from typing import Any
 
 import pytest
 
-from configs import base, lenet5
+from configs import lenet5
 from mnist_jax import files
 from mnist_jax.config import Experiment, to_json
 from mnist_jax.errors import UserError
 from mnist_jax.experiment import parse
+from mnist_jax.report.compare import groups
+from mnist_jax.report.record import Record
 from mnist_jax.runs.folder import RunFolder
 
 
@@ -21,10 +22,6 @@ def folder(tmp_path):
     made = RunFolder(tmp_path)
     files.write_json(made.config, to_json(parse(lenet5.get_config())))
     return made
-
-
-def test_the_same_config_may_go_on(folder):
-    folder.check_config(parse(lenet5.get_config()))
 
 
 @pytest.mark.parametrize(
@@ -47,30 +44,11 @@ def test_another_config_is_refused_with_the_difference(folder, path, value, mess
     assert str(error.value).count(" there, ") == 1
 
 
-def test_another_number_of_phases_is_refused(folder):
-    config = lenet5.get_config()
-    config.phases = (base.get_phase(), base.get_phase())
-    with pytest.raises(UserError, match=r"phases\[1\].epochs: nothing there, 50 now"):
-        folder.check_config(parse(config))
-
-
 def test_where_the_data_lie_may_change(folder):
     config = lenet5.get_config()
     config.data.dir = "/elsewhere"
     config.data.mirrors = ()
     folder.check_config(parse(config))
-
-
-def test_what_is_for_speed_may_change_and_is_told(folder):
-    config = lenet5.get_config()
-    assert not folder.noted_changes(parse(config))
-    config.update(eval_batch_size=7, parallel="pmap", steps_per_call=3)
-    folder.check_config(parse(config))
-    assert folder.noted_changes(parse(config)).splitlines() == [
-        "  eval_batch_size: 1000 there, 7 now",
-        '  parallel: "jit" there, "pmap" now',
-        "  steps_per_call: 0 there, 3 now",
-    ]
 
 
 @pytest.mark.parametrize("name", ["config", "results"])
@@ -80,11 +58,6 @@ def test_a_damaged_file_is_named(folder, name):
     with pytest.raises(UserError, match=f"{name}.json is damaged"):
         folder.check_config(parse(lenet5.get_config()))
         folder.read_results()
-
-
-def test_a_relative_path_becomes_absolute(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert RunFolder("runs/a").path == tmp_path / "runs" / "a"
 
 
 @pytest.mark.parametrize(
@@ -118,6 +91,8 @@ def test_a_run_folder_copied_without_hidden_files_is_still_one(folder):
 
 HOLD = """
 import sys
+from mnist_jax.report.compare import groups
+from mnist_jax.report.record import Record
 from mnist_jax.runs.folder import RunFolder
 with RunFolder(sys.argv[1]).lock():
     print("locked", flush=True)
@@ -195,18 +170,19 @@ def test_what_a_kill_left_half_written_is_removed_and_nothing_else(tmp_path):
         assert not any(path.exists() for path in left)
 
 
-@pytest.mark.parametrize("asked", ["runs", "runs/name"])
-def test_a_folder_of_runs_suggests_the_newest_that_is_finished(tmp_path, asked):
-    for name, time in [("name/a", 1), ("name/c", 3), ("name/d", 2), ("other/x", 0)]:
-        run = RunFolder(tmp_path / "runs" / name)
-        run.path.mkdir(parents=True)
-        for path in (run.config, run.weights):
-            path.touch()
-        os.utime(run.weights, (time, time))
-    unfinished = RunFolder(tmp_path / "runs/name/e")
-    unfinished.path.mkdir()
-    unfinished.config.touch()
-    said = RunFolder(tmp_path / asked).not_a_run()
-    assert said.endswith(f"Did you mean {tmp_path / 'runs/name/c'}?")
-    (tmp_path / "empty").mkdir()
-    assert "Did you mean" not in RunFolder(tmp_path / "empty").not_a_run()
+def test_fields_whose_names_start_alike_are_told_apart(tmp_path):
+    """`parallel` does not identify an experiment, and `parallel_x` does."""
+
+    def identity(**fields):
+        described = {"name": "x", "seed": 0, "kind": "ensemble", "model": "ensemble"}
+        record = Record(
+            *(tmp_path, fields, {}, {}),
+            classes=("a", "b"),
+            tested_on="test",
+            **described,
+        )
+        return groups.experiment(record)
+
+    first = identity(parallel_x=1, parallel="jit", seed=3)
+    assert first == identity(parallel_x=1, parallel="pmap", seed=4)
+    assert first != identity(parallel_x=2, parallel="jit", seed=3)

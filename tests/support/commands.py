@@ -129,7 +129,7 @@ class Command:
         cwd: Path,
         file_size: int,
     ):
-        # With a setting of the allocator's the commands do not start themselves anew.
+        # If the allocator has a setting, commands do not replace their own process.
         env = {**env, "GLIBC_TUNABLES": "glibc.malloc.top_pad=0"}
         # JAX reads its variables when it is imported.
         read = {name: env[name] for name in sorted(env) if name.startswith("JAX_")}

@@ -16,7 +16,7 @@ def reported_weights(folder):
 
 
 def metrics_without_times(folder):
-    """What metrics.jsonl says, but for what the clock says."""
+    """The records of metrics.jsonl, without the times."""
     lines = RunFolder(folder).metrics.read_text().splitlines()
     records = [json.loads(line) for line in lines]
     for record in records:
