@@ -184,8 +184,8 @@ def _segment(
             parts.append((box, [label]))
     if not parts:
         raise PhotoError("has no digit in it: there are only specks of ink")
-    # The size of a digit: half of all ink lies in parts that are at least as large.
-    # Digits that touch are wider than high: their height says more.
+    # The size of a digit: half of all ink is in parts that are at least as large. For
+    # digits that touch, which are wider than high, the height counts.
     sizes = np.array([min(box.size, 2 * box.height) for box, _ in parts])
     order = np.argsort(sizes)
     ink = np.cumsum([counts[parts[index][1][0]] for index in order])

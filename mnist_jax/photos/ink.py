@@ -49,7 +49,7 @@ def _light_of(small: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     stroke = ndimage.binary_dilation(small < (1 - _DARKER) * np.minimum(around, closed))
     paper = np.where(stroke, 0, small)
     light, weight = np.float32(0), np.float32(0)
-    # The mean of the paper nearby, and from farther off if no paper is near.
+    # The mean of the paper nearby, and from further away if none is near.
     for sigma, share in ((0.03, 1), (0.1, 1e-2), (0.5, 1e-4)):
         blur = sigma * max(small.shape)
         light += share * ndimage.gaussian_filter(paper, blur, mode="nearest")

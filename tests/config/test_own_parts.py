@@ -1,4 +1,4 @@
-"""Networks, optimizers and augmentations of one's own, and stored configs."""
+"""Networks, optimizers and augmentations named by dotted paths, and stored configs."""
 
 import dataclasses
 import json

@@ -78,13 +78,6 @@ def test_at_the_end_of_a_fade_nothing_is_changed():
     np.testing.assert_allclose(found, images, atol=1e-5)
 
 
-@pytest.mark.parametrize("grey", [0.0, 1.0])
-def test_what_is_all_one_grey_stays_so(grey):
-    images = np.full((40, 20, 14, 1), grey, np.float32)
-    found = compiled(**ALL | {"erasing": 0.0})(KEY, images)
-    np.testing.assert_allclose(found, grey, atol=1e-6)
-
-
 def test_no_function_where_everything_is_off():
     assert augment.create(make_config()) is None
     fields = {"centre": "report", "erasing_area": (0.1, 0.3), "elastic_smoothness": 0.0}

@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 
 from mnist_jax.data import augment
-from tests.support.augmenting import (
-    keys,
-    make_config,
-)
+from tests.support.augmenting import keys, make_config
 
 pytestmark = pytest.mark.usefixtures("little_optimized")
 

@@ -1,4 +1,4 @@
-"""Random erasing: its rectangles, what fills them, and what it leaves alone."""
+"""Random erasing: its rectangles, their noise, and the pixels around them."""
 
 import functools
 import itertools

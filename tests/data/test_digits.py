@@ -99,6 +99,6 @@ def test_images_keep_the_order_and_the_labels_of_the_file(loaded):
     is_test = np.arange(1797) % 5 == 4  # every fifth
     for split, part in zip(loaded, (~is_test, is_test), strict=True):
         np.testing.assert_array_equal(split.labels, targets[part])
-        # The same ink: what is dark in the one is dark in the other.
+        # An image that is darker than others is darker in both.
         ink = split.images.mean(axis=(1, 2, 3))
         assert np.corrcoef(ink, pixels[part].mean(axis=1))[0, 1] > 0.5

@@ -1,4 +1,5 @@
 import gzip
+from pathlib import Path
 
 import numpy as np
 from hypothesis import given
@@ -17,4 +18,4 @@ def test_the_layout_is_the_published_one(tmp_path):
 
 @given(hnp.arrays(np.uint8, hnp.array_shapes(max_dims=4, min_side=0)))
 def test_any_array_is_read(array):
-    np.testing.assert_array_equal(idx.parse(encode(array), "x"), array)
+    np.testing.assert_array_equal(idx.parse(encode(array), Path("x")), array)

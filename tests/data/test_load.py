@@ -141,19 +141,6 @@ def test_recipes_can_be_chosen_without_the_test_images():
     assert usual.name == choosing.name == "digits"
 
 
-@pytest.mark.parametrize(("name", "classes"), [("three", 3), ("sixty_two", 62)])
-def test_a_data_set_of_ones_own_by_a_dotted_path(name, classes):
-    chosen = config(source=f"tests.support.made_data:{name}", val_size=31)
-    dataset = data.load(chosen)
-    assert dataset.task == data.task(chosen)
-    assert len(dataset.task.classes) == classes
-    assert any(" " in label for label in dataset.task.classes)
-    assert len(dataset.val) == 31
-    for split in (dataset.train, dataset.test):
-        assert split.images.shape == (len(split), 28, 28, 1)
-        assert set(split.labels) == set(range(classes))
-
-
 MODULE = """
 import numpy as np
 from mnist_jax import data
@@ -240,12 +227,6 @@ def test_a_data_set_that_is_none_is_named_with_the_reason(my_data, name, message
         data.load(config(source=f"my_data:{name}", val_size=1))
     assert str(caught.value).startswith(f"--config.data.source=my_data:{name}")
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("path", ["no_such_module:load", ":load", ".data:load"])
-def test_a_module_that_is_not_there(path):
-    with pytest.raises(UserError, match=f"--config.data.source={path}"):
-        data.task(config(source=path))
 
 
 def test_images_are_identified_by_shape_and_values(thousand):

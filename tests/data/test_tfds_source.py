@@ -74,15 +74,6 @@ def test_the_stock_reader_reads_the_prepared_set(tfds, tiny, cache):
             assert row["label"] == label
 
 
-def test_a_set_in_other_files_is_refused(tfds, tiny, cache):
-    tiny.write()
-    tfds.load(tiny.config())
-    info = cache / PREPARED / "dataset_info.json"
-    info.write_text(info.read_text().replace('"array_record"', '"tfrecord"'))
-    with pytest.raises(DataError, match="cannot be read without TensorFlow.*Delete it"):
-        tfds.load(tiny.config())
-
-
 @pytest.mark.parametrize("damage", ["missing", "half", "flipped"])
 @pytest.mark.parametrize("file", ["*info.json", "*train.array*", "*test.array*"])
 def test_a_damaged_set_is_refused_or_read_right(tfds, tiny, cache, damage, file):

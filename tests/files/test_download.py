@@ -120,18 +120,3 @@ def test_the_disk_is_not_the_mirror_s_fault(
     assert first.requested == second.requested == []
     assert list_files(tmp_path) == {"file": b"mine"}
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
-
-
-def test_an_interruption_leaves_nothing(
-    start_mirror, tmp_path, list_files, monkeypatch
-):
-    call = pooch.HTTPDownloader.__call__
-
-    def interrupted(self, *args):
-        call(self, *args)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        fetch([start_mirror({NAME: CONTENT}).url], tmp_path)
-    assert list_files(tmp_path) == {}

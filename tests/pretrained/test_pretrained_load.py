@@ -1,8 +1,6 @@
-"""What may be loaded, and what is refused, by name; our own runs; the command."""
+"""Weights from files and from runs are loaded, or refused with the names at fault."""
 
-import io
 import json
-import zipfile
 from typing import Any
 
 import h5py
@@ -14,7 +12,7 @@ from mnist_jax import experiment, models, pretrained
 from mnist_jax.config import Experiment, Model, to_json
 from mnist_jax.data import DIGITS, Task
 from mnist_jax.errors import UserError
-from mnist_jax.pretrained import readers
+from mnist_jax.pretrained import imagenet
 from mnist_jax.runs import weights as run_weights
 from mnist_jax.runs.weights import WeightsError
 from tests.support.drawing import draw_weights
@@ -93,7 +91,7 @@ def test_what_is_not_asked_for_may_be_missing_but_not_unknown(tmp_path):
 
 
 def test_a_network_for_other_classes_lends_its_body(tmp_path):
-    """The shapes of what is not asked for do not matter; of what is, they do."""
+    """Only the arrays that are asked for need the right shapes."""
     letters = models.create(Model("lenet5"), Task(tuple(map(str, range(62)))))
     params, batch_stats = draw_weights(letters)
     lent = run_weights.named(params, batch_stats)
@@ -201,14 +199,8 @@ def test_without_a_network_the_way_out_is_told(no_network, tmp_path, monkeypatch
     config.data.update(source="digits", val_size=200)
     with pytest.raises(UserError) as caught:
         experiment.run(experiment.parse(config), tmp_path / "run")
-    message = str(caught.value)
-    for part in (
-        "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/",
-        "6d6bbae143d832006294945121d1f1fc",
-        "--config.model.pretrained=none",
-    ):
-        assert part in message
+    for part in (imagenet.MD5["vgg16"], "--config.model.pretrained=none"):
+        assert part in str(caught.value)
     assert no_network()
     assert not (tmp_path / "run").exists()
 
@@ -254,35 +246,3 @@ def test_a_warning_of_the_input_if_and_only_if_it_is_another(
     )
     pretrained.load(config(tmp_path / "x", name="vgg16"), model)
     assert ("were trained with" in caplog.text) == warned
-
-
-def keras_archive(path, *, cut=None):
-    """Write weights as `Model.save("x.keras")` does, but for the model."""
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        for index, name in ((0, "conv2d"), (1, "conv2d_1")):
-            variables = file.create_group(f"layers/{name}/vars")
-            variables.attrs["name"] = f"block{index + 1}_conv1"
-            variables["0"] = np.full((1, 3), index)
-            variables["1"] = np.full(2, -index)
-        file["layers/dropout/seed_generator/vars/0"] = np.zeros(2)
-        file["optimizer/vars/0"] = np.zeros(2)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("metadata.json", "{}")
-        archive.writestr("config.json", "{}")
-        archive.writestr("model.weights.h5", buffer.getvalue()[:cut])
-
-
-def test_a_keras_archive_is_read(tmp_path):
-    keras_archive(tmp_path / "x.keras")
-    tensors, metadata = readers.read(tmp_path / "x.keras")
-    assert metadata == {}
-    assert {name: tensor.tolist() for name, tensor in tensors.items()} == {
-        "block1_conv1/kernel": [[0, 0, 0]],
-        "block1_conv1/bias": [0, 0],
-        "block2_conv1/kernel": [[1, 1, 1]],
-        "block2_conv1/bias": [-1, -1],
-    }
-    keras_archive(tmp_path / "cut.keras", cut=200)
-    with pytest.raises(WeightsError, match="cut.keras is damaged"):
-        readers.read(tmp_path / "cut.keras")

@@ -16,7 +16,7 @@ import pytest
 from mnist_jax.pretrained import readers, torch_file
 from mnist_jax.runs.weights import WeightsError
 
-# What PyTorch wrote, in base64, and what it had in it.
+# Files that PyTorch wrote, in base64, and the tensors in them.
 WRITTEN = json.loads((Path(__file__).parent / "torch_files.json").read_text())
 FILES = ["torch_zip.pth", "torch_legacy.pth"]
 DICT, MODULE = "a dict", "a module's state_dict()"

@@ -76,7 +76,7 @@ def test_each_way_trains_what_it_says(
         # The best epoch of two may be the first one's, in which the body is frozen.
         if way or results["best_epoch"] == 2:
             assert equal == name.startswith(frozen.get(way, ("nothing",))), name
-        # A step of Adam is no more than the learning rate: what was taken is near.
+        # A step of Adam is no more than the learning rate: loaded weights stay near.
         taken = "block1" if way.startswith("first_blocks=1") else "block"
         if not from_scratch and name.startswith(taken):
             assert np.abs(params[layer][variable] - array).max() < 0.05
