@@ -1,6 +1,5 @@
 """Any classes and any network go through every command, from training to the demo."""
 
-import csv
 import html
 import http.client
 import json
@@ -118,14 +117,11 @@ def test_the_run_knows_its_classes_and_has_a_report(trained):
     assert (folder / "figures" / "feature_maps.png").exists() == has_maps
 
 
-def test_it_predicts(trained, do, pictures, tmp_path):
+def test_it_predicts(trained, do, pictures):
     folder, classes, images, _ = trained
-    table = tmp_path / "table.csv"
-    do("predict", pictures, f"--run={folder}", "--raw", f"--csv={table}")
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    read = json.loads(do("predict", pictures, f"--run={folder}", "--raw", "--json"))
     expected = load_run(folder).predict(images[:3]).argmax(axis=1)
-    labels = [next(v for v in row.values() if v in classes) for row in rows]
+    labels = [picture["digits"][0]["digit"] for picture in read["pictures"]]
     assert labels == [classes[index] for index in expected]
 
 

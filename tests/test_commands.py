@@ -100,14 +100,13 @@ USAGE = [
     ([], "--config is missing. Known: .*lenet5"),
     (["--config=nope.py"], "--config=nope.py: no such Python file. Known: .*lenet5"),
     (["--config.seed=1", QUICKSTART], "before a value for"),
-    ([QUICKSTART, "--config.sed=1"], r"no such field. Did you mean --config.seed\?"),
+    ([QUICKSTART, "--config.sed=1"], "No such field: .*Did you mean .seed."),
     ([QUICKSTART, "--config.seed=x"], "invalid literal"),
     ([QUICKSTART, "--config.seed"], "Missing value"),
     ([f"{QUICKSTART}:tuned"], r"no such variant .*\(it has none\)"),
     (["--config=lenet5:tund"], r"no such variant .*\(known: tuned\)"),
     ([QUICKSTART, "seed=1"], "Unexpected argument 'seed=1'"),
-    ([QUICKSTART, "--batch-size=3"], r"Did you mean --config.phases\[0\].batch_size\?"),
-    ([QUICKSTART, "--wokdir=x"], r"Unknown flag --wokdir. Did you mean --workdir\?"),
+    ([QUICKSTART, "--batch-size=3"], "Unknown flag --batch-size. .*--config.FIELD"),
     ([QUICKSTART, "--config.phases[0].epochs=0"], "epochs=0: must be at least 1."),
 ]
 # Flags whose values are refused.

@@ -1,6 +1,5 @@
 """What all commands share: parsing flags, and errors without tracebacks."""
 
-import errno
 import inspect
 import shlex
 import signal
@@ -27,13 +26,11 @@ def run(command: ModuleType, *, verb: str = "") -> NoReturn:
     """Parse the flags, call the command's `main`, and end the process.
 
     The exit status is 0, 1 for an error, 2 for bad flags, or 128 plus the signal's
-    number after ctrl-C and SIGTERM, as in shells. The message of a UserError is printed
-    without a traceback. After an interruption, a command with the flag --workdir prints
-    the command that resumes it.
+    number after ctrl-C and SIGTERM, as in shells.
 
     Args:
-        command: a module of a command. --helpshort prints its docstring. Its `main`
-            gets the positional arguments, such as folders, if it takes any.
+        command: a module of this package. Its `main` gets the positional arguments if
+            it takes any.
         verb: the verb, if the first argument names one.
     """
     takes_arguments = bool(inspect.signature(command.main).parameters)
@@ -57,7 +54,8 @@ def run(command: ModuleType, *, verb: str = "") -> NoReturn:
         except UserError as error:
             _fail(str(error), 1)
         except OSError as error:
-            _fail(_describe_os_error(error), 1)
+            where = f"{error.filename}: " if error.filename else ""
+            _fail(f"{where}{error.strerror or error}.", 1)
         except (RuntimeError, ValueError) as error:  # which JAX's errors are
             from mnist_jax.devices import failures  # imported late: needs JAX
 
@@ -106,21 +104,14 @@ def _parse(arguments: list[str]) -> list[str]:
     except UserError as error:
         message = str(error)
     except flags.UnrecognizedFlagError as error:
-        hint = config_flag.did_you_mean(error.flagname)
-        message = f"Unknown flag --{error.flagname}.{hint} --helpshort lists the flags."
+        message = f"Unknown flag --{error.flagname}. --helpshort lists the flags."
+        if _takes_config():
+            message += " Fields are --config.FIELD: mnist-jax fields lists them."
+    except AttributeError as error:  # ml_collections suggests a name
+        message = f"No such field: {config_flag.one_line(error)}"
     except (flags.Error, OSError, TypeError, ValueError) as error:
         message = f"{config_flag.one_line(error)}. --helpshort lists the flags."
     _fail(message, _EXIT_USAGE)
-
-
-def _describe_os_error(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename else ""
-    message = f"{where}{error.strerror or error}."
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        message += " Make room, then repeat the command."
-    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        message += " Choose a place that you may write to."
-    return message
 
 
 def _on_terminate(signal_number: int, frame: object) -> NoReturn:

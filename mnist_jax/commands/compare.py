@@ -76,6 +76,9 @@ def main(arguments: list[str]) -> None:
         found.groups.sort(key=_ORDERS[_SORT.value])
     if _PUBLISH.value:
         target = Path(_PUBLISH.value).expanduser()
+        for run in (run for group in found.groups for run in group.runs):
+            place = target / run.name / f"seed{run.seed}"
+            outputs.check_folder(place, flag="--publish", sign="results.json")
         print(f"{len(publish.collect(found, target))} new in {target}.")
     for document in map(Path, _INSERT.value):
         publish.insert(found, document.expanduser())

@@ -2,11 +2,9 @@
 
   mnist-jax demo [RUN ...] [--port=8000] [--host=127.0.0.1] [--corrections=FOLDER]
 
-RUN is a run folder or its weights.safetensors; several answer side by side. Without
-one, the LeNet-5 that comes with the package answers. The page also reads photographs,
-and saves misread images, with the right label, in a folder that
-`mnist-jax evaluate --data=FOLDER` takes. It loads nothing from the internet and talks
-only to this command, which only this machine can reach unless --host says otherwise.
+RUN is a run folder or its weights.safetensors; several answer side by side. Default:
+the LeNet-5 that comes with the package. The page also reads photographs, and saves
+misread images, with the right label, for `mnist-jax evaluate --data=FOLDER`.
 """
 
 from pathlib import Path
@@ -15,14 +13,11 @@ from absl import flags
 
 from mnist_jax.commands import outputs
 
-_PORT = flags.DEFINE_integer(
-    "port", 8000, "The port. 0: any that is free.", lower_bound=0, upper_bound=65535
-)
+_PORT = flags.DEFINE_integer("port", 8000, "The port. 0: any that is free.")
 _HOST = flags.DEFINE_string(
     "host",
     "127.0.0.1",
-    "The address to listen on. 0.0.0.0: all of this machine's, so that others on the "
-    "network can use the demo, and write corrections.",
+    "The address to listen on. With 0.0.0.0 others on the network can use the demo.",
 )
 _CORRECTIONS = flags.DEFINE_string(
     "corrections", "corrections", "A folder for misread images."

@@ -3,8 +3,6 @@
 import contextlib
 import datetime
 import itertools
-import mmap
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,15 +26,14 @@ def check(path: Path, *, flag: str, mark: bytes, inputs: Iterable[Path] = ()) ->
     """
     if not path.parent.is_dir():
         raise UserError(f"{flag}: there is no folder {path.parent}.")
-    if path.is_dir():
-        raise UserError(f"{flag} is a folder: give the name of a file.")
     if not path.exists():
         return
-    if any(file.exists() and os.path.samefile(path, file) for file in inputs):
+    if any(file.exists() and path.samefile(file) for file in inputs):
         raise UserError(
             f"{flag}: {path} is also read by this command. Choose another name."
         )
-    if not path.is_file() or not _contains(path, mark):
+    is_ours = path.is_file() and (not path.stat().st_size or mark in path.read_bytes())
+    if not is_ours:
         raise UserError(
             f"{flag}: {path} exists, and this command did not write it. Choose another "
             "name, or move the file away."
@@ -44,7 +41,7 @@ def check(path: Path, *, flag: str, mark: bytes, inputs: Iterable[Path] = ()) ->
 
 
 def check_folder(path: Path, *, flag: str, sign: str) -> None:
-    """Check that files may be written to a folder of their own, which may be new.
+    """Check that a command may write to a folder, which need not exist.
 
     Args:
         path: the folder.
@@ -74,12 +71,3 @@ def new_folder(parent: Path) -> Path:
             folder.mkdir()
             return folder
     raise AssertionError("there is always another number")
-
-
-def _contains(path: Path, mark: bytes) -> bool:
-    """Return whether a file has the mark in it; an empty file counts as marked."""
-    if not path.stat().st_size:
-        return True
-    with path.open("rb") as file:
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return content.find(mark) >= 0

@@ -1,18 +1,13 @@
 """Read handwritten digits in photographs, scans and drawings.
 
-  mnist-jax predict PICTURE ... [--run=RUN] [--save=FOLDER] [--csv=FILE] [--json]
+  mnist-jax predict PICTURE ... [--run=RUN] [--save=FOLDER] [--json]
 
-PICTURE is an image file, a folder of them, a pattern such as 'scans/*.png', or - for
-standard input. Several digits are read from left to right and line by line. RUN is a
-run folder, or a file of weights that a run wrote. If none is given, a LeNet-5 that
-comes with this package reads.
+PICTURE is an image file or a folder of them. Several digits are read from left to right
+and line by line. RUN is a run folder or its weights.safetensors. Default: the LeNet-5
+that comes with the package.
 """
 
-import csv
-import glob
-import io
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,36 +29,29 @@ if TYPE_CHECKING:
     from mnist_jax.runs.load import Network
 
 _RUN = flags.DEFINE_string(
-    "run", None, "The run folder of the network that reads, or its file of weights."
+    "run", None, "The network: a run folder or its weights.safetensors."
 )
 _RAW = flags.DEFINE_bool(
     "raw",
     False,
-    "The pictures are 28x28 and prepared as MNIST's: bright on black, centred. Then "
-    "they may be .npy and IDX files of several images too.",
+    "The pictures are already prepared as in MNIST: 28x28, bright on black, centred. "
+    "They may also be .npy and IDX files of several images.",
 )
 _SAVE = flags.DEFINE_string(
     "save",
     None,
-    "A folder for a picture of each reading: the boxes of the digits, the images that "
-    "the network saw, and the probabilities.",
-)
-_CSV = flags.DEFINE_string(
-    "csv", None, "A CSV file to write, with a row for each digit."
+    "A folder for drawings of the readings: boxes, prepared digits, probabilities.",
 )
 _JSON = flags.DEFINE_bool("json", False, "Print JSON instead of a table.")
 
-_STDIN = "standard input"
-_COLUMNS = "picture,line,place,digit,probability,unsure,left,top,right,bottom"
-_SOFTWARE = "mnist-jax predict"  # an entry of the pictures that are saved
+_SOFTWARE = "mnist-jax predict"  # marks the drawings
 
 
 class _Picture(NamedTuple):
-    """A picture that was read, and the file that its reading is drawn in."""
+    """A picture that was read, and the file to draw its reading in."""
 
-    name: str
-    source: Any
-    target: Path
+    path: Path
+    drawing: Path
     reading: "Reading"
 
 
@@ -77,9 +65,8 @@ def main(arguments: list[str]) -> None:
     if not arguments:
         raise UserError("Name a picture: mnist-jax predict PICTURE ...")
     failures: list[str] = []
-    pictures = list(_expand(arguments, failures))
-    targets = _named_after([name for name, _ in pictures])
-    _check_outputs(arguments, [source for _, source in pictures], targets)
+    paths = list(_pictures_in(arguments, failures))
+    drawings = _drawings(paths, _SAVE.value) if _SAVE.value else paths
     # Imported late: bad flags need not wait for JAX.
     from mnist_jax import photos
     from mnist_jax.devices import compiler
@@ -89,128 +76,87 @@ def main(arguments: list[str]) -> None:
     run = load.load(_RUN.value)
     below, _ = run.threshold
     read = []
-    for (name, source), target in zip(pictures, targets, strict=True):
+    for path, drawing in zip(paths, drawings, strict=True):
         try:
             if _RAW.value:
-                found = photos.read_prepared(source)
+                found = photos.read_prepared(path)
             else:
-                found = photos.divide(run, below, photos.find_digits(source))
+                found = photos.divide(run, below, photos.find_digits(path))
         except photos.PhotoError as error:
-            failures.append(f"{name} {error}.")
+            failures.append(f"{path} {error}.")
         except OSError as error:
-            failures.append(f"{name}: {error.strerror or error}.")
+            failures.append(f"{path}: {error.strerror or error}.")
         else:
-            said = photos.classify(run, below, found)
-            read.append(_Picture(name, source, target, said))
-    if _CSV.value:
-        files.write_text(Path(_CSV.value).expanduser(), as_csv(read, run.classes))
+            reading = photos.classify(run, below, found)
+            read.append(_Picture(path, drawing, reading))
     if _SAVE.value:
         _save(read, run.classes)
     if _JSON.value:
-        print(json.dumps(as_json(read, failures, run), indent=2))
+        print(json.dumps(_as_json(read, failures, run), indent=2))
     elif read:
-        _show(read, run, Console())
+        _show(read, run)
     if failures:
         raise UserError("\n".join(failures))
 
 
-def _expand(arguments: Sequence[str], failures: list[str]) -> Iterator[tuple[str, Any]]:
-    """Yield each picture's name and source; add to `failures` what names none."""
+def _pictures_in(arguments: Sequence[str], failures: list[str]) -> Iterator[Path]:
+    """Yield the pictures; a folder without any is a failure."""
     known = Image.registered_extensions().items()
     endings = {ending for ending, kind in known if kind in raster.FORMATS}
     if _RAW.value:
         endings |= {".npy", ".idx"}
-    for argument in arguments:
-        path = Path(argument).expanduser()
-        if argument == "-":
-            yield _STDIN, io.BytesIO(sys.stdin.buffer.read())
-        elif path.is_dir():
+    for path in (Path(argument).expanduser() for argument in arguments):
+        if path.is_dir():
             inside = sorted(p for p in path.iterdir() if p.suffix.lower() in endings)
             if not inside:
-                failures.append(f"{argument} is a folder without pictures.")
-            yield from ((str(file), file) for file in inside)
-        elif path.exists() or not glob.has_magic(argument):
-            yield argument, path
-        elif matches := sorted(glob.glob(str(path), recursive=True)):
-            yield from ((match, Path(match)) for match in matches)
+                failures.append(f"{path} is a folder without pictures.")
+            yield from inside
         else:
-            failures.append(f"{argument} matches no file.")
+            yield path
 
 
-def _named_after(names: Sequence[str]) -> list[Path]:
-    """Return a file in --save for each picture; equal names are numbered."""
-    paths: list[Path] = []
-    for name in names:
-        stem = "stdin" if name == _STDIN else Path(name).stem
-        path, number = Path(_SAVE.value or "").expanduser() / f"{stem}.png", 0
-        while path in paths:
-            number += 1
-            path = path.with_name(f"{stem}-{number}.png")
-        paths.append(path)
-    return paths
+def _drawings(paths: Sequence[Path], save: str) -> list[Path]:
+    """Return a file in the folder --save for each picture.
+
+    Raises:
+        UserError: one of them exists, and is a picture to read or a file of others.
+    """
+    folder = Path(save).expanduser()
+    folder.mkdir(exist_ok=True)
+    drawings = [
+        folder / f"{number:03}-{path.stem}.png"
+        for number, path in enumerate(paths, start=1)
+    ]
+    for drawing in drawings:
+        outputs.check(drawing, flag="--save", mark=_SOFTWARE.encode(), inputs=paths)
+    return drawings
 
 
-def _check_outputs(
-    arguments: Sequence[str], sources: Sequence[Any], targets: Sequence[Path]
-) -> None:
-    """Raise UserError if --csv or --save cannot be written, or would harm an input."""
-    inputs = [source for source in sources if isinstance(source, Path)]
-    if _CSV.value:
-        path, flag = Path(_CSV.value).expanduser(), f"--csv={_CSV.value}"
-        outputs.check(path, flag=flag, mark=_COLUMNS.encode(), inputs=inputs)
-    if _SAVE.value:
-        folder, flag = Path(_SAVE.value).expanduser(), f"--save={_SAVE.value}"
-        if folder.exists() and not folder.is_dir():
-            raise UserError(f"{flag} is not a folder.")
-        if not folder.parent.is_dir():
-            raise UserError(f"{flag}: there is no folder {folder.parent}.")
-        read = [Path(each).expanduser() for each in arguments]
-        if folder.exists() and any(p.is_dir() and folder.samefile(p) for p in read):
-            raise UserError(f"{flag} is a folder of pictures to read: name another.")
-        for target in filter(Path.exists, targets):
-            outputs.check(target, flag=flag, mark=_SOFTWARE.encode(), inputs=inputs)
-
-
-def as_json(
+def _as_json(
     read: Sequence[_Picture], failures: Sequence[str], run: "Network"
 ) -> dict[str, Any]:
     """Return readings as JSON has them; boxes are left, top, right, bottom."""
-    pictures = [
-        {
-            "picture": name,
-            "reading": str(said),
-            "unsure": said.unsure,
-            "digits": [
-                {
-                    "digit": digit.label,
-                    "probability": digit.probability,
-                    "unsure": digit.unsure,
-                    "box": list(digit.box),
-                    "probabilities": dict(_ranked(digit, run)),
-                }
-                for digit in said.digits
-            ],
-        }
-        for name, *_, said in read
-    ]
+    pictures = []
+    for path, _, reading in read:
+        digits = [
+            {
+                "digit": digit.label,
+                "probability": digit.probability,
+                "unsure": digit.unsure,
+                "box": list(digit.box),
+                "probabilities": dict(_ranked(digit, run)),
+            }
+            for digit in reading.digits
+        ]
+        pictures.append(
+            {"picture": str(path), "reading": str(reading), "digits": digits}
+        )
     return {
         "network": str(run.path),
         "unsure_below": run.threshold[0],
         "pictures": pictures,
-        "errors": list(failures),
+        "errors": failures,
     }
-
-
-def as_csv(read: Sequence[_Picture], classes: Sequence[str]) -> str:
-    """Return a row for each digit, with the probability of each class."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*_COLUMNS.split(","), *(f"p{name}" for name in classes)])
-    for name, *_, said in read:
-        for place, digit in enumerate(said.digits):
-            values = [digit.line, place, digit.label, digit.probability, digit.unsure]
-            writer.writerow([name, *values, *digit.box, *digit.probabilities.tolist()])
-    return file.getvalue()
 
 
 def _ranked(digit: "Digit", run: "Network") -> list[tuple[str, float]]:
@@ -219,23 +165,24 @@ def _ranked(digit: "Digit", run: "Network") -> list[tuple[str, float]]:
     return sorted(pairs, key=lambda pair: -pair[1])
 
 
-def _show(read: Sequence[_Picture], run: "Network", console: Console) -> None:
+def _show(read: Sequence[_Picture], run: "Network") -> None:
     """Print a table of the readings."""
     from mnist_jax.runs import load
 
+    console = Console()
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for title in ("Picture", "Reading", "Most probable", "Second", "Third", ""):
+    for title in ("Picture", "Reading", "Most probable", "Second", ""):
         table.add_column(title, overflow="fold")
-    for name, *_, said in read:
-        texts = [escape(name), f"[bold]{escape(str(said))}[/]".replace("\n", " / ")]
-        for digit in said.digits:
-            ranks = [
+    for path, _, reading in read:
+        text = escape(str(reading)).replace("\n", " / ")
+        texts = [escape(str(path)), f"[bold]{text}[/]"]
+        for digit in reading.digits:
+            first, second = (
                 f"{escape(label)} {100 * probability:5.1f} %"
-                for label, probability in _ranked(digit, run)
-            ]
-            # There may be only two classes.
-            three = [*ranks, "", ""][:3]
-            table.add_row(*texts, *three, "[yellow]unsure[/]" if digit.unsure else "")
+                for label, probability in _ranked(digit, run)[:2]
+            )
+            unsure = "[yellow]unsure[/]" if digit.unsure else ""
+            table.add_row(*texts, first, second, unsure)
             texts = ["", ""]
     console.print(table)
     below, source = run.threshold
@@ -255,8 +202,7 @@ def _save(read: Sequence[_Picture], classes: Sequence[str]) -> None:
 
     mark = PngImagePlugin.PngInfo()
     mark.add_text("Software", _SOFTWARE)
-    for _, source, target, said in read:
-        target.parent.mkdir(exist_ok=True)
-        drawn = strip.draw(source, said, classes, prepared=_RAW.value)
-        with files.atomic_writer(target) as file:
+    for path, drawing, reading in read:
+        drawn = strip.draw(path, reading, classes, prepared=_RAW.value)
+        with files.atomic_writer(drawing) as file:
             drawn.save(file, "PNG", pnginfo=mark)

@@ -1,9 +1,9 @@
 """A trained network in the formats of other programs, each file with a model card."""
 
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.export
@@ -15,8 +15,7 @@ from mnist_jax.export import card, graph, network
 from mnist_jax.runs.load import Network
 
 
-@dataclasses.dataclass(frozen=True)
-class Format:
+class Format(NamedTuple):
     """A format that networks are exported in.
 
     Attributes:
@@ -31,15 +30,9 @@ class Format:
 
 
 def write(run: Network, path: Path, *, format: str) -> Path:
-    """Write a network to a file, and its model card beside it.
+    """Write a network to a file, and its model card beside it; return the card's path.
 
-    Args:
-        run: the network.
-        path: the file; an existing one is replaced.
-        format: a key of `FORMATS`.
-
-    Returns:
-        The card's path.
+    An existing file is replaced. `format` is a key of `FORMATS`.
 
     Raises:
         UserError: a package is missing, or the network does not fit this format.
@@ -51,7 +44,7 @@ def write(run: Network, path: Path, *, format: str) -> Path:
         if not chosen.packages:
             raise
         raise UserError(
-            f"--format={format} needs packages that are not installed ({error}): "
+            f".{format} needs packages that are not installed ({error}): "
             f"pip install {' '.join(chosen.packages)}"
         ) from error
     shape = network.input_shape(run)
@@ -90,12 +83,13 @@ def _stablehlo(run: Network) -> bytes:
     """Serialise a network by `jax.export`, for any number of images."""
     (count,) = jax.export.symbolic_shape("n")
     images = jax.ShapeDtypeStruct((count, *network.input_shape(run)), jnp.uint8)
-    function = network.make_probabilities(run)
-    try:
-        jax.eval_shape(function, images)
-    except Exception:  # the network needs to know the number, as in len(images)
-        function = network.one_by_one(function)
-    export = jax.export.export(jax.jit(function), platforms=("cpu", "cuda", "tpu"))
+    probabilities = network.make_probabilities(run)
+
+    # One by one, since a network may need to know their number, as in len(images).
+    def mnist_jax(images: jax.Array) -> jax.Array:  # the export keeps this name
+        return jax.vmap(lambda image: probabilities(image[None])[0])(images)
+
+    export = jax.export.export(jax.jit(mnist_jax), platforms=("cpu", "cuda", "tpu"))
     return bytes(export(images).serialize())
 
 

@@ -20,7 +20,6 @@ _DATA = {
     "tfds": ("MNIST", 10_000),
     "digits": ("the digits that come with scikit-learn", 359),
 }
-_SETS = {"test": "test", "val": "validation"}
 _TEMPLATE = Path(__file__).with_name("card.md.j2")
 
 
@@ -43,11 +42,12 @@ def facts(run: Network) -> dict[str, str]:
         low, high = wilson_interval(round(run.accuracy * examples), examples)
         interval = f"{low:.4f} to {high:.4f}"
     count = f"{examples:,} " if examples else ""
+    kind = "validation" if run.tested_on == "val" else "test"
     return {
         "network": type(run.model.module).__name__,
         "parameters": f"{tree.count_parameters(run.params, run.batch_stats):,}",
         "data": data,
-        "accuracy": f"{run.accuracy:.4f} on {count}{_SETS[run.tested_on]} images",
+        "accuracy": f"{run.accuracy:.4f} on {count}{kind} images",
         "interval": interval,
     }
 
@@ -66,14 +66,7 @@ def stored_config(run: Network) -> dict[str, Any]:
 
 
 def text(run: Network, *, file: str, format: str, shape: Sequence[int]) -> str:
-    """Return the card, in Markdown.
-
-    Args:
-        run: the network.
-        file: the name of the exported file.
-        format: a key of `mnist_jax.export.FORMATS`.
-        shape: of an image.
-    """
+    """Return the card, in Markdown, of a file with images of a shape as its input."""
     template = jinja2.Template(_TEMPLATE.read_text(), trim_blocks=True)
     return template.render(
         run=run,

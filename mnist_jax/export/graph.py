@@ -42,10 +42,6 @@ _SIMPLER: dict[str, Callable[..., Any]] = {
     "log1p": lambda x, **_: jnp.log(1 + x),
     "ne": lambda x, y: jnp.where(x == y, 0.0, 1.0) > 0.5,
     "rsqrt": lambda x, **_: 1 / jnp.sqrt(x),
-    "split": lambda x, sizes, axis: [
-        lax.slice_in_dim(x, end - size, end, axis=axis)
-        for size, end in zip(sizes, np.cumsum(sizes).tolist(), strict=True)
-    ],
     "square": lambda x, **_: x * x,
 }
 
@@ -57,7 +53,7 @@ Shape = tuple[int | None, ...]
 
 
 class UnsupportedError(UserError):
-    """A network has an operation that a format, or its exporter, lacks."""
+    """A network has an operation that ONNX or pages lack, or that is not translated."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,8 +68,7 @@ class Constant:
     """An array that is the same for all images.
 
     Attributes:
-        array: its values. Where an elementwise operation takes it, an axis of size 1
-            may stand for any size, as in NumPy's broadcasting.
+        array: its values, to be broadcast where an elementwise operation takes it.
         name: of the parameter that it is, if it is one.
     """
 
@@ -88,13 +83,9 @@ class Constant:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Operation:
-    """One step of a network.
+    """A JAX primitive with its inputs, result and parameters.
 
-    Attributes:
-        name: of the JAX primitive.
-        inputs: in the primitive's order.
-        output: its result.
-        params: the primitive's parameters.
+    Those of convolutions and pools are over images, NHWC, with constant kernels.
     """
 
     name: str
@@ -102,25 +93,19 @@ class Operation:
     output: Value
     params: dict[str, Any]
 
-    def unsupported(self, where: str, reason: str = "") -> UnsupportedError:
+    def unsupported(self, reason: str = "") -> UnsupportedError:
         """Return the error to raise where it cannot be translated."""
         shapes = ", ".join(str(list(x.shape)) for x in self.inputs)
         return UnsupportedError(
-            f"This network cannot be exported as {where}: no translation of the "
+            f"This network cannot be exported in this format: no translation of the "
             f"operation {self.name} of {shapes}{reason and f', {reason}'}. "
-            "--format=stablehlo has every operation."
+            "A .stablehlo file can hold every operation."
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """A network: `operations`, in the order of computation, lead from input to output.
-
-    Attributes:
-        input: the images, uint8.
-        operations: each uses what came before it.
-        output: the result of the network.
-    """
+    """A network: `operations`, in the order of computation, from images to logits."""
 
     input: Value
     operations: list[Operation]
@@ -208,7 +193,7 @@ def _step(
     shape = _shape(equation.outvars[0].aval)
     operation = Operation(name, tuple(inputs), Value(shape), params)
     if len(equation.outvars) > 1:
-        raise operation.unsupported("a list of operations")
+        raise operation.unsupported()
     shapes = [_shape(atom.aval) for atom in equation.invars]
     arrays = [x.array for x in inputs if isinstance(x, Constant)]
     if len(arrays) == len(inputs):
@@ -227,16 +212,37 @@ def _step(
                 if name.startswith("reduce_window"):  # not over images
                     each = (operand.shape[0], *each[1:])
                 if None in each:
-                    reason = "of a repeated constant"
-                    raise operation.unsupported("a list of operations", reason)
+                    raise operation.unsupported("of a repeated constant")
                 whole = np.broadcast_to(operand.array, each)  # type: ignore
                 inputs[place] = _constant(whole)
         if len(arrays) == len(inputs):
             arrays = (x.array for x in inputs if isinstance(x, Constant))
             return _constant(equation.primitive.bind(*arrays, **params))
         operation = dataclasses.replace(operation, inputs=tuple(inputs))
+    _check(operation)
     operations.append(operation)
     return operation.output
+
+
+def _check(operation: Operation) -> None:
+    """Raise UnsupportedError for a convolution or pool of an unusual form."""
+    params = operation.params
+    if operation.name == "conv_general_dilated":
+        numbers = params["dimension_numbers"]
+        is_usual = (
+            numbers.lhs_spec == numbers.out_spec == (0, 3, 1, 2)
+            and set(params["lhs_dilation"]) == {1}
+            and params["batch_group_count"] == 1
+            and isinstance(operation.inputs[1], Constant)
+        )
+    elif operation.name.startswith("reduce_window"):
+        window = params["window_dimensions"]
+        dilations = {*params["window_dilation"], *params["base_dilation"]}
+        is_usual = len(window) == 4 and window[0] == window[3] == 1 == max(dilations)
+    else:
+        return
+    if not is_usual:
+        raise operation.unsupported()
 
 
 def _constant(array: Any) -> Constant:

@@ -48,16 +48,4 @@ def make_probabilities(run: Network) -> Callable[[UInt8[Array, "n ..."]], Array]
     """Return a function of images alone, for `jax.jit` and `jax.export`."""
     apply, variables = make_logits(run)
 
-    def mnist_jax(images: UInt8[Array, "n ..."]) -> Array:  # exports keep this name
-        return jax.nn.softmax(apply(variables, images), axis=-1)
-
-    return mnist_jax
-
-
-def one_by_one(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """Return a function of images that computes another one for each image alone."""
-
-    def mnist_jax(images: UInt8[Array, "n ..."]) -> Array:
-        return jax.vmap(lambda image: function(image[None])[0])(images)
-
-    return mnist_jax
+    return lambda images: jax.nn.softmax(apply(variables, images), axis=-1)

@@ -3,9 +3,8 @@
 jax2onnx would do this for any JAX program, but it allows only older versions of orbax
 than training needs here, and brings chex, equinox and a viewer along.
 
-ONNX's convolutions and pools want images as NCHW. A value of four axes is therefore
-kept in the layout in which it was computed, and transposed only for an operation that
-wants the other one.
+ONNX's convolutions and pools take images as NCHW. Each is written with a transpose
+before and after it; ONNX Runtime removes those that cancel when it loads the file.
 """
 
 from collections.abc import Callable
@@ -18,21 +17,11 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from mnist_jax.errors import UserError
-from mnist_jax.export.graph import (
-    ELEMENTWISE,
-    Constant,
-    Graph,
-    Operation,
-    Shape,
-    Value,
-)
+from mnist_jax.export.graph import Constant, Graph, Operation, Shape, Value
 
 # Old enough for every runtime since 2022, ONNX Runtime Web included.
 _OPSET = 17
 _IR_VERSION = 8
-
-_PLAIN, _NCHW, _NHWC = None, (0, 3, 1, 2), (0, 2, 3, 1)
-_Layout = tuple[int, ...] | None
 
 # Primitives that are one operation of ONNX, elementwise.
 _SAME = {
@@ -54,9 +43,13 @@ def to_bytes(graph: Graph, *, metadata: dict[str, str]) -> bytes:
         UnsupportedError: the graph has an operation that is not translated.
     """
     writer = _Writer()
-    writer.names[graph.input, _PLAIN] = "images"
+    writer.names[graph.input] = "images"
     for operation in graph.operations:
-        writer.translate(operation)
+        name = operation.name
+        write = _TRANSLATIONS.get(name) or (_same if name in _SAME else None)
+        if write is None:
+            raise operation.unsupported()
+        writer.names[operation.output] = write(writer, operation)
     writer.add("Softmax", writer.get(graph.output), result="probabilities", axis=-1)
     model = helper.make_model(
         helper.make_graph(
@@ -105,25 +98,24 @@ def _describe(name: str, kind: int, shape: Shape) -> onnx.ValueInfoProto:
 
 
 class _Writer:
-    """The nodes of an ONNX graph while it is written.
-
-    Attributes:
-        nodes: in the order of computation.
-        initializers: the constants.
-        names: of the computed values, in each layout that they were computed in.
-    """
+    """The nodes and constants of an ONNX graph, and the names of computed values."""
 
     def __init__(self):
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
-        self.names: dict[tuple[Value, _Layout], str] = {}
+        self.names: dict[Value, str] = {}
 
     def add(self, kind: str, *inputs: str, result: str = "", **attributes: Any) -> str:
         """Append a node, and return the name of its output."""
         result = result or f"{kind.lower()}{len(self.nodes)}"
-        node = helper.make_node(kind, inputs, [result], **attributes)
-        self.nodes.append(node)
+        self.nodes.append(helper.make_node(kind, inputs, [result], **attributes))
         return result
+
+    def add_nchw(self, kind: str, x: str, *inputs: str, **attributes: Any) -> str:
+        """Append a node that takes and gives NCHW, for values that are NHWC."""
+        x = self.add("Transpose", x, perm=(0, 3, 1, 2))
+        x = self.add(kind, x, *inputs, **attributes)
+        return self.add("Transpose", x, perm=(0, 2, 3, 1))
 
     def constant(self, array: Any, name: str = "") -> str:
         """Store an array, and return its name."""
@@ -133,58 +125,36 @@ class _Writer:
         self.initializers.append(numpy_helper.from_array(array, name))
         return name
 
-    def get(self, operand: Value | Constant, layout: _Layout = _PLAIN) -> str:
-        """Return the name of an operand in a layout, transposing it if necessary."""
-        if isinstance(operand, Constant):
-            array = operand.array
-            if layout and array.ndim == len(layout):
-                array = array.transpose(layout)
-            return self.constant(array, operand.name)
-        if (operand, layout) not in self.names:
-            other = self.names[operand, _NCHW if layout is _PLAIN else _PLAIN]
-            permutation = layout or _NHWC
-            name = self.add("Transpose", other, perm=permutation)
-            self.names[operand, layout] = name
-        return self.names[operand, layout]
-
-    def translate(self, operation: Operation) -> None:
-        """Append the nodes of one operation."""
-        layout = _PLAIN
-        if operation.name in ELEMENTWISE:
-            if any((x, _NCHW) in self.names for x in operation.inputs):
-                layout = _NCHW
-        elif operation.name in _ON_IMAGES:
-            layout = _NCHW
-        write = _ON_IMAGES.get(operation.name) or _OTHERS.get(operation.name)
-        write = write or (_same if operation.name in _SAME else None)
-        if write is None:
-            raise operation.unsupported("ONNX")
-        self.names[operation.output, layout] = write(self, operation, layout)
+    def get(self, operand: Value | Constant) -> str:
+        """Return the name of an operand."""
+        if isinstance(operand, Value):
+            return self.names[operand]
+        return self.constant(operand.array, operand.name)
 
 
-def _same(writer: _Writer, operation: Operation, layout: _Layout) -> str:
-    inputs = (writer.get(x, layout) for x in operation.inputs)
+def _same(writer: _Writer, operation: Operation) -> str:
+    inputs = (writer.get(x) for x in operation.inputs)
     return writer.add(_SAME[operation.name], *inputs)
 
 
-def _max(writer: _Writer, operation: Operation, layout: _Layout) -> str:
+def _max(writer: _Writer, operation: Operation) -> str:
     x, other = operation.inputs
     if isinstance(other, Constant) and not other.shape and other.array == 0:
-        return writer.add("Relu", writer.get(x, layout))
-    return _same(writer, operation, layout)
+        return writer.add("Relu", writer.get(x))
+    return _same(writer, operation)
 
 
-def _select(writer: _Writer, operation: Operation, layout: _Layout) -> str:
-    which, no, yes = (writer.get(x, layout) for x in operation.inputs)
+def _select(writer: _Writer, operation: Operation) -> str:
+    which, no, yes = (writer.get(x) for x in operation.inputs)
     return writer.add("Where", which, yes, no)
 
 
-def _cast(writer: _Writer, operation: Operation, layout: _Layout) -> str:
+def _cast(writer: _Writer, operation: Operation) -> str:
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(operation.params["new_dtype"]))
-    return writer.add("Cast", writer.get(operation.inputs[0], layout), to=kind)
+    return writer.add("Cast", writer.get(operation.inputs[0]), to=kind)
 
 
-def _reshape(writer: _Writer, operation: Operation, layout: _Layout) -> str:
+def _reshape(writer: _Writer, operation: Operation) -> str:
     (x,) = operation.inputs
     return _to_shape(writer, writer.get(x), x.shape, operation.output.shape, operation)
 
@@ -197,12 +167,12 @@ def _to_shape(
     # 0 keeps the size of an input's axis, which -1 cannot tell if it is 0 images.
     unknown = 0 if before[:1] == after[:1] else -1
     if after.count(None) > 1 or (unknown == 0 and None in after[1:]):
-        raise operation.unsupported("ONNX")
+        raise operation.unsupported()
     sizes = [unknown if size is None else size for size in after]
     return writer.add("Reshape", name, writer.constant(np.array(sizes, np.int64)))
 
 
-def _broadcast(writer: _Writer, operation: Operation, layout: _Layout) -> str:
+def _broadcast(writer: _Writer, operation: Operation) -> str:
     (x,), shape = operation.inputs, operation.output.shape
     before: list[int | None] = [1] * len(shape)
     for axis, size in zip(
@@ -217,39 +187,26 @@ def _broadcast(writer: _Writer, operation: Operation, layout: _Layout) -> str:
     return writer.add("Expand", name, writer.constant(sizes))
 
 
-def _transpose(writer: _Writer, operation: Operation, layout: _Layout) -> str:
+def _transpose(writer: _Writer, operation: Operation) -> str:
     permutation = operation.params["permutation"]
     return writer.add("Transpose", writer.get(operation.inputs[0]), perm=permutation)
 
 
-def _pad(writer: _Writer, operation: Operation, layout: _Layout) -> str:
+def _pad(writer: _Writer, operation: Operation) -> str:
     x, value = operation.inputs
     low, high, interior = zip(*operation.params["padding_config"], strict=True)
     if any(interior):
-        raise operation.unsupported("ONNX", "with padding between the numbers")
+        raise operation.unsupported("with padding between the numbers")
     pads = writer.constant(np.array([*low, *high], np.int64))
     return writer.add("Pad", writer.get(x), pads, writer.get(value))
 
 
-def _slice(writer: _Writer, operation: Operation, layout: _Layout) -> str:
-    (x,), params = operation.inputs, operation.params
-    limits = [
-        np.iinfo(np.int64).max if size is None else limit
-        for size, limit in zip(x.shape, params["limit_indices"], strict=True)
-    ]
-    axes = range(len(limits))
-    steps = params["strides"] or [1] * len(limits)
-    parts = (params["start_indices"], limits, axes, steps)
-    names = (writer.constant(np.array(part, np.int64)) for part in parts)
-    return writer.add("Slice", writer.get(x), *names)
-
-
-def _concatenate(writer: _Writer, operation: Operation, layout: _Layout) -> str:
+def _concatenate(writer: _Writer, operation: Operation) -> str:
     inputs = (writer.get(x) for x in operation.inputs)
     return writer.add("Concat", *inputs, axis=operation.params["dimension"])
 
 
-def _reduce(writer: _Writer, operation: Operation, layout: _Layout) -> str:
+def _reduce(writer: _Writer, operation: Operation) -> str:
     x, axes = writer.get(operation.inputs[0]), operation.params["axes"]
     if operation.name == "reduce_max":
         return writer.add("ReduceMax", x, axes=axes, keepdims=0)
@@ -257,7 +214,7 @@ def _reduce(writer: _Writer, operation: Operation, layout: _Layout) -> str:
     return writer.add("ReduceSum", x, axes, keepdims=0)
 
 
-def _dot(writer: _Writer, operation: Operation, layout: _Layout) -> str:
+def _dot(writer: _Writer, operation: Operation) -> str:
     left, right = operation.inputs
     numbers = operation.params["dimension_numbers"]
     (left_summed, right_summed), (left_batch, right_batch) = numbers
@@ -278,20 +235,13 @@ def _dot(writer: _Writer, operation: Operation, layout: _Layout) -> str:
     return writer.add("Einsum", *names, equation=equation)
 
 
-def _conv(writer: _Writer, operation: Operation, layout: _Layout) -> str:
+def _conv(writer: _Writer, operation: Operation) -> str:
     (x, kernel), params = operation.inputs, operation.params
-    numbers = params["dimension_numbers"]
-    if not (
-        numbers.lhs_spec == numbers.out_spec == _NCHW
-        and set(params["lhs_dilation"]) == {1}
-        and params["batch_group_count"] == 1
-        and isinstance(kernel, Constant)
-    ):
-        raise operation.unsupported("ONNX")
-    weights = kernel.array.transpose(numbers.rhs_spec)
-    return writer.add(
+    assert isinstance(kernel, Constant), "checked by `trace`"
+    weights = kernel.array.transpose(params["dimension_numbers"].rhs_spec)
+    return writer.add_nchw(
         "Conv",
-        writer.get(x, _NCHW),
+        writer.get(x),
         writer.constant(weights, kernel.name),
         pads=_pads(params["padding"]),
         strides=params["window_strides"],
@@ -300,23 +250,18 @@ def _conv(writer: _Writer, operation: Operation, layout: _Layout) -> str:
     )
 
 
-def _pool(writer: _Writer, operation: Operation, layout: _Layout) -> str:
-    params = operation.params
-    window = params["window_dimensions"]
-    only_places = len(window) == 4 and window[0] == window[3] == 1
-    dilations = (*params["window_dilation"], *params["base_dilation"])
-    if not only_places or set(dilations) != {1}:
-        raise operation.unsupported("ONNX")
-    x = writer.get(operation.inputs[0], _NCHW)
+def _pool(writer: _Writer, operation: Operation) -> str:
+    x, params = writer.get(operation.inputs[0]), operation.params
+    window = params["window_dimensions"][1:3]
     attributes = {
-        "kernel_shape": window[1:3],
+        "kernel_shape": window,
         "strides": params["window_strides"][1:3],
         "pads": _pads(params["padding"][1:3]),
     }
     if operation.name == "reduce_window_max":
-        return writer.add("MaxPool", x, **attributes)
-    mean = writer.add("AveragePool", x, count_include_pad=1, **attributes)
-    return writer.add("Mul", mean, writer.constant(np.float32(window[1] * window[2])))
+        return writer.add_nchw("MaxPool", x, **attributes)
+    mean = writer.add_nchw("AveragePool", x, count_include_pad=1, **attributes)
+    return writer.add("Mul", mean, writer.constant(np.float32(np.prod(window))))
 
 
 def _pads(pairs: Any) -> list[int]:
@@ -324,24 +269,20 @@ def _pads(pairs: Any) -> list[int]:
     return [*map(int, low), *map(int, high)]
 
 
-_Translation = Callable[[_Writer, Operation, _Layout], str]
-_ON_IMAGES: dict[str, _Translation] = {
-    "conv_general_dilated": _conv,
-    "reduce_window_max": _pool,
-    "reduce_window_sum": _pool,
-}
-_OTHERS: dict[str, _Translation] = {
+_TRANSLATIONS: dict[str, Callable[[_Writer, Operation], str]] = {
     "broadcast_in_dim": _broadcast,
     "concatenate": _concatenate,
+    "conv_general_dilated": _conv,
     "convert_element_type": _cast,
     "dot_general": _dot,
     "max": _max,
     "pad": _pad,
     "reduce_max": _reduce,
     "reduce_sum": _reduce,
+    "reduce_window_max": _pool,
+    "reduce_window_sum": _pool,
     "reshape": _reshape,
     "select_n": _select,
-    "slice": _slice,
     "squeeze": _reshape,
     "transpose": _transpose,
 }

@@ -36,7 +36,7 @@ def to_bytes(
         UnsupportedError: the graph has an operation that network.js lacks.
         UserError: the images have another shape, or the page would be larger than 8 MB.
     """
-    others = "--format=onnx or stablehlo hold any network."
+    others = "A .stablehlo file can hold any network."
     if graph.input.shape != (1, *SHAPE):
         shape = "x".join(map(str, graph.input.shape[1:]))
         raise UserError(
@@ -103,19 +103,13 @@ def _steps(graph: Graph) -> tuple[list[dict[str, Any]], np.ndarray]:
     for operation in graph.operations:
         writer.translate(operation)
     if writer.numbers[graph.output] != len(writer.steps):
-        raise graph.operations[-1].unsupported("HTML", "as the last operation")
+        raise graph.operations[-1].unsupported("as the last operation")
     weights = np.concatenate([np.ravel(array) for array in writer.constants])
     return writer.steps, weights.astype(np.float32)
 
 
 class _Writer:
-    """The steps of a network while they are written.
-
-    Attributes:
-        steps: for network.js.
-        constants: the arrays that they use.
-        numbers: of the values that the steps compute; that of the image is 0.
-    """
+    """The steps for network.js, their constants, and the numbers of their values."""
 
     def __init__(self, image: Value):
         self.steps: list[dict[str, Any]] = []
@@ -158,7 +152,7 @@ class _Writer:
             parts = [_repeated(self, x, operation.output) for x in inputs]
             number = self.add(name, *parts)
         else:
-            raise operation.unsupported("HTML")
+            raise operation.unsupported()
         assert isinstance(number, int), "constants were computed by `trace`"
         self.numbers[operation.output] = number
 
@@ -206,20 +200,6 @@ def _moved(
     return writer.view(operand, [shape[i] for i in axes], [strides[i] for i in axes])
 
 
-def _slice(writer: _Writer, operation: Operation) -> int:
-    (x,), params = operation.inputs, operation.params
-    strides = _strides(x.shape)
-    start = int(np.dot(strides, params["start_indices"]))
-    steps = params["strides"] or [1] * len(strides)
-    return writer.add(
-        "view",
-        writer.get(x),
-        shape=operation.output.shape,
-        strides=[int(a * b) for a, b in zip(strides, steps, strict=True)],
-        start=start,
-    )
-
-
 def _concatenate(writer: _Writer, operation: Operation) -> int:
     axis = operation.params["dimension"]
     sizes = [math.prod(x.shape[axis:]) for x in operation.inputs]  # type: ignore
@@ -252,16 +232,10 @@ def _dot(writer: _Writer, operation: Operation) -> int:
 
 def _conv(writer: _Writer, operation: Operation) -> int:
     (x, kernel), params = operation.inputs, operation.params
-    numbers = params["dimension_numbers"]
-    dilations = (*params["lhs_dilation"], *params["rhs_dilation"])
-    if not (
-        numbers.lhs_spec == numbers.out_spec == (0, 3, 1, 2)
-        and set(dilations) == {1}
-        and params["batch_group_count"] == 1
-        and isinstance(kernel, Constant)
-    ):
-        raise operation.unsupported("HTML")
-    channels_out, channels, height, width = numbers.rhs_spec
+    assert isinstance(kernel, Constant), "checked by `trace`"
+    if set(params["rhs_dilation"]) != {1}:
+        raise operation.unsupported("with dilation")
+    channels_out, channels, height, width = params["dimension_numbers"].rhs_spec
     weights = kernel.array.transpose(channels_out, height, width, channels)
     return writer.add(
         "conv",
@@ -281,7 +255,7 @@ def _pad(writer: _Writer, operation: Operation) -> int:
     only_places = len(config) == 4 and not any((*config[0], *config[3]))
     outwards = all(low >= 0 and high >= 0 and not gap for low, high, gap in config)
     if not only_places or not outwards or not isinstance(fill, Constant):
-        raise operation.unsupported("HTML")
+        raise operation.unsupported()
     return writer.add(
         "pad",
         writer.get(x),
@@ -294,17 +268,12 @@ def _pad(writer: _Writer, operation: Operation) -> int:
 
 def _pool(writer: _Writer, operation: Operation) -> int:
     (x,), params = operation.inputs, operation.params
-    window = params["window_dimensions"]
-    only_places = len(window) == 4 and window[0] == window[3] == 1
-    dilations = (*params["window_dilation"], *params["base_dilation"])
-    if not only_places or set(dilations) != {1}:
-        raise operation.unsupported("HTML")
     return writer.add(
         "pool",
         writer.get(x),
         largest=operation.name == "reduce_window_max",
         size=x.shape[1:],
-        window=window[1:3],
+        window=params["window_dimensions"][1:3],
         stride=params["window_strides"][1:3],
         before=[int(before) for before, _ in params["padding"][1:3]],
         result=operation.output.shape[1:],
@@ -321,6 +290,5 @@ _OTHERS: dict[str, Callable[[_Writer, Operation], int | list[int]]] = {
     "reduce_sum": _reduce,
     "reduce_window_max": _pool,
     "reduce_window_sum": _pool,
-    "slice": _slice,
     "transpose": _transpose,
 }

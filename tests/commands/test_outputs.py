@@ -19,7 +19,7 @@ def test_inputs_and_files_of_others_are_not_replaced(tmp_path):
         (mine, [tmp_path / "no", tmp_path / "hard"], "also read"),
         (tmp_path / "soft", [tmp_path / "." / "mine"], "also read"),
         (notes, [], "did not write it"),
-        (tmp_path, [], "is a folder"),
+        (tmp_path, [], "did not write it"),
         (tmp_path / "no" / "x", [], "there is no folder"),
     ]
     for path, inputs, message in cases:

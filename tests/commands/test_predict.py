@@ -1,12 +1,8 @@
 """`mnist-jax predict` as a user meets it."""
 
-import csv
-import io
 import json
 import re
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -37,9 +33,6 @@ def pictures(tmp_path_factory):
     (folder / "empty").mkdir()
     (folder / "text.png").write_text("no image")
     Image.new("L", (300, 300), 200).save(folder / "blank.png")
-    (folder / "unfinished").mkdir()
-    config = ROOT / "results" / "lenet5-tuned" / "seed0" / "config.json"
-    shutil.copy(config, folder / "unfinished")
     return folder
 
 
@@ -60,8 +53,8 @@ def predict(command_env):
 def test_what_it_says_is_what_python_says(predict, pictures, tmp_path):
     good = pictures / "good"
     table, as_json, named = predict(
-        [good, f"--csv={tmp_path / 'out.csv'}", f"--save={tmp_path / 'strips'}"],
-        [good / "*.jpg", "--json"],
+        [good, f"--save={tmp_path / 'strips'}"],
+        [good / "a.jpg", good / "b.jpg", "--json"],
         [good / "a.jpg", "--run", ROOT / "results" / "lenet5-tuned" / "seed0"],
     )
     run = mnist_jax.load_run()
@@ -75,17 +68,14 @@ def test_what_it_says_is_what_python_says(predict, pictures, tmp_path):
 
     told = json.loads(as_json.stdout)["pictures"]
     assert [picture["reading"] for picture in told] == list(map(str, expected.values()))
-    rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text())))
     digits_read = [digit for reading in expected.values() for digit in reading.digits]
     flat = [digit for picture in told for digit in picture["digits"]]
-    for row, item, digit in zip(rows, flat, digits_read, strict=True):
-        assert row["digit"] == item["digit"] == digit.label
-        assert item["box"] == list(digit.box)
-        assert float(row["probability"]) == pytest.approx(digit.probability, abs=1e-6)
+    for item, digit in zip(flat, digits_read, strict=True):
+        assert (item["digit"], item["box"]) == (digit.label, list(digit.box))
         assert item["probability"] == pytest.approx(digit.probability, abs=1e-6)
         assert sum(item["probabilities"].values()) == pytest.approx(1, abs=1e-5)
-    for name in "ab":
-        with Image.open(tmp_path / "strips" / f"{name}.png") as strip:
+    for drawing in ("001-a.png", "002-b.png"):
+        with Image.open(tmp_path / "strips" / drawing) as strip:
             assert min(strip.size) > 100
 
 
@@ -100,23 +90,9 @@ def test_prepared_images_go_to_the_network_as_they_are(predict, pictures):
     assert [picture["reading"] for picture in told] == [expected] * 2 + [expected[3]]
 
 
-def test_standard_input(pictures, command_env):
-    ended = subprocess.run(
-        [sys.executable, "-m", "mnist_jax", "predict", "-", "--json"],
-        input=(pictures / "good" / "a.jpg").read_bytes(),
-        capture_output=True,
-        cwd=ROOT,
-        env=command_env,
-    )
-    (told,) = json.loads(ended.stdout)["pictures"]
-    expected = mnist_jax.load_run().read(pictures / "good" / "a.jpg")
-    assert (told["picture"], told["reading"]) == ("standard input", str(expected))
-
-
 def test_each_bad_picture_has_a_line_of_its_own(predict, pictures):
     expected = {
         "none.png": "No such file",
-        "*.bmp": "matches no file",
         "empty": "is a folder without pictures",
         "text.png": "is not an image",
         "blank.png": "has no digit in it: there is no ink",
@@ -124,7 +100,7 @@ def test_each_bad_picture_has_a_line_of_its_own(predict, pictures):
     photograph, digit = pictures / "good" / "a.jpg", pictures / "prepared.png"
     bad = [pictures / name for name in expected]
     all_bad, raw, some = predict(
-        bad, ["--raw", photograph, digit], [*bad[3:5], photograph, "--json"]
+        bad, ["--raw", photograph, digit], [*bad[2:4], photograph, "--json"]
     )
     assert (all_bad.returncode, raw.returncode, some.returncode) == (1, 1, 1)
     told = json.loads(some.stdout)  # the others are read
@@ -143,10 +119,8 @@ def test_wrong_flags_are_one_clear_line(predict, pictures, tmp_path):
         ([], "Name a picture"),
         ([good, f"--run={tmp_path}/none"], "Cannot read .*none"),
         ([good, f"--run={pictures / 'empty'}"], "empty is not a run folder"),
-        ([good, f"--run={pictures / 'unfinished'}"], "unfinished is not finished"),
-        ([good, f"--save={tmp_path}/none/x.png"], "--save=.*there is no folder"),
-        ([good, f"--save={good}"], "--save=.* is not a folder"),
-        ([good, f"--csv={tmp_path}"], "--csv=.* is a folder"),
+        ([good, f"--save={tmp_path}/none/x"], "none/x: No such file or directory"),
+        ([good, f"--save={good}"], "a.jpg: File exists"),
     ]
     ended = predict(*(arguments for arguments, _ in expected))
     for result, (_, message) in zip(ended, expected, strict=True):
@@ -156,23 +130,19 @@ def test_wrong_flags_are_one_clear_line(predict, pictures, tmp_path):
 
 
 def test_photographs_are_never_written_over(predict, tmp_path, pictures):
-    scan = tmp_path / "scan.png"
+    scan, saved = tmp_path / "001-scan.png", tmp_path / "saved"
     with Image.open(pictures / "good" / "a.jpg") as photograph:
         photograph.save(scan)
     before = scan.read_bytes()
-    (tmp_path / "link.png").symlink_to(scan)
-    (tmp_path / "s").mkdir()
-    shutil.copy(pictures / "good" / "a.jpg", tmp_path / "s" / "scan.jpg")
+    (tmp_path / "scan.png").symlink_to(scan)
+    shutil.copy(pictures / "good" / "a.jpg", tmp_path / "scan.jpg")
     expected = [
-        ([scan, f"--save={tmp_path}"], "also read"),
-        ([tmp_path / "link.png", f"--csv={scan}"], "also read"),
-        ([scan, f"--csv={scan}"], "also read"),
-        ([tmp_path, f"--save={tmp_path}"], "folder of pictures to read"),
-        ([tmp_path / "s" / "scan.jpg", f"--save={tmp_path}"], "did not write it"),
+        ([tmp_path / "scan.png", f"--save={tmp_path}"], "also read"),
+        ([tmp_path / "scan.jpg", f"--save={tmp_path}"], "did not write it"),
     ]
-    readings = [scan, f"--save={tmp_path / 'out'}", f"--csv={tmp_path / 'out.csv'}"]
+    readings = [scan, f"--save={saved}"]
     ended = predict(*(arguments for arguments, _ in expected), readings, readings)
-    for result, (_, message) in zip(ended[:-2], expected, strict=True):
+    for result, (_, message) in zip(ended, expected, strict=False):
         assert result.returncode == 1 and message in result.stderr, result
     assert [result.returncode for result in ended[-2:]] == [0, 0]  # it can be repeated
     assert scan.read_bytes() == before

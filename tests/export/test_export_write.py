@@ -79,7 +79,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
     monkeypatch.delitem(sys.modules, "mnist_jax.export.onnx_file", raising=False)
     monkeypatch.delattr(export, "onnx_file", raising=False)
     with pytest.raises(
-        UserError, match=r"=onnx .*\(.*onnx.*\): pip install onnx onnxru"
+        UserError, match=r".onnx .*\(.*onnx.*\): pip install onnx onnxru"
     ):
         export.write(load(), tmp_path / "net", format="onnx")
     assert not list(tmp_path.iterdir())

@@ -59,8 +59,6 @@ OPERATIONS = {
     "sum pool same": lambda x: pool(x, 0.0, lax.add, "SAME"),
     "mean pool same": mean_of_neighbours,
     "concatenate": lambda x: jnp.concatenate([conv(x), x], axis=-1),
-    "split": lambda x: jnp.concatenate(jnp.split(x, 3, axis=-1)[::-1], axis=2),
-    "slice": lambda x: x[:, 1:5:2, :, 2:],
     "pad": lambda x: jnp.pad(x, ((0, 0), (1, 2), (0, 3), (0, 0)), constant_values=0.25),
     "transpose": lambda x: jnp.transpose(conv(x), (0, 2, 3, 1)),
     "repeat": lambda x: jnp.repeat(x, 2, axis=-1),
@@ -71,7 +69,7 @@ OPERATIONS = {
     "squeeze": lambda x: x.sum(axis=3, keepdims=True).squeeze(3).reshape(-1, 20),
     "dense": lambda x: x.reshape(-1, 120) @ jnp.sin(jnp.arange(360.0)).reshape(120, 3),
     "matrices": lambda x: jnp.einsum("nhwc,nhvc->nhwv", x, jnp.tanh(x)),
-    "attention": lambda x: jnp.einsum("nhwv,nhvc->nhwc", jax.nn.softmax(x[..., :4]), x),
+    "attention": lambda x: jnp.einsum("nhwv,nhuv->nhwu", jax.nn.softmax(x), x),
     "softmax": lambda x: 9 * jax.nn.softmax(x.reshape(-1, 120), axis=-1),
 }
 
@@ -148,7 +146,5 @@ def test_an_operation_without_a_translation_is_named(predict_onnx):
     def function(_, images):
         return jnp.cumsum(images / 255.0, axis=-1)
 
-    with pytest.raises(
-        UnsupportedError, match=r"ONNX: .* cumsum of \[None, 6\].*stabl"
-    ):
+    with pytest.raises(UnsupportedError, match=r" cumsum of \[None, 6\].*stabl"):
         onnx_file.to_bytes(graph.trace(function, {}, (6,)), metadata={})

@@ -65,7 +65,7 @@ function view(step, x) {
       places.flatMap((place) =>
         Array.from({ length: size }, (_, i) => place + i * step.strides[axis]),
       ),
-    [step.start ?? 0],
+    [0],
   );
   return Float32Array.from(step.places, (place) => x[place]);
 }
