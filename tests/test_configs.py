@@ -6,7 +6,7 @@ import json
 import pytest
 
 from mnist_jax import experiment
-from mnist_jax.config import from_stored
+from mnist_jax.config import from_stored, to_json
 from mnist_jax.errors import UserError
 from tests.conftest import ROOT
 
@@ -60,7 +60,9 @@ def test_an_unknown_variant_is_answered_with_the_known_ones(name):
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda p: p.parent.parent.name)
 def test_published_runs_are_of_these_experiments(path):
     """So that nobody changes a recipe whose results are published."""
-    run = from_stored(json.loads(path.read_text()))
+    stored = json.loads(path.read_text())
+    run = from_stored(stored)
+    assert to_json(run) == stored
     name, _, variant = run.name.partition("-")
     config = MODULES[name].get_config(variant.replace("-", ","))
     config.seed = run.seed

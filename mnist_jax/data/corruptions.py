@@ -69,11 +69,12 @@ def warp(
         zoom: above 1, digits shrink.
     """
     centre = np.array(images.shape[1:]) / 2 - 0.5
-    fields = np.broadcast_arrays(
-        angle, row_shift, column_shift, zoom, np.zeros(len(images))
+    fields = (
+        np.broadcast_to(field, len(images))
+        for field in (angle, row_shift, column_shift, zoom)
     )
     warped = []
-    for image, turn, up, left, scale in zip(images, *fields[:4], strict=True):
+    for image, turn, up, left, scale in zip(images, *fields, strict=True):
         cos, sin = scale * np.cos(turn), scale * np.sin(turn)
         matrix = np.array([[cos, sin], [-sin, cos]])
         offset = centre - matrix @ centre + (up, left)

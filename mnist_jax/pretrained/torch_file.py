@@ -68,7 +68,7 @@ def _read_zip(file: BinaryIO) -> tuple[dict[str, _Tensor], dict[str, bytes]]:
     with zipfile.ZipFile(file) as archive:
         pickles = [n for n in archive.namelist() if n.split("/")[1:] == ["data.pkl"]]
         if len(pickles) != 1:
-            raise WeightsError("is a zip file that PyTorch did not write.")
+            raise WeightsError("is a zip file, and PyTorch did not write it.")
         folder = pickles[0].split("/")[0]
         tensors = _state_dict(_Unpickler(io.BytesIO(archive.read(pickles[0]))).load())
         keys = {tensor.storage.key for tensor in tensors.values()}

@@ -19,7 +19,6 @@ from tests.conftest import ROOT
 from tests.support import own_parts
 
 PARTS = "tests.support.own_parts:"
-PUBLISHED = sorted(ROOT.glob("results/*/seed*/config.json"))
 
 
 def test_a_run_of_own_parts_is_stored_resumed_and_read_back(
@@ -98,22 +97,6 @@ def test_a_name_is_known_or_a_path_where_one_is_allowed(section, value, message)
     with pytest.raises(ConfigError) as caught:
         config.parse({"name": value}, section)
     assert message in str(caught.value)
-
-
-# -- config.json
-
-
-@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.parent.parent.name)
-def test_published_configs_are_complete_and_build_what_they_name(path):
-    stored = json.loads(path.read_text())
-    found = from_stored(stored, name=str(path))
-    assert to_json(found) == stored
-    model, phases = experiment.check(found)
-    assert model.name == found.model.name and len(phases) == len(stored["phases"])
-
-
-def test_there_are_published_configs():
-    assert len(PUBLISHED) >= 14
 
 
 def test_a_missing_field_has_its_default():

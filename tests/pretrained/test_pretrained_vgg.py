@@ -86,22 +86,6 @@ def test_the_body_equals_keras(kind, size, preprocess, saved, keras_vgg16):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4 * max(scale, 1))
 
 
-@pytest.mark.parametrize("stop", [1, 2, 5])
-def test_the_stages_one_after_the_other_are_the_network(stop, saved):
-    model, params, stats, _ = load(saved["keras3"])
-    images = jnp.asarray(IMAGES)
-    (whole, _), _ = jax.jit(lambda p: model.apply(p, stats, images, train=False))(
-        params
-    )
-
-    @jax.jit
-    def in_two(p):
-        middle = model.run_until(stop, p, stats, images)
-        return model.apply(p, stats, middle, train=False, start=stop)[0].logits
-
-    np.testing.assert_allclose(in_two(params), whole, rtol=1e-5, atol=1e-5)
-
-
 def test_the_file_that_keras_publishes_is_known_by_its_md5(
     saved, monkeypatch, tmp_path
 ):
