@@ -18,11 +18,11 @@ from absl import flags
 from rich.console import Console
 from rich.text import Text
 
-from mnist_jax.commands import outputs
+from mnist_jax.commands import measure, outputs
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import robustness
 from mnist_jax.report import evaluated
-from mnist_jax.report.evaluated import Evaluation, measure
+from mnist_jax.report.evaluated import Evaluation
 from mnist_jax.runs import load
 
 _DATA = flags.DEFINE_string(

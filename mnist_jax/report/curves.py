@@ -68,7 +68,7 @@ def curves(rows: Sequence[Row], best_epoch: int, monitor: str, about: About) -> 
         panel.set_title("Learning rate", loc="left", color=MUTED, fontsize=8)
         _draw(panel, rates, color=INK)
         panel.set_ylim(bottom=0)
-        panel.yaxis.set_major_locator(MaxNLocator(2))
+        panel.yaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
         panel.yaxis.set_major_formatter("{x:g}")
     last = max(row["epoch"] for row in rows)
     margin = max(0.5, 0.02 * last)

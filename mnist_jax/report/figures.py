@@ -19,14 +19,7 @@ from matplotlib.figure import Figure
 from mnist_jax.evaluation import most_confident_mistakes
 from mnist_jax.files import atomic_writer
 from mnist_jax.report.page import NUMBERS_UP_TO
-from mnist_jax.report.style import (
-    INK,
-    MUTED,
-    STYLE,
-    About,
-    set_title,
-    subplots,
-)
+from mnist_jax.report.style import INK, MUTED, STYLE, About, set_title, subplots
 
 SAMPLES_PER_ROW = 15
 MISTAKES_SHOWN, MISTAKES_PER_ROW = 25, 5

@@ -95,10 +95,10 @@ def integrated_gradients(
         attributions = np.zeros(inked.shape[:2], np.float32)
         for parts in _PARTS:
             gradient = np.zeros_like(inked)
+            share = (weights / 2 / parts).astype(np.float32)
             for part in range(parts):
                 at = ((part + (nodes + 1) / 2) / parts).astype(np.float32)
                 path = at[:, None, None, None] * inked
-                share = (weights / 2 / parts).astype(np.float32)
                 gradient += np.sum(gradients(path, share, chosen, variables), axis=0)
             attributions = (inked * gradient).sum(axis=-1)
             if abs(attributions.sum() - differences[label]) <= allowed:

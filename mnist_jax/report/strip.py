@@ -61,8 +61,8 @@ def _with_boxes(source: Any, reading: Reading) -> Image.Image:
     factor = _PICTURE_WIDTH / max(picture.size)
     width, height = (max(1, round(factor * side)) for side in picture.size)
     picture = picture.resize((width, height)).convert("RGB")
-    size = 15
-    pen, font = ImageDraw.Draw(picture), ImageFont.truetype(font_path(), size)
+    pen, size = ImageDraw.Draw(picture), 15
+    font = ImageFont.truetype(font_path(), size)
     for digit in reading.digits:
         left, top, right, bottom = (side * factor / scale for side in digit.box)
         colour = VERMILION if digit.unsure else BLUE

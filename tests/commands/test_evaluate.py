@@ -13,11 +13,11 @@ from PIL import Image
 
 from configs import quickstart
 from mnist_jax import data, experiment, report
+from mnist_jax.commands import measure
 from mnist_jax.data import Split
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import calibration
 from mnist_jax.report import training_images
-from mnist_jax.report.evaluated import measure
 from mnist_jax.runs.load import load
 from tests.support.commands import run_each
 

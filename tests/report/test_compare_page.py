@@ -73,9 +73,10 @@ def test_mistakes_and_mcnemars_test(runs):
     found, notes = answers.read(compare.read([runs]))
     assert len(found) == 3 and not notes
     # Of "best" weights, which do not count, all would be wrong.
-    assert answers.wrong_by_all(found).tolist() == [8]
+    assert np.flatnonzero(answers.wrong_by(found, 3)).tolist() == [8]
     by_name = {one.name: one for one in found}
-    assert 5 in answers.wrong_by_only(found, by_name["wide, seed 0"])
+    alone = answers.wrong_by(found, 1) & ~by_name["wide, seed 0"].right
+    assert alone[5] and not alone[8]
     rows = answers.mcnemar(found).rows
     assert [row[:2] for row in rows][0] == ["lenet5-tuned, seed 0", "lenet5, seed 0"]
     for a, b, only_a, only_b, p in rows:

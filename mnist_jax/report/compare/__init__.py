@@ -4,6 +4,7 @@ Of a run folder only config.json, environment.json and results.json are needed. 
 JAX nor a data set is.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,10 +50,7 @@ def find(folder: Path) -> set[Path]:
         path.parent
         for path in folder.rglob("*.json")
         if path.stem in ("results", "config", "environment")
-        and not any(
-            part in ("checkpoints", "figures") or part.startswith(".")
-            for part in path.parent.relative_to(folder).parts
-        )
+        and not re.search(r"/(checkpoints|\.[^/]+)/", f"/{path.relative_to(folder)}")
     }
     if not found:
         raise UserError(

@@ -76,15 +76,9 @@ def read(found: Comparison) -> tuple[list[Answer], list[str]]:
     return kept, notes
 
 
-def wrong_by_all(answers: list[Answer]) -> Int64[np.ndarray, " m"]:
-    """Return the indices of images that no network gets right."""
-    return np.flatnonzero(~np.any([one.right for one in answers], axis=0))
-
-
-def wrong_by_only(answers: list[Answer], one: Answer) -> Int64[np.ndarray, " m"]:
-    """Return the indices of images that one network alone gets wrong."""
-    alone = np.sum([~each.right for each in answers], axis=0) == 1
-    return np.flatnonzero(alone & ~one.right)
+def wrong_by(answers: list[Answer], count: int) -> Bool[np.ndarray, " n"]:
+    """Return which images so many of the networks get wrong."""
+    return np.sum([~one.right for one in answers], axis=0) == count
 
 
 def images(answer: Answer) -> UInt8[np.ndarray, "n h w 1"]:

@@ -4,13 +4,13 @@ import math
 from collections.abc import Sequence
 
 import matplotlib
+import numpy as np
 from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
-from numpy import ndarray
 
 from mnist_jax.evaluation import wilson_interval
-from mnist_jax.report.compare.answers import Answer, wrong_by_all, wrong_by_only
+from mnist_jax.report.compare.answers import Answer, wrong_by
 from mnist_jax.report.compare.groups import Group
 from mnist_jax.report.style import (
     RUN_LENGTH,
@@ -48,8 +48,7 @@ def spread(group: Group) -> list[float]:
 def accuracy(groups: Sequence[Group]) -> Figure:
     """Draw the accuracy of each experiment, its seeds and its interval."""
     figure, ((axes,),) = subplots(1, 1, 1.2 + 0.32 * len(groups))
-    note = "dots: seeds; bars: mean and 95 % interval of the mean over seeds or, with "
-    note += "one seed (hollow), of its accuracy"
+    note = "dots: seeds; bars: mean and its 95 % interval (hollow: of one accuracy)"
     set_title(figure, "Comparison", "accuracy in per cent", note)
     styles = line_styles(len(groups))
     for row, (group, style) in enumerate(zip(groups, styles, strict=True)):
@@ -90,13 +89,14 @@ def cost(groups: Sequence[Group]) -> Figure:
 
 
 @matplotlib.rc_context(STYLE)
-def mistakes(answers: list[Answer], images: UInt8[ndarray, "n h w 1"]) -> Figure:
+def mistakes(answers: list[Answer], images: UInt8[np.ndarray, "n h w 1"]) -> Figure:
     """Draw images that all networks get wrong, and those that only one does."""
-    rows = [(f"all {len(answers)} networks", answers[0], wrong_by_all(answers))]
+    count = len(answers)
+    rows = [(f"all {count} networks", answers[0], wrong_by(answers, count))]
     for one in answers:
-        alone = wrong_by_only(answers, one)
+        alone = wrong_by(answers, 1) & ~one.right
         name = drawable(one.name, RUN_LENGTH)
-        rows.append((f"{name}\nalone ({len(alone):,})", one, alone))
+        rows.append((f"{name}\nalone ({alone.sum():,})", one, alone))
     figure, grid = subplots(len(rows), _SHOWN, 0.6 + 0.95 * len(rows))
     note = "true class → prediction (of the first network, where all are wrong)"
     set_title(figure, "Comparison", "the first mistakes of all and of each alone", note)
@@ -104,7 +104,7 @@ def mistakes(answers: list[Answer], images: UInt8[ndarray, "n h w 1"]) -> Figure
         line[0].set_ylabel(text, rotation=0, ha="right", va="center", fontsize=8)
         for axes in line:
             blank(axes)
-        for axes, index in zip(line, wrong, strict=False):
+        for axes, index in zip(line, np.flatnonzero(wrong), strict=False):
             axes.imshow(images[index, ..., 0], vmin=0, vmax=255)
             pair = one.labels[index], one.predicted[index]
             text = " → ".join(one.run.classes[label] for label in pair)

@@ -35,7 +35,7 @@ def write(found: Comparison, folder: Path) -> None:
         about_findings=findings.EXPLANATION,
         figures=drawn,
         answers=read,
-        wrong_by_all=len(answers.wrong_by_all(read)) if read else 0,
+        wrong_by_all=answers.wrong_by(read, len(read)).sum(),
         mcnemar=answers.mcnemar(read),
         notes=notes,
     )

@@ -42,12 +42,10 @@ def reliability(runs: Sequence[dict[str, Any]]) -> Figure:
         panels = {"": "as it is"}
         if found["temperature"] is not None:
             panels["_scaled"] = f"with temperature {found['temperature']:.3g}"
-        for column, pair in enumerate(grid[2 * row : 2 * row + 2].T):
-            if column == len(panels):
-                for axes in pair:
-                    axes.set_axis_off()
-                continue
-            ending, head = list(panels.items())[column]
+        pairs = grid[2 * row : 2 * row + 2].T
+        for axes in pairs[len(panels) :].flat:
+            axes.set_axis_off()
+        for pair, (ending, head) in zip(pairs, panels.items(), strict=False):
             title = f"{head}: ECE {found[f'ece{ending}']:.4f}, "
             title += f"loss {found[f'loss{ending}']:.4f}"
             if len(runs) > 1:

@@ -161,9 +161,7 @@ def _check_task(runs: Sequence[Network], source: str, task: data.Task) -> None:
             )
 
 
-@functools.cache
-def _load(config: Data) -> data.Dataset:
-    return data.load(config)
+_load = functools.cache(data.load)
 
 
 def _source(config: Data) -> tuple[Any, ...]:
