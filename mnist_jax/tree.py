@@ -22,7 +22,7 @@ def name_of(path: tuple[Any, ...]) -> str:
 def layers(tree: Tree) -> dict[str, dict[str, Any]]:
     """Return the arrays of each layer, by the layer's whole path: `block1/conv2`.
 
-    A layer is a module that has arrays of its own: `{"block1": {"conv2": {"kernel":
+    A layer is a module that itself has arrays: `{"block1": {"conv2": {"kernel":
     ..., "bias": ...}}}` has the one layer `block1/conv2`.
     """
     found: dict[str, dict[str, Any]] = {}

@@ -184,14 +184,7 @@ def test_the_demo_answers_with_its_classes(trained, env):
     np.testing.assert_allclose(digit["probabilities"], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "network",
-    [
-        # The same code as VGG16's, and its size.
-        pytest.param(name, marks=pytest.mark.exhaustive) if name == "vgg19" else name
-        for name in sorted(models.MODELS)
-    ],
-)
+@pytest.mark.parametrize("network", sorted(models.MODELS))
 def test_every_network_is_trained_exported_and_evaluated(network, env, tmp_path):
     """Four steps of each on three classes; tests/report has their reports."""
     folder = tmp_path / "run"

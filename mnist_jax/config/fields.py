@@ -117,7 +117,9 @@ def parse_options(
     fields = {field.name: field for field in known}
     for name in values:
         if name not in fields:
-            hint = did_you_mean(name, fields) or f" It has {', '.join(fields)}."
+            hint = (
+                did_you_mean(name, fields) or f" It has {', '.join(fields) or 'none'}."
+            )
             raise ConfigError(f"{flag}.{name}: no such field.{hint}")
     return {
         name: _check(value, fields[name], f"{flag}.{name}")

@@ -10,6 +10,7 @@ devices instead: each device trains some replicas, on whole batches.
 """
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from mnist_jax.devices import shards
@@ -38,8 +39,8 @@ class Devices:
     Attributes:
         devices: JAX's, in the order of their shards; the same number of each process.
         way: "jit" or "pmap".
-        replicas: how many there are. Several are of one process and of the way "jit",
-            and a multiple of the number of devices.
+        replicas: how many; several are a multiple of the number of devices, of one
+            process and of the way "jit".
     """
 
     devices: tuple[Any, ...]
@@ -88,9 +89,7 @@ class Devices:
     ) -> Callable[..., Tree]:
         """Return a function of one replica as a function of all replicas.
 
-        Args:
-            function: of one replica.
-            in_axes: for each argument, 0 if each replica has its own, or None.
+        `in_axes` has a 0 for each argument that differs between replicas, or None.
         """
         return function if self.replicas == 1 else jax.vmap(function, in_axes)
 
@@ -106,8 +105,8 @@ class Devices:
         """Compile a function of one replica and one batch for all devices.
 
         Args:
-            function: returns the same on every device that shares a batch: means over
-                the batch, or batches that `shards.gather` has put together.
+            function: returns the same on every device that shares a batch, by
+                `shards.mean` and `shards.gather`.
             in_axes: as for `map`.
             arguments: as in later calls: from `replicate`, `place` and `split`.
             split: the index of the argument that is from `split`.
@@ -153,18 +152,17 @@ class Devices:
         if len(self.devices) == 1:  # JAX 0.7 can batch convolutions without a mesh only
             return jax.device_put(tree, self.devices[0])
         sharding = NamedSharding(self._mesh, spec)
-        return jax.tree.map(lambda leaf: _put(leaf, sharding), tree)
+        if sharding.is_fully_addressable:
+            return jax.device_put(tree, sharding)
 
+        def put_part(leaf: Any) -> Array:
+            if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
+                return leaf
+            if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+                leaf = np.asarray(leaf)
+            return jax.make_array_from_callback(leaf.shape, sharding, leaf.__getitem__)
 
-def _put(leaf: Any, sharding: Sharding) -> Array:
-    if sharding.is_fully_addressable:
-        return jax.device_put(leaf, sharding)
-    if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
-        return leaf
-    # Each of several processes puts its own part.
-    if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = np.asarray(leaf)
-    return jax.make_array_from_callback(leaf.shape, sharding, leaf.__getitem__)
+        return jax.tree.map(put_part, tree)  # each of several processes its own
 
 
 def every(way: str = "jit", *, each: int | None = None) -> Devices:
@@ -173,23 +171,21 @@ def every(way: str = "jit", *, each: int | None = None) -> Devices:
         [d for d in jax.devices() if d.process_index == index][:each]
         for index in range(jax.process_count())
     ]
-    return Devices(tuple(device for some in of_processes for device in some), way)
+    return Devices(tuple(itertools.chain(*of_processes)), way)
 
 
 def choose(way: str, batch_size: int, *, seeds: int = 1) -> Devices:
-    """Take as many devices as can share each batch equally, or several seeds.
+    """Take as many devices as can share each batch, or the seeds, equally.
 
-    With several seeds, the devices are as few as make the largest share smallest. The
-    shares are equal: `replicas` is the number of seeds, rounded up.
+    `replicas` is the number of seeds, rounded up to equal shares.
 
     Raises:
-        UserError: not even one device of each process can share a batch, or this
-            version of JAX cannot divide seeds.
+        UserError: the processes cannot divide a batch, or this version of JAX seeds.
     """
     processes, local = jax.process_count(), jax.local_device_count()
     if seeds > 1:
         share = -(-seeds // local)
-        used = -(-seeds // share)
+        used = -(-seeds // share)  # as few as keep the shares this small
         if used > 1 and jax.__version_info__ < (0, 8):  # jax issue 32157
             raise UserError(
                 f"JAX {jax.__version__} cannot divide seeds that train together among "
@@ -198,13 +194,13 @@ def choose(way: str, batch_size: int, *, seeds: int = 1) -> Devices:
         on = f" on {used} of {local} devices, up to {share} on each" * (used > 1)
         LOGGER.info("%d seeds train together, in one program%s.", seeds, on)
         return Devices(tuple(jax.local_devices()[:used]), replicas=used * share)
-    fitting = [n for n in range(1, local + 1) if batch_size % (n * processes) == 0]
-    if not fitting:
+    if batch_size % processes:
         raise UserError(
             f"A batch of {batch_size} images cannot be divided among {processes} "
             "processes: make --config.phases[i].batch_size a multiple of that."
         )
-    each = fitting[-1]
+    own = batch_size // processes
+    each = max(n for n in range(1, local + 1) if own % n == 0)
     if each < local:
         LOGGER.info(
             "%d of %d devices share each batch: they must divide its %d images.",
@@ -216,11 +212,7 @@ def choose(way: str, batch_size: int, *, seeds: int = 1) -> Devices:
 
 
 def check_available() -> None:
-    """Check that JAX has a device.
-
-    Raises:
-        UserError: the platform that a flag or the environment asks for has none.
-    """
+    """Raise a UserError if the platform that is asked for has no device."""
     try:
         jax.devices()
     # JAX raises an assertion for a platform whose plugin is not installed.

@@ -6,12 +6,11 @@ All run the same program on the same data and read the same run folder. Only the
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
-import sys
 import threading
 from collections.abc import Iterator
-from typing import NoReturn
 
 import jax
 import numpy as np
@@ -19,13 +18,7 @@ from jax.experimental import multihost_utils
 
 from mnist_jax.errors import UserError
 
-TIMEOUT = 300
-"""Seconds that processes wait for each other at the start."""
-_WAY_OUT = (
-    "Start all with --coordinator=HOST:PORT, --num_processes and a --process_id of "
-    "their own, or with none of these where the environment (SLURM, Open MPI, "
-    "Kubernetes, a TPU pod) has them."
-)
+LOGGER = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -34,42 +27,30 @@ def joined(
 ) -> Iterator[None]:
     """Run a block together with other processes, before which JAX has no devices.
 
-    Args:
-        coordinator: host:port of process 0, or None to take all three arguments from
-            the environment of SLURM, Open MPI, Kubernetes or a TPU pod.
-        num_processes: the number of processes.
-        process_id: the index of this process, from 0.
+    The arguments are those of `jax.distributed.initialize`. JAX ends the process if
+    they do not meet within five minutes.
 
     Raises:
         UserError: the arguments and the environment do not describe the processes, or
             another process was lost.
     """
-    # JAX would end the process with a stack trace of C++.
-    alarm = _end_after(
-        TIMEOUT,
-        f"Error: --distributed: the processes did not meet within {TIMEOUT} s. "
-        f"{_WAY_OUT} Process 0 must run on the coordinator's host, with the port open "
-        "to the others.\n",
-    )
+    LOGGER.info("Waiting for the other processes, for at most 5 minutes.")
     try:
-        jax.distributed.initialize(
-            coordinator,
-            num_processes,
-            process_id,
-            initialization_timeout=TIMEOUT + 60,
-        )
+        jax.distributed.initialize(coordinator, num_processes, process_id)
     except (IndexError, RuntimeError, ValueError) as error:
         reason = str(error).split("\n")[0].rstrip(".")
         raise UserError(
-            f"--distributed: cannot join the other processes: {reason}. {_WAY_OUT}"
+            f"--distributed: cannot join the other processes: {reason}. Start all with "
+            "--coordinator=HOST:PORT, --num_processes and different --process_id, or "
+            "with none of these on SLURM, Open MPI, Kubernetes or a TPU pod."
         ) from error
-    finally:
-        alarm.cancel()
     try:
         yield
     except BaseException as error:
         # At exit, JAX waits for the others, which may be waiting for this process.
-        _end_after(5)
+        timer = threading.Timer(5, os._exit, [1])
+        timer.daemon = True
+        timer.start()
         reason = str(error).split("\n")[0]
         if re.match("[A-Z_]+: .*(Gloo|NCCL|coordination)", reason, re.IGNORECASE):
             raise UserError(
@@ -106,18 +87,3 @@ def barrier(name: str) -> None:
     """Wait until all processes have reached the barrier of this name."""
     if count() > 1:
         multihost_utils.sync_global_devices(name)
-
-
-def _end_after(seconds: float, message: str = "") -> threading.Timer:
-    """End the process with exit status 1 after some time, unless cancelled."""
-
-    def end() -> NoReturn:
-        sys.stdout.flush()
-        sys.stderr.write(message)
-        sys.stderr.flush()
-        os._exit(1)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    return timer

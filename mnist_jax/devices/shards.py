@@ -28,17 +28,21 @@ def mean(tree: Tree) -> Tree:
     return lax.pmean(tree, AXIS) if count() > 1 else tree
 
 
+def index() -> Array | int:
+    """Return the index of this shard."""
+    return lax.axis_index(AXIS) if count() > 1 else 0
+
+
 def indices(size: int) -> Int32[Array, " size"]:
     """Return the indices in the whole batch of this shard's `size` elements."""
-    first = lax.axis_index(AXIS) * size if count() > 1 else 0
-    return first + jnp.arange(size, dtype=jnp.int32)
+    return index() * size + jnp.arange(size, dtype=jnp.int32)
 
 
 def local(batch: Array, size: int) -> Array:
     """Return this shard's `size` elements of an array for the whole batch."""
     if count() == 1:
         return batch
-    return lax.dynamic_slice_in_dim(batch, lax.axis_index(AXIS) * size, size)
+    return lax.dynamic_slice_in_dim(batch, index() * size, size)
 
 
 def gather(shard: Array) -> Array:

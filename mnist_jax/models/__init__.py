@@ -28,7 +28,6 @@ import flax.linen as nn
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
 from mnist_jax import config, tree
@@ -40,7 +39,7 @@ from mnist_jax.models.fast_cnn import FastCNN
 from mnist_jax.models.lenet5 import LeNet5
 from mnist_jax.models.outputs import Outputs, cross_entropy
 from mnist_jax.models.triple_cnn import TripleCNN
-from mnist_jax.models.vgg import VGG16, VGG19
+from mnist_jax.models.vgg import VGG16
 from mnist_jax.tree import Tree
 
 Images = Float[Array, "batch height width channels"]
@@ -51,9 +50,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "lenet5": LeNet5,
     "triple_cnn": TripleCNN,
     "vgg16": VGG16,
-    "vgg19": VGG19,
 }
-DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 # Fields of every module that are not options of the network.
 _OF_EVERY_MODULE = ("num_classes", "dtype", "parent", "name")
 
@@ -79,9 +76,9 @@ class Model:
     def stages(self) -> tuple[tuple[str, ...], ...]:
         """The names of the layers with parameters, stage by stage.
 
-        A module whose network can be computed in parts has an attribute `stages`, and
-        its `__call__` takes `start` and `stop`: it computes the stages from `start` up
-        to, but not including, `stop`. Any other network is a single stage.
+        A module whose network can be computed in parts has this attribute too, and its
+        `__call__` takes `start` and `stop`: it computes the stages from `start` up to,
+        but not including, `stop`. Any other network is a single stage.
         """
         if stages := getattr(self.module, "stages", None):
             return stages
@@ -103,15 +100,13 @@ class Model:
             raise ConfigError(
                 f"--config.model.name={self.name}: the network gives logits of shape "
                 f"{list(outputs.logits.shape)} for one image, but the data have "
-                f"{len(self.task.classes)} classes. Its field `num_classes` is set to "
-                "the number of classes: use it for the last layer."
+                f"{len(self.task.classes)} classes. Use its field `num_classes`."
             )
         return params, batch_stats
 
     def init(self, key: PRNGKeyArray) -> tuple[Tree, Tree]:
         """Draw `(params, batch_stats)`; the latter is empty without BatchNorm."""
-        inputs = self._inputs(False, jnp.zeros(1, jnp.uint8))
-        variables = self.module.init({"params": key}, self._image, **inputs)
+        variables = self.module.init({"params": key}, self._image, **self._inputs())
         return variables.get("params", {}), variables.get("batch_stats", {})
 
     def apply(
@@ -134,12 +129,11 @@ class Model:
             images: in 0..1, or the output of `run_until(start)`.
             train: whether to use dropout, and this batch's statistics in BatchNorm.
             key: for dropout.
-            labels: of the images, for a network whose input they are part of.
+            labels: for a network whose input they are part of.
             frozen: whole paths of BatchNorm layers, such as "block1/norm2", that use,
                 and keep, their running statistics in training too.
             start: index in `stages` of the first to compute.
         """
-        part = {"start": start} if start else {}
         outputs, updates = self._run(
             params,
             batch_stats,
@@ -149,7 +143,7 @@ class Model:
             labels=labels,
             rngs=None if key is None else {"dropout": key},
             mutable=["batch_stats"] if train else [],
-            **part,
+            **({"start": start} if start else {}),
         )
         if not isinstance(outputs, Outputs):
             outputs = Outputs(outputs)
@@ -165,14 +159,7 @@ class Model:
         *,
         smoothing: float = 0.0,
     ) -> Float[Array, " batch"]:
-        """Return the loss of each image: the cross-entropy, or the module's own.
-
-        Args:
-            outputs: from `apply`.
-            images: the input of `apply`.
-            labels: the true classes.
-            smoothing: see `cross_entropy`.
-        """
+        """Return the loss of each image: the cross-entropy, or the module's own."""
         if own := getattr(self.module, "loss", None):
             return own(outputs, images, labels, smoothing=smoothing)
         return cross_entropy(outputs.logits, labels, smoothing=smoothing)
@@ -225,14 +212,14 @@ class Model:
         **options: Any,
     ) -> Any:
         variables = {"params": params, "batch_stats": batch_stats}
-        options |= self._inputs(train, labels)
+        options |= self._inputs(train=train, labels=labels)
         with operations.form(self.convolutions), _evaluating(frozen):
             return self.module.apply(variables, images, **options)
 
-    def _inputs(self, train: bool, labels: Array | None) -> dict[str, Any]:
-        """Return the keywords of the module's `__call__`, of those that it takes."""
+    def _inputs(self, **inputs: Any) -> dict[str, Any]:
+        """Return the keywords that `__call__` takes; by default for one image."""
         taken = inspect.signature(type(self.module).__call__).parameters
-        inputs = {"train": train, "labels": labels}
+        inputs = inputs or {"train": False, "labels": jnp.zeros(1, jnp.uint8)}
         return {name: value for name, value in inputs.items() if name in taken}
 
     @property
@@ -248,7 +235,7 @@ class Model:
             compute_flops=True,
             console_kwargs={"width": 120, "force_terminal": False, "no_color": True},
             column_kwargs={"overflow": "fold"},
-        )(self._image, **self._inputs(False, jnp.zeros(1, jnp.uint8)))
+        )(self._image, **self._inputs())
         return "\n".join(line.rstrip() for line in table.strip().splitlines()) + "\n"
 
 
@@ -257,9 +244,6 @@ def options_of(name: str) -> dict[str, dataclasses.Field]:
 
     These are the fields of its module, except those of other types than the config's,
     such as functions.
-
-    Args:
-        name: a key of `MODELS`, or a dotted path such as "my_nets:MLP".
 
     Raises:
         ConfigError: there is no network of that name, or an option has no default.
@@ -287,15 +271,8 @@ def complete(model: config.Model) -> config.Model:
         ConfigError: there is no such network, or it has no such option or value.
     """
     known = options_of(model.name)
-    for option in model.options:
-        if option not in known:
-            hint = config.did_you_mean(option, known)
-            raise ConfigError(
-                f"--config.model.{option}: {model.name} has no such option.{hint} In a "
-                f"config file, config.model = base.get_model({model.name!r}) gives its "
-                "options."
-            )
-    given = config.parse_options(model.options, known.values(), flag="--config.model")
+    flag = f"--config.model.name={model.name}, --config.model"
+    given = config.parse_options(model.options, known.values(), flag=flag)
     defaults = {name: field.default for name, field in known.items()}
     return dataclasses.replace(model, options=defaults | given)
 
@@ -305,9 +282,9 @@ def create(model: config.Model, task: Task, *, dtype: str = "float32") -> Model:
 
     Args:
         model: its name and options; a missing option has its default.
-        task: its classes and image shape, from `data.task`.
-        dtype: a key of `DTYPES`, the type of the computation. Parameters, BatchNorm's
-            statistics and logits are always float32.
+        task: from `data.task`.
+        dtype: "float32" or "bfloat16", the type of the computation. Parameters,
+            BatchNorm's statistics and logits are always float32.
 
     Raises:
         ConfigError: as in `complete`; or the network computes in float32 only.
@@ -315,14 +292,10 @@ def create(model: config.Model, task: Task, *, dtype: str = "float32") -> Model:
     module = _find(model.name)
     fields = config.fields_of(module)
     if "dtype" not in fields and dtype != "float32":
-        raise ConfigError(
-            f"--config.dtype={dtype}: {model.name} has no field `dtype`, so that it "
-            "computes in float32."
-        )
-    given = {"num_classes": len(task.classes), "dtype": DTYPES[dtype]}
+        raise ConfigError(f"--config.dtype={dtype}: {model.name} has no field `dtype`.")
+    given = {"num_classes": len(task.classes), "dtype": jnp.dtype(dtype)}
     given = {name: value for name, value in given.items() if name in fields}
-    options = complete(model).options
-    return Model(name=model.name, module=module(**options, **given), task=task)
+    return Model(model.name, module(**complete(model).options, **given), task)
 
 
 def _find(name: str) -> type[nn.Module]:
@@ -332,8 +305,8 @@ def _find(name: str) -> type[nn.Module]:
     flag = "--config.model.name"
     if ":" not in name:
         raise ConfigError(
-            f"{flag}={name}: no such network (known: {', '.join(sorted(MODELS))}). A "
-            "network of your own is named my_nets:MLP, a Flax module in my_nets.py."
+            f"{flag}={name}: no such network (known: {', '.join(sorted(MODELS))}). "
+            "my_nets:MLP would be the Flax module MLP in your file my_nets.py."
         )
     found = config.load_object(name, flag)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):

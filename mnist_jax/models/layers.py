@@ -139,16 +139,19 @@ class Dropout(nn.Module):
         """Drop inputs at random if `train`."""
         if not train or self.rate == 0:
             return x
-        whole = (shards.count() * x.shape[0], *x.shape[1:])
-        keep = draw_mask(self.make_rng("dropout"), 1 - self.rate, whole)
-        keep = shards.local(keep, x.shape[0])
+        keep = draw_mask(self.make_rng("dropout"), 1 - self.rate, x.shape)
         return jnp.where(keep, x / (1 - self.rate), 0)
 
 
 def draw_mask(key: PRNGKeyArray, share: float, shape: tuple[int, ...]) -> Array:
-    """Draw booleans that are True with exactly the probability `share`."""
+    """Draw booleans that are True with exactly the probability `share`.
+
+    On several devices, `shape` is that of a shard, and its mask that part of the mask
+    for the whole batch.
+    """
     if not (share * 256).is_integer():
-        return jax.random.bernoulli(key, share, shape)
+        whole = (shards.count() * shape[0], *shape[1:])
+        return shards.local(jax.random.bernoulli(key, share, whole), shape[0])
     # A byte each. `jax.random.bits` draws a word for every byte, and its loop runs on a
     # single core of a CPU: that takes 8 % of the double CNN's step.
     *outer, last = shape
@@ -160,14 +163,14 @@ def draw_mask(key: PRNGKeyArray, share: float, shape: tuple[int, ...]) -> Array:
 def _draw_words(key: PRNGKeyArray, shape: tuple[int, ...]) -> UInt32[Array, "*shape"]:
     """Draw random words by Threefry-2x32 with 20 rounds, JAX's own generator.
 
-    Each word depends only on the key and its place in the array, so that devices can
-    share the work.
+    Each word depends only on the key and its place in the whole batch, so that every
+    device draws the words of its own shard.
 
     Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", 2011.
     """
     first, second = jax.random.bits(key, (2,))
     keys = first, second, first ^ second ^ jnp.uint32(0x1BD11BDA)
-    place = jnp.zeros(shape, jnp.uint32)
+    place = jnp.full(shape, shards.index(), jnp.uint32)
     for axis, size in enumerate(shape):
         place = place * jnp.uint32(size) + lax.broadcasted_iota(jnp.uint32, shape, axis)
     x, y = keys[0] + jnp.zeros_like(place), keys[1] + place

@@ -14,7 +14,7 @@ import contextlib
 import contextvars
 import functools
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ from mnist_jax.errors import UserError
 try:
     import onednn_jax
 except ImportError:
-    onednn_jax = None
+    onednn_jax: Any = None
 
 _form = contextvars.ContextVar[str | None]("form", default=None)
 
@@ -50,7 +50,7 @@ def choose(asked: str, *, dtype: str, begun_with: str | None = None) -> Choice:
 
     Args:
         asked: "auto", "xla" or "onednn".
-        dtype: of the network's computation.
+        dtype: of the computation.
         begun_with: `Choice.name` of a resumed run, whose form "auto" takes again.
 
     Raises:
@@ -108,17 +108,15 @@ def conv(
 ) -> Float[Array, "batch height_out width_out channels_out"]:
     """Convolve; then add the bias and apply ReLU, if any.
 
+    All arrays have the same type; `padding` is "SAME" or "VALID".
+
     With strides or groups, all forms use XLA's convolution. Otherwise, the form "cpu"
     multiplies patches by a matrix in two cases: one input channel with few outputs
     (LeNet-5 trains 12 % faster), and images smaller than the kernel, for which XLA
-    falls back to a naive loop (VGG's 2x2x512 by 3x3, batch 32, takes 3.6 ms instead of
-    455).
-
-    All arrays have the same type; `padding` is "SAME" or "VALID".
+    falls back to a naive loop (VGG's 2x2x512 by 3x3 takes 455 ms instead of 3.6).
     """
     plain = strides != (1, 1) or groups != 1
     if current() == "onednn" and not plain:
-        assert onednn_jax is not None
         return onednn_jax.conv(images, kernel, bias, padding=padding, relu=relu)
     small = min(images.shape[1:3]) < max(kernel.shape[:2])
     few = kernel.shape[2] == 1 and kernel.shape[3] < 32
@@ -168,25 +166,19 @@ def max_pool(
 ) -> Float[Array, "batch height_out width_out channels"]:
     """Take the maximum of windows of `window` x `window`.
 
-    Args:
-        x: images.
-        window: height and width of a window.
-        strides: the distance between windows; by default they are adjacent.
-        padding: "VALID" drops incomplete windows, "SAME" pads them.
+    By default, windows are adjacent (`strides=window`). "VALID" drops incomplete ones,
+    "SAME" pads them.
 
     For windows that overlap or are padded, all forms use XLA's reduction. Otherwise,
-    the form "cpu" turns the windows into axes and compares pairs along them,
-    since the gradient of `reduce_window` is slow on a CPU. Equal maxima share the
-    gradient, where `reduce_window` gives it to the first; after a ReLU, whose gradient
-    is 0 if a whole window is 0, the result is the same.
-
-    (The gradient of `x.max(axis=(2, 4))` goes to elements equal to the maximum. It is
-    lost if XLA recomputes `x` with different rounding.)
+    the form "cpu" compares pairs of elements, since the gradient of `reduce_window` is
+    slow on a CPU. Equal maxima share the gradient, where `reduce_window` gives it to
+    the first; after a ReLU, whose gradient is 0 if a whole window is 0, the result is
+    the same. (`x.max(axis=(2, 4))` loses the gradient if XLA recomputes `x` with
+    different rounding.)
     """
     size, strides = window, strides or window
     plain = strides != size or padding != "VALID"
     if current() == "onednn" and not plain:
-        assert onednn_jax is not None
         return onednn_jax.max_pool(x, size)
     if current() == "plain" or plain:
         shape, steps = (1, size, size, 1), (1, strides, strides, 1)

@@ -1,4 +1,4 @@
-"""VGG16 and VGG19, the large networks, whose convolutions may be pretrained."""
+"""VGG16, the large network, whose convolutions may be pretrained."""
 
 import functools
 from typing import ClassVar, Literal
@@ -19,15 +19,16 @@ _TORCH_MEAN = [[[[0.485, 0.456, 0.406]]]]
 _TORCH_STD = [[[[0.229, 0.224, 0.225]]]]
 
 
-class VGG(nn.Module):
+class VGG16(nn.Module):
     """Five blocks of 3x3 convolutions, each pooled, and the report's head.
 
-    The convolutions have the names and shapes of Keras's, so that its weights fit.
+    At 32x32, 14,714,688 of the 14,982,474 parameters are in the convolutions, which
+    have the names and shapes of Keras's, so that its weights fit.
 
     Simonyan and Zisserman, 2015: https://arxiv.org/abs/1409.1556
     """
 
-    blocks: ClassVar[tuple[int, ...]]  # the number of convolutions in each block
+    blocks: ClassVar[tuple[int, ...]] = (2, 2, 3, 3, 3)  # numbers of convolutions
     channels: ClassVar[int] = 64  # in the first block; the next three double them
     hidden: ClassVar[int] = 512
     num_classes: int
@@ -106,15 +107,3 @@ class VGG(nn.Module):
         elif self.preprocess == "torch":
             x = (x - jnp.array(_TORCH_MEAN)) / jnp.array(_TORCH_STD)
         return x
-
-
-class VGG16(VGG):
-    """14,982,474 parameters at 32x32, of which 14,714,688 in the convolutions."""
-
-    blocks = (2, 2, 3, 3, 3)
-
-
-class VGG19(VGG):
-    """20,292,170 parameters at 32x32."""
-
-    blocks = (2, 2, 4, 4, 4)

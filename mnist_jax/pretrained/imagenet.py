@@ -10,16 +10,12 @@ from mnist_jax.runs.weights import WeightsError
 _SERVER = "https://storage.googleapis.com/tensorflow/keras-applications"
 _VARIABLE = "VGG16_WEIGHTS_DIR"
 
-
-MD5 = {
-    "vgg16": "6d6bbae143d832006294945121d1f1fc",
-    "vgg19": "253f8cb515780f3b799900260a226db6",
-}
+MD5 = {"vgg16": "6d6bbae143d832006294945121d1f1fc"}
 """Of the published files, in hex, by network."""
 
 
 def find_or_download(network: str) -> Path:
-    """Return the path of the published weights of "vgg16" or "vgg19".
+    """Return the path of the published weights of a network, such as "vgg16".
 
     They are looked for in $VGG16_WEIGHTS_DIR, in this package's cache folder and in
     Keras's own, and downloaded if none of these has them.

@@ -32,17 +32,11 @@ def inputs_of_phase(
     dataset: data.Dataset,
     states: Sequence[TrainState],
 ) -> tuple[ApplyFn, Batch, Batch]:
-    """Return what a phase computes in each epoch, and the inputs of that.
+    """Return the function that a phase trains, and its training and validation inputs.
 
     These are the network and the images; or the rest of the network and the features,
-    if these are the same in every epoch and fit into `config.features_megabytes`.
-
-    Args:
-        config: the experiment.
-        model: the network.
-        phase: one of the experiment's.
-        dataset: the images.
-        states: of the seeds at the beginning of the phase, which share the features.
+    if these are the same in every epoch and for all `states`, one for each seed, and
+    fit into `config.features_megabytes`.
     """
     train, val = Batch.from_split(dataset.train), Batch.from_split(dataset.val)
     stop = frozen_stages(model, phase, states[0].params)
@@ -76,7 +70,7 @@ def inputs_of_phase(
 def frozen_stages(model: models.Model, phase: Phase, params: Tree) -> int:
     """Return the number of first stages that a phase does not train.
 
-    It is 0 for a network with a loss of its own, which is given the images.
+    It is 0 for a network that defines a loss, which is given the images.
     """
     frozen = phase.groups.frozen_layers(params)
     flags = [all(layer in frozen for layer in stage) for stage in model.stages]
@@ -84,17 +78,10 @@ def frozen_stages(model: models.Model, phase: Phase, params: Tree) -> int:
 
 
 def count_bytes(model: models.Model, stop: int, images: int) -> int:
-    """Return the bytes of the features of some images, without computing any.
-
-    Args:
-        model: the network.
-        stop: index in its `stages`, at least 1.
-        images: the number of images.
-    """
+    """Return the bytes of the output of the stages before `stop` for some images."""
     image = jax.ShapeDtypeStruct((1, *model.task.image_shape), jnp.float32)
     run = functools.partial(model.run_until, stop)
-    of_one = jax.eval_shape(run, *model.shapes, image)
-    return images * of_one.size * jnp.float32.dtype.itemsize
+    return images * 4 * jax.eval_shape(run, *model.shapes, image).size
 
 
 def compute(
@@ -110,7 +97,7 @@ def compute(
         model: the network.
         stop: index in its `stages` of the first that is not computed, at least 1.
         weights: parameters and BatchNorm's statistics.
-        batch: images and labels.
+        batch: any number of images and labels.
         batch_size: images in a call.
     """
 

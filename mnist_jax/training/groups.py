@@ -1,9 +1,9 @@
 """Which parameters a phase does not train, and which have their own learning rate."""
 
+import operator
 from collections.abc import Sequence
 
 import jax
-import numpy as np
 import optax
 
 from mnist_jax import tree
@@ -28,15 +28,13 @@ class Groups:
         flag: the name of the phase on the command line, for messages.
 
     Raises:
-        UserError: an expression is not valid, an entry has another form, or its factor
-            is not above 0.
+        UserError: an expression or an entry is not valid.
     """
 
     def __init__(
         self,
         freeze: Sequence[str] = (),
         layer_rates: Sequence[str] = (),
-        *,
         flag: str = "phase",
     ):
         self._flags = f"{flag}.freeze", f"{flag}.layer_rates"
@@ -75,22 +73,13 @@ class Groups:
             )
 
     def table(self, params: Tree) -> str:
-        """Return the parameters and the factors of the learning rate of each layer."""
-        factors, rows, total = tree.layers(self.factors(params)), [], np.zeros(2, int)
+        """Return a table of the layers: their sizes and factors; 0 is frozen."""
+        factors = tree.layers(self.factors(params))
+        lines = [f"{'layer':20} {'parameters':>12}  rate"]
         for layer, own in tree.layers(params).items():
-            sizes = np.zeros(2, int)  # trained, frozen
-            for name, leaf in own.items():
-                sizes[int(factors[layer][name] == 0)] += leaf.size
-            rates = sorted({rate for rate in factors[layer].values() if rate})
-            total += sizes
-            rows.append((layer, *sizes, ", ".join(f"{rate:g}" for rate in rates)))
-        rows.append(("together", *total, ""))
-        width = max(len(row[0]) for row in rows)
-        lines = [f"{'layer':{width}} {'trained':>12} {'frozen':>12}  rate"]
-        lines += [
-            f"{row[0]:{width}} {row[1]:>12,} {row[2]:>12,}  {row[3]}" for row in rows
-        ]
-        return "\n".join(line.rstrip() for line in lines)
+            rates = ", ".join(f"{x:g}" for x in sorted({*factors[layer].values()}))
+            lines.append(f"{layer:20} {tree.count_parameters(own):>12,}  {rates}")
+        return "\n".join(lines)
 
     def wrap(
         self, optimizer: optax.GradientTransformation
@@ -100,24 +89,20 @@ class Groups:
         These have no moments, and neither clipping nor weight decay includes them;
         their directions are zeros.
         """
-        if self._rates:
-            scale = optax.stateless(
-                lambda directions, _: jax.tree.map(
-                    lambda factor, direction: factor * direction,
-                    self.factors(directions),
-                    directions,
-                )
-            )
-            optimizer = optax.chain(optimizer, scale)
-        if not self._frozen:
-            return optimizer
 
-        def frozen(params: Tree) -> Tree:
-            return jax.tree.map(lambda factor: factor == 0, self.factors(params))
+        def scale(directions: Tree, _: Tree | None) -> Tree:
+            return jax.tree.map(operator.mul, self.factors(directions), directions)
 
         def trained(params: Tree) -> Tree:
-            return jax.tree.map(lambda factor: factor != 0, self.factors(params))
+            return jax.tree.map(bool, self.factors(params))
 
+        def frozen(params: Tree) -> Tree:
+            return jax.tree.map(operator.not_, self.factors(params))
+
+        if self._rates:
+            optimizer = optax.chain(optimizer, optax.stateless(scale))
+        if not self._frozen:
+            return optimizer
         return optax.chain(
             optax.masked(optimizer, trained), optax.masked(optax.set_to_zero(), frozen)
         )

@@ -9,24 +9,19 @@ import onednn_jax
 import pytest
 from laws import check_conv, draw, floats, plain_conv
 
-# Of the networks: batch, height and width, channels in and out, kernel, padding.
-NETWORKS = [
-    (86, 28, 1, 32, 5, "SAME"),
-    (4, 28, 32, 32, 5, "SAME"),
-    (8, 14, 32, 64, 3, "SAME"),
-    (8, 14, 64, 64, 3, "SAME"),
-    (6, 28, 1, 32, 3, "SAME"),
-    (4, 28, 32, 32, 3, "SAME"),
-    (16, 7, 64, 128, 3, "SAME"),
-    (16, 7, 128, 128, 3, "SAME"),
-    (6, 32, 1, 6, 5, "VALID"),
-    (86, 14, 6, 16, 5, "VALID"),
-    (4, 32, 3, 64, 3, "SAME"),
-    (2, 4, 512, 512, 3, "SAME"),
-    (16, 2, 512, 512, 3, "SAME"),
-]
-# Images, kernel, padding.
-ODD = [
+SHAPES = [
+    # Images, kernel and padding, of the networks.
+    ((86, 28, 28, 1), (5, 5, 1, 32), "SAME"),
+    ((4, 28, 28, 32), (5, 5, 32, 32), "SAME"),
+    ((8, 14, 14, 32), (3, 3, 32, 64), "SAME"),
+    ((6, 28, 28, 1), (3, 3, 1, 32), "SAME"),
+    ((16, 7, 7, 128), (3, 3, 128, 128), "SAME"),
+    ((6, 32, 32, 1), (5, 5, 1, 6), "VALID"),
+    ((86, 14, 14, 6), (5, 5, 6, 16), "VALID"),
+    ((4, 32, 32, 3), (3, 3, 3, 64), "SAME"),
+    ((2, 4, 4, 512), (3, 3, 512, 512), "SAME"),
+    ((16, 2, 2, 512), (3, 3, 512, 512), "SAME"),
+    # Odd ones.
     ((3, 9, 7, 5), (2, 2, 5, 7), "SAME"),
     ((3, 9, 7, 5), (4, 2, 5, 16), "SAME"),
     ((3, 9, 7, 5), (4, 2, 5, 16), "SAME_LOWER"),
@@ -53,22 +48,8 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("batch, size, channels, out, kernel, padding", NETWORKS)
-def test_networks(
-    batch: int,
-    size: int,
-    channels: int,
-    out: int,
-    kernel: int,
-    padding: str,
-    dtype: str,
-) -> None:
-    images, weights = (batch, size, size, channels), (kernel, kernel, channels, out)
-    check_conv(images, weights, padding, dtype)
-
-
-@pytest.mark.parametrize("images, kernel, padding", ODD)
-def test_odd_shapes(
+@pytest.mark.parametrize("images, kernel, padding", SHAPES)
+def test_shapes(
     images: tuple[int, ...], kernel: tuple[int, ...], padding: Any, dtype: str
 ) -> None:
     check_conv(images, kernel, padding, dtype)
@@ -141,82 +122,36 @@ def test_one_bad_image_leaves_the_others(size: int) -> None:
     np.testing.assert_allclose(ours[[0, 1, 3]], theirs[[0, 1, 3]], atol=1e-4)
 
 
-F32, BF16, F16 = jnp.float32, jnp.bfloat16, jnp.float16
-
-
 @pytest.mark.parametrize(
-    "error, images, kernel, bias, padding, said",
+    "error, wrong, said",
     [
-        (TypeError, ((2, 6, 6, 3), F16), ((3, 3, 3, 4), F16), None, "SAME", "float16"),
-        (
-            TypeError,
-            ((2, 6, 6, 3), F32),
-            ((3, 3, 3, 4), BF16),
-            None,
-            "SAME",
-            "bfloat16",
-        ),
-        (
-            TypeError,
-            ((2, 6, 6, 3), jnp.int32),
-            ((3, 3, 3, 4), F32),
-            None,
-            "SAME",
-            "int32",
-        ),
-        (
-            TypeError,
-            ((2, 6, 6, 3), F32),
-            ((3, 3, 3, 4), F32),
-            ((4,), jnp.int32),
-            "SAME",
-            "int32",
-        ),
-        (ValueError, ((6, 6, 3), F32), ((3, 3, 3, 4), F32), None, "SAME", "(6, 6, 3)"),
-        (ValueError, ((2, 6, 6, 3), F32), ((3, 3, 4), F32), None, "SAME", "(3, 3, 4)"),
-        (ValueError, ((2, 6, 6, 3), F32), ((3, 3, 2, 4), F32), None, "SAME", "3, 2, 4"),
-        (
-            ValueError,
-            ((2, 6, 6, 3), F32),
-            ((3, 3, 3, 4), F32),
-            ((5,), F32),
-            "SAME",
-            "(5,)",
-        ),
-        (
-            ValueError,
-            ((2, 6, 4, 3), F32),
-            ((3, 5, 3, 4), F32),
-            None,
-            "VALID",
-            "(3, 5, ",
-        ),
-        (ValueError, ((2, 6, 6, 3), F32), ((3, 3, 3, 4), F32), None, "FULL", "FULL"),
-        (
-            ValueError,
-            ((2, 6, 6, 3), F32),
-            ((3, 3, 3, 4), F32),
-            None,
-            ((1, -1), (1, 1)),
-            "-1",
-        ),
-        (
-            ValueError,
-            ((2, 6, 6, 3), F32),
-            ((3, 3, 3, 4), F32),
-            None,
-            ((1, 1),),
-            "(1, 1)",
-        ),
-        (ValueError, ((2, 6, 6, 0), F32), ((3, 3, 0, 4), F32), None, "SAME", "6, 0)"),
-        (ValueError, ((2, 6, 6, 3), F32), ((3, 3, 3, 0), F32), None, "SAME", "3, 0)"),
-        (ValueError, ((2, 0, 6, 3), F32), ((3, 3, 3, 4), F32), None, "SAME", "2, 0,"),
+        (TypeError, {"images": "float16", "kernel": "float16"}, "float16"),
+        (TypeError, {"kernel": "bfloat16"}, "bfloat16"),
+        (TypeError, {"images": "int32"}, "int32"),
+        (TypeError, {"bias": "int32"}, "int32"),
+        (ValueError, {"images": (6, 6, 3)}, "(6, 6, 3)"),
+        (ValueError, {"kernel": (3, 3, 4)}, "(3, 3, 4)"),
+        (ValueError, {"kernel": (3, 3, 2, 4)}, "3, 2, 4"),
+        (ValueError, {"bias": (5,)}, "(5,)"),
+        (ValueError, {"kernel": (3, 7, 3, 4), "padding": "VALID"}, "(3, 7, "),
+        (ValueError, {"padding": "FULL"}, "FULL"),
+        (ValueError, {"padding": ((1, -1), (1, 1))}, "-1"),
+        (ValueError, {"padding": ((1, 1),)}, "(1, 1)"),
+        (ValueError, {"images": (2, 6, 6, 0), "kernel": (3, 3, 0, 4)}, "6, 0)"),
+        (ValueError, {"kernel": (3, 3, 3, 0), "bias": (0,)}, "3, 0)"),
+        (ValueError, {"images": (2, 0, 6, 3)}, "2, 0,"),
     ],
 )
 def test_wrong_arguments(
-    error: type[Exception], images: Any, kernel: Any, bias: Any, padding: Any, said: str
+    error: type[Exception], wrong: dict[str, Any], said: str
 ) -> None:
-    arrays = [jnp.zeros(*x) for x in (images, kernel, bias) if x is not None]
+    """Shapes and types other than these."""
+    right = {"images": (2, 6, 6, 3), "kernel": (3, 3, 3, 4), "bias": (4,)}
+    arrays = []
+    for name, shape in right.items():
+        given = wrong.get(name, shape)
+        is_type = isinstance(given, str)
+        arrays.append(jnp.zeros(*((shape, given) if is_type else (given, "float32"))))
     with pytest.raises(error) as raised:
-        onednn_jax.conv(*arrays, padding=padding)
+        onednn_jax.conv(*arrays, padding=wrong.get("padding", "SAME"))
     assert said in str(raised.value)

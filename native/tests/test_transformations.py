@@ -1,6 +1,7 @@
 """JAX's transformations, and threads, give what plain calls give."""
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -147,45 +148,27 @@ def test_threads_at_once() -> None:
 
 
 PROGRAM = """
-import jax, jax.numpy as jnp, numpy as np
+import jax, jax.numpy as jnp
 import onednn_jax
+from laws import assert_close, assert_same, draw
+from test_transformations import GRADIENT, network, plain_network
 
 onednn_jax.load()
-rng = np.random.default_rng(0)
-images, kernel, bias = (
-    jnp.asarray(rng.standard_normal(shape), jnp.float32)
-    for shape in ((16, 12, 12, 8), (3, 3, 8, 16), (16,))
-)
-
-def network(images, kernel, bias):
-    y = onednn_jax.conv(images, kernel, bias, relu=True)
-    return (onednn_jax.max_pool(y, 2) ** 2).sum()
-
-def plain(images, kernel, bias):
-    y = jax.lax.conv_general_dilated(
-        images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    y = jax.nn.relu(y + bias)
-    window = (1, 2, 2, 1)
-    y = jax.lax.reduce_window(y, -jnp.inf, jax.lax.max, window, window, "VALID")
-    return (y ** 2).sum()
-
-def check(ours, theirs):
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
-
-arguments = 0, 1, 2
-expected = jax.jit(jax.value_and_grad(plain, arguments))(images, kernel, bias)
+arrays = draw(0, 16, 12, 12, 8), draw(1, 3, 3, 8, 16), draw(2, 16)
+run = jax.jit(GRADIENT)
+expected = jax.jit(jax.value_and_grad(plain_network, (0, 1, 2)))(*arrays)
 """
+HERE = str(Path(__file__).parent)
 
 
 def test_pmap_over_two_devices(python: Any) -> None:
     program = """
 assert jax.device_count() == 2
+images, kernel, bias = arrays
 halves = images.reshape(2, 8, *images.shape[1:])
-mapped = jax.pmap(jax.value_and_grad(network, arguments), in_axes=(0, None, None))
-loss, (x, k, b) = mapped(halves, kernel, bias)
-check((loss.sum(), (x.reshape(images.shape), k.sum(0), b.sum(0))), expected)
+loss, (x, k, b) = jax.pmap(GRADIENT, in_axes=(0, None, None))(halves, kernel, bias)
+mean = loss.mean(), (x.reshape(images.shape) / 2, k.mean(0), b.mean(0))
+assert_close(mean, expected, 2e-5)
 
 from jax.sharding import Mesh, PartitionSpec as P
 mesh = Mesh(jax.devices(), "i")
@@ -193,31 +176,28 @@ mapped = jax.shard_map(
     lambda x, k, b: onednn_jax.conv(x, k, b), mesh=mesh, in_specs=(P("i"), P(), P()),
     out_specs=P("i"), check_vma=False,
 )
-one = jax.jit(lambda x, k, b: onednn_jax.conv(x, k, b))(images, kernel, bias)
-check(jax.jit(mapped)(images, kernel, bias), one)
+one = jax.jit(lambda x, k, b: onednn_jax.conv(x, k, b))(*arrays)
+assert_close(jax.jit(mapped)(*arrays), one, 2e-5)
 print("right")
 """
     flags = "--xla_force_host_platform_device_count=2"
-    assert python(PROGRAM + program, XLA_FLAGS=flags) == "right"
+    assert python(PROGRAM + program, PYTHONPATH=HERE, XLA_FLAGS=flags) == "right"
 
 
 @pytest.mark.parametrize("threads", ["1", "64"])
 def test_any_number_of_threads(python: Any, threads: str) -> None:
     """One thread, and far more than images or cores; the end comes while they work."""
     program = """
-run = jax.jit(jax.value_and_grad(network, arguments))
-first = run(images, kernel, bias)
-check(first, expected)
+first = run(*arrays)
+assert_close(first, expected, 2e-5)
 for _ in range(20):
-    again = run(images, kernel, bias)
-    for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(first)):
-        assert (a == b).all()
+    assert_same(run(*arrays), first)
 big = jnp.ones((64, 28, 28, 32)), jnp.ones((5, 5, 32, 32)), jnp.ones(32)
 for _ in range(5):
     jax.jit(network)(*big)
 print("right")
 """
-    assert python(PROGRAM + program, NPROC=threads) == "right"
+    assert python(PROGRAM + program, PYTHONPATH=HERE, NPROC=threads) == "right"
 
 
 def test_no_other_threads_are_started(python: Any) -> None:
@@ -226,10 +206,12 @@ def test_no_other_threads_are_started(python: Any) -> None:
 import os
 count = lambda: len(os.listdir("/proc/self/task"))
 before = count()  # XLA's have been at work
-run = jax.jit(jax.value_and_grad(network, arguments))
-jax.block_until_ready(run(images, kernel, bias))
+jax.block_until_ready(run(*arrays))
 big = jnp.ones((8, 4, 4, 128)), jnp.ones((3, 3, 128, 128)), jnp.ones(128)
 jax.block_until_ready(run(*big))
 print(count() - before)
 """
-    assert python(PROGRAM + program, NPROC="4", OMP_NUM_THREADS="4") == "0"
+    assert (
+        python(PROGRAM + program, PYTHONPATH=HERE, NPROC="4", OMP_NUM_THREADS="4")
+        == "0"
+    )

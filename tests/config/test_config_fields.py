@@ -47,8 +47,7 @@ def test_every_field_is_explained_and_every_default_allowed(section):
         (config.Plateau, "monitor", [config.OFF, *monitors.SIGNS]),
         (config.EarlyStopping, "monitor", [config.OFF, *monitors.SIGNS]),
         (config.Augment, "centre", augment.CENTRES),
-        (config.Experiment, "dtype", models.DTYPES),
-        (vgg.VGG, "kernel_init", layers.KERNEL_INITS),
+        (vgg.VGG16, "kernel_init", layers.KERNEL_INITS),
     ],
 )
 def test_the_names_that_a_field_allows_are_those_of_the_table(section, field, table):
@@ -113,7 +112,7 @@ def test_a_network_has_its_own_options_and_no_others(name):
 
 
 def test_options_reach_the_module_and_are_all_kept():
-    model = models.complete(config.Model("vgg19", options={"input_size": 48}))
+    model = models.complete(config.Model("vgg16", options={"input_size": 48}))
     assert models.create(model, DIGITS).module.input_size == 48  # type: ignore[attr-defined]
     stored = to_json(model)
     assert stored["preprocess"] == "unit" and "options" not in stored
@@ -123,8 +122,12 @@ def test_options_reach_the_module_and_are_all_kept():
 @pytest.mark.parametrize(
     ("name", "option", "message"),
     [
-        ("vgg16", "input_siz", 'input_siz: vgg16 has no such .*mean "input_size"'),
-        ("lenet5", "input_size", "input_size: lenet5 has no such option"),
+        (
+            "vgg16",
+            "input_siz",
+            'name=vgg16, --config.model.input_siz: .*mean "input_size"',
+        ),
+        ("lenet5", "input_size", "name=lenet5, .*input_size: no such field"),
         ("lenet6", "input_size", "name=lenet6: no such network .*lenet5"),
     ],
 )

@@ -55,7 +55,7 @@ def test_many_devices_train_as_one_does_with_onednn(results, way):
 
 def test_each_device_computes_its_share_alone(results):
     """By XLA's own count of what one device has to do in a step."""
-    # Each also computes the optimizer and draws the whole mask of dropout.
+    # Each also computes the optimizer.
     assert 0.2 < results["flops"][4] / results["flops"][1] < 0.5
 
 

@@ -3,15 +3,13 @@
 import contextlib
 import signal
 import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from mnist_jax.devices import processes
 from mnist_jax.errors import UserError
-from tests.conftest import LITTLE_OPTIMIZED, ROOT
+from tests.conftest import LITTLE_OPTIMIZED
 from tests.support.commands import WITHOUT_PICTURES, run, start, wait_for
 from tests.support.runs import outcome
 
@@ -139,25 +137,3 @@ def test_flags_for_several_processes_need_distributed(run_command):
     result = run_command(*QUICK, "--coordinator=node0:1234")
     assert result.returncode == 1
     assert "--coordinator needs --distributed" in result.stderr
-
-
-IMPATIENT = """
-import sys
-from mnist_jax.devices import processes
-processes.TIMEOUT = 1
-with processes.joined(
-    coordinator=sys.argv[1], num_processes=2, process_id=int(sys.argv[2])
-):
-    pass
-"""
-
-
-@pytest.mark.parametrize("process_id", [0, 1])
-def test_processes_that_do_not_meet_say_so_and_end(process_id):
-    command = [sys.executable, "-c", IMPATIENT, f"127.0.0.1:{free_port()}"]
-    ended = subprocess.run(
-        [*command, str(process_id)], cwd=ROOT, capture_output=True, text=True
-    )
-    assert ended.returncode == 1
-    assert ended.stderr.startswith("Error: --distributed: the processes did not meet")
-    assert len(ended.stderr.splitlines()) == 1

@@ -4,7 +4,6 @@ Without dropout: what Keras draws is not what JAX draws.
 """
 
 import contextlib
-import functools
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -73,14 +72,14 @@ def fast_cnn() -> keras.Model:
     return _sequential(*stack, layers.Flatten())
 
 
-def vgg(body: Any) -> keras.Model:
+def vgg16() -> keras.Model:
     """With Keras's own convolutions, of `keras.applications`."""
     with like_keras(), zeros():
         images = keras.Input((28, 28, 1))
         x = layers.ZeroPadding2D(2)(images)
         x = layers.Concatenate()([x, x, x])
-        x = body(include_top=False, weights=None, input_tensor=x).output
-        x = layers.Flatten()(x)
+        body = keras.applications.VGG16(include_top=False, weights=None, input_tensor=x)
+        x = layers.Flatten()(body.output)
         x = layers.Dense(512, activation="relu", name="dense1")(x)
         return keras.Model(images, layers.Dense(10, name="logits")(x))
 
@@ -90,8 +89,7 @@ KERAS_MODELS = {
     "fast_cnn": fast_cnn,
     "lenet5": lenet5,
     "triple_cnn": triple_cnn,
-    "vgg16": functools.partial(vgg, keras.applications.VGG16),
-    "vgg19": functools.partial(vgg, keras.applications.VGG19),
+    "vgg16": vgg16,
 }
 
 # What a layer's variables are called in Keras and, of which tree, here.

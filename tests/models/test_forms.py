@@ -270,21 +270,18 @@ def test_sums_over_places_are_sums():
 # -- who computes
 
 
-class Unavailable(Exception):
-    """As onednn_jax's."""
-
-
 class Package:
     """Stands for onednn_jax, where it can be used and where it cannot."""
 
-    Unavailable = Unavailable
+    class Unavailable(Exception):
+        pass
 
     def __init__(self, problem=""):
         self.problem = problem
 
     def load(self, dtype):
         if self.problem:
-            raise Unavailable(self.problem)
+            raise self.Unavailable(self.problem)
         return "3.2.0"
 
 
@@ -292,8 +289,7 @@ class Package:
 def choose(monkeypatch):
     """Choose with a package that stands for onednn_jax, or with none."""
 
-    def choose(asked, package, *, on_cpu=True, **options):
-        backend = "cpu" if on_cpu else "gpu"
+    def choose(asked, package, *, backend="cpu", **options):
         monkeypatch.setattr(jax, "default_backend", lambda: backend)
         monkeypatch.setattr(operations, "onednn_jax", package)
         return operations.choose(asked, dtype="float32", **options)
@@ -302,38 +298,34 @@ def choose(monkeypatch):
 
 
 def test_onednn_is_taken_where_it_can_be_used(choose):
-    assert choose("auto", Package()) == ("onednn", "oneDNN 3.2.0", "")
-    assert choose("onednn", Package()) == ("onednn", "oneDNN 3.2.0", "")
+    for asked in ("auto", "onednn"):
+        assert choose(asked, Package()) == ("onednn", "oneDNN 3.2.0", "")
     assert choose("xla", Package()) == ("cpu", "XLA", "")
+    assert choose("auto", Package(), begun_with="XLA") == ("cpu", "XLA", "")
 
 
-OBSTACLES = {
-    "not installed": ({"package": None}, "make native"),
-    "damaged": ({"package": Package("it is damaged")}, "it is damaged"),
-    "no CPU": ({"package": Package(), "on_cpu": False}, "for CPUs"),
-}
-
-
-@pytest.mark.parametrize("obstacle", OBSTACLES)
-def test_otherwise_xla_is_and_the_reason_told(choose, obstacle):
-    circumstances, reason = OBSTACLES[obstacle]
-    form, name, told = choose("auto", **circumstances)
-    assert (form, name) == ("plain" if obstacle == "no CPU" else "cpu", "XLA")
-    # On an accelerator nobody misses it.
-    assert told == "" if obstacle == "no CPU" else reason in told
-    with pytest.raises(UserError, match=f"convolutions=onednn.*{reason}"):
-        choose("onednn", **circumstances)
-
-
-@pytest.mark.parametrize("obstacle", OBSTACLES)
-def test_a_run_that_began_with_onednn_does_not_go_on_without_it_by_itself(
-    choose, obstacle
+@pytest.mark.parametrize(
+    ("package", "backend", "form", "reason"),
+    [
+        (None, "cpu", "cpu", "make native"),
+        (Package("it is damaged"), "cpu", "cpu", "it is damaged"),
+        (Package(), "gpu", "plain", "for CPUs"),
+    ],
+    ids=["not installed", "damaged", "no CPU"],
+)
+def test_otherwise_xla_is_unless_the_run_began_with_onednn(
+    choose, package, backend, form, reason
 ):
-    circumstances, reason = OBSTACLES[obstacle]
-    begun = {"begun_with": "oneDNN 3.2.0"}
+    chosen = choose("auto", package, backend=backend)
+    assert chosen[:2] == (form, "XLA")
+    # On an accelerator, oneDNN is not missed.
+    assert reason in chosen.reason if backend == "cpu" else not chosen.reason
+    with pytest.raises(UserError, match=f"convolutions=onednn.*{reason}"):
+        choose("onednn", package, backend=backend)
+    begun = {"backend": backend, "begun_with": "oneDNN 3.2.0"}
     with pytest.raises(UserError, match=f"{reason}.*convolutions=xla continues"):
-        choose("auto", **circumstances, **begun)
-    assert choose("xla", **circumstances, **begun).name == "XLA"
+        choose("auto", package, **begun)
+    assert choose("xla", package, **begun).name == "XLA"
 
 
 # -- programs for other machines

@@ -23,7 +23,7 @@ from tests.models.keras_models import KERAS_MODELS, as_trees, like_keras, set_we
 pytestmark = pytest.mark.usefixtures("little_optimized")
 
 # They take more than a few seconds.
-SLOW = ("triple_cnn", "vgg16", "vgg19")
+SLOW = ("triple_cnn", "vgg16")
 every_model = pytest.mark.parametrize(
     "name",
     [
@@ -134,14 +134,7 @@ def test_evaluation_equals_keras(name):
     jax.tree.map(np.testing.assert_array_equal, after, batch_stats)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
-        # VGG19 is VGG16 with three layers more.
-        for name in sorted(models.MODELS.keys() & KERAS_MODELS.keys() - {"vgg19"})
-    ],
-)
+@every_model
 def test_training_equals_keras_but_for_dropout(name):
     """Logits, BatchNorm's new statistics, and the gradient of the mean loss."""
     model, params, batch_stats, keras_model = pair(name)

@@ -1,5 +1,6 @@
 """What networks are made of: BatchNorm against Flax's, and dropout."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -10,6 +11,7 @@ import pytest
 from jax.extend.random import threefry_2x32
 from scipy import stats
 
+from mnist_jax.devices import shards
 from mnist_jax.models import layers
 
 pytestmark = pytest.mark.usefixtures("little_optimized")
@@ -77,35 +79,21 @@ def drop(rate, x, *, train=True, seed=0) -> Any:
     return layers.Dropout(rate).apply({}, x, train=train, rngs=rngs)
 
 
-def assert_share(hits, share):
-    """A test that a right implementation fails for one seed of a million."""
-    test = stats.binomtest(int(hits.sum()), hits.size, share)
-    assert test.pvalue > 1e-6, (test.statistic, share)
-
-
 @rates
 def test_dropout_keeps_its_share_and_scales_it_up(rate, ones):
     dropped = np.asarray(drop(rate, 3 * ones))
     kept = dropped != 0
-    assert_share(kept, 1 - rate)
+    # A right implementation fails for one seed of a million.
+    assert stats.binomtest(int(kept.sum()), kept.size, 1 - rate).pvalue > 1e-6
     np.testing.assert_allclose(dropped[kept], 3 / (1 - rate), rtol=1e-6)
 
 
 @rates
-def test_dropout_decides_for_each_position_alone(rate, ones):
-    """Neighbours in every direction, and halves that a short counter would repeat."""
-    kept = np.asarray(drop(rate, ones)) != 0
-    for axis in range(3):
-        for distance in (1, 2, 4, kept.shape[axis] // 2):
-            first, second = np.split(
-                np.moveaxis(kept, axis, 0)[
-                    : kept.shape[axis] // (2 * distance) * 2 * distance
-                ].reshape(-1, 2, distance, kept.size // kept.shape[axis]),
-                2,
-                axis=1,
-            )
-            assert_share(first & second, (1 - rate) ** 2)
-            assert_share(first & ~second, rate * (1 - rate))
+def test_shards_drop_what_the_whole_batch_drops(rate):
+    x = draw(0, (12, 5, 6))
+    run = functools.partial(drop, rate)
+    parts = jax.vmap(run, axis_name=shards.AXIS)(x.reshape(4, 3, 5, 6))
+    np.testing.assert_array_equal(parts.reshape(x.shape), run(x))
 
 
 @rates
@@ -118,18 +106,6 @@ def test_dropout_is_the_identity_in_evaluation(rate):
         x,
     )
     np.testing.assert_array_equal(drop(0.0, x), x)
-
-
-def test_layers_of_a_network_drop_apart(ones):
-    class Two(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            return layers.Dropout(0.5)(x, train=True), layers.Dropout(0.5)(
-                x, train=True
-            )
-
-    first, second = Two().apply({}, ones, rngs={"dropout": jax.random.key(0)})
-    assert_share(np.asarray(first != 0) & np.asarray(second != 0), 0.25)
 
 
 @pytest.mark.parametrize("shape", [(), (7,), (3, 5, 6), (2, 3, 4, 8)])

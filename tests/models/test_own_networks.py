@@ -2,7 +2,6 @@
 
 import functools
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +11,6 @@ from mnist_jax import models, tree
 from mnist_jax.config import ConfigError, Experiment, Model, parse, to_json
 from mnist_jax.data import DIGITS, Task
 from tests.support.drawing import draw_weights
-from tests.support.own_nets import TwoOutputs
 
 PATH = "tests.support.own_nets:"
 THREE = Task(("T-shirt", "Ankle boot", "Bag"), (12, 10, 2))
@@ -160,12 +158,10 @@ def test_layers_have_their_whole_paths():
     }
 
 
-def test_it_needs_nothing_of_the_package():
-    """A module that is a plain Flax one is applied as Flax applies it."""
+def test_a_plain_module_is_applied_as_flax_applies_it():
     model = create("FlaxCNN")
     params, batch_stats = draw_weights(model)
     images = jax.random.uniform(jax.random.key(0), (6, 28, 28, 1))
     variables = {"params": params, "batch_stats": batch_stats}
     (ours, _), _ = model.apply(params, batch_stats, images, train=False)
     np.testing.assert_array_equal(ours, model.module.apply(variables, images, False))
-    assert isinstance(create("TwoOutputs").module, TwoOutputs | nn.Module)

@@ -6,12 +6,12 @@ import numpy as np
 
 from mnist_jax import models
 from mnist_jax.data import DIGITS
-from mnist_jax.models.vgg import VGG
+from mnist_jax.models.vgg import VGG16
 from mnist_jax.runs import weights
 
 
-class Small(VGG):
-    """VGG with two blocks, and a hundredth of the work."""
+class Small(VGG16):
+    """VGG16 with two blocks, and a hundredth of the work."""
 
     blocks = (1, 1)
 

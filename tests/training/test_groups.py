@@ -103,12 +103,11 @@ def test_the_table_has_what_is_trained_and_at_which_rate():
     groups = Groups(("block1/", "logits/bias"), ("block2=0.01", "logits/bias=2"))
     cells = [line.split() for line in groups.table(PARAMS).splitlines()]
     assert cells == [
-        ["layer", "trained", "frozen", "rate"],
-        ["block1/conv1", "0", "9"],
-        ["block1/norm", "0", "6"],
-        ["block2_conv1", "16", "0", "0.01"],
-        ["logits", "8", "2", "1"],
-        ["together", "24", "17"],
+        ["layer", "parameters", "rate"],
+        ["block1/conv1", "9", "0"],
+        ["block1/norm", "6", "0"],
+        ["block2_conv1", "16", "0.01"],
+        ["logits", "10", "0,", "1"],
     ]
 
 
@@ -117,14 +116,12 @@ def test_the_table_has_what_is_trained_and_at_which_rate():
     [
         (("block[",), (), r"p.freeze: 'block\[' is not a regular expression"),
         (("block3",), (), "'block3' matches no parameter. .*block1/conv1.*logits"),
-        (("block1", "blok2"), (), "'blok2' matches no parameter"),
         (("block", "logits"), (), "matches every parameter: there is nothing to train"),
         ((), ("block",), "p.layer_rates: 'block' must be a regular expression, \"=\""),
         ((), ("=0.1",), "'=0.1' must be"),
         ((), ("block=fast",), "'block=fast' must be"),
         ((), ("block=0",), "'block=0' must be .* above 0.*`freeze`"),
         ((), ("block=nan",), "'block=nan' must be"),
-        ((), ("block=inf",), "'block=inf' must be"),
         ((), ("block[=0.1",), r"p.layer_rates: 'block\[' is not a regular expression"),
         ((), ("logits=1", "block3=0.1"), "'block3' matches no parameter. .*block1/co"),
     ],
@@ -159,11 +156,12 @@ NORM_BEHIND = ("norm", "logits/bias")
 def test_what_is_frozen_stays_to_the_bit_and_the_rest_moves(model, freeze, optimizer):
     fields = EVERYTHING | {"freeze": freeze, "optimizer.name": optimizer}
     fields |= {"optimizer.momentum": 0.9, "optimizer.weight_decay": 0.1}
+    fields |= {"layer_rates": ("logits=0.5",)}
     phase = make_phase(**fields)
     before = make_state(model, phase)
     after = train(phase, model=model)
     factors = by_name(phase.groups.factors(before.params))
-    assert 0 < sum(factors.values()) < len(factors)
+    assert {0, 0.5} <= set(factors.values())
     old, new = by_name(before.params), by_name(after.params)
     for name, factor in factors.items():
         assert np.array_equal(old[name], new[name]) == (factor == 0), name
@@ -281,13 +279,3 @@ def test_a_factor_changes_only_its_own_layer_and_one_of_1_nothing():
             by_name(slow)[name] - start, factor * moved, rtol=1e-4, atol=1e-7
         )
     assert np.abs(plain["conv"]["kernel"] - begin["conv"]["kernel"]).max() > 1e-4
-
-
-def test_rates_and_freezing_go_together():
-    fields = EVERYTHING | {"freeze": ("conv",), "layer_rates": ("logits=0.5",)}
-    begin = make_state(TINY, make_phase(**fields)).params
-    after = train(make_phase(**fields)).params
-    assert_trees_equal(after["conv"], begin["conv"])
-    other = train(make_phase(**(fields | {"layer_rates": ()}))).params
-    for one in (begin, other):
-        assert not np.array_equal(after["logits"]["kernel"], one["logits"]["kernel"])

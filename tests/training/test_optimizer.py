@@ -1,11 +1,9 @@
 """The optimizers: those of Keras over 100 steps, or their formulas in NumPy."""
 
 import dataclasses
-import math
 import os
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -125,14 +123,22 @@ scales = pytest.mark.parametrize("scale", SCALES)
 
 
 @scales
-@pytest.mark.parametrize("learning_rate", [1e-3, 1e-2])
-def test_adam_is_that_of_keras(scale, learning_rate):
-    config = make_config(learning_rate=learning_rate)
+@pytest.mark.parametrize(
+    "numbers",
+    [{}, {"learning_rate": 1e-2}, {"b1": 0.5, "b2": 0.7, "eps": 0.2}],
+    ids=str,
+)
+def test_adam_is_that_of_keras(scale, numbers):
+    """It ignores the weight decay."""
+    config = make_config(weight_decay=0.5, **numbers)
     params, gradients = draw_params(), draw_gradients(scale)
     every = ours(config, params, gradients)
-    theirs = of_keras(keras.optimizers.Adam(learning_rate), params, gradients)
-    assert_moved(every, params)
-    assert_same(every, theirs)
+    adam = keras.optimizers.Adam(
+        config.learning_rate, config.b1, config.b2, epsilon=config.eps
+    )
+    if (scale, config.eps) != ("tiny", 0.2):  # Where epsilon lets nothing move.
+        assert_moved(every, params)
+    assert_same(every, of_keras(adam, params, gradients))
 
 
 @scales
@@ -183,12 +189,6 @@ def test_adamw_is_that_of_keras_and_only_kernels_decay(scale, weight_decay):
     np.testing.assert_allclose(every["dense"]["kernel"][-1, 0], shrunk, atol=1e-5)
     for layer, name in (("dense", "bias"), ("norm", "scale"), ("norm", "bias")):
         assert (every[layer][name][-1, 0] == params[layer][name][0]).all()
-
-
-def test_adam_ignores_the_weight_decay():
-    params, gradients = draw_params(), draw_gradients()
-    plain = ours(make_config(), params, gradients)
-    assert_same(plain, ours(make_config(weight_decay=0.5), params, gradients))
 
 
 @pytest.mark.parametrize(
@@ -243,25 +243,6 @@ def test_gradients_are_clipped_all_together_and_first(name):
     )
 
 
-def test_adam_has_every_number_of_the_config():
-    """Three updates of one number, against Kingma and Ba's formulas in plain Python.
-
-    But for epsilon, which Keras adds before the correction for the bias.
-    """
-    config = make_config(b1=0.5, b2=0.7, eps=0.2)
-    adam = optimizer.create(config)
-    params = jnp.array(1.0)
-    opt_state = adam.init(params)
-    m = v = 0.0
-    for step, gradient in enumerate([2.0, -1.0, 0.5], start=1):
-        directions, opt_state = adam.update(jnp.array(gradient), opt_state, params)
-        m = 0.5 * m + 0.5 * gradient
-        v = 0.7 * v + 0.3 * gradient**2
-        correction = math.sqrt(1 - 0.7**step) / (1 - 0.5**step)
-        expected = correction * m / (math.sqrt(v) + 0.2)
-        np.testing.assert_allclose(np.asarray(directions), expected, rtol=1e-5)
-
-
 @pytest.mark.parametrize("name", list(optimizer.OPTIMIZERS))
 def test_directions_do_not_hold_the_learning_rate(name):
     """The step multiplies it in: it changes from step to step."""
@@ -278,22 +259,15 @@ def test_directions_do_not_hold_the_learning_rate(name):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("name", "adamm"),
         ("learning_rate", 0.0),
-        ("learning_rate", -1e-3),
         ("learning_rate", float("nan")),
-        ("learning_rate", float("inf")),
         ("b1", 1.0),
         ("b2", -0.1),
-        ("b2", float("nan")),
         ("eps", 0.0),
         ("decay", 1.0),
-        ("decay", -0.1),
-        ("momentum", 1.0),
         ("momentum", -0.5),
         ("weight_decay", -1e-4),
         ("clip_norm", -1.0),
-        ("clip_norm", float("nan")),
     ],
 )
 def test_refuses(field, value):
