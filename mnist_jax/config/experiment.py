@@ -25,7 +25,7 @@ class Optimizer:
     name: Literal["adam", "adamw", "rmsprop", "sgd"] = option(
         "adam",
         "The first three compute the same as Keras's, the place of epsilon included. "
-        'An optimizer of your own: "my_optimizers:lion", see docs/extending.md.',
+        'Or "my_optimizers:lion": see docs/extending.md.',
         importable=True,
     )
     learning_rate: float = option(1e-3, "Largest rate of the schedule.", above=0)
@@ -167,9 +167,7 @@ class Model:
     """The network, its initial weights, and its own options."""
 
     name: str = option(
-        "lenet5",
-        'A network of this package, or one of your own: "my_nets:MLP", see '
-        "docs/extending.md.",
+        "lenet5", 'A network of this package, or "my_nets:MLP": see docs/extending.md.'
     )
     pretrained: str = option(
         "none",
@@ -193,7 +191,7 @@ class Data:
         "mnist",
         '"mnist": the four official files. "tfds": the same through TensorFlow '
         'Datasets. "digits": 1,797 digits that ship with scikit-learn, with no '
-        'download. A data set of your own: "my_data:load", see docs/extending.md.',
+        'download. Or "my_data:load": see docs/extending.md.',
     )
     dir: str | None = option(
         None,
@@ -222,8 +220,7 @@ class Augment:
 
     name: Literal["standard"] = option(
         "standard",
-        "The fields below; or a function of your own, "
-        '"my_augmentation:create", see docs/extending.md.',
+        'The fields below, or "my_augmentation:create": see docs/extending.md.',
         importable=True,
     )
     rotation: float = option(

@@ -39,7 +39,10 @@ def open_image(
             warnings.simplefilter("ignore")
             if not isinstance(source, Image.Image):
                 source = stack.enter_context(Image.open(source, formats=FORMATS))
-            _check(source)
+            frames = getattr(source, "n_frames", 1)
+            # An MPO is a photograph with a preview or a second view behind it.
+            if frames > 1 and source.format != "MPO":
+                raise PhotoError(f"has {frames} frames: save one of them as a picture")
             yield source
     except UserError:
         raise
@@ -53,10 +56,3 @@ def open_image(
         if isinstance(error, MemoryError) or getattr(error, "errno", None):
             raise  # not because of the content of the file
         raise PhotoError(f"is damaged or cut off: {error}") from error
-
-
-def _check(image: Image.Image) -> None:
-    frames = getattr(image, "n_frames", 1)
-    # An MPO is a photograph with a preview or a second view behind it.
-    if frames > 1 and image.format != "MPO":
-        raise PhotoError(f"has {frames} frames: save the one to be read as a picture")

@@ -42,8 +42,8 @@ def find_or_download(network: str) -> Path:
                 return path
             raise WeightsError(
                 f"{path} is damaged or another file: its md5 is {found}, that of the "
-                f"published file {md5}. Delete it and run again to download it, or "
-                "name another file with --config.model.pretrained=FILE."
+                f"published file {md5}. Delete it to have it downloaded, or name "
+                "another file with --config.model.pretrained=FILE."
             )
 
     from mnist_jax.files import download  # imported late: only downloads need pooch
