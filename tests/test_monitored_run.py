@@ -116,15 +116,3 @@ def test_restored_weights_are_those_of_the_best_epoch(watched_config, tmp_path):
     kept = experiment.run(experiment.parse(watched_config), tmp_path / "kept")
     assert kept["epochs"] == 5
     assert kept["parameters_sha256"] != short["parameters_sha256"]
-
-
-def test_the_rate_stays_at_its_floor(watched_config, tmp_path):
-    """Where the floor is reached the rate stays: no reduction is ever undone."""
-    watched_config.phases = watched_config.phases[:1]
-    watched_config.phases[0].early_stopping.monitor = "none"
-    watched_config.phases[0].early_stopping.restore_best = False
-    experiment.run(experiment.parse(watched_config), tmp_path)
-    rates = learning_rates(tmp_path)
-    assert len(rates) == 9
-    assert rates == sorted(rates, reverse=True)
-    np.testing.assert_allclose(rates[4:], 1.5e-3, rtol=1e-6)

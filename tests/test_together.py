@@ -11,7 +11,6 @@ from configs import base
 from mnist_jax import experiment, load_run, models
 from mnist_jax.devices import parallel, processes
 from mnist_jax.errors import UserError
-from mnist_jax.models import operations
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.run import Run
 from mnist_jax.training.trainer import NonFiniteLossError, Trainer
@@ -209,44 +208,6 @@ def test_seeds_begun_with_other_convolutions_are_refused(
     )
     with pytest.raises(UserError, match="different convolutions: .*--notogether"):
         run_together(small_config, tmp_path)
-
-
-# -- the program
-
-
-def train_programs(monkeypatch, config, folder, seeds):
-    """Return the train programs that a run compiles, as StableHLO."""
-    programs = []
-    compile_ = parallel.Devices.compile
-
-    def record(self, function, in_axes, arguments, **options):
-        if options.get("donate"):
-            mapped = jax.jit(self.map(function, in_axes))
-            programs.append(mapped.lower(*arguments).as_text())
-        return compile_(self, function, in_axes, arguments, **options)
-
-    monkeypatch.setattr(parallel.Devices, "compile", record)
-    kill_at(monkeypatch, Run, "save", 1)
-    with pytest.raises(Killed):
-        run_together(config, folder, seeds)
-    monkeypatch.undo()
-    return programs
-
-
-def test_there_is_one_program_whose_convolutions_are_of_all_seeds(
-    watched_config, tmp_path, monkeypatch
-):
-    plain = operations.Choice("plain", "XLA")
-    monkeypatch.setattr(operations, "choose", lambda *_, **__: plain)
-    programs = {}
-    for seeds in (SEEDS, SEEDS[:1]):
-        with monkeypatch.context() as patch:
-            (programs[len(seeds)],) = train_programs(
-                patch, watched_config, tmp_path / f"{len(seeds)}", seeds
-            )
-    one, three = (programs[n].count("stablehlo.convolution") for n in (1, 3))
-    assert one == three > 0
-    assert "feature_group_count = 3" in programs[3]  # a group for each seed
 
 
 @pytest.mark.parametrize(

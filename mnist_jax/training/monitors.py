@@ -157,15 +157,9 @@ def reduce_on_plateau(
 
 
 def early_stopping(config: EarlyStopping, *, flag: str = "early_stopping") -> Monitor:
-    """Build Keras's EarlyStopping.
+    """Build Keras's EarlyStopping, with the functions of `keep_best`.
 
-    Args:
-        config: the fields of a phase's `early_stopping`.
-        flag: the name of the config on the command line, for messages.
-
-    Returns:
-        `init(params, batch_stats)` and
-        `update(state, figures, epoch, params, batch_stats)`.
+    `flag` is the name of the config on the command line, for messages.
 
     Raises:
         ConfigError: the best weights are to be restored, but nothing is monitored.

@@ -38,10 +38,7 @@ class NonFiniteLossError(UserError):
 
 
 def default_steps_per_call(backend: str, convolutions: str | None, steps: int) -> int:
-    """Return how many of the `steps` of an epoch one call computes by default.
-
-    For the forms of convolutions, see `mnist_jax.models.operations`.
-    """
+    """Return how many of the `steps` of an epoch one call computes by default."""
     if backend != "cpu":
         return steps
     if convolutions != "onednn":

@@ -10,18 +10,6 @@ from rich.console import Console
 from mnist_jax import config as configs
 from mnist_jax.report.compare import findings
 
-AUGMENT = {
-    "rotation": 10.0,
-    "zoom": 0.1,
-    "shift": 0.1,
-    "shear": 0.0,
-    "centre": "image",
-    "elastic": 0.0,
-    "elastic_smoothness": 4.0,
-    "erasing": 0.0,
-    "erasing_area": [0.02, 0.2],
-}
-
 
 def write_run(
     folder, *, accuracy=0.98, seed=0, config=None, environment=None, **fields

@@ -13,6 +13,7 @@ import re
 import sys
 
 import jax
+import numpy as np
 
 from configs import quickstart
 from mnist_jax import data, experiment
@@ -36,6 +37,11 @@ def train(seeds, devices, dataset, phase, start, programs=None):
     if programs is not None:
         programs += trainer._compiled.values()
     return current
+
+
+def place_of(states, place):
+    """The state of one seed."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[place], states)
 
 
 def main(path):
@@ -69,10 +75,7 @@ def main(path):
             "bytes": sum(share[0].nbytes for share in shares),
             "collectives": re.findall(COLLECTIVES, program.as_text()),
             "difference": max(
-                largest_difference(
-                    jax.tree.map(lambda leaf, seed=seed: leaf[seed], current.params),
-                    one.params,
-                )
+                float(largest_difference(place_of(current, seed).params, one.params))
                 for seed, one in expected.items()
             ),
         }

@@ -37,13 +37,6 @@ def test_refuses(field, value, reason):
     assert str(error.value).startswith(f"{FLAG}.{field}={value}: {reason}")
 
 
-def test_the_plateau_s_floor_is_measured_against_the_phase_s_learning_rate():
-    fields = {"plateau.monitor": "val_loss", "plateau.min_learning_rate": 0.5}
-    with pytest.raises(UserError, match=r"phases\[1\]\.plateau\.min_learning_rate=0.5"):
-        make_phase(**fields)
-    make_phase(**fields, **{"optimizer.learning_rate": 0.5})
-
-
 @pytest.mark.parametrize(
     ("batch_size", "train_size", "steps"),
     [(86, 54_000, 627), (15, 64, 4), (64, 64, 1), (1, 5, 5)],

@@ -21,7 +21,6 @@ from tests.support.training_parts import (
     make_phase,
     make_state,
     make_step,
-    weights,
 )
 
 
@@ -199,17 +198,6 @@ def assert_no_shared_buffers(current):
     """Neither with each other nor else: the step is given them all, each once."""
     pointers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(current)]
     assert len(set(pointers)) == len(pointers)
-
-
-def test_a_run_begins_with_what_it_was_given():
-    phase = make_phase(**EVERYTHING)
-    current = make_state(TINY, phase)
-    assert_trees_equal(weights_in(current), weights(TINY))
-    assert_trees_equal(current.weights, weights(TINY))
-    assert_trees_equal(current.opt_state, phase.optimizer.init(weights(TINY)[0]))
-    assert (int(current.step), int(current.phase_step)) == (0, 0)
-    assert int(current.best.epoch) == 0 and np.isnan(current.best.value)
-    assert_no_shared_buffers(current)
 
 
 def test_a_second_phase_averages_with_a_short_memory_again(small, one_by_one):

@@ -10,7 +10,7 @@ import pytest
 from mnist_jax import config
 from mnist_jax.data import augment
 from mnist_jax.devices import parallel
-from mnist_jax.training import step, trainer
+from mnist_jax.training import step
 from mnist_jax.training.evaluator import Evaluator
 from mnist_jax.training.keys import epoch_order, make_keys
 from tests.conftest import assert_trees_equal
@@ -104,42 +104,7 @@ def test_evaluation_covers_every_image_whatever_the_batch(judged, batch_size):
     np.testing.assert_allclose(logits, expected[0], atol=1e-5)
 
 
-def test_a_rehearsal_computes_one_batch_and_leaves_nothing_to_trace(judged):
-    batch, params, batch_stats, expected = judged
-    traced, computed = [], []
-
-    def apply_fn(*arguments, **options):
-        traced.append(arguments)
-        jax.debug.callback(lambda: computed.append(None))
-        return TINY.apply(*arguments, **options)
-
-    evaluator = make_evaluator(7, apply_fn)
-    rehearsed = evaluator(params, batch_stats, batch, rehearse=True)
-    jax.effects_barrier()
-    assert (len(traced), len(computed)) == (1, 1)
-    assert rehearsed[0].shape == expected[0].shape
-    assert_close([x[:7] for x in rehearsed], [x[:7] for x in expected])
-    found = evaluator(params, batch_stats, batch)
-    jax.effects_barrier()
-    assert (len(traced), len(computed)) == (1, 1 + 5)
-    assert_close(found, expected)
-
-
 # -- training
-
-
-@pytest.mark.parametrize(
-    ("backend", "convolutions", "steps", "expected"),
-    [
-        ("gpu", "plain", 627, 627),
-        ("cpu", "cpu", 627, 1),
-        ("cpu", "onednn", 627, 33),  # a divisor: one program for all calls
-        ("cpu", "onednn", 421, 20),  # a prime
-        ("cpu", "onednn", 8, 20),  # more than there are: Trainer takes what there is
-    ],
-)
-def test_calls_are_as_long_as_suits_the_backend(backend, convolutions, steps, expected):
-    assert trainer.default_steps_per_call(backend, convolutions, steps) == expected
 
 
 @pytest.mark.parametrize("steps_per_epoch", [0, 3, 7])
