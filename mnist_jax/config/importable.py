@@ -27,9 +27,9 @@ def load_object(path: str, flag: str) -> Any:
         module = importlib.import_module(module_name)
     except Exception as error:
         raise ConfigError(
-            f"{flag}={path}: {module_name} cannot be imported from {here} or from "
-            f"Python's path (PYTHONPATH): {type(error).__name__}: "
-            f"{' '.join(str(error).split())}"
+            f"{flag}={path}: {module_name} cannot be imported: {type(error).__name__}: "
+            f"{' '.join(str(error).split())}. Python looks in {here} and on its path: "
+            "start from the folder of the module, or add that to PYTHONPATH."
         ) from error
     if not hasattr(module, name):
         hint = did_you_mean(name, vars(module))

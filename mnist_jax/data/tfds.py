@@ -1,8 +1,7 @@
 """MNIST through TensorFlow Datasets (TFDS), without TensorFlow, in its order.
 
-TFDS (https://www.tensorflow.org/datasets) reads ArrayRecord files without TensorFlow,
-but its own `mnist` builder needs TensorFlow to write them. The builder below does not,
-and writes the same files.
+TFDS reads ArrayRecord files without TensorFlow, but its own `mnist` builder needs it to
+write them. The builder below does not, and writes the same files.
 """
 
 import contextlib
@@ -27,9 +26,7 @@ VERSION = "3.0.1"  # of the stock builder, which looks for a folder of this name
 
 
 def load(config: Data) -> tuple[Split, Split]:
-    """Read the training and test images; the config is as in `mnist.load`.
-
-    They are in this package's cache folder, prepared once from the official files.
+    """Read the images in this package's cache folder, prepared there by the first call.
 
     Raises:
         DataError: as `mnist.load`; or the prepared set cannot be written or read.

@@ -1,11 +1,15 @@
 """The digits in a picture, read by any classifier of 28x28 images."""
 
+import base64
 import dataclasses
+import html
+import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
+from PIL import Image
 from scipy import special
 
 from mnist_jax.errors import UserError
@@ -68,6 +72,20 @@ class Reading:
     def __repr__(self) -> str:
         unsure = sum(digit.unsure for digit in self.digits)
         return f"<Reading {str(self)!r}: {len(self.digits)} digits, {unsure} unsure>"
+
+    def _repr_html_(self) -> str:
+        lines = dict.fromkeys((digit.line for digit in self.digits), "")
+        for digit in self.digits:
+            png = io.BytesIO()
+            Image.fromarray(digit.image).save(png, "PNG")
+            lines[digit.line] += (
+                "<td><img width=56 src='data:image/png;base64,"
+                f"{base64.b64encode(png.getvalue()).decode()}'><br>"
+                f"{html.escape(digit.label)}{'?' if digit.unsure else ''}<br>"
+                f"<small>{digit.probability:.3f}</small></td>"
+            )
+        rows = "".join(f"<tr>{line}</tr>" for line in lines.values())
+        return f"<table style='text-align: center'>{rows}</table>"
 
 
 def read(predictor: Predictor, threshold: float, source: Any) -> Reading:

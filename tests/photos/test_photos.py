@@ -323,6 +323,8 @@ def test_any_classifier_reads_and_a_reading_is_short():
         assert len(repr(digit)) < 80
     assert str(reading) == " ".join(digit.label for digit in reading.digits)
     assert repr(reading).count("\n") == 0 and len(repr(reading)) < 80
+    shown = reading._repr_html_()
+    assert shown.count("<img") == 2 and "<b>" not in shown
 
 
 def test_a_classifier_of_other_images_is_refused():

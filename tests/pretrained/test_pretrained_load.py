@@ -1,6 +1,8 @@
 """Weights from files and from runs are loaded, or refused with the names at fault."""
 
+import io
 import json
+import zipfile
 from typing import Any
 
 import h5py
@@ -143,6 +145,13 @@ def hdf5(path, content):
         content(file)
 
 
+def keras_archive(weights):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("model.weights.h5", weights)
+    return buffer.getvalue()
+
+
 def keras_layer(file, arrays):
     file.attrs["layer_names"] = [b"conv1"]
     group = file.create_group("conv1")
@@ -158,6 +167,7 @@ def keras_layer(file, arrays):
         ("empty.h5", b"", "is empty"),
         ("text.h5", b"these are no weights", "neither Keras's.*nor safetensors nor"),
         ("cut.h5", b"\x89HDF\r\n\x1a\n\0\0\0", "damaged, or not an HDF5 file"),
+        ("cut.keras", keras_archive(b"\x89HDF\r\n\x1a\n\0"), "damaged, or not an HDF5"),
         ("cut.safetensors", b'\x40\0\0\0\0\0\0\0{"a":', "not a safetensors file"),
         ("bare.h5", lambda f: f.create_group("x"), "HDF5 file without weights"),
         ("three.h5", lambda f: keras_layer(f, [[1.0], [2.0], [3.0]]), "has 3 arrays"),
