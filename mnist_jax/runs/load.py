@@ -209,8 +209,8 @@ def _check_finished(folder: RunFolder) -> dict[str, Any]:
     if not folder.weights.exists():
         raise WeightsError(
             f"{folder.path} has no {folder.weights.name}: an older version made it, or "
-            "it was published without. To train the network again, run the command in "
-            f"{folder.environment.name}."
+            f"it was published without. {folder.environment.name} has the command that "
+            "trains the network again."
         )
     return results
 

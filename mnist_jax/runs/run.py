@@ -35,7 +35,7 @@ class Run:
 
     Attributes:
         config: the experiment.
-        seeds: how many seeds train in one program, this one included.
+        seeds: the number of seeds that train in one program.
         folder: the paths of its files.
         state: the training state, once `restore` or the caller has set it.
         epoch: the number of epochs done, over all phases.
