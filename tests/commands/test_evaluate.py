@@ -12,14 +12,14 @@ import pytest
 from PIL import Image
 
 from configs import quickstart
-from mnist_jax import data, experiment, report
+from mnist_jax import data, experiment
 from mnist_jax.commands import measure
 from mnist_jax.data import Split
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import calibration
-from mnist_jax.report import training_images
 from mnist_jax.runs.load import load
 from tests.support.commands import run_each
+from tests.support.runs import leave_out_pictures
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +27,7 @@ def finished(small, tmp_path_factory):
     """The folder of a run of three steps on `small`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "load", lambda config: small)
-        patch.setattr(training_images, "write", lambda *args: None)
-        patch.setattr(report, "write", lambda *args: None)
+        leave_out_pictures(patch.setattr)
         config: Any = quickstart.get_config()
         config.phases[0].update(epochs=1, batch_size=20)
         folder = tmp_path_factory.mktemp("finished") / "run"
@@ -70,17 +69,6 @@ def test_another_accuracy_is_an_error_and_rounding_a_note(run_and_images):
     other = dataclasses.replace(run, accuracy=run.accuracy + 2 / 50)
     [entry] = measure.assess([other], images).runs
     assert "a difference of 2 in 50" in entry["notes"][0]
-
-
-def test_damaged_predictions_are_named(run_and_images, finished, tmp_path):
-    _, images = run_and_images
-    folder = shutil.copytree(finished, tmp_path / "run")
-    path = folder / "predictions.npz"
-    content = path.read_bytes()
-    for damaged in (b"", b"text", content[:1000]):
-        path.write_bytes(damaged)
-        with pytest.raises(UserError, match=f"{re.escape(str(path))} is damaged"):
-            measure.assess([load(folder)], images)
 
 
 def test_runs_of_different_data_are_not_set_side_by_side(run_and_images):

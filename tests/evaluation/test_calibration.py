@@ -1,4 +1,4 @@
-"""Temperature and calibration error are what their definitions say."""
+"""Temperature and calibration error equal their definitions."""
 
 from typing import Any
 

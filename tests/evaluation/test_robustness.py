@@ -1,4 +1,4 @@
-"""Damaged images are counted as their definition says; views are averaged."""
+"""Accuracy on damaged images by definition; views are averaged."""
 
 import numpy as np
 import pytest

@@ -47,13 +47,6 @@ def test_mcnemar_equals_the_binomial_test(answers):
     assert found.p == pytest.approx(expected)
 
 
-def test_mcnemar_of_many_images_does_not_overflow():
-    first = np.arange(10_000) < 5_100
-    assert significance.mcnemar(first, ~first).p == pytest.approx(
-        scipy.stats.binomtest(5_100, 10_000).pvalue
-    )
-
-
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
 def test_holm_is_the_closed_test_of_bonferroni(p_values):

@@ -136,36 +136,24 @@ def fake_run(tmp_path: Path) -> FakeRun:
 
 
 @pytest.fixture
-def drawn_texts(monkeypatch) -> Callable[[Figure], list[tuple[str, Any]]]:
-    """Return a function that draws a figure and lists each text with its box."""
-
-    def draw(figure: Figure) -> list[tuple[str, Any]]:
-        found = []
-        original = Text.draw
-
-        def record(text, renderer):
-            original(text, renderer)
-            if text.get_visible() and text.get_text().strip():
-                found.append((text.get_text(), text.get_window_extent(renderer)))
-
-        FigureCanvasAgg(figure)
-        with monkeypatch.context() as patch:
-            patch.setattr(Text, "draw", record)
-            FigureCanvasAgg(figure).draw()
-        return found
-
-    return draw
-
-
-@pytest.fixture
-def assert_readable(drawn_texts) -> Callable[..., list[str]]:
+def assert_readable(monkeypatch) -> Callable[..., list[str]]:
     """Return a function that checks a figure's texts, and returns them.
 
     Texts are inside the picture, and none is on another one.
     """
 
     def check(figure: Figure, *, at_least: int) -> list[str]:
-        texts = drawn_texts(figure)
+        texts = []
+        original = Text.draw
+
+        def record(text, renderer):
+            original(text, renderer)
+            if text.get_visible() and text.get_text().strip():
+                texts.append((text.get_text(), text.get_window_extent(renderer)))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Text, "draw", record)
+            FigureCanvasAgg(figure).draw()
         assert len(texts) >= at_least
         width, height = figure.get_size_inches() * figure.dpi
         for text, box in texts:

@@ -162,15 +162,6 @@ def test_configs_that_differ_are_rows_named_by_the_fields(
     assert f"lenet5 ({here})" in shown(found, 200)
 
 
-def test_many_differences_are_cut(tmp_path):
-    write_run(tmp_path / "a")
-    changes = {"phases[0].epochs": 1, "phases[0].batch_size": 2, "data.val_size": 3}
-    changes["data.split_seed"] = 4
-    write_run(tmp_path / "b", config=changes)
-    for group in compare.read([tmp_path]).groups:
-        assert group.label.count("=") == 3 and group.label.endswith(", ...)")
-
-
 @pytest.mark.parametrize(
     "change", [{}, {"accuracy": 0.97}, {"parameters_sha256": "other"}]
 )

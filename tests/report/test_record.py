@@ -52,15 +52,11 @@ def test_other_predictors_have_a_record_without_epochs(fake_run):
 
 
 @pytest.mark.parametrize("name", TEXT_FILES)
-def test_a_missing_file_is_named(fake_run, name):
-    (fake_run.folder / name).unlink()
-    assert_refused(fake_run, f"{name}: no such file")
-
-
-@pytest.mark.parametrize("name", TEXT_FILES)
-def test_a_file_that_is_not_text_is_named(fake_run, name):
+def test_a_file_that_is_missing_or_not_text_is_named(fake_run, name):
     (fake_run.folder / name).write_bytes(b"\xff\xfe{}")
     assert_refused(fake_run, f"{name} is damaged")
+    (fake_run.folder / name).unlink()
+    assert_refused(fake_run, f"{name}: no such file")
 
 
 @pytest.mark.parametrize("name", JSON_FILES)

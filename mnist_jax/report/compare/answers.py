@@ -77,7 +77,7 @@ def read(found: Comparison) -> tuple[list[Answer], list[str]]:
 
 
 def wrong_by(answers: list[Answer], count: int) -> Bool[np.ndarray, " n"]:
-    """Return which images so many of the networks get wrong."""
+    """Return the images that exactly `count` networks get wrong."""
     return np.sum([~one.right for one in answers], axis=0) == count
 
 
