@@ -24,12 +24,6 @@ PUBLISHED = sorted(ROOT.glob("results/*/seed*/config.json"))
 every_experiment = pytest.mark.parametrize(("name", "variant"), EXPERIMENTS)
 
 
-def test_the_three_networks_have_a_better_recipe():
-    assert {(name, "tuned") for name in ("lenet5", "double_cnn", "triple_cnn")} <= set(
-        EXPERIMENTS
-    )
-
-
 @every_experiment
 def test_it_is_accepted_and_named_after_its_file(name, variant):
     config = MODULES[name].get_config(variant)

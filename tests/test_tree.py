@@ -23,3 +23,10 @@ def test_digest_depends_on_every_part_of_a_tree():
     assert len(set(digests)) == len(digests)
     as_jax = jax.tree.map(jnp.asarray, numbers)
     assert tree.digest(as_jax) == digests[0]
+
+
+def test_layers_are_the_modules_that_have_arrays():
+    assert tree.layers({"a": {"scale": 1, "b": {"kernel": 2}}}) == {
+        "a": {"scale": 1},
+        "a/b": {"kernel": 2},
+    }

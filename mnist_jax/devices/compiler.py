@@ -29,12 +29,11 @@ def compiler_options() -> dict[str, str]:
 def short_program_options() -> dict[str, str]:
     """Return the options for `jax.jit` of programs that run for a moment.
 
-    They are not optimized: compiling the program that draws the weights takes a seventh
-    of the time, and the weights are the same bit for bit.
+    They are not optimized: the program that draws the weights compiles in a seventh of
+    the time and draws the same weights.
     """
-    if jax.default_backend() != "cpu":
-        return {}
-    return {"xla_backend_optimization_level": "0"}
+    on_cpu = jax.default_backend() == "cpu"
+    return {"xla_backend_optimization_level": "0"} if on_cpu else {}
 
 
 def keep_compiled() -> None:

@@ -54,10 +54,9 @@ class Devices:
 
     @property
     def must_wait(self) -> bool:
-        """Whether a call has to be over before the next one is made.
+        """Whether a call must end before the next one is made.
 
-        Several CPU devices of one process can deadlock if steps are queued: they share
-        the threads that their all-reduces block.
+        Several CPU devices can deadlock, as all-reduces block the threads they share.
         """
         return self.count > 1 and self.devices[0].platform == "cpu"
 
@@ -110,8 +109,7 @@ class Devices:
             in_axes: as for `map`.
             arguments: as in later calls: from `replicate`, `place` and `split`.
             split: the index of the argument that is from `split`.
-            donate: whether the buffers of the first argument may be reused for the
-                result. (`jax.pmap` does not reuse them.)
+            donate: whether the result may reuse the first argument's buffers.
         """
         if self.count > 1 and self.way == "pmap":
             axes = tuple(0 if i == split else None for i in range(len(arguments)))

@@ -60,11 +60,10 @@ class Model:
     """A network as pure functions; `params` and `batch_stats` are nested dicts.
 
     Attributes:
-        name: the key in `MODELS`.
+        name: a key in `MODELS`, or a dotted path.
         module: the Flax module behind the functions.
-        task: what the network is asked.
-        convolutions: their form, see `mnist_jax.models.operations`; None for the
-            default of the backend.
+        task: its classes and image shape.
+        convolutions: their form, see `operations`; None for the backend's default.
     """
 
     name: str

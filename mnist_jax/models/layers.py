@@ -34,11 +34,7 @@ _KERNEL_INIT = KERNEL_INITS["glorot_uniform"]
 
 
 class Conv(nn.Module):
-    """A convolution with the parameters of `nn.Conv`.
-
-    The ReLU, if `relu`, is part of the layer so that it can be computed together with
-    the convolution (see `mnist_jax.models.operations`).
-    """
+    """A convolution with the parameters of `nn.Conv`, computed with its ReLU if any."""
 
     features: int
     kernel_size: tuple[int, int]
@@ -80,8 +76,8 @@ Dense = functools.partial(nn.Dense, kernel_init=_KERNEL_INIT)
 class BatchNorm(nn.Module):
     """Normalise each channel over the batch of all devices, with Keras's defaults.
 
-    Parameters and statistics are those of `nn.BatchNorm`, whose sums are slower on a
-    CPU (see `operations.sum_places`). They are float32, whatever the output's `dtype`.
+    Parameters and statistics are those of `nn.BatchNorm`, in float32 whatever `dtype`.
+    Its sums are slower on a CPU (see `operations.sum_places`).
 
     Ioffe and Szegedy, 2015: https://arxiv.org/abs/1502.03167
     """
@@ -105,12 +101,8 @@ class BatchNorm(nn.Module):
             mean, var = running_mean.value, running_var.value
         else:
             count = x.size // x.shape[-1]
-            mean, of_squares = shards.mean(
-                (
-                    operations.sum_places(values) / count,
-                    operations.sum_places(values**2) / count,
-                )
-            )
+            sums = operations.sum_places(values), operations.sum_places(values**2)
+            mean, of_squares = shards.mean((sums[0] / count, sums[1] / count))
             var = jnp.maximum(of_squares - mean**2, 0)
             if not self.is_initializing():
                 keep = self.momentum

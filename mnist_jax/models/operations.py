@@ -32,17 +32,11 @@ _form = contextvars.ContextVar[str | None]("form", default=None)
 
 
 class Choice(NamedTuple):
-    """The form of convolutions and max pools.
+    """The form of convolutions and max pools."""
 
-    Attributes:
-        form: "plain", "cpu" or "onednn".
-        name: the library, with its version: "XLA", "oneDNN 3.2.0".
-        reason: why "auto" has not chosen oneDNN on a CPU.
-    """
-
-    form: str
-    name: str
-    reason: str = ""
+    form: str  # "plain", "cpu" or "onednn"
+    name: str  # of the library, with its version: "XLA", "oneDNN 3.2.0"
+    reason: str = ""  # why "auto" has not chosen oneDNN on a CPU
 
 
 def choose(asked: str, *, dtype: str, begun_with: str | None = None) -> Choice:

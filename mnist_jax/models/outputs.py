@@ -10,12 +10,9 @@ from jaxtyping import Array, Float, Integer
 
 
 class Outputs(NamedTuple):
-    """The outputs of a network for a batch.
+    """The logits of a batch, and other outputs that the network's own loss needs.
 
-    Attributes:
-        logits: unnormalised log-probabilities of the classes.
-        extra: whatever else the network's own loss needs, such as the logits of an
-            auxiliary classifier or a reconstruction of the images.
+    `extra` may hold the logits of an auxiliary classifier, or reconstructed images.
     """
 
     logits: Float[Array, "batch classes"]
@@ -30,12 +27,9 @@ def cross_entropy(
 ) -> Float[Array, " batch"]:
     """Return the cross-entropy of each image, in nats.
 
-    Args:
-        logits: unnormalised log-probabilities.
-        labels: the true classes.
-        smoothing: share of the label that is spread evenly over all classes (Szegedy
-            et al., 2016: https://arxiv.org/abs/1512.00567). At 0 this is the negative
-            log-likelihood.
+    `smoothing` is the share of the label that is spread evenly over all classes.
+
+    Szegedy et al., 2016: https://arxiv.org/abs/1512.00567
     """
     labels = labels.astype(jnp.int32)
     if smoothing == 0:

@@ -93,12 +93,8 @@ def compute(
 ) -> Batch:
     """Return a batch with features, float32, in place of its images.
 
-    Args:
-        model: the network.
-        stop: index in its `stages` of the first that is not computed, at least 1.
-        weights: parameters and BatchNorm's statistics.
-        batch: any number of images and labels.
-        batch_size: images in a call.
+    They are the output of the stages before index `stop` >= 1. A call computes
+    `batch_size` images.
     """
 
     def run(params: Tree, batch_stats: Tree, images: jax.Array) -> jax.Array:

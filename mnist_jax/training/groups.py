@@ -24,8 +24,8 @@ class Groups:
     Args:
         freeze: expressions for the parameters that are not trained.
         layer_rates: entries of the form REGEX=FACTOR. The first that matches a name
-            applies; if none does, the factor is 1.
-        flag: the name of the phase on the command line, for messages.
+            applies; by default, the factor is 1.
+        flag: the name of the phase in messages.
 
     Raises:
         UserError: an expression or an entry is not valid.

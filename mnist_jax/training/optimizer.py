@@ -92,11 +92,8 @@ def create(
 ) -> optax.GradientTransformation:
     """Build the optimizer that a config describes.
 
-    Its directions are to be multiplied by minus the learning rate.
-
-    Args:
-        config: the section of a phase.
-        flag: its name on the command line, for messages.
+    Its directions are to be multiplied by minus the learning rate. `flag` is
+    the name of the config in messages.
 
     Raises:
         ConfigError: it names a function that cannot be imported, or that does not

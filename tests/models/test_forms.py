@@ -4,7 +4,6 @@ All are jitted with the loop's options, as they are used: XLA fuses a form with 
 stands before it, which has once lost half of a gradient.
 """
 
-import contextlib
 import dataclasses
 import functools
 from typing import Any
@@ -130,35 +129,6 @@ def test_a_convolution_is_that_of_the_plain_form(which, relu, form):
     if relu:
         zeros = [np.mean(result == 0) for result, _ in ours if result.shape[-1] > 1]
         assert all(0.2 < share < 0.8 for share in zeros)
-
-
-class Took(Exception):
-    """The patches' form."""
-
-
-@pytest.mark.parametrize(
-    ("shape", "features", "patches"),
-    [
-        ((2, 9, 8, 1), 4, True),
-        ((2, 9, 8, 1), 32, False),
-        ((2, 9, 8, 2), 4, False),
-        ((2, 2, 5, 4), 32, True),
-    ],
-    ids=["one to few", "one to many", "channels", "small"],
-)
-@pytest.mark.parametrize("form", ["plain", "cpu"])
-def test_patches_are_for_few_channels_and_small_images_on_a_cpu(
-    shape, features, patches, form, monkeypatch
-):
-    def took(*args):
-        raise Took
-
-    monkeypatch.setattr(operations, "_conv_by_patches", took)
-    expected = patches and form == "cpu"
-    other = pytest.raises(Took) if expected else contextlib.nullcontext()
-    with other, operations.form(form):
-        init = layers.Conv(features, (3, 3)).init
-        jax.eval_shape(init, jax.random.key(0), draw(0, shape))
 
 
 @pytest.mark.parametrize("form", ["plain", *FORMS])

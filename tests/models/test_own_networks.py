@@ -99,7 +99,6 @@ def test_its_fields_are_its_options_and_are_stored():
         (PATH + "NOT_A_NETWORK", "NOT_A_NETWORK: not a class of Flax modules."),
         (PATH + "NoDefault", "its field 'hidden' needs a default"),
         ("no_such_nets:MLP", "no_such_nets cannot be imported: ModuleNotFound"),
-        ("tests.support.none:MLP", "No module named 'tests.support.none'"),
         (":MLP", "ValueError: Empty module name"),
         ("lenet6", "no such network (known: double_cnn"),
     ],
@@ -110,14 +109,6 @@ def test_a_name_that_is_no_network_is_refused(name, message):
     assert str(caught.value).startswith(f"--config.model.name={name}: ")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_a_module_that_raises_is_named_with_its_error(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "broken_nets.py").write_text("import not_there\n")
-    message = "broken_nets cannot be imported: ModuleNotFoundError: .*not_there"
-    with pytest.raises(ConfigError, match=message):
-        models.create(Model("broken_nets:MLP"), DIGITS)
 
 
 def test_options_may_have_postponed_annotations(tmp_path, monkeypatch):
@@ -139,23 +130,12 @@ def test_as_many_logits_as_classes_are_required():
     with pytest.raises(ConfigError, match=r"shape \[1, 26\] .* data have 10 classes"):
         _ = model.shapes
     task = Task(tuple(map(chr, range(97, 123))))
-    assert create("Wrong", task).shapes
+    assert create("Wrong", task).shapes[0]
 
 
 def test_a_dtype_that_a_network_cannot_compute_in_is_refused():
     with pytest.raises(ConfigError, match="bfloat16: .*MLP has no field `dtype`"):
         create("MLP", dtype="bfloat16")
-
-
-def test_layers_have_their_whole_paths():
-    params, _ = draw_weights(create("TwoOutputs"))
-    found = tree.layers(params)
-    assert {"block1/conv", "block1/norm", "block2/conv", "logits"} <= found.keys()
-    assert found["block1/conv"].keys() == {"kernel", "bias"}
-    assert tree.layers({"a": {"scale": 1, "b": {"kernel": 2}}}) == {
-        "a": {"scale": 1},
-        "a/b": {"kernel": 2},
-    }
 
 
 def test_a_plain_module_is_applied_as_flax_applies_it():

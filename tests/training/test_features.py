@@ -93,13 +93,6 @@ def test_features_are_reused_if_they_are_the_same_in_every_epoch_and_fit(
     assert ("conv_general_dilated" in str(program)) == (not reused)
 
 
-def test_the_budget_holds_the_report_s_recipe_and_not_a_single_block():
-    model = models.create(Model("vgg16"), DIGITS)
-    budget = vgg16.get_config().features_megabytes * 10**6
-    assert features.count_bytes(model, 5, 60_000) == 60_000 * 512 * 4 < budget
-    assert features.count_bytes(model, 1, 60_000) > budget
-
-
 @pytest.mark.parametrize(
     ("name", "freeze", "expected"),
     [

@@ -131,13 +131,6 @@ def test_expressions_that_do_not_fit_are_refused(freeze, rates, message):
         Groups(freeze, rates, flag="p").check(PARAMS)
 
 
-def test_a_phase_names_its_flag():
-    with pytest.raises(UserError, match=r"phase.freeze: '\(' is not a regular"):
-        make_phase(freeze=("(",))
-    with pytest.raises(UserError, match="phase.layer_rates: 'conv' must be"):
-        make_phase(layer_rates=("conv",))
-
-
 # -- freezing
 
 NORM_BEHIND = ("norm", "logits/bias")
