@@ -1,4 +1,4 @@
-"""The flag --config: the file of an experiment, and overrides of its fields."""
+"""The flag --config: the file of an experiment."""
 
 import ast
 import runpy

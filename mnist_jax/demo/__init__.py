@@ -1,4 +1,4 @@
-"""A page in which networks read what is drawn, served to a browser."""
+"""A page to draw in, served to a browser, with the answers of networks."""
 
 from mnist_jax.demo.app import App, Network, networks_of
 from mnist_jax.demo.corrections import Corrections

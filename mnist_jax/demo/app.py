@@ -28,13 +28,9 @@ class RequestError(Exception):
 
 
 class Network(NamedTuple):
-    """A classifier of the demo.
+    """A classifier of 28x28 images, with its name on the page and a sentence about it.
 
-    Attributes:
-        predictor: takes images of 28x28.
-        name: short, for the page.
-        about: a sentence about it.
-        threshold: the probability below which it is unsure, in 0..1.
+    It is unsure if its highest probability, in 0..1, is below the threshold.
     """
 
     predictor: Predictor
@@ -65,12 +61,7 @@ def networks_of(runs: Sequence[load.Network]) -> list[Network]:
 
 
 class App:
-    """Several networks that read the same images.
-
-    Args:
-        networks: in the order of the page.
-        corrections: where misread images are saved.
-    """
+    """Several networks that read the same images, and a folder of corrections."""
 
     def __init__(self, networks: Sequence[Network], corrections: Corrections):
         self.networks = networks
@@ -111,7 +102,7 @@ class App:
         """Read a picture, given by the content of its file.
 
         Raises:
-            UserError: it is no image, or has no digit in it.
+            UserError: it is not an image, or has no digit in it.
         """
         try:
             found = photos.find_digits(io.BytesIO(body))
@@ -132,15 +123,7 @@ class App:
         return {"found": digits} | self._answer(found, chosen)
 
     def correct(self, body: bytes, chosen: Sequence[int]) -> dict[str, Any]:
-        """Save an image with its label.
-
-        Args:
-            body: JSON with the image in base64, its label, and what it was read as.
-            chosen: is not used.
-
-        Raises:
-            OSError: it cannot be written.
-        """
+        """Save an image with its label and the networks' answers, given as JSON."""
         try:
             request = json.loads(body)
             grey = base64.b64decode(request["image"], validate=True)

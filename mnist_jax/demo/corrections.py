@@ -26,27 +26,21 @@ class Corrections:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self._table = folder / LABELS_FILE
         self._read()
-
-    @property
-    def _table(self) -> Path:
-        return self.folder / LABELS_FILE
 
     def add(
         self, image: UInt8[np.ndarray, "28 28"], *, label: str, read_as: str
     ) -> int:
-        """Save an image; saving it again replaces its label.
+        """Save an image, bright on dark, or replace its label.
 
         Args:
-            image: bright on dark.
-            label: what it shows.
-            read_as: what networks took it for, for the third column.
+            image: the image.
+            label: its class.
+            read_as: the answers of the networks, for the third column.
 
         Returns:
             The number of images in the folder.
-
-        Raises:
-            OSError: the folder cannot be written to.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"{hashlib.sha256(image.tobytes()).hexdigest()[:12]}.png"

@@ -1,4 +1,4 @@
-"""The demo's HTTP server: one page, and three things that it asks for."""
+"""The demo's HTTP server: one page, and the answers to its requests."""
 
 import ipaddress
 import json
@@ -22,12 +22,7 @@ _BINARY, _JSON = "application/octet-stream", "application/json"
 
 
 class Server(ThreadingHTTPServer):
-    """Serves the demo; `serve_forever` answers until it is interrupted.
-
-    Args:
-        app: answers what the page asks.
-        host: the address to listen on.
-        port: 0 for any that is free.
+    """Serves the demo, at any free port if `port` is 0.
 
     Raises:
         UserError: the port is in use, or the address is not one of this machine.
@@ -44,22 +39,15 @@ class Server(ThreadingHTTPServer):
         }
         try:
             super().__init__((host, port), _Requests)
-        except socket.gaierror as error:
-            raise UserError(f"--host={host}: {error.strerror}.") from error
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UserError(
-                f"--port={port} at {host} cannot be used: {reason}. Choose another "
-                "port (--port=0 takes any that is free)."
+                f"Cannot listen at --host={host} --port={port}: {reason}. "
+                "--port=0 takes any port that is free."
             ) from error
         self.port = self.server_address[1]
         self.address = f"http://{host}:{self.port}"
-        self._is_public = not ipaddress.ip_address(
-            str(self.server_address[0])
-        ).is_loopback
-        self._names = {"localhost", "127.0.0.1", host.lower()}
-        if self._is_public:
-            self._names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
+        self._names = {"localhost", host.lower(), socket.gethostname().lower()}
 
     def knows(self, host: str) -> bool:
         """Return whether the Host of a request is this server.
@@ -69,9 +57,7 @@ class Server(ThreadingHTTPServer):
         """
         try:
             name = urlsplit(f"//{host}").hostname or ""
-            return name in self._names or (
-                self._is_public and bool(ipaddress.ip_address(name))
-            )
+            return name in self._names or bool(ipaddress.ip_address(name))
         except ValueError:
             return False
 
@@ -124,9 +110,9 @@ class _Requests(BaseHTTPRequestHandler):
         answer, content_type = self.server.handlers[url.path]
         if headers.get("Content-Type") != content_type:
             raise RequestError(415, f"unknown content type: send {content_type}")
-        if not (length.isascii() and length.isdigit()):
+        if not (length.isascii() and length.isdigit() and len(length) < 20):
             raise RequestError(411, "Content-Length must be the number of bytes")
-        if len(length) > 20 or int(length) > _MOST_BYTES:
+        if int(length) > _MOST_BYTES:
             raise RequestError(413, f"send a body of at most {_MOST_BYTES:,} bytes")
         return answer(self.rfile.read(int(length)), self._chosen(url.query))
 

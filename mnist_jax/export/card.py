@@ -1,4 +1,4 @@
-"""The model card: what a person who is handed an exported network must know."""
+"""The model card: the data, accuracy, input and output of an exported network."""
 
 import dataclasses
 import json

@@ -1,8 +1,5 @@
 """ONNX: a graph's operations, translated one by one.
 
-jax2onnx would do this for any JAX program, but it allows only older versions of orbax
-than training needs here, and brings chex, equinox and a viewer along.
-
 ONNX's convolutions and pools take images as NCHW. Each is written with a transpose
 before and after it; ONNX Runtime removes those that cancel when it loads the file.
 """

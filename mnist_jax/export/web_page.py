@@ -25,12 +25,7 @@ _SAME_NUMBERS = ("convert_element_type", "reshape", "squeeze")
 def to_bytes(
     graph: Graph, *, classes: tuple[str, ...], facts: Mapping[str, str]
 ) -> bytes:
-    """Return the page of a network.
-
-    Args:
-        graph: a function of one uint8 image [1, 28, 28] to logits.
-        classes: the name of each logit.
-        facts: texts about the network, from `card.facts`.
+    """Return the page of a graph from one uint8 image [1, 28, 28] to logits.
 
     Raises:
         UnsupportedError: the graph has an operation that network.js lacks.
@@ -78,7 +73,7 @@ def assemble(
         template: its HTML, for Jinja. All files are beside it or in page/.
         styles: names of files that are joined as {{ style }}.
         scripts: names of files that are joined as {{ script }}.
-        classes: the names of the drawings.
+        classes: the classes of the drawings.
         **context: other variables of the template.
     """
     loader = jinja2.FileSystemLoader([template.parent, _PARTS])

@@ -51,12 +51,15 @@ def test_bad_input_is_one_clear_line(command_env, tmp_path):
     write_run(tmp_path / "run")
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("mine")
+    (tmp_path / "mine" / "lenet5" / "seed0").mkdir(parents=True)
+    (tmp_path / "mine" / "lenet5" / "seed0" / "config.json").write_text("{}")
     run, here = str(tmp_path / "run"), re.escape(str(tmp_path))
     expected = [
         ([f"{tmp_path}/none"], 1, f"{here}/none does not exist"),
         ([f"{tmp_path}/file"], 1, f"{here}/file is not a folder"),
         ([run, f"{tmp_path}/empty"], 1, f"No run in {here}/empty: .*results.json"),
         ([run, f"--report={tmp_path}"], 1, f"--report={here} holds other files"),
+        ([run, f"--publish={tmp_path}/mine"], 1, "lenet5/seed0 holds other files"),
         ([run, "--format=html"], 2, "--format=html.*table.markdown"),
         ([run, "--sort=size"], 2, "--sort=size"),
     ]

@@ -20,7 +20,6 @@ def get_config(variant=""):
     ("line", "message"),
     [
         ("config.sed = 3", ', line 6: .*Did you mean "seed"'),
-        ("config.seed = 'x'", "line 6: TypeError: .*'seed'"),
         ("config.seed = = 3", "line 6: SyntaxError: invalid syntax"),
         ("config = 3", "AttributeError: 'int'"),
     ],
@@ -37,9 +36,8 @@ def test_an_error_in_a_config_file_is_reported_with_its_line(tmp_path, line, mes
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("configs/nope.py", "no such Python file. Known: .*lenet5"),
+        ("nope.py", "no such Python file. Known: .*lenet5"),
         ("configs/base.py:x", "takes 0 positional arguments"),
-        ("configs/__init__.py", "KeyError: get_config"),
     ],
 )
 def test_other_files_are_refused(monkeypatch, name, message):

@@ -32,11 +32,10 @@ def test_inputs_and_files_of_others_are_not_replaced(tmp_path):
 
 def test_a_folder_is_new_empty_or_of_the_same_command(tmp_path):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
     for name in ("new", "empty"):
         outputs.check_folder(tmp_path / name, flag="--flag", sign="sign")
     for path, message in ((tmp_path, "other files"), (tmp_path / "file", "not a fold")):
-        (tmp_path / "file").touch()
         with pytest.raises(UserError, match=message):
             outputs.check_folder(path, flag="--flag", sign="sign")
-    (tmp_path / "sign").touch()
-    outputs.check_folder(tmp_path, flag="--flag", sign="sign")
+    outputs.check_folder(tmp_path, flag="--flag", sign="file")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mnist_jax.commands import sweep
 from mnist_jax.errors import UserError
-from tests.conftest import LITTLE_OPTIMIZED, ROOT
+from tests.conftest import LITTLE_OPTIMIZED
 from tests.support import commands
 from tests.support.commands import run_each, wait_for
 from tests.support.runs import outcome
@@ -23,15 +23,15 @@ QUICK = (
 )
 
 
-def start(command_env, *arguments, cwd=ROOT):
+def start(command_env, *arguments):
     """Start `python -m mnist_jax sweep ARGUMENTS`, do not wait."""
     env = command_env | LITTLE_OPTIMIZED | commands.WITHOUT_PICTURES
-    return commands.start("mnist_jax", "sweep", *arguments, env=env, cwd=cwd)
+    return commands.start("mnist_jax", "sweep", *arguments, env=env)
 
 
-def finish(command_env, *arguments, cwd=ROOT):
+def finish(command_env, *arguments):
     """Run `python -m mnist_jax sweep ARGUMENTS` to its end: exit status, output."""
-    with start(command_env, *arguments, cwd=cwd) as process:
+    with start(command_env, *arguments) as process:
         output, _ = process.communicate()
     return process.returncode, output
 
@@ -43,8 +43,8 @@ def test_a_list_of_seeds_is_read_as_it_is_written(seeds):
 
 @given(st.integers(0, 2**32 - 2000), st.integers(0, 999))
 def test_a_range_of_seeds_holds_both_its_ends(first, more):
-    seeds = sweep.parse_seeds(f"{first}-{first + more}")
-    assert seeds == list(range(first, first + more + 1))
+    seeds = list(range(first, first + more + 1))
+    assert sweep.parse_seeds(f"{first}-{first + more}") == seeds
 
 
 @pytest.mark.parametrize(
@@ -57,14 +57,11 @@ def test_other_seeds_are_refused(text):
 
 USAGE = [
     (["--config=quickstart"], "--seeds=: give a range"),
-    (["--config=quickstart", "--seeds=4-0"], "--seeds=4-0: give a range"),
     (
         ["--config=quickstart", "--config.seed=1", "--seeds=0-1"],
         "--seeds cannot go with --config.seed",
     ),
     (["--seeds=0-1"], "--config is missing"),
-    (["--config=quickstart", "--seed=1"], "Unknown flag --seed"),
-    (["--config=quickstart:x", "--seeds=0"], ":x: .*no such variant"),
     (["--config=quickstart", "--seeds", "0", "1"], "argument '1'"),
 ]
 
@@ -82,11 +79,12 @@ def test_bad_flags_are_one_clear_line(command_env, tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, command_env):
-    """An undisturbed sweep of two seeds, in its default folder."""
+    """An undisturbed sweep of two seeds."""
     folder = tmp_path_factory.mktemp("finished")
-    code, output = finish(command_env, *QUICK, "--seeds=0,1", cwd=folder)
+    arguments = (*QUICK, "--seeds=0,1", f"--workdir={folder}")
+    code, output = finish(command_env, *arguments)
     assert code == 0, output
-    return folder / "runs" / "quickstart" / "seeds", output
+    return folder, output
 
 
 @pytest.mark.slow
@@ -96,8 +94,6 @@ def test_a_sweep_ends_with_its_table(finished):
     assert accuracies[0] != accuracies[1]
     mean = f"{sum(accuracies) / 2:.4f}"
     assert re.search(rf"quickstart .* {mean} ± 0\.\d{{4}} +2 ", output)
-    assert re.search(r"(?s)Seed 0 \(1 of 2\).*Seed 1 \(2 of 2\).*Network", output)
-    assert output.strip().endswith("mnist-jax compare runs/quickstart/seeds")
 
 
 @pytest.mark.slow
@@ -107,10 +103,9 @@ def test_a_run_of_a_sweep_names_the_command_that_makes_it(finished, command_env)
     before = {path: path.stat().st_mtime_ns for path in files}
     written = json.loads((folder / "seed1" / "environment.json").read_text())
     _, _, arguments = written["command"].partition(" sweep ")
-    code, output = finish(command_env, *shlex.split(arguments), cwd=folder.parents[2])
+    code, output = finish(command_env, *shlex.split(arguments))
     assert code == 0 and output.count("is finished: nothing to do") == 2
     assert {path: path.stat().st_mtime_ns for path in files} == before
-    assert re.search(r"quickstart .* 2 ", output)
 
 
 @pytest.mark.slow
@@ -126,13 +121,9 @@ def test_a_sweep_together_is_interrupted_and_resumed(finished, command_env, tmp_
     assert match and shlex.split(match[1]) == list(arguments), output
     code, output = finish(command_env, *arguments)
     assert code == 0, output
-    assert "2 seeds train together, in one program" in output
     for name in ("seed0", "seed1"):
         ours, theirs = outcome(tmp_path / name)[0], outcome(finished[0] / name)[0]
         assert ours["test"]["last"]["confusion"] == theirs["test"]["last"]["confusion"]
-        assert "Ended by KeyboardInterrupt" in (tmp_path / name / "log.txt").read_text()
-        written = json.loads((tmp_path / name / "environment.json").read_text())
-        assert "sweep" in written["command"] and "--seeds=0-1" in written["command"]
 
 
 @pytest.mark.parametrize(
@@ -150,14 +141,3 @@ def test_seeds_that_fail_are_named(command_env, tmp_path, flag, message, seeds):
     _, _, error = output.partition("Error: ")
     assert re.match(rf"Seed 4: .*{message}", error)
     assert error.count("Seed ") == seeds
-
-
-@pytest.mark.slow
-def test_another_config_in_any_of_the_folders_is_refused_at_once(finished, command_env):
-    folder, _ = finished
-    rate = "--config.phases[0].epochs=3"
-    arguments = (*QUICK, rate, "--seeds=7,1", f"--workdir={folder}")
-    code, output = finish(command_env, *arguments)
-    assert code == 1
-    assert "phases[0].epochs: 2 there, 3 now" in output and "seed1" in output
-    assert not (folder / "seed7").exists()

@@ -129,22 +129,3 @@ def test_the_page_computes_every_operation(images, predict_pages, monkeypatch):
 def test_what_is_no_list_of_operations_is_refused(function, message):
     with pytest.raises(UnsupportedError, match=message):
         graph.trace(lambda _, images: function(images / 255.0), {}, (4, 6))
-
-
-def test_operations_that_the_result_does_not_need_are_left_out():
-    def function(_, images):
-        jnp.sort(images)
-        return images / 255.0
-
-    traced = graph.trace(function, {}, (6,))
-    assert "sort" not in {operation.name for operation in traced.operations}
-
-
-def test_an_operation_without_a_translation_is_named(predict_onnx):
-    from mnist_jax.export import onnx_file
-
-    def function(_, images):
-        return jnp.cumsum(images / 255.0, axis=-1)
-
-    with pytest.raises(UnsupportedError, match=r" cumsum of \[None, 6\].*stabl"):
-        onnx_file.to_bytes(graph.trace(function, {}, (6,)), metadata={})

@@ -1,4 +1,4 @@
-// What a network makes of an image: a class, a sentence, and a bar for each class.
+// The answer of a network: a class, a sentence, and a bar for each class.
 
 const MOST_BARS = 12;
 
