@@ -24,12 +24,11 @@ def write(
 ) -> None:
     """Write the figures of a finished run, report.html and report.md into its folder.
 
-    Figures of what a network lacks, such as convolutions, are left out.
+    Figures of what a network lacks, such as convolutions, are left out, and without
+    weights.safetensors all figures of what it computes inside.
 
     Args:
-        run_folder: holds config.json, environment.json, metrics.jsonl, predictions.npz,
-            results.json and summary.txt. Without weights.safetensors, the figures of
-            what the network computes inside are left out.
+        run_folder: of a run that has been tested.
         test_images: the images of predictions.npz, in the same order.
         defaults: the default config, in the layout of config.json.
 

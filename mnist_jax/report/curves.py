@@ -1,8 +1,7 @@
 """Learning curves: loss and error rate of every epoch, side by side.
 
 The error rate is shown instead of the accuracy because on a logarithmic axis both the
-step from 97 % to 98 % and the one from 99.4 % to 99.6 % are easy to see. Below both,
-the learning rate is on the same axis of epochs.
+step from 97 % to 98 % and the one from 99.4 % to 99.6 % are easy to see.
 """
 
 import itertools

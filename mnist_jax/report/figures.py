@@ -1,8 +1,6 @@
 """Figures of images and confusions, as matplotlib Figures.
 
 Images are uint8 in 0..255; with a single channel, 255 is ink.
-
-Import this module only to draw something: matplotlib takes a while to load.
 """
 
 from collections.abc import Sequence

@@ -99,6 +99,7 @@ def legend(
 ) -> None:
     """Draw a legend of lines below all axes, in two columns."""
     lines = [Line2D([], [], **style) for style in styles]
+    names = [drawable(name, RUN_LENGTH) for name in names]
     options: dict[str, Any] = {"frameon": False, "ncols": 2, "handlelength": 3}
     figure.legend(lines, names, loc="outside lower left", **options)
 

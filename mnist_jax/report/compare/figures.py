@@ -58,7 +58,8 @@ def accuracy(groups: Sequence[Group]) -> Figure:
         fill = color if len(seeds) > 1 else "white"
         axes.plot(seeds, [row] * len(seeds), "o", color=color, mfc=fill, ms=4.5)
     axes.set_ylim(len(groups) - 0.5, -0.5)
-    axes.set_yticks(range(len(groups)), _names(groups))
+    names = [drawable(group.label, RUN_LENGTH) for group in groups]
+    axes.set_yticks(range(len(groups)), names)
     plain(axes)
     axes.grid(visible=False, axis="y")
     return figure
@@ -84,7 +85,7 @@ def cost(groups: Sequence[Group]) -> Figure:
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_minor_formatter(NullFormatter())
         plain(axes)
-    legend(figure, _names(groups), styles)
+    legend(figure, [group.label for group in groups], styles)
     return figure
 
 
@@ -110,7 +111,3 @@ def mistakes(answers: list[Answer], images: UInt8[np.ndarray, "n h w 1"]) -> Fig
             text = " → ".join(one.run.classes[label] for label in pair)
             axes.set_title(drawable(text, 16), fontsize=8, pad=3)
     return figure
-
-
-def _names(groups: Sequence[Group]) -> list[str]:
-    return [drawable(group.label, RUN_LENGTH) for group in groups]

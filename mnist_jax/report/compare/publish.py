@@ -22,7 +22,7 @@ from mnist_jax.report import render
 from mnist_jax.report.compare import findings, tables
 from mnist_jax.report.compare.groups import Comparison, experiment
 from mnist_jax.report.record import Record, read
-from mnist_jax.runs.folder import RunFolder
+from mnist_jax.runs.folder import RunFolder, read_text
 
 
 def collect(found: Comparison, folder: Path) -> list[Path]:
@@ -89,12 +89,7 @@ def insert(found: Comparison, document: Path) -> None:
         UserError: the document cannot be read, or has no such lines.
         OSError: it cannot be written.
     """
-    try:
-        content = document.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"Cannot read {document}: {reason}.") from error
-    places = 0
+    content, places = read_text(document), 0
     for name, table in as_markdown(found).items():
         begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
         parts = re.split(f"(?s){re.escape(begin)}.*?{re.escape(end)}", content)

@@ -108,5 +108,5 @@ def robustness(runs: Sequence[dict[str, Any]]) -> Figure:
         axes.set_xticks([0, *kind.amounts])
         axes.set_xlabel(kind.unit, fontsize=8, labelpad=2)
         plain(axes)
-    legend(figure, [drawable(run["name"], RUN_LENGTH) for run in runs], styles)
+    legend(figure, [run["name"] for run in runs], styles)
     return figure
