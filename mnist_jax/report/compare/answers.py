@@ -45,8 +45,7 @@ def read(found: Comparison) -> tuple[list[Answer], list[str]]:
     images is kept.
 
     Returns:
-        The answers to the same images, and remarks on the other networks, a sentence
-        each.
+        The answers to the same images, and sentences about the other networks.
 
     Raises:
         UserError: a file is damaged; the message names it.
