@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from mnist_jax.runs.load import load
-from tests.support.commands import run_each
+from tests.support.commands import check_lines
 
 
 @pytest.mark.slow
@@ -30,13 +30,7 @@ def test_it_writes_a_file_and_its_card_or_says_why_not(tmp_path, command_env):
         (["none", f"--output={out}/x.onnx"], 1, "none: No such file"),
         ([f"{tmp_path}/unfinished", f"--output={out}/x.onnx"], 1, "is not finished"),
     ]
-    cases = [["export", *map(str, arguments)] for arguments, _, _ in expected]
-    ended = run_each("mnist_jax", cases, env=command_env)
-    for result, (_, code, message) in zip(ended, expected, strict=True):
-        assert result.returncode == code, result.stderr
-        text = result.stderr if code else result.stdout
-        assert re.search(message, text), text
-        assert len(text.strip().splitlines()) == 1
+    check_lines("export", expected, env=command_env)
     assert {path.suffix for path in out.iterdir()} == {".html", ".md", ".safetensors"}
     assert (out / "old.html").read_text().startswith("<!DOCTYPE html>")
     assert (out / "net.safetensors").read_bytes() == load().path.read_bytes()

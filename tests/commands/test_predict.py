@@ -12,7 +12,7 @@ import mnist_jax
 from mnist_jax.data import digits
 from tests.conftest import ROOT
 from tests.support import paper
-from tests.support.commands import run_each
+from tests.support.commands import check_lines, run_each
 from tests.support.idx_files import encode
 
 
@@ -109,19 +109,16 @@ def test_each_bad_picture_has_a_line_of_its_own(predict, pictures):
     assert "prepared.png" in raw.stdout
 
 
-def test_wrong_flags_are_one_clear_line(predict, pictures, tmp_path):
+def test_wrong_flags_are_one_clear_line(command_env, pictures, tmp_path):
     good = pictures / "good" / "a.jpg"
-    expected = {
-        f"--run={tmp_path}/none": "Cannot read .*none",
-        f"--run={pictures / 'empty'}": "empty is not a run folder",
-        f"--save={tmp_path}/none/x": "none/x: No such file or directory",
-        f"--save={good}": "a.jpg: File exists",
-    }
-    ended = predict([], *([good, flag] for flag in expected))
-    for result, message in zip(ended, ("PICTURE", *expected.values()), strict=True):
-        assert result.returncode == 1, result
-        assert re.search(message, result.stderr), result.stderr
-        assert len(result.stderr.strip().splitlines()) == 1
+    expected = [
+        ([], 1, "Name a picture"),
+        ([good, f"--run={tmp_path}/none"], 1, "Cannot read .*none"),
+        ([good, f"--run={pictures}/empty"], 1, "empty is not a run folder"),
+        ([good, f"--save={tmp_path}/none/x"], 1, "none/x: No such file or directory"),
+        ([good, f"--save={good}"], 1, "a.jpg: File exists"),
+    ]
+    check_lines("predict", expected, env=command_env)
 
 
 def test_photographs_are_never_written_over(predict, tmp_path, pictures):

@@ -217,6 +217,25 @@ def run_each(
     return [run(program, *arguments, env=env, cwd=cwd) for arguments in cases]
 
 
+def check_lines(
+    verb: str,
+    expected: Sequence[tuple[Sequence[object], int, str]],
+    *,
+    env: Mapping[str, str],
+    cwd: Path = ROOT,
+) -> None:
+    """Check that a verb, with each of some arguments, prints one line that matches.
+
+    `expected` has the arguments, the exit status, and the pattern of the line.
+    """
+    for arguments, code, pattern in expected:
+        ended = run("mnist_jax", verb, *map(str, arguments), env=env, cwd=cwd)
+        text = ended.stderr if code else ended.stdout
+        assert ended.returncode == code, ended
+        assert re.search(pattern, text), ended
+        assert len(text.strip().splitlines()) == 1, ended
+
+
 def wait_for(process: Any, pattern: str) -> str:
     """Read the output of a process up to a line that matches; return all of it."""
     output = ""
