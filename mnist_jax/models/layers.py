@@ -155,8 +155,8 @@ def draw_mask(key: PRNGKeyArray, share: float, shape: tuple[int, ...]) -> Array:
 def _draw_words(key: PRNGKeyArray, shape: tuple[int, ...]) -> UInt32[Array, "*shape"]:
     """Draw random words by Threefry-2x32 with 20 rounds, JAX's own generator.
 
-    Each word depends only on the key and its place in the whole batch, so that every
-    device draws the words of its own shard.
+    Each word depends only on the key and its place in the whole batch, so that a
+    device can draw those of its shard alone.
 
     Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", 2011.
     """
