@@ -1,12 +1,14 @@
 """Read handwritten digits in photographs, scans and drawings.
 
-  mnist-jax predict PICTURE ... [--run=RUN] [--save=FOLDER] [--json]
+  mnist-jax predict PICTURE ... [--run=RUN] [--save=FOLDER] [--csv=FILE] [--json]
 
 PICTURE is an image file or a folder of them. Several digits are read from left to right
 and line by line. RUN is a run folder or its weights.safetensors. Default: the LeNet-5
 that comes with the package.
 """
 
+import csv
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -42,8 +44,10 @@ _SAVE = flags.DEFINE_string(
     None,
     "A folder for drawings of the readings: boxes, prepared digits, probabilities.",
 )
+_CSV = flags.DEFINE_string("csv", None, "A CSV file to write, a row for each digit.")
 _JSON = flags.DEFINE_bool("json", False, "Print JSON instead of a table.")
 
+_COLUMNS = "picture,line,digit,probability,unsure,left,top,right,bottom"
 _SOFTWARE = "mnist-jax predict"  # marks the drawings
 
 
@@ -67,6 +71,9 @@ def main(arguments: list[str]) -> None:
     failures: list[str] = []
     paths = list(_pictures_in(arguments, failures))
     drawings = _drawings(paths, _SAVE.value) if _SAVE.value else paths
+    table = Path(_CSV.value).expanduser() if _CSV.value else None
+    if table:
+        outputs.check(table, flag="--csv", mark=_COLUMNS.encode(), inputs=paths)
     # Imported late: bad flags need not wait for JAX.
     from mnist_jax import photos
     from mnist_jax.devices import compiler
@@ -91,6 +98,8 @@ def main(arguments: list[str]) -> None:
             read.append(_Picture(path, drawing, reading))
     if _SAVE.value:
         _save(read, run.classes)
+    if table:
+        files.write_text(table, _as_csv(read, run.classes))
     if _JSON.value:
         print(json.dumps(_as_json(read, failures, run), indent=2))
     elif read:
@@ -157,6 +166,18 @@ def _as_json(
         "pictures": pictures,
         "errors": failures,
     }
+
+
+def _as_csv(read: Sequence[_Picture], classes: Sequence[str]) -> str:
+    """Return a row for each digit, with the probability of each class."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*_COLUMNS.split(","), *(f"p{name}" for name in classes)])
+    for path, _, reading in read:
+        for digit in reading.digits:
+            about = [digit.line, digit.label, digit.probability, digit.unsure]
+            writer.writerow([path, *about, *digit.box, *digit.probabilities.tolist()])
+    return file.getvalue()
 
 
 def _ranked(digit: "Digit", run: "Network") -> list[tuple[str, float]]:

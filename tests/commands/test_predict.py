@@ -1,5 +1,6 @@
 """`mnist-jax predict` as a user meets it."""
 
+import csv
 import json
 import re
 import shutil
@@ -51,7 +52,7 @@ def test_what_it_says_is_what_python_says(predict, pictures, tmp_path):
     good = pictures / "good"
     table, as_json, named = predict(
         [good, f"--save={tmp_path / 'strips'}"],
-        [good / "a.jpg", good / "b.jpg", "--json"],
+        [good / "a.jpg", good / "b.jpg", "--json", f"--csv={tmp_path / 'table.csv'}"],
         [good / "a.jpg", "--run", ROOT / "results" / "lenet5-tuned" / "seed0"],
     )
     run = mnist_jax.load_run()
@@ -70,6 +71,11 @@ def test_what_it_says_is_what_python_says(predict, pictures, tmp_path):
         assert (item["digit"], item["box"]) == (digit.label, list(digit.box))
         assert item["probability"] == pytest.approx(digit.probability, abs=1e-6)
         assert sum(item["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    rows = list(csv.DictReader((tmp_path / "table.csv").read_text().splitlines()))
+    assert [row["digit"] for row in rows] == [digit.label for digit in digits_read]
+    for row, digit in zip(rows, digits_read, strict=True):
+        columns = [float(row[f"p{label}"]) for label in run.classes]
+        np.testing.assert_allclose(columns, digit.probabilities, atol=1e-6)
     for drawing in ("001-a.png", "002-b.png"):
         with Image.open(tmp_path / "strips" / drawing) as strip:
             assert min(strip.size) > 100
@@ -131,6 +137,8 @@ def test_photographs_are_never_written_over(predict, tmp_path, pictures):
     expected = [
         ([tmp_path / "scan.png", f"--save={tmp_path}"], "also read"),
         ([tmp_path / "scan.jpg", f"--save={tmp_path}"], "did not write it"),
+        ([scan, f"--csv={tmp_path / 'scan.png'}"], "also read"),
+        ([scan, f"--csv={tmp_path / 'scan.jpg'}"], "did not write it"),
     ]
     readings = [scan, f"--save={saved}"]
     ended = predict(*(arguments for arguments, _ in expected), readings, readings)
