@@ -34,7 +34,7 @@ def facts(run: Network) -> dict[str, str]:
     source = run.config.data.source
     data, examples = _DATA.get(source, (source, 0))
     if run.results:
-        examples = run.results[run.tested_on][run.results["test_weights"]]["examples"]
+        examples = run.results["test"][run.results["test_weights"]]["examples"]
     elif run.tested_on == "val":
         examples = run.config.data.val_size
     interval = "unknown"

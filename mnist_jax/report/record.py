@@ -4,24 +4,21 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
 from mnist_jax.errors import UserError
 from mnist_jax.runs.folder import (
+    NUMBER,
+    Fields,
     RunFolder,
+    check_fields,
     damaged,
     parse_json,
     read_json,
     read_text,
 )
 
-Fields = dict[str, Any]
-Schema = Mapping[Any, str]
-"""Names of fields, separated by spaces, by their type or types."""
-
-NUMBER = (int, float)
 # A file may have more fields.
 _RESULTS = {str: "config data", int: "seed", NUMBER: "test_accuracy"}
 _NETWORK = {
@@ -73,7 +70,7 @@ class Record:
         rows = {}
         for number, line in enumerate(read_text(path).splitlines(), start=1):
             row = parse_json(line, path, f"line {number}: ")
-            _check_fields(row, _EPOCH, path, f"line {number}: ")
+            check_fields(row, _EPOCH, path, f"line {number}: ")
             # A resumed run may repeat an epoch that the killed run had written.
             rows[row["epoch"], row["split"]] = row
         if not rows:
@@ -137,12 +134,8 @@ def read(folder: Path, *, complete: bool = False) -> Record:
         UserError: a file is missing, damaged or lacks a field; the message names it.
     """
     paths = RunFolder(folder)
-    config, environment, results = (
-        read_json(path) for path in (paths.config, paths.environment, paths.results)
-    )
-    _check_fields(config, {}, paths.config)
-    _check_fields(environment, _ENVIRONMENT if complete else {}, paths.environment)
-    _check_fields(results, _RESULTS, paths.results)
+    config, results = read_json(paths.config), read_json(paths.results, _RESULTS)
+    environment = read_json(paths.environment, _ENVIRONMENT if complete else {})
     kind, classes = results.get("kind", "network"), results.get("classes", _TEN_DIGITS)
     if reason := _wrong(results, kind, classes):
         raise damaged(paths.results, reason)
@@ -189,26 +182,12 @@ def _check_network(record: Record, path: Path) -> None:
             f"{path} is of a run of the kind {record.kind!r}, and a report is about a "
             "network. Use mnist-jax evaluate or compare."
         )
-    _check_fields(results, _NETWORK, path)
+    check_fields(results, _NETWORK, path)
     for split, weights in itertools.product(("test", "val"), ("last", "best")):
         found, where = results[split].get(weights), f"{split}.{weights}: "
-        _check_fields(found, _EVALUATION, path, where)
+        check_fields(found, _EVALUATION, path, where)
         rows = [row for row in found["confusion"] if isinstance(row, list)]
         if [len(row) for row in (found["per_class"], *rows)] != [size] * (1 + size):
             raise damaged(
                 path, f"{where}confusion and per_class are not of {size} classes"
             )
-
-
-def _check_fields(value: Any, schema: Schema, path: Path, where: str = "") -> None:
-    """Raise UserError unless `value` is an object with the fields of a schema."""
-    if not isinstance(value, dict):
-        raise damaged(path, f"{where}expected an object, got {type(value).__name__}")
-    for kind, names in schema.items():
-        for name in names.split():
-            if name not in value:
-                raise damaged(path, f"{where}{name} is missing")
-            found = value[name]
-            finite = not isinstance(found, float) or math.isfinite(found)
-            if not isinstance(found, kind) or isinstance(found, bool) or not finite:
-                raise damaged(path, f"{where}{name} is {found!r}")

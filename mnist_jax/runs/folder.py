@@ -2,7 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ INCIDENTAL_FIELDS = (
     *("eval_batch_size", "parallel", "steps_per_call", "log.tensorboard"),
 )
 
+Fields = dict[str, Any]
+Schema = Mapping[Any, str]
+"""Names of fields, separated by spaces, by their type or types."""
+
+NUMBER = (int, float)
+_RESULTS = {str: "test_weights parameters_sha256", dict: "test"}
+_SCORES = {int: "examples", NUMBER: "accuracy", list: "accuracy_interval"}
 # Every config.json of ours has these fields; few others do.
 _OUR_FIELDS = {"name", "seed", "data", "phases"}
 _FILE_MANAGER_FILES = {".DS_Store", ".directory", "Thumbs.db", "desktop.ini"}
@@ -76,8 +84,8 @@ class RunFolder:
         """Reject a folder with files in it that holds no run."""
         if not self.path.is_dir() or self._lock.exists():
             return
-        config = read_json(self.config) if self.config.exists() else None
-        if isinstance(config, dict) and _OUR_FIELDS <= config.keys():
+        config = read_json(self.config) if self.config.exists() else {}
+        if _OUR_FIELDS <= config.keys():
             return
         names = {path.name for path in self.path.iterdir()} - _FILE_MANAGER_FILES
         if names:
@@ -91,9 +99,18 @@ class RunFolder:
         """Return the message that this is not a run folder."""
         return f"{self.path} is not a run folder: it has no {self.config.name}."
 
-    def read_results(self) -> dict[str, Any] | None:
-        """Return results.json, or None if the run is not finished."""
-        return read_json(self.results) if self.results.exists() else None
+    def read_results(self) -> Fields | None:
+        """Return results.json, or None if the run is not finished.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        if not self.results.exists():
+            return None
+        results = read_json(self.results, _RESULTS)
+        tested = results["test"].get(results["test_weights"])
+        check_fields(tested, _SCORES, self.results, "test: ")
+        return results
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -146,9 +163,16 @@ def read_text(path: Path) -> str:
         raise damaged(path, error) from error
 
 
-def read_json(path: Path) -> Any:
-    """Return the contents of a JSON file, or raise UserError naming the file."""
-    return parse_json(read_text(path), path)
+def read_json(path: Path, schema: Schema | None = None) -> Fields:
+    """Read a JSON file with one object.
+
+    Raises:
+        UserError: it cannot be read, or is not an object with the fields of `schema`;
+            the message names the file.
+    """
+    value = parse_json(read_text(path), path)
+    check_fields(value, schema or {}, path)
+    return value
 
 
 def parse_json(text: str, path: Path, where: str = "") -> Any:
@@ -157,6 +181,20 @@ def parse_json(text: str, path: Path, where: str = "") -> Any:
         return json.loads(text)
     except ValueError as error:
         raise damaged(path, f"{where}{error}") from error
+
+
+def check_fields(value: Any, schema: Schema, path: Path, where: str = "") -> None:
+    """Raise UserError unless `value` is an object with the fields of a schema."""
+    if not isinstance(value, dict):
+        raise damaged(path, f"{where}expected an object, got {type(value).__name__}")
+    for kind, names in schema.items():
+        for name in names.split():
+            if name not in value:
+                raise damaged(path, f"{where}{name} is missing")
+            found = value[name]
+            finite = not isinstance(found, float) or math.isfinite(found)
+            if not isinstance(found, kind) or isinstance(found, bool) or not finite:
+                raise damaged(path, f"{where}{name} is {found!r}")
 
 
 def damaged(path: Path, reason: object) -> UserError:

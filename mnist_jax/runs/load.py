@@ -183,7 +183,7 @@ def load(path: Path | str | None = None) -> Network:
         raise WeightsError(
             f"{path} does not have the weights that {folder.results} reports."
         )
-    used_onednn = environment.get("convolutions", "oneDNN").startswith("oneDNN")
+    used_onednn = str(environment.get("convolutions", "oneDNN")).startswith("oneDNN")
     choice = operations.choose("auto" if used_onednn else "xla", dtype=config.dtype)
     return Network(
         path=path,

@@ -41,7 +41,7 @@ def read(path: Path) -> Predictions:
         UserError: it is missing, cannot be read, is damaged or lacks an array.
     """
     try:
-        with path.open("rb") as file, np.load(file) as arrays:
+        with path.open("rb") as file, np.lib.npyio.NpzFile(file) as arrays:
             val = _from_arrays(arrays, _VAL) if f"{_VAL}labels" in arrays else None
             found = _from_arrays(arrays, "")._replace(val=val)
     except OSError as error:

@@ -230,12 +230,12 @@ def begun_convolutions(runs: Sequence[Run]) -> str | None:
         UserError: they differ, so that one program cannot resume them.
     """
     begun = [run.folder for run in runs if run.folder.config.exists()]
-    found = {read_json(folder.environment).get("convolutions") for folder in begun}
-    found.discard(None)
+    stated = [read_json(folder.environment).get("convolutions") for folder in begun]
+    found = {str(name) for name in stated if name}
     if len(found) > 1:
         raise UserError(
             "These seeds began with different convolutions: "
-            f"{', '.join(sorted(map(str, found)))}. One program cannot resume them; "
+            f"{', '.join(sorted(found))}. One program cannot resume them; "
             "--notogether resumes them one after the other."
         )
     return found.pop() if found else None

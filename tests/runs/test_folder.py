@@ -65,7 +65,7 @@ def test_a_damaged_file_is_named(folder, name):
     [
         {"report.md": "mine"},
         {"config.json": '{"model_type": "bert"}'},
-        {"config.json": "[]", ".DS_Store": ""},
+        {"config.json": "{}", ".DS_Store": ""},
     ],
 )
 def test_a_folder_of_other_files_is_refused_and_left_alone(tmp_path, files_there):

@@ -104,12 +104,17 @@ def test_a_loaded_run_says_what_the_run_reported(
     assert run.results == results
 
 
+def of_three_steps():
+    config = quickstart.get_config()
+    config.phases[0].update(epochs=1, batch_size=20)
+    return config
+
+
 @pytest.fixture(scope="module")
 def finished(small, tmp_path_factory):
     """The folder of a run of three steps."""
-    config = quickstart.get_config()
-    config.phases[0].update(epochs=1, batch_size=20)
-    return run_small(config, small, tmp_path_factory.mktemp("finished") / "run")
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    return run_small(of_three_steps(), small, folder)
 
 
 @pytest.fixture
@@ -237,6 +242,28 @@ def test_a_file_cut_short_is_noticed(folder):
     folder.weights.write_bytes(folder.weights.read_bytes()[:-1000])
     with pytest.raises(UserError, match=r"weights.safetensors is damaged"):
         load(folder.path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"test": {'])
+@pytest.mark.parametrize("name", ["config", "environment", "results"])
+def test_a_damaged_record_is_one_error_and_stays(folder, small, name, text):
+    """Even if only the report is left to write: the run is not tested again."""
+    path = getattr(folder, name)
+    path.write_text(text)
+    folder.report.unlink()
+    with pytest.raises(UserError, match=f"{name}.json is damaged"):
+        run_small(of_three_steps(), small, folder.path)
+    if name != "config":
+        with pytest.raises(UserError, match=f"{name}.json is damaged"):
+            load(folder.path)
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("results", [{}, {"test": {}, "test_weights": "last"}])
+def test_results_without_the_fields_of_a_run_are_damaged(folder, results):
+    folder.results.write_text(json.dumps({"parameters_sha256": ""} | results))
+    with pytest.raises(UserError, match="results.json is damaged: test"):
+        folder.read_results()
 
 
 def other_numbers(tensors):

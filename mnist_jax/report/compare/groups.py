@@ -104,8 +104,8 @@ def group(records: Sequence[Record]) -> Comparison:
     """
     found: dict[str, dict[int, list[Record]]] = {}
     for run in records:
-        images = run.tested_on, run.images
-        identity = [run.name, run.kind, images, experiment(run)]
+        fields = experiment(run)  # which checks the config
+        identity = [run.name, run.kind, (run.tested_on, run.images), fields]
         key = json.dumps(identity, sort_keys=True)
         found.setdefault(key, {}).setdefault(run.seed, []).append(run)
     firsts = [next(iter(seeds.values()))[0] for seeds in found.values()]
