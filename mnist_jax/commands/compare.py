@@ -50,8 +50,8 @@ _INSERT = flags.DEFINE_multi_string(
 _PUBLISH = flags.DEFINE_string(
     "publish",
     None,
-    "A folder to copy config.json, environment.json and results.json of each run to, "
-    "as FOLDER/<config>/seed<seed>/.",
+    "A folder to copy the JSON files and small weights of each run to, as "
+    "FOLDER/<config>/seed<seed>/.",
 )
 
 _ORDERS: dict[str, Callable[[compare.Group], float]] = {

@@ -13,7 +13,9 @@ from absl import flags
 
 from mnist_jax.commands import outputs
 
-_PORT = flags.DEFINE_integer("port", 8000, "The port. 0: any that is free.")
+_PORT = flags.DEFINE_integer(
+    "port", 8000, "The port. 0: any that is free.", lower_bound=0, upper_bound=65535
+)
 _HOST = flags.DEFINE_string(
     "host",
     "127.0.0.1",

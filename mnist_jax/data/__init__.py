@@ -95,15 +95,19 @@ def read(config: Data) -> tuple[Split, Split]:
     """
     found, flag = _find(config.source), f"--config.data.source={config.source}"
     parts = found.load(config)
-    if len(parts) != 2:
-        raise DataError(f"{flag} returns {len(parts)} parts, where two are expected.")
-    splits = []
-    for part, name in zip(parts, ("training", "test"), strict=True):
-        pair = (part.images, part.labels) if isinstance(part, Split) else part
-        images, labels = pair
-        splits.append(check(images, labels, found.task, f"{flag}: its {name}"))
-    train, test = splits
-    return train, test
+    try:
+        train, test = (
+            part if isinstance(part, Split) else Split(*part) for part in parts
+        )
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{flag} does not return (images, labels) to train on and to test on: "
+            f"{error}."
+        ) from error
+    return (
+        check(train.images, train.labels, found.task, f"{flag}: its training"),
+        check(test.images, test.labels, found.task, f"{flag}: its test"),
+    )
 
 
 def load(config: Data) -> Dataset:

@@ -39,10 +39,9 @@ class Server(ThreadingHTTPServer):
         }
         try:
             super().__init__((host, port), _Requests)
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
+        except OSError as error:
             raise UserError(
-                f"Cannot listen at --host={host} --port={port}: {reason}. "
+                f"Cannot listen at --host={host} --port={port}: {error.strerror}. "
                 "--port=0 takes any port that is free."
             ) from error
         self.port = self.server_address[1]

@@ -179,6 +179,9 @@ def fewer(config):
 def nothing(config):
     return (IMAGES, LABELS), (IMAGES[:0], LABELS[:0])
 
+forgotten = data.source("a", "b")(lambda config: None)
+one = data.source("a", "b")(lambda config: [(IMAGES, LABELS)])
+alone = data.source("a", "b")(lambda config: (IMAGES, LABELS))
 empty = data.source("a", "")(unmarked)
 two_lines = data.source("a", "b\\nc")(unmarked)
 twice = data.source("a", "b", "a")(unmarked)
@@ -220,6 +223,9 @@ def test_any_classes_and_any_shape(my_data):
         ("smaller", r"its test images are uint8 \[4, 20, 28\], where uint8 \[N, 28"),
         ("fewer", r"its training labels are int64 \[3\], where integers \[4\]"),
         ("nothing", "its test set has no images"),
+        ("forgotten", r"does not return \(images, labels\) to train on and"),
+        ("one", r"does not return \(images, labels\) to train on and"),
+        ("alone", r"does not return \(images, labels\) to train on and"),
     ],
 )
 def test_a_data_set_that_is_none_is_named_with_the_reason(my_data, name, message):

@@ -204,7 +204,7 @@ def test_the_command_as_a_user_types_it(command_env, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     expected = [
         (["nowhere"], 1, "nowhere"),
-        (["--port=70000"], 1, "--port=70000"),
+        (["--port=70000"], 2, "--port=70000"),
         ([f"--corrections={tmp_path}"], 1, "holds other files"),
     ]
     check_lines("demo", expected, env=command_env)
