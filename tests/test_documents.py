@@ -54,3 +54,5 @@ def test_what_a_document_quotes_exists(page):
     assert set(re.findall(r"`make ([\w-]+)", text)) <= targets
     links = re.findall(r"\]\((?!http)([^)#\s]+)", text)
     assert [link for link in links if not (page.parent / link).exists()] == []
+    paths = re.findall(r"\b(?:tests|mnist_jax|benchmarks)/[\w/]+\.[a-z]+\b", text)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
