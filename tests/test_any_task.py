@@ -127,8 +127,8 @@ def test_it_predicts(trained, do, pictures):
 
 def test_it_is_evaluated_and_compared(trained, do, tmp_path):
     folder, classes, *_ = trained
-    do("evaluate", folder, "--tta")
-    measured = json.loads((folder / "evaluation" / "evaluation.json").read_text())
+    do("evaluate", folder, "--tta", f"--output={tmp_path / 'evaluation'}")
+    measured = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())
     assert measured
     other = tmp_path / "other"
     source = "three" if len(classes) == 3 else "sixty_two"
