@@ -40,6 +40,8 @@ VERSION = 1
 _PLACES, _DIGEST, _VERSION = "arrays", "sha256", "version"
 # Raised by orbax and TensorStore if files are missing, cut short or altered.
 _DAMAGE = (ValueError, KeyError, TypeError, FileNotFoundError, NotADirectoryError)
+# Raised for other reasons too.
+_OTHERS = (AttributeError, MemoryError, OSError, RuntimeError)
 
 
 class CheckpointError(UserError):
@@ -153,7 +155,7 @@ class Checkpoints:
         for epoch in reversed(found):
             try:
                 return self._read(epoch)
-            except (*_DAMAGE, MemoryError, OSError, RuntimeError) as error:
+            except (*_DAMAGE, *_OTHERS) as error:
                 exhausted = "RESOURCE_EXHAUSTED" in str(error)
                 if exhausted or not isinstance(error, _DAMAGE):
                     raise CheckpointError(

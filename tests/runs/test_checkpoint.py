@@ -184,6 +184,7 @@ def test_each_file_of_a_checkpoint_may_be_damaged(
         MemoryError(),
         PermissionError(13, "denied"),
         OSError(24, "Too many open files"),
+        AttributeError("of orbax"),
         ValueError("RESOURCE_EXHAUSTED: out of memory"),
         jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory"),
     ],
