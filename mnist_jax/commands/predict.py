@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> None:
         raise UserError("Name a picture: mnist-jax predict PICTURE ...")
     failures: list[str] = []
     paths = list(_pictures_in(arguments, failures))
-    drawings = _drawings(paths, _SAVE.value) if _SAVE.value else paths
+    drawings = _drawings(paths, _SAVE.value, arguments) if _SAVE.value else paths
     table = Path(_CSV.value).expanduser() if _CSV.value else None
     if table:
         outputs.check(table, flag="--csv", mark=_COLUMNS.encode(), inputs=paths)
@@ -124,13 +124,19 @@ def _pictures_in(arguments: Sequence[str], failures: list[str]) -> Iterator[Path
             yield path
 
 
-def _drawings(paths: Sequence[Path], save: str) -> list[Path]:
+def _drawings(paths: Sequence[Path], save: str, arguments: Sequence[str]) -> list[Path]:
     """Return a file in the folder --save for each picture.
 
     Raises:
-        UserError: one of them exists, and is a picture to read or a file of others.
+        UserError: it is not a folder or a folder to read, or a file in it exists, and
+            is a picture to read or was written by something else.
     """
     folder = Path(save).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--save={folder} is not a folder.")
+    read = [Path(argument).expanduser() for argument in arguments]
+    if folder.exists() and any(p.is_dir() and p.samefile(folder) for p in read):
+        raise UserError(f"--save={folder} is a folder to read. Name another one.")
     folder.mkdir(exist_ok=True)
     drawings = [
         folder / f"{number:03}-{path.stem}.png"

@@ -122,7 +122,7 @@ def test_wrong_flags_are_one_clear_line(command_env, pictures, tmp_path):
         ([good, f"--run={tmp_path}/none"], 1, "Cannot read .*none"),
         ([good, f"--run={pictures}/empty"], 1, "empty is not a run folder"),
         ([good, f"--save={tmp_path}/none/x"], 1, "none/x: No such file or directory"),
-        ([good, f"--save={good}"], 1, "a.jpg: File exists"),
+        ([good, f"--save={good}"], 1, "a.jpg is not a folder"),
     ]
     check_lines("predict", expected, env=command_env)
 
@@ -138,6 +138,7 @@ def test_photographs_are_never_written_over(predict, tmp_path, pictures):
         ([tmp_path / "scan.png", f"--save={tmp_path}"], "also read"),
         ([tmp_path / "scan.jpg", f"--save={tmp_path}"], "did not write it"),
         ([scan, f"--csv={tmp_path / 'scan.png'}"], "also read"),
+        ([tmp_path, f"--save={tmp_path}/../{tmp_path.name}"], "a folder to read"),
         ([scan, f"--csv={tmp_path / 'scan.jpg'}"], "did not write it"),
     ]
     readings = [scan, f"--save={saved}"]
