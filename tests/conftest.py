@@ -61,6 +61,11 @@ def pytest_sessionstart() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with whole runs: at the end, they would keep a single worker busy."""
+    items.sort(key=lambda item: item.path.parent.name != "tests")
+
+
 @pytest.fixture(scope="session")
 def small() -> data.Dataset:
     """64 images to train, 30 to validate, 50 to test, of the embedded digits."""
