@@ -52,7 +52,7 @@ def env(command_env):
 
 @pytest.fixture(scope="module")
 def do(env):
-    """Run a command of mnist-jax that must succeed; return what it prints."""
+    """Run a command of mnist-jax that must succeed; return its standard output."""
 
     def do(*words):
         ended = run("mnist_jax", *map(str, words), env=env, cwd=ROOT)

@@ -43,7 +43,7 @@ def names() -> list[str]:
 
 def known() -> str:
     """List the project's experiments for a message."""
-    return f"Known: {', '.join(names())}, or a file of your own."
+    return f"Known: {', '.join(names())}, or the path of your own file."
 
 
 def describe() -> str:

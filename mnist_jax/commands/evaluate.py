@@ -40,7 +40,7 @@ _ROBUSTNESS = flags.DEFINE_bool(
 _LIMIT = flags.DEFINE_integer(
     "limit",
     None,
-    "Damage only so many images, evenly spaced over the set: for slow networks.",
+    "The number of images to damage, evenly spaced over the set. Default: all.",
     lower_bound=1,
 )
 _TTA = flags.DEFINE_bool(

@@ -2,7 +2,7 @@
 
   mnist-jax train --config=lenet5 [--config.FIELD=VALUE ...] [--workdir=FOLDER]
 
-The config is one of those below, or a file of your own. Repeat the command with the
+The config is one of those below, or your own file. Repeat the command with the
 same --workdir to resume a run that was stopped. `mnist-jax fields` lists every field;
 docs/scaling.md explains several processes.
 

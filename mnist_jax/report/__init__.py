@@ -25,7 +25,7 @@ def write(
     """Write the figures of a finished run, report.html and report.md into its folder.
 
     Figures of what a network lacks, such as convolutions, are left out, and without
-    weights.safetensors all figures of what it computes inside.
+    weights.safetensors all figures of its inner layers.
 
     Args:
         run_folder: of a run that has been tested.

@@ -49,7 +49,7 @@ class Block(nn.Module):
 
 
 class TwoOutputs(nn.Module):
-    """Nested blocks, an auxiliary output, labels as an input, and a loss of its own."""
+    """Nested blocks, an auxiliary output, labels as an input, and its own loss."""
 
     num_classes: int
     width: int = 4

@@ -1,4 +1,4 @@
-"""What is frozen stays to the bit; a factor is exactly a learning rate of its own."""
+"""Frozen parameters stay bit-identical; a factor is exactly another learning rate."""
 
 import functools
 
