@@ -107,3 +107,27 @@ def train_better(
     )
     phase.schedule.update(name="cosine", warmup_epochs=1.0)
     config.phases = (phase,)
+
+
+def train_head_first(config: ConfigDict, body: tuple[str, ...]) -> None:
+    """Set the report's two phases for a pretrained network: its head, then everything.
+
+    Args:
+        config: the experiment.
+        body: regular expressions for the pretrained layers, frozen in the first phase.
+    """
+    phases = []
+    for name, epochs, batch_size, learning_rate, patience in (
+        ("head", 50, 64, 1e-4, 6),
+        ("everything", 20, 32, 1e-5, 3),
+    ):
+        phase = get_phase()
+        phase.update(name=name, epochs=epochs, batch_size=batch_size)
+        phase.optimizer.update(name="adam", learning_rate=learning_rate)
+        phase.plateau.update(monitor="val_loss", patience=3, factor=0.1)
+        phase.early_stopping.update(
+            monitor="val_loss", patience=patience, restore_best=True
+        )
+        phases.append(phase)
+    phases[0].freeze = body
+    config.phases = tuple(phases)

@@ -36,26 +36,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model = base.get_model("vgg16")
     config.model.update(pretrained="imagenet", pretrained_layers=("block",))
     config.eval_batch_size = 500
-    head = _phase("head", epochs=50, batch_size=64, learning_rate=1e-4, patience=6)
-    head.freeze = ("block",)
-    everything = _phase(
-        "everything", epochs=20, batch_size=32, learning_rate=1e-5, patience=3
-    )
-    config.phases = (head, everything)
+    base.train_head_first(config, ("block",))
     return base.with_variants(config, variant, VARIANTS, alternatives=ALTERNATIVES)
-
-
-def _phase(
-    name: str, *, epochs: int, batch_size: int, learning_rate: float, patience: int
-) -> ConfigDict:
-    phase = base.get_phase()
-    phase.update(name=name, epochs=epochs, batch_size=batch_size)
-    phase.optimizer.update(name="adam", learning_rate=learning_rate)
-    phase.plateau.update(monitor="val_loss", patience=3, factor=0.1)
-    phase.early_stopping.update(
-        monitor="val_loss", patience=patience, restore_best=True
-    )
-    return phase
 
 
 def _head_only(config: ConfigDict) -> None:
@@ -64,9 +46,8 @@ def _head_only(config: ConfigDict) -> None:
 
 def _first_blocks(n: int, config: ConfigDict) -> None:
     config.model.pretrained_layers = (f"block[1-{n}]_",)
-    config.phases = (
-        _phase("train", epochs=50, batch_size=64, learning_rate=1e-4, patience=6),
-    )
+    config.phases = config.phases[:1]
+    config.phases[0].update(name="train", freeze=())
 
 
 def _frozen(config: ConfigDict) -> None:

@@ -76,6 +76,7 @@ Dense = functools.partial(nn.Dense, kernel_init=_KERNEL_INIT)
 class BatchNorm(nn.Module):
     """Normalise each channel over the batch of all devices, with Keras's defaults.
 
+    With `relu`, a ReLU follows, which the faster forms compute in the same pass.
     Parameters and statistics are those of `nn.BatchNorm`, in float32 whatever `dtype`.
     Its sums are slower on a CPU (see `operations.sum_places`).
 
@@ -84,6 +85,7 @@ class BatchNorm(nn.Module):
 
     momentum: float = 0.99
     epsilon: float = 1e-3
+    relu: bool = False
     dtype: DTypeLike | None = None
 
     @nn.compact
@@ -111,7 +113,9 @@ class BatchNorm(nn.Module):
         factor = scale * lax.rsqrt(var + self.epsilon)
         shift = bias - mean * factor
         y = values * operations.spread(factor, values)
-        return (y + operations.spread(shift, values)).astype(self.dtype or x.dtype)
+        y = y + operations.spread(shift, values)
+        y = nn.relu(y) if self.relu else y
+        return y.astype(self.dtype or x.dtype)
 
 
 class Dropout(nn.Module):

@@ -4,19 +4,13 @@ import functools
 from typing import ClassVar, Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from mnist_jax.config import option
+from mnist_jax.models import imagenet
 from mnist_jax.models.layers import KERNEL_INITS, Conv, Dense, Dropout, max_pool
-
-# Statistics of ImageNet: for Keras's weights, which were converted from Caffe's, in
-# 0..255 and in the order blue, green, red; for torchvision's, in 0..1, red first.
-_CAFFE_MEAN = [[[[103.939, 116.779, 123.68]]]]
-_TORCH_MEAN = [[[[0.485, 0.456, 0.406]]]]
-_TORCH_STD = [[[[0.229, 0.224, 0.225]]]]
 
 
 class VGG16(nn.Module):
@@ -78,7 +72,10 @@ class VGG16(nn.Module):
         options = {"kernel_init": KERNEL_INITS[self.kernel_init], "dtype": self.dtype}
         conv = functools.partial(Conv, relu=True, **options)
         dense = functools.partial(Dense, **options)
-        x = images if start else self._prepare(images)
+        scale = "caffe" if self.preprocess == "imagenet" else self.preprocess
+        x = images
+        if start == 0:
+            x = imagenet.prepare(images, size=self.input_size, scale=scale)
         *body, (hidden, logits) = self.stages
         for layers in body[start:stop]:
             channels = self.channels * 2 ** min(body.index(layers), 3)
@@ -92,18 +89,3 @@ class VGG16(nn.Module):
         self.sow("intermediates", "features", x)
         x = Dropout(0.5)(x, train=train)
         return dense(self.num_classes, name=logits)(x)
-
-    def _prepare(
-        self, images: Float[Array, "batch height width channels"]
-    ) -> Float[Array, "batch size size 3"]:
-        x = jnp.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
-        size = self.input_size
-        if x.shape[1:3] != (size, size):
-            x = jax.image.resize(x, (x.shape[0], size, size, x.shape[3]), "bilinear")
-        if x.shape[3] == 1:
-            x = jnp.repeat(x, 3, axis=-1)
-        if self.preprocess == "imagenet":
-            x = 255 * x - jnp.array(_CAFFE_MEAN)
-        elif self.preprocess == "torch":
-            x = (x - jnp.array(_TORCH_MEAN)) / jnp.array(_TORCH_STD)
-        return x
