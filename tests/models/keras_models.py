@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import flax.traverse_util
 import jax
 import numpy as np
 import pytest
@@ -15,6 +16,9 @@ import pytest
 os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras  # reads the variable
 from keras import layers
+
+from tests.models.keras_inception import inception
+from tests.models.keras_xception import xception
 
 
 def lenet5() -> keras.Model:
@@ -87,14 +91,18 @@ def vgg16() -> keras.Model:
 KERAS_MODELS = {
     "double_cnn": double_cnn,
     "fast_cnn": fast_cnn,
+    "inception": inception,
     "lenet5": lenet5,
     "triple_cnn": triple_cnn,
     "vgg16": vgg16,
+    "xception": xception,
 }
 
-# What a layer's variables are called in Keras and, of which tree, here.
+# What a layer's variables are called in Keras and, in which tree, here.
 _NAMES = {
     "kernel": ("params", "kernel"),
+    "depthwise_kernel": ("params", "depthwise/kernel"),
+    "pointwise_kernel": ("params", "pointwise/kernel"),
     "bias": ("params", "bias"),
     "gamma": ("params", "scale"),
     "beta": ("params", "bias"),
@@ -120,24 +128,29 @@ def zeros() -> Iterator[None]:
 def set_weights(model: keras.Model, params: Any, batch_stats: Any) -> None:
     """Give a Keras model our weights; it has a place for each of them."""
     trees = {"params": params, "batch_stats": batch_stats}
+    flat = flax.traverse_util.flatten_dict(trees, sep="/")
     for variable in model.variables:
-        tree, name = _NAMES[variable.name]
-        variable.assign(np.asarray(trees[tree][_layer(variable)][name]))
-    ours = len(jax.tree.leaves(trees))
-    assert len(model.variables) == ours, f"{ours} arrays"
+        # A depthwise kernel is [3, 3, channels, 1] in Keras, [3, 3, 1, channels] here.
+        variable.assign(np.asarray(flat[_name(variable)]).reshape(variable.shape))
+    assert len(model.variables) == len(flat), f"{len(flat)} arrays"
 
 
 def as_trees(variables: Any, values: Any) -> tuple[Any, Any]:
     """Arrange values of Keras's variables as our `(params, batch_stats)`."""
-    trees: dict[str, Any] = {"params": {}, "batch_stats": {}}
+    flat = {}
     for variable, value in zip(variables, values, strict=True):
-        tree, name = _NAMES[variable.name]
-        trees[tree].setdefault(_layer(variable), {})[name] = np.asarray(value)
-    return trees["params"], trees["batch_stats"]
+        depthwise = variable.name == "depthwise_kernel"
+        value = np.swapaxes(value, 2, 3) if depthwise else np.asarray(value)
+        flat[_name(variable)] = value
+    trees = flax.traverse_util.unflatten_dict(flat, sep="/")
+    return trees.get("params", {}), trees.get("batch_stats", {})
 
 
-def _layer(variable: Any) -> str:
-    return variable.path.split("/")[-2]
+def _name(variable: Any) -> str:
+    """Return our name of a variable: `params/block1_conv1/kernel`."""
+    layer = variable.path.split("/")[-2]
+    tree, name = _NAMES[variable.name]
+    return f"{tree}/{layer}/{name}"
 
 
 def _relu_convolutions(block: int, channels: int, size: int) -> list[layers.Layer]:

@@ -18,19 +18,31 @@ from mnist_jax import models, tree
 from mnist_jax.config import Model
 from mnist_jax.data import DIGITS
 from mnist_jax.models.layers import Dropout
-from tests.models.keras_models import KERAS_MODELS, as_trees, like_keras, set_weights
+from tests.models.keras_models import (
+    KERAS_MODELS,
+    as_trees,
+    like_keras,
+    set_weights,
+    zeros,
+)
 
 pytestmark = pytest.mark.usefixtures("little_optimized")
 
 # They take more than a few seconds.
-SLOW = ("triple_cnn", "vgg16")
-every_model = pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
-        for name in sorted(models.MODELS.keys() & KERAS_MODELS)
-    ],
-)
+SLOW = ("inception", "triple_cnn", "vgg16", "xception")
+# Their training takes far more, and their layers are those of other networks.
+EXHAUSTIVE = ("inception", "xception")
+
+
+def every_model(*, exhaustive=()):
+    """Parametrize a test by the networks that Keras has too."""
+    names = sorted(models.MODELS.keys() & KERAS_MODELS)
+    marks = {name: pytest.mark.slow for name in SLOW}
+    marks |= {name: pytest.mark.exhaustive for name in exhaustive}
+    return pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=marks.get(name, ())) for name in names]
+    )
+
 
 # Fewer in training make rounding visible: where a unit is almost never active, its
 # variance is almost 0 and BatchNorm enlarges what is left of it. VGG has no BatchNorm.
@@ -41,9 +53,12 @@ BATCH, BATCH_OF_VGG = 64, 8
 GRADIENT_LIMIT, GRADIENT_LIMIT_WITHOUT_MAXIMA = 1e-2, 1e-4
 
 
+# Weight of the auxiliary loss; in the paper too.
+AUXILIARY = 0.3
+
 # Kernels larger than they start, so that images differ; most where BatchNorm, whose
 # statistics are drawn, takes the place of biases.
-ENLARGED = {"fast_cnn": 3.0}
+ENLARGED = {"fast_cnn": 3.0, "inception": 2.3, "xception": 3.3}
 
 
 def draw_weights(model):
@@ -82,7 +97,8 @@ def draw_batch(name):
 def pair(name):
     """Our model, its weights, and the Keras model with the same."""
     model = models.create(Model(name), DIGITS)
-    keras_model = KERAS_MODELS[name]()
+    with like_keras(), zeros():
+        keras_model = KERAS_MODELS[name]()
     weights = draw_weights(model)
     set_weights(keras_model, *weights)
     return model, *weights, keras_model
@@ -116,7 +132,7 @@ def assert_close(ours, theirs, tolerance, what):
         assert error < tolerance, (what, jax.tree_util.keystr(path), error)
 
 
-@every_model
+@every_model()
 def test_evaluation_equals_keras(name):
     model, params, batch_stats, keras_model = pair(name)
     images, _ = draw_batch(name)
@@ -127,6 +143,8 @@ def test_evaluation_equals_keras(name):
         theirs, _ = jax.jit(
             lambda *v: keras_model.stateless_call(*v, images, training=False)
         )(*values(keras_model))
+    if isinstance(theirs, list):  # auxiliary logits, which we compute in training only
+        theirs = theirs[0]
     assert tree.count_parameters(params, batch_stats) == keras_model.count_params()
     # That the weights which were drawn make a difference worth comparing.
     assert np.std(ours, axis=0).min() > 100 * 1e-5
@@ -134,23 +152,27 @@ def test_evaluation_equals_keras(name):
     jax.tree.map(np.testing.assert_array_equal, after, batch_stats)
 
 
-@every_model
+@every_model(exhaustive=EXHAUSTIVE)
 def test_training_equals_keras_but_for_dropout(name):
-    """Logits, BatchNorm's new statistics, and the gradient of the mean loss."""
+    """Logits, auxiliary ones too, BatchNorm's new statistics, the loss's gradient."""
     model, params, batch_stats, keras_model = pair(name)
     images, labels = draw_batch(name)
 
-    def mean_loss(logits):
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
     def our_loss(params):
-        (logits, _), after = model.apply(params, batch_stats, images, train=True)
-        return mean_loss(logits), (logits, after)
+        outputs, after = model.apply(params, batch_stats, images, train=True)
+        loss = model.loss(outputs, images, labels).mean()
+        return loss, ([outputs.logits, *outputs.extra.values()], after)
 
     def their_loss(trainable, rest):
         called: Any = keras_model.stateless_call(trainable, rest, images, training=True)
-        logits, rest = called
-        return mean_loss(logits), (logits, rest)
+        outputs, rest = called
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        loss = sum(
+            weight
+            * optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+            for weight, logits in zip((1, AUXILIARY), outputs, strict=False)
+        )
+        return loss, (outputs, rest)
 
     with nn.intercept_methods(without_dropout):
         gradients, (logits, after) = jax.jit(jax.grad(our_loss, has_aux=True))(params)
