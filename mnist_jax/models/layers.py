@@ -86,6 +86,7 @@ class BatchNorm(nn.Module):
     momentum: float = 0.99
     epsilon: float = 1e-3
     relu: bool = False
+    use_scale: bool = True
     dtype: DTypeLike | None = None
 
     @nn.compact
@@ -96,7 +97,8 @@ class BatchNorm(nn.Module):
         shape = x.shape[-1:]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
-        scale = self.param("scale", nn.initializers.ones, shape)
+        ones = nn.initializers.ones
+        scale = self.param("scale", ones, shape) if self.use_scale else jnp.ones(shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
         values = x.astype(jnp.float32)
         if use_running_average:

@@ -24,13 +24,17 @@ def draw(seed, shape):
 # -- BatchNorm
 
 
-@pytest.mark.parametrize("shape", [(16, 5, 4, 8), (16, 8)])
+@pytest.mark.parametrize(
+    ("shape", "use_scale"), [((16, 5, 4, 8), True), ((16, 8), True), ((16, 8), False)]
+)
 @pytest.mark.parametrize("running", [False, True])
-def test_batchnorm_is_flax_s(shape, running):
+def test_batchnorm_is_flax_s(shape, use_scale, running):
     """Values, gradients and statistics, which test_keras.py holds against Keras."""
-    theirs = nn.BatchNorm(momentum=0.99, epsilon=1e-3, use_running_average=running)
+    options = {"momentum": 0.99, "epsilon": 1e-3, "use_scale": use_scale}
+    theirs = nn.BatchNorm(use_running_average=running, **options)
+    scale = {"scale": 1 + 0.2 * draw(1, (8,))} if use_scale else {}
     variables = {
-        "params": {"scale": 1 + 0.2 * draw(1, (8,)), "bias": draw(2, (8,))},
+        "params": scale | {"bias": draw(2, (8,))},
         "batch_stats": {"mean": draw(3, (8,)), "var": 1 + 0.2 * draw(4, (8,))},
     }
 
@@ -48,7 +52,7 @@ def test_batchnorm_is_flax_s(shape, running):
         x = 3 + 2 * draw(0, shape)
         return jax.grad(loss, argnums=(0, 1), has_aux=True)(variables["params"], x)
 
-    ours = run(layers.BatchNorm().apply, use_running_average=running)
+    ours = run(layers.BatchNorm(**options).apply, use_running_average=running)
     expected = run(theirs.apply)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-4), ours, expected
