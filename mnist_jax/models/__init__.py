@@ -34,11 +34,13 @@ from mnist_jax import config, tree
 from mnist_jax.config import ConfigError
 from mnist_jax.data import Task
 from mnist_jax.models import layers, operations
+from mnist_jax.models.densenet import DenseNet
 from mnist_jax.models.double_cnn import DoubleCNN
 from mnist_jax.models.fast_cnn import FastCNN
 from mnist_jax.models.inception import Inception
 from mnist_jax.models.lenet5 import LeNet5
 from mnist_jax.models.outputs import Outputs, cross_entropy
+from mnist_jax.models.resnet import ResNet
 from mnist_jax.models.triple_cnn import TripleCNN
 from mnist_jax.models.vgg import VGG16
 from mnist_jax.models.xception import Xception
@@ -47,10 +49,12 @@ from mnist_jax.tree import Tree
 Images = Float[Array, "batch height width channels"]
 
 MODELS: dict[str, type[nn.Module]] = {
+    "densenet": DenseNet,
     "double_cnn": DoubleCNN,
     "fast_cnn": FastCNN,
     "inception": Inception,
     "lenet5": LeNet5,
+    "resnet": ResNet,
     "triple_cnn": TripleCNN,
     "vgg16": VGG16,
     "xception": Xception,
@@ -236,7 +240,7 @@ class Model:
             jax.random.key(0),
             depth=1,
             compute_flops=True,
-            console_kwargs={"width": 144, "force_terminal": False, "no_color": True},
+            console_kwargs={"width": 160, "force_terminal": False, "no_color": True},
             column_kwargs={"overflow": "fold"},
         )(self._image, **self._inputs())
         return "\n".join(line.rstrip() for line in table.strip().splitlines()) + "\n"

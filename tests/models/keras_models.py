@@ -17,7 +17,9 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras  # reads the variable
 from keras import layers
 
+from tests.models.keras_densenet import densenet
 from tests.models.keras_inception import inception
+from tests.models.keras_resnet import resnet
 from tests.models.keras_xception import xception
 
 
@@ -89,10 +91,12 @@ def vgg16() -> keras.Model:
 
 
 KERAS_MODELS = {
+    "densenet": densenet,
     "double_cnn": double_cnn,
     "fast_cnn": fast_cnn,
     "inception": inception,
     "lenet5": lenet5,
+    "resnet": resnet,
     "triple_cnn": triple_cnn,
     "vgg16": vgg16,
     "xception": xception,

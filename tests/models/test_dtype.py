@@ -48,6 +48,9 @@ def loss_and_all(model, params, batch_stats, images, labels):
     return jax.value_and_grad(loss_fn, has_aux=True)(params)
 
 
+# They compute the logits of their averaged features in float32.
+FLOAT32_LOGITS = ("densenet", "resnet", "xception")
+
 every_model = pytest.mark.parametrize("name", sorted(models.MODELS))
 
 
@@ -61,14 +64,21 @@ def test_every_product_is_of_the_dtype_and_every_weight_is_float32(name, dtype, 
     found = list(products(program.jaxpr))
     assert len(found) > 10
     for equation in found:
-        if 1 in equation.invars[0].aval.shape[-2:-1]:
+        shapes = [x.aval.shape for x in (*equation.invars, *equation.outvars)]
+        if 1 in shapes[0][-2:-1]:
             continue  # BatchNorm's sums: products with a row of ones, float32
+        if name in FLOAT32_LOGITS and any(10 in shape for shape in shapes):
+            continue
         assert {x.aval.dtype for x in equation.invars} == {jnp.dtype(dtype)}
     # Loss, statistics and gradients are float32 again.
     assert {x.dtype for x in program.out_avals} == {jnp.dtype("float32")}
 
 
-LONGEST = ("double_cnn", "triple_cnn")
+LONGEST = ("densenet", "double_cnn", "inception", "resnet", "triple_cnn", "xception")
+# BatchNorm over few images enlarges what rounding leaves: the triple CNN's is between
+# 0.79 and 0.94, by the order of a sum or the seed.
+LEAST = {name: 0.95 for name in ("densenet", "inception", "resnet", "xception")}
+LEAST["triple_cnn"] = 0.7
 
 
 @pytest.mark.parametrize(
@@ -94,6 +104,4 @@ def test_gradients_point_where_those_of_float32_do(name, batch, monkeypatch):
         for leaf in jax.tree.leaves(updated):
             assert np.isfinite(leaf).all()
     cosine = flat[0] @ flat[1] / np.linalg.norm(flat[0]) / np.linalg.norm(flat[1])
-    # BatchNorm over few images enlarges what rounding leaves: the triple CNN's is
-    # between 0.79 and 0.94, by the order of a sum or the seed.
-    assert cosine > (0.7 if name == "triple_cnn" else 0.99)
+    assert cosine > LEAST.get(name, 0.99)

@@ -18,10 +18,12 @@ from tests.support.drawing import draw_weights
 
 # Most are the report's. (trainable, BatchNorm statistics)
 PARAMETERS = {
+    "densenet": (239_466 - 5_216, 5_216),
     "double_cnn": (887_530, 0),
     "fast_cnn": (26_914, 208),
     "inception": (410_180 - 2_376, 2_376),
     "lenet5": (61_706, 0),
+    "resnet": (678_826 - 1_728, 1_728),
     "triple_cnn": (1_029_418 - 2_112, 2_112),
     "vgg16": (14_982_474, 0),
     "xception": (298_538 - 4_160, 4_160),
@@ -43,7 +45,7 @@ DROPOUT = {
 }
 
 # Their kernels are drawn from He's normal distribution, others from Glorot's uniform.
-HE_NORMAL = ("inception", "xception")
+HE_NORMAL = ("densenet", "inception", "resnet", "xception")
 # Their first dropout is that of auxiliary logits, which are computed in training only.
 AUXILIARY = ("inception",)
 

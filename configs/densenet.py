@@ -1,0 +1,20 @@
+"""The small DenseNet-BC on MNIST.
+
+python run.py --config=configs/densenet.py
+
+Test accuracy and time: not measured.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """Return a recipe with one phase: strong augmentation that fades out, AdamW."""
+    config = base.get_config()
+    config.name = "densenet"
+    config.model = base.get_model("densenet")
+    base.train_better(config, learning_rate=3e-3, epochs=20, weight_decay=0.05)
+    config.augment.update(rotation=15.0, zoom=0.15, shift=0.1, fade=1 / 3)
+    return base.with_variants(config, variant, {})
