@@ -123,6 +123,7 @@ def check(config: Experiment) -> tuple[models.Model, list[Phase]]:
     parallel.check_available()
     model = models.create(config.model, data.task(config.data), dtype=config.dtype)
     phases = phase.create_all(config.phases, model.shapes[0])
+    phase.check_label_smoothing(phases, model)
     augment.create(config.augment)
     if config.log.tensorboard:
         events.check_installed()

@@ -10,7 +10,7 @@ random stream of dropout is `dropout`. What else it may have:
 
 - a keyword `labels` of `__call__`, if the labels of the batch are part of its input;
 - a method `loss(outputs, images, labels, *, smoothing)` -> float32 [batch], if its
-  loss is not the cross-entropy;
+  loss is not the cross-entropy; without `smoothing` if it has no labels to smooth;
 - its penultimate activations, sown as `features` into the collection `intermediates`;
 - `stages`, see `Model.stages`.
 """
@@ -34,8 +34,11 @@ from mnist_jax import config, tree
 from mnist_jax.config import ConfigError
 from mnist_jax.data import Task
 from mnist_jax.models import layers, operations
+from mnist_jax.models.alexnet import AlexNet
+from mnist_jax.models.capsnet import CapsNet
 from mnist_jax.models.densenet import DenseNet
 from mnist_jax.models.double_cnn import DoubleCNN
+from mnist_jax.models.efficient_capsnet import EfficientCapsNet
 from mnist_jax.models.fast_cnn import FastCNN
 from mnist_jax.models.inception import Inception
 from mnist_jax.models.lenet5 import LeNet5
@@ -49,8 +52,11 @@ from mnist_jax.tree import Tree
 Images = Float[Array, "batch height width channels"]
 
 MODELS: dict[str, type[nn.Module]] = {
+    "alexnet": AlexNet,
+    "capsnet": CapsNet,
     "densenet": DenseNet,
     "double_cnn": DoubleCNN,
+    "efficient_capsnet": EfficientCapsNet,
     "fast_cnn": FastCNN,
     "inception": Inception,
     "lenet5": LeNet5,
@@ -166,10 +172,22 @@ class Model:
         *,
         smoothing: float = 0.0,
     ) -> Float[Array, " batch"]:
-        """Return the loss of each image: the cross-entropy, or the module's own."""
-        if own := getattr(self.module, "loss", None):
+        """Return the loss of each image: the cross-entropy, or the module's own.
+
+        `smoothing` must be 0 unless `can_smooth_labels`.
+        """
+        own = getattr(self.module, "loss", None)
+        if own and not self.can_smooth_labels:
+            return own(outputs, images, labels)
+        if own:
             return own(outputs, images, labels, smoothing=smoothing)
         return cross_entropy(outputs.logits, labels, smoothing=smoothing)
+
+    @property
+    def can_smooth_labels(self) -> bool:
+        """Whether `loss` takes `smoothing`; a module's own may not."""
+        own = getattr(self.module, "loss", None)
+        return own is None or "smoothing" in inspect.signature(own).parameters
 
     def run_until(
         self, stop: int, params: Tree, batch_stats: Tree, images: Images

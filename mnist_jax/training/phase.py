@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import optax
 
-from mnist_jax import config
+from mnist_jax import config, models
 from mnist_jax.config import ConfigError
 from mnist_jax.errors import UserError
 from mnist_jax.training import monitors, optimizer, schedules
@@ -104,4 +104,15 @@ def check_batch_sizes(phases: Sequence[Phase], *, train_size: int) -> None:
             raise UserError(
                 f"--config.phases[{index}].batch_size={phase.config.batch_size}: there "
                 f"are only {train_size} images to train on."
+            )
+
+
+def check_label_smoothing(phases: Sequence[Phase], model: models.Model) -> None:
+    """Raise a ConfigError if labels are to be smoothed and the loss cannot do that."""
+    for index, phase in enumerate(phases):
+        share = phase.config.label_smoothing
+        if share and not model.can_smooth_labels:
+            raise ConfigError(
+                f"--config.phases[{index}].label_smoothing={share:g}: the loss of "
+                f"{model.name} does not smooth labels. Set it to 0."
             )
