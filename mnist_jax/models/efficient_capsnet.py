@@ -71,7 +71,7 @@ class WeightedSum(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Routing in one step: each capsule sends more where its vote agrees with others."""
+    """Routing in one step: a capsule sends more where its vote agrees with the rest."""
 
     @nn.compact
     def __call__(self, votes: Votes) -> Float[Array, "batch classes size"]:

@@ -17,6 +17,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras  # reads the variable
 from keras import layers
 
+from tests.models.keras_alexnet import alexnet
 from tests.models.keras_densenet import densenet
 from tests.models.keras_inception import inception
 from tests.models.keras_resnet import resnet
@@ -91,6 +92,7 @@ def vgg16() -> keras.Model:
 
 
 KERAS_MODELS = {
+    "alexnet": alexnet,
     "densenet": densenet,
     "double_cnn": double_cnn,
     "fast_cnn": fast_cnn,
