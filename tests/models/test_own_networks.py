@@ -100,7 +100,7 @@ def test_its_fields_are_its_options_and_are_stored():
         (PATH + "NoDefault", "its field 'hidden' needs a default"),
         ("no_such_nets:MLP", "no_such_nets cannot be imported: ModuleNotFound"),
         (":MLP", "ValueError: Empty module name"),
-        ("lenet6", "no such network (known: double_cnn"),
+        ("lenet6", "no such network (known: alexnet, "),
     ],
 )
 def test_a_name_that_is_no_network_is_refused(name, message):
