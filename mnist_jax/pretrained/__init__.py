@@ -9,7 +9,7 @@ network for other classes can lend all but its last layer.
 import dataclasses
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -104,23 +104,42 @@ def _select(
     path: Path,
 ) -> Weights:
     """Return the tensors with the names that match, if they fit the network."""
+    known, recognized = weights.shapes(model), None
     if not metadata:
-        kind = "torch" if names.is_torch(tensors) else "imagenet"
-        metadata = {weights.NETWORK: model.name, weights.PREPROCESS: kind}
-        tensors = names.to_ours(tensors, model.stages[:-1])
-    if metadata[weights.NETWORK] != model.name:
-        raise WeightsError(
-            f"{path} has the weights of {metadata[weights.NETWORK]}, but the network "
-            f"is {model.name}."
-        )
-    known = weights.shapes(model)
+        recognized = names.recognize(tensors)
+        tensors, metadata = _to_ours(tensors, model, known)
     wanted = {
         name: shape
         for name, shape in known.items()
         if any(pattern.match(name) for pattern in patterns)
     }
-    weights.check(tensors, wanted=wanted, known=known, path=path)
+    try:
+        of = metadata[weights.NETWORK]
+        if of == model.name:
+            weights.check(tensors, wanted=wanted, known=known, path=path)
+    except WeightsError:
+        of = recognized or model.name
+        if of == model.name:
+            raise
+    if of != model.name:
+        raise WeightsError(
+            f"{path} has the weights of {of}, but the network is {model.name}."
+        )
     return Weights(str(path), {name: tensors[name] for name in wanted}, metadata)
+
+
+def _to_ours(
+    tensors: Mapping[str, np.ndarray], model: models.Model, known: Collection[str]
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Rename the tensors of another program's file, and say what it is."""
+    layers = [layer for stage in model.stages[:-1] for layer in stage]
+    # "imagenet" is the way of the published file.
+    published = imagenet.PUBLISHED.get(model.name)
+    of_torch = names.is_torch(tensors) and not (published and published.is_torch)
+    kind = "torch" if of_torch else "imagenet"
+    metadata = {weights.NETWORK: model.name, weights.PREPROCESS: kind}
+    ours = names.to_ours(tensors, network=model.name, layers=layers, known=known)
+    return ours, metadata
 
 
 def _warn_of_input(model: models.Model, found: Weights) -> None:
@@ -128,9 +147,10 @@ def _warn_of_input(model: models.Model, found: Weights) -> None:
     fields = weights.model_config(found.metadata, Path(found.source))
     expected = fields.get("preprocess")
     given = getattr(model.module, "preprocess", expected)
-    # The report, and therefore its configs, feed 0..1 to ImageNet's weights.
-    as_in_report = given == "unit" and weights.CONFIG not in found.metadata
-    if expected is not None and given != expected and not as_in_report:
+    # VGG16's default is the report's, which feeds 0..1 to ImageNet's weights.
+    default = getattr(type(model.module), "preprocess", None)
+    on_purpose = given == default and weights.CONFIG not in found.metadata
+    if expected is not None and given != expected and not on_purpose:
         LOGGER.warning(
             "The weights in %s were trained with --config.model.preprocess=%s, not %s.",
             found.source,

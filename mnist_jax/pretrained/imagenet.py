@@ -1,61 +1,99 @@
-"""Finding, downloading and verifying the ImageNet weights that Keras publishes."""
+"""Finding, downloading and verifying the published ImageNet weights."""
 
 import hashlib
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from mnist_jax import files
 from mnist_jax.runs.weights import WeightsError
 
-_SERVER = "https://storage.googleapis.com/tensorflow/keras-applications"
-_VARIABLE = "VGG16_WEIGHTS_DIR"
+_KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
+_NO_TOP = "weights_tf_dim_ordering_tf_kernels_notop.h5"
+_TORCH = "https://download.pytorch.org/models"
+# Folders to look in: of the user's choice, and those of Keras and PyTorch.
+_VARIABLES = ("IMAGENET_WEIGHTS_DIR", "VGG16_WEIGHTS_DIR")
+_CACHES = ("~/.keras/models", "~/.cache/torch/hub/checkpoints")
 
-MD5 = {"vgg16": "6d6bbae143d832006294945121d1f1fc"}
-"""Of the published files, in hex, by network."""
+
+class Published(NamedTuple):
+    """A file of weights: where it is, and its checksum, `<algorithm>:<hex digits>`."""
+
+    url: str
+    checksum: str
+
+    @property
+    def is_torch(self) -> bool:
+        """Whether it is PyTorch's, not Keras's."""
+        return self.url.startswith(_TORCH)
+
+
+def _keras(folder: str, network: str, md5: str) -> Published:
+    return Published(f"{_KERAS}/{folder}/{network}_{_NO_TOP}", f"md5:{md5}")
+
+
+PUBLISHED = {
+    "alexnet": Published(
+        f"{_TORCH}/alexnet-owt-7be5be79.pth",
+        "sha256:7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+    ),
+    "densenet121": _keras(
+        "densenet", "densenet121", "30ee3e1110167f948a6b9946edeeb738"
+    ),
+    "inception_v3": _keras(
+        "inception_v3", "inception_v3", "bcbd6486424b2319ff4ef7d526e38f63"
+    ),
+    "resnet50v2": _keras("resnet", "resnet50v2", "fac2f116257151a9d068a22e544a4917"),
+    "vgg16": _keras("vgg16", "vgg16", "6d6bbae143d832006294945121d1f1fc"),
+    "xception": _keras("xception", "xception", "b0042744bf5b25fce3cb969f33bebb97"),
+}
+"""By network: bodies without classifiers, except AlexNet's, which has its own."""
 
 
 def find_or_download(network: str) -> Path:
     """Return the path of the published weights of a network, such as "vgg16".
 
-    They are looked for in $VGG16_WEIGHTS_DIR, in this package's cache folder and in
-    Keras's own, and downloaded if none of these has them.
+    They are looked for in $IMAGENET_WEIGHTS_DIR, in this package's cache folder and in
+    those of Keras and PyTorch, and downloaded if none of these has them.
 
     Raises:
         WeightsError: there is no such file for this network, or the file is not the
             published one.
         UserError: the file is missing and cannot be downloaded.
     """
-    if network not in MD5:
+    if network not in PUBLISHED:
         raise WeightsError(
             f"--config.model.pretrained=imagenet: there are no such weights for "
-            f"{network}, only for {', '.join(MD5)}."
+            f"{network}, only for {', '.join(PUBLISHED)}."
         )
-    name, md5 = f"{network}_weights_tf_dim_ordering_tf_kernels_notop.h5", MD5[network]
-    folders = [files.cache_folder(), Path("~/.keras/models").expanduser()]
-    if named := os.environ.get(_VARIABLE):
-        folders.insert(0, Path(named).expanduser())
+    url, checksum = PUBLISHED[network]
+    algorithm, _, digest = checksum.partition(":")
+    named = [os.environ[name] for name in _VARIABLES if os.environ.get(name)]
+    folders = [Path(folder).expanduser() for folder in (*named, *_CACHES)]
+    folders.insert(len(named), files.cache_folder())
+    name = url.rpartition("/")[2]
     for path in (folder / name for folder in folders):
         if path.is_file():
             with path.open("rb") as file:
-                found = hashlib.file_digest(file, "md5").hexdigest()
-            if found == md5:
+                found = hashlib.file_digest(file, algorithm).hexdigest()
+            if found == digest:
                 return path
             raise WeightsError(
-                f"{path} is damaged or another file: its md5 is {found}, that of the "
-                f"published file {md5}. Delete it to have it downloaded, or name "
-                "another file with --config.model.pretrained=FILE."
+                f"{path} is damaged or another file: its {algorithm} is {found}, that "
+                f"of the published file {digest}. Delete it to have it downloaded, or "
+                "name another file with --config.model.pretrained=FILE."
             )
 
     from mnist_jax.files import download  # imported late: only downloads need pooch
 
-    path, url = folders[0] / name, f"{_SERVER}/{network}/{name}"
+    path = folders[0] / name
     download.fetch(
         [url],
         path,
-        checksum=f"md5:{md5}",
-        way_out=f"Copy the file from {url} (md5 {md5}) to a folder and set "
-        f"{_VARIABLE}=FOLDER, or give its path with --config.model.pretrained=FILE; or "
-        "train from scratch with --config.model.pretrained=none (the recipe for that "
-        "is --config=configs/vgg16.py:scratch).",
+        checksum=checksum,
+        way_out=f"Copy the file from {url} ({algorithm} {digest}) to a folder and set "
+        f"{_VARIABLES[0]}=FOLDER, or give its path with "
+        "--config.model.pretrained=FILE; or train from scratch with "
+        "--config.model.pretrained=none.",
     )
     return path

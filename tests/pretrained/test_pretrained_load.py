@@ -152,12 +152,16 @@ def keras_archive(weights):
     return buffer.getvalue()
 
 
-def keras_layer(file, arrays):
+def keras_layer(file, *names):
     file.attrs["layer_names"] = [b"conv1"]
     group = file.create_group("conv1")
-    group.attrs["weight_names"] = [f"{i}:0".encode() for i in range(len(arrays))]
-    for index, array in enumerate(arrays):
-        group[f"{index}:0"] = array
+    group.attrs["weight_names"] = [name.encode() for name in names]
+    for name in names:
+        group[name] = [1.0]
+
+
+def without_names(file):
+    file["layers/conv2d/vars/0"] = [1.0]
 
 
 @pytest.mark.parametrize(
@@ -170,8 +174,9 @@ def keras_layer(file, arrays):
         ("cut.keras", keras_archive(b"\x89HDF\r\n\x1a\n\0"), "damaged, or not an HDF5"),
         ("cut.safetensors", b'\x40\0\0\0\0\0\0\0{"a":', "not a safetensors file"),
         ("bare.h5", lambda f: f.create_group("x"), "HDF5 file without weights"),
-        ("three.h5", lambda f: keras_layer(f, [[1.0], [2.0], [3.0]]), "has 3 arrays"),
-        ("half.h5", lambda f: keras_layer(f, [[1.0]]), "missing: .*conv1/kernel"),
+        ("other.h5", lambda f: keras_layer(f, "conv1/u:0"), "unexpected: conv1/u:0"),
+        ("half.h5", lambda f: keras_layer(f, "conv1_b:0"), "missing: .*conv1/kernel"),
+        ("early.weights.h5", without_names, "does not store the names of layers"),
     ],
 )
 def test_a_file_that_holds_no_weights_is_refused(tmp_path, name, content, message):
@@ -195,21 +200,22 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 
 
 def test_imagenet_is_refused_where_there_is_none():
-    with pytest.raises(
-        WeightsError, match="no such weights for lenet5, only for vgg16"
-    ):
+    known = ", ".join(imagenet.PUBLISHED)
+    with pytest.raises(WeightsError, match=f"weights for lenet5, only for {known}"):
         load("imagenet")
 
 
 def test_without_a_network_the_way_out_is_told(no_network, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("VGG16_WEIGHTS_DIR", raising=False)
+    for variable in ("IMAGENET_WEIGHTS_DIR", "VGG16_WEIGHTS_DIR"):
+        monkeypatch.delenv(variable, raising=False)
     config = vgg16.get_config()
     config.data.update(source="digits", val_size=200)
     with pytest.raises(UserError) as caught:
         experiment.run(experiment.parse(config), tmp_path / "run")
-    for part in (imagenet.MD5["vgg16"], "--config.model.pretrained=none"):
+    url, checksum = imagenet.PUBLISHED["vgg16"]
+    for part in (url, checksum.partition(":")[2], "--config.model.pretrained=none"):
         assert part in str(caught.value)
     assert no_network()
     assert not (tmp_path / "run").exists()

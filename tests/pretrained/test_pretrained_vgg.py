@@ -2,6 +2,7 @@
 
 import hashlib
 
+import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,6 @@ from mnist_jax.pretrained import imagenet
 from mnist_jax.runs.weights import WeightsError
 from tests.support.drawing import draw_weights
 
-NAME = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 pytestmark = pytest.mark.slow  # Keras, and files of 59 MB
 IMAGES = np.random.default_rng(3).uniform(0, 1, (3, 28, 28, 1)).astype(np.float32)
 
@@ -93,12 +93,13 @@ def test_the_file_that_keras_publishes_is_known_by_its_md5(
     content = saved["legacy"].read_bytes()
     md5 = hashlib.md5(content).hexdigest()
     monkeypatch.setenv("VGG16_WEIGHTS_DIR", str(tmp_path))
-    (tmp_path / NAME).write_bytes(content)
-    with pytest.raises(
-        WeightsError, match=f"its md5 is {md5}.*{imagenet.MD5['vgg16']}"
-    ):
+    url, checksum = imagenet.PUBLISHED["vgg16"]
+    (tmp_path / url.rpartition("/")[2]).write_bytes(content)
+    expected = checksum.partition(":")[2]
+    with pytest.raises(WeightsError, match=f"its md5 is {md5}.*{expected}"):
         pretrained.load(config("imagenet"), models.create(config("imagenet"), DIGITS))
-    monkeypatch.setitem(imagenet.MD5, "vgg16", md5)
+    published = imagenet.Published(url, f"md5:{md5}")
+    monkeypatch.setitem(imagenet.PUBLISHED, "vgg16", published)
     _, params, _, _ = load("imagenet")
     _, others, _, _ = load(saved["keras3"])
     np.testing.assert_array_equal(
@@ -115,3 +116,26 @@ def test_the_real_first_blocks_are_read_to_the_bit(real_blocks):
     for name in stored.files:
         layer, variable = name.split("/")
         np.testing.assert_array_equal(params[layer][variable], stored[name])
+
+
+def test_the_third_real_block_follows_the_same_two(real_blocks):
+    path = real_blocks / "vgg16_blocks123_notop.h5"
+    if not path.exists():
+        pytest.skip("VGG16_WEIGHTS_DIR has no vgg16_blocks123_notop.h5")
+    _, params, _, _ = load(path, pretrained_layers=("block[1-3]_",))
+    names = {"kernel": "W", "bias": "b"}
+    with h5py.File(path) as file:
+        layers = [layer for layer in file if "conv" in layer]
+        assert len(layers) == 7
+        for layer in layers:
+            for variable, name in names.items():
+                stored = file[layer][f"{layer}_{name}_1:0"]
+                np.testing.assert_array_equal(params[layer][variable], stored)
+    # The kernels are the other file's; its biases have fewer digits.
+    others = np.load(real_blocks / "vgg16_blocks12.npz")
+    for name in others.files:
+        layer, variable = name.split("/")
+        atol = {"kernel": 0, "bias": 3e-4}[variable]
+        np.testing.assert_allclose(
+            params[layer][variable], others[name], rtol=0, atol=atol
+        )
