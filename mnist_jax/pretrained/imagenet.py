@@ -45,7 +45,7 @@ PUBLISHED = {
     ),
     "resnet50v2": _keras("resnet", "resnet50v2", "fac2f116257151a9d068a22e544a4917"),
     "vgg16": _keras("vgg16", "vgg16", "6d6bbae143d832006294945121d1f1fc"),
-    "xception": _keras("xception", "xception", "b0042744bf5b25fce3cb969f33bebb97"),
+    "xception_v1": _keras("xception", "xception", "b0042744bf5b25fce3cb969f33bebb97"),
 }
 """By network: bodies without classifiers, except AlexNet's, which has its own."""
 

@@ -27,7 +27,7 @@ _NUMBERED = re.compile(
 _KINDS = ("kernel", "mean", "depthwise/kernel")
 # What only the files of a network have, those of the networks above it aside.
 _SIGNS = {
-    "xception": r"block2_sepconv1/|separable_?conv(olution)?2d",
+    "xception_v1": r"block2_sepconv1/|separable_?conv(olution)?2d",
     "inception_v3": r"conv2d_93/",
     "densenet121": r"conv2_block1_0_bn/",
     "resnet50v2": r"conv2_block1_preact_bn/",
