@@ -34,14 +34,38 @@ _CALLS = frozenset(
 # Primitives that return their input as it is.
 _IDENTITIES = frozenset(("copy", "stop_gradient"))
 
+# Primitives that NumPy computes to the same bits. JAX compiles them for every shape.
+_NUMPY = {
+    "add": np.add,
+    "div": np.divide,
+    "mul": np.multiply,
+    "sqrt": np.sqrt,
+    "sub": np.subtract,
+}
+
+
+def _argmax(x: jax.Array, *, axes: tuple[int], index_dtype: Any) -> jax.Array:
+    others = [axis for axis in range(x.ndim) if axis not in axes]
+    size = x.shape[axes[0]]
+    from_end = lax.expand_dims(jnp.arange(size, 0.0, -1), others)
+    is_largest = x == x.max(axes, keepdims=True)
+    first = size - jnp.where(is_largest, from_end, 0.0).max(axes)
+    return first.astype(index_dtype)
+
+
 # Primitives that are replaced by simpler ones.
 _SIMPLER: dict[str, Callable[..., Any]] = {
+    "argmax": _argmax,
     "erfc": lambda x, **_: 1 - lax.erf(x),
     "expm1": lambda x, **_: jnp.exp(x) - 1,
     "integer_pow": lambda x, y: lax.pow(x, jnp.full_like(x, y)),
     "log1p": lambda x, **_: jnp.log(1 + x),
     "ne": lambda x, y: jnp.where(x == y, 0.0, 1.0) > 0.5,
     "rsqrt": lambda x, **_: 1 / jnp.sqrt(x),
+    "split": lambda x, *, sizes, axis: [
+        lax.slice_in_dim(x, end - size, end, axis=axis)
+        for size, end in zip(sizes, np.cumsum(sizes), strict=True)
+    ],
     "square": lambda x, **_: x * x,
 }
 
@@ -204,20 +228,27 @@ def _step(
                 sizes[axis] = size
             return Constant(arrays[0].reshape(sizes))
         if name in ELEMENTWISE:
+            if name in _NUMPY and arrays[0].dtype == np.float32:
+                return Constant(_NUMPY[name](*arrays))
             arrays = np.broadcast_arrays(*arrays)
             return _constant(equation.primitive.bind(*arrays, **params))
     if name not in ELEMENTWISE:
         for place, (operand, each) in enumerate(zip(inputs, shapes, strict=True)):
             if isinstance(operand, Constant) and operand.shape != each:
-                if name.startswith("reduce_window"):  # not over images
-                    each = (operand.shape[0], *each[1:])
+                summed = [each[axis] for axis in params.get("axes", ())]
+                if name.startswith("reduce") and None not in summed:  # not over images
+                    pairs = zip(operand.shape, each, strict=True)
+                    each = tuple(own if size is None else size for own, size in pairs)
                 if None in each:
                     raise operation.unsupported("of a repeated constant")
                 whole = np.broadcast_to(operand.array, each)  # type: ignore
                 inputs[place] = _constant(whole)
         if len(arrays) == len(inputs):
             arrays = (x.array for x in inputs if isinstance(x, Constant))
-            return _constant(equation.primitive.bind(*arrays, **params))
+            result = _constant(equation.primitive.bind(*arrays, **params))
+            if _MANY in result.shape:
+                raise operation.unsupported("which differs with the number of images")
+            return result
         operation = dataclasses.replace(operation, inputs=tuple(inputs))
     _check(operation)
     operations.append(operation)

@@ -4,6 +4,7 @@ ONNX's convolutions and pools take images as NCHW. Each is written with a transp
 before and after it; ONNX Runtime removes those that cancel when it loads the file.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -162,10 +163,13 @@ def _to_shape(
     if before == after:
         return name
     # 0 keeps the size of an input's axis, which -1 cannot tell if it is 0 images.
-    unknown = 0 if before[:1] == after[:1] else -1
-    if after.count(None) > 1 or (unknown == 0 and None in after[1:]):
+    same_size = math.prod(filter(None, before)) == math.prod(filter(None, after))
+    if after.count(None) > 1:
         raise operation.unsupported()
-    sizes = [unknown if size is None else size for size in after]
+    sizes = [-1 if size is None else size for size in after]
+    for axis, pair in enumerate(zip(before, after, strict=False)):
+        if same_size and pair == (None, None):
+            sizes[axis] = 0
     return writer.add("Reshape", name, writer.constant(np.array(sizes, np.int64)))
 
 
@@ -196,6 +200,18 @@ def _pad(writer: _Writer, operation: Operation) -> str:
         raise operation.unsupported("with padding between the numbers")
     pads = writer.constant(np.array([*low, *high], np.int64))
     return writer.add("Pad", writer.get(x), pads, writer.get(value))
+
+
+def _slice(writer: _Writer, operation: Operation) -> str:
+    (x,), params = operation.inputs, operation.params
+    places = range(len(x.shape))
+    axes = [axis for axis in places if x.shape[axis] != operation.output.shape[axis]]
+    starts, limits = params["start_indices"], params["limit_indices"]
+    parts = (
+        writer.constant(np.array([values[axis] for axis in axes], np.int64))
+        for values in (starts, limits, places, params["strides"] or [1] * len(places))
+    )
+    return writer.add("Slice", writer.get(x), *parts)
 
 
 def _concatenate(writer: _Writer, operation: Operation) -> str:
@@ -280,6 +296,7 @@ _TRANSLATIONS: dict[str, Callable[[_Writer, Operation], str]] = {
     "reduce_window_sum": _pool,
     "reshape": _reshape,
     "select_n": _select,
+    "slice": _slice,
     "squeeze": _reshape,
     "transpose": _transpose,
 }

@@ -245,19 +245,34 @@ def _conv(writer: _Writer, operation: Operation) -> int:
     )
 
 
+def _slice(writer: _Writer, operation: Operation) -> int:
+    (x,), params = operation.inputs, operation.params
+    steps = params["strides"] or [1] * len(x.shape)
+    before = _strides(x.shape)
+    return writer.add(
+        "view",
+        writer.get(x),
+        shape=operation.output.shape,
+        strides=[stride * step for stride, step in zip(before, steps, strict=True)],
+        start=int(np.dot(params["start_indices"], before)),
+    )
+
+
 def _pad(writer: _Writer, operation: Operation) -> int:
     (x, fill), config = operation.inputs, operation.params["padding_config"]
-    only_places = len(config) == 4 and not any((*config[0], *config[3]))
     outwards = all(low >= 0 and high >= 0 and not gap for low, high, gap in config)
-    if not only_places or not outwards or not isinstance(fill, Constant):
+    if not outwards or not isinstance(fill, Constant):
         raise operation.unsupported()
+    whole: Any = operation.output.shape
+    strides = _strides(whole)
     return writer.add(
         "pad",
         writer.get(x),
-        size=x.shape[1:],
-        before=[int(low) for low, _, _ in config[1:3]],
+        shape=x.shape,
+        strides=strides,
+        start=int(np.dot([low for low, _, _ in config], strides)),
+        size=math.prod(whole),
         fill=float(fill.array),
-        result=operation.output.shape[1:],
     )
 
 
@@ -285,5 +300,6 @@ _OTHERS: dict[str, Callable[[_Writer, Operation], int | list[int]]] = {
     "reduce_sum": _reduce,
     "reduce_window_max": _pool,
     "reduce_window_sum": _pool,
+    "slice": _slice,
     "transpose": _transpose,
 }

@@ -40,7 +40,7 @@ def drawn(path, leaf):
     if name == "kernel":
         return values * np.float32((2 / np.prod(leaf.shape[:-1])) ** 0.5)
     if name == "var":
-        return np.abs(values) + np.float32(0.5)
+        return np.abs(values) + np.float32(1)
     return np.float32(0.1) * values + np.float32(name == "scale")
 
 

@@ -36,6 +36,21 @@ def mean_of_neighbours(x):
     return pool(x, 0.0, lax.add, "SAME") / counts
 
 
+def route(x):
+    """Routing by agreement (Sabour, Frosst, Hinton 2017): softmax of zeros first."""
+    x = x.reshape(-1, 20, 6)
+    votes = jnp.einsum(
+        "nic,icjd->injd", x, jnp.cos(jnp.arange(1920.0)).reshape(20, 6, 4, 4)
+    )
+    logits, capsules = jnp.zeros(votes.shape[:3]), x
+    for _ in range(2):
+        total = (jax.nn.softmax(logits)[..., None] * votes).sum(0)
+        length = jnp.sqrt(jnp.square(total).sum(-1, keepdims=True))
+        capsules = total * length / (1 + length**2)
+        logits = logits + (votes * capsules[None]).sum(-1)
+    return capsules
+
+
 # Each of x, float32 [n, 5, 4, 6] in 0.1..1.1.
 OPERATIONS = {
     "activations": lambda x: (
@@ -60,6 +75,11 @@ OPERATIONS = {
     "mean pool same": mean_of_neighbours,
     "concatenate": lambda x: jnp.concatenate([conv(x), x], axis=-1),
     "pad": lambda x: jnp.pad(x, ((0, 0), (1, 2), (0, 3), (0, 0)), constant_values=0.25),
+    "pad channels": lambda x: jnp.pad(x, ((0, 0), (0, 0), (1, 0), (2, 2))),
+    "slices": lambda x: jnp.concatenate([x[:, ::2, 1:, 2:5], x[:, 1:4, :3, ::2]], 1),
+    "split": lambda x: jnp.multiply(*jnp.split(x, (1, 4, 5), axis=-1)[::3]),
+    "one hot": lambda x: x * jax.nn.one_hot(x.argmax(-1), 6),
+    "routing": route,
     "transpose": lambda x: jnp.transpose(conv(x), (0, 2, 3, 1)),
     "repeat": lambda x: jnp.repeat(x, 2, axis=-1),
     "squeeze and excite": lambda x: (
@@ -122,6 +142,11 @@ def test_the_page_computes_every_operation(images, predict_pages, monkeypatch):
         (
             lambda x: jnp.broadcast_to(jnp.arange(6.0), x.shape).reshape(-1, 24),
             "reshape .* of a repeated constant",
+        ),
+        (lambda x: x + jnp.ones_like(x).sum(0)[None], "reduce_sum .* of a repeated"),
+        (
+            lambda x: x + lax.iota(jnp.float32, len(x))[:, None, None],
+            "iota .*number of",
         ),
         (lambda x: jnp.ones((4, 6)), "ignores images"),
     ],

@@ -58,16 +58,24 @@ function repeat(x, length) {
   return out;
 }
 
-// A copy of the numbers that are some strides apart along each axis.
-function view(step, x) {
+// The places of numbers that are some strides apart along each axis.
+function places(step) {
   step.places ??= step.shape.reduce(
-    (places, size, axis) =>
-      places.flatMap((place) =>
+    (found, size, axis) =>
+      found.flatMap((place) =>
         Array.from({ length: size }, (_, i) => place + i * step.strides[axis]),
       ),
-    [0],
+    [step.start ?? 0],
   );
-  return Float32Array.from(step.places, (place) => x[place]);
+  return step.places;
+}
+
+const view = (step, x) => Float32Array.from(places(step), (place) => x[place]);
+
+function pad(step, x) {
+  const out = new Float32Array(step.size).fill(step.fill);
+  places(step).forEach((place, i) => (out[place] = x[i]));
+  return out;
 }
 
 function concatenate({ sizes }, ...parts) {
@@ -195,17 +203,6 @@ function pool({ size, window, stride, before, result, largest }, x) {
         out[at++] = best;
       }
     }
-  }
-  return out;
-}
-
-function pad({ size, before, result, fill }, x) {
-  const [height, width, channels] = size;
-  const out = new Float32Array(result[0] * result[1] * channels).fill(fill);
-  for (let row = 0; row < height; row++) {
-    const from = row * width * channels;
-    const to = ((row + before[0]) * result[1] + before[1]) * channels;
-    out.set(x.subarray(from, from + width * channels), to);
   }
   return out;
 }
