@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnist_jax import load_run, models
+from mnist_jax import load_run
 from tests.conftest import LITTLE_OPTIMIZED
 from tests.support.commands import (
     ROOT,
@@ -21,6 +21,7 @@ from tests.support.commands import (
     wait_for,
 )
 from tests.support.made_data import SIXTY_TWO, THREE, make
+from tests.support.networks import SMALL
 
 CLASSES = {"three": THREE, "sixty_two": SIXTY_TWO}
 OWN = "tests.support.own_nets:"
@@ -184,7 +185,7 @@ def test_the_demo_answers_with_its_classes(trained, env):
     np.testing.assert_allclose(digit["probabilities"], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("network", sorted(models.MODELS))
+@pytest.mark.parametrize("network", SMALL)
 def test_every_network_is_trained_exported_and_evaluated(network, env, tmp_path):
     """Four steps of each on three classes; tests/report has their reports."""
     folder = tmp_path / "run"

@@ -40,13 +40,13 @@ from mnist_jax.models.densenet import DenseNet
 from mnist_jax.models.double_cnn import DoubleCNN
 from mnist_jax.models.efficient_capsnet import EfficientCapsNet
 from mnist_jax.models.fast_cnn import FastCNN
-from mnist_jax.models.inception import Inception
+from mnist_jax.models.inception import Inception, InceptionV3
 from mnist_jax.models.lenet5 import LeNet5
 from mnist_jax.models.outputs import Outputs, cross_entropy
 from mnist_jax.models.resnet import ResNet
 from mnist_jax.models.triple_cnn import TripleCNN
 from mnist_jax.models.vgg import VGG16
-from mnist_jax.models.xception import Xception
+from mnist_jax.models.xception import Xception, XceptionV1
 from mnist_jax.tree import Tree
 
 Images = Float[Array, "batch height width channels"]
@@ -59,11 +59,13 @@ MODELS: dict[str, type[nn.Module]] = {
     "efficient_capsnet": EfficientCapsNet,
     "fast_cnn": FastCNN,
     "inception": Inception,
+    "inception_v3": InceptionV3,
     "lenet5": LeNet5,
     "resnet": ResNet,
     "triple_cnn": TripleCNN,
     "vgg16": VGG16,
     "xception": Xception,
+    "xception_v1": XceptionV1,
 }
 # Fields of every module that are not options of the network.
 _OF_EVERY_MODULE = ("num_classes", "dtype", "parent", "name")

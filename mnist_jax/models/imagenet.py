@@ -1,8 +1,18 @@
-"""Images as the published networks expect them: their size, channels and statistics."""
+"""What published networks share: the images that they expect, and the head.
 
+`Published` is the base of the networks whose weights `keras.applications` has.
+"""
+
+from typing import Any, ClassVar, Literal
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+
+from mnist_jax.config import option
+from mnist_jax.models.layers import Dense, Dropout
 
 # Of ImageNet's images: in 0..255 and in the order blue, green, red, as Caffe had them;
 # in 0..1, red first, as PyTorch has them.
@@ -38,3 +48,87 @@ def prepare(
         mean, std = jnp.array(_TORCH_MEAN), jnp.array(_TORCH_STD)
         return (x - mean[None, None, None]) / std[None, None, None]
     return 2 * x - 1 if scale == "tf" else x
+
+
+def input_size(smallest: int, places: str, *, trained_on: int) -> Any:
+    """Declare the option `input_size` of a network.
+
+    Args:
+        smallest: the smallest size that the body takes, and the default.
+        places: height and width of the body's output then, "3x3".
+        trained_on: the size of the images that the published weights have seen.
+    """
+    return option(
+        smallest,
+        "Height and width of the input. A border of 2 pixels makes 32, which is scaled "
+        f"up bilinearly; the body makes {places} of {smallest}. Its published weights "
+        f"are of images of {trained_on}.",
+        at_least=smallest,
+    )
+
+
+class Published(nn.Module):
+    """A body as ImageNet's weights need it, and a head on its averaged output.
+
+    A subclass has the methods `body` and `run_stage`, and its own `input_size`, whose
+    default is the smallest that the body takes.
+    """
+
+    scale: ClassVar[str]  # of `prepare`, for "imagenet"
+    num_classes: int
+    input_size: int
+    preprocess: Literal["unit", "imagenet"] = option(
+        "imagenet",
+        'What the three channels hold. "unit": grey values in 0..1. "imagenet": what '
+        "Keras's ImageNet weights were trained on.",
+    )
+    dtype: DTypeLike = jnp.float32
+
+    def body(self) -> tuple[tuple[str, ...], ...]:
+        """Return the names of the layers of each stage before the head."""
+        raise NotImplementedError
+
+    def run_stage(
+        self, x: Float[Array, "batch _ _ _"], stage: int, *, train: bool
+    ) -> Float[Array, "batch _ _ _"]:
+        """Compute the stage of that index in the body."""
+        raise NotImplementedError
+
+    @property
+    def stages(self) -> tuple[tuple[str, ...], ...]:
+        """The names of the layers of each stage of the body and of the head."""
+        return (*self.body(), ("dense1", "logits"))
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Float[Array, "batch height width channels"],
+        *,
+        train: bool,
+        start: int = 0,
+        stop: int | None = None,
+    ) -> Float[Array, "batch ..."]:
+        """Map images to logits, or compute the stages from `start` to before `stop`.
+
+        If `start` is not 0, `images` is the output of the stage before it. There are
+        512 features.
+        """
+        x = images
+        if start == 0:
+            scale = self.scale if self.preprocess == "imagenet" else "unit"
+            x = prepare(images, size=self.input_size, scale=scale)
+        for stage in range(len(self.body()))[start:stop]:
+            x = self.run_stage(x, stage, train=train)
+        if stop is not None:
+            return x
+        x = x.astype(jnp.float32).mean(axis=(1, 2))
+        x = nn.relu(Dense(512, name="dense1")(x))
+        self.sow("intermediates", "features", x)
+        x = Dropout(0.5)(x, train=train)
+        return Dense(self.num_classes, name="logits")(x)
+
+
+def numbered(number: int) -> tuple[str, str]:
+    """Return Keras's names of a convolution, and its BatchNorm, that have no others."""
+    suffix = f"_{number}" if number else ""
+    return f"conv2d{suffix}", f"batch_normalization{suffix}"

@@ -1,6 +1,11 @@
-"""GoogLeNet, whose modules see an image at several scales at once."""
+"""GoogLeNet, whose modules see an image at several scales: `inception`, `inception_v3`.
+
+Szegedy et al., 2015: https://arxiv.org/abs/1409.4842
+"""
 
 import functools
+import itertools
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -8,20 +13,13 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Integer
 
 from mnist_jax.config import option
-from mnist_jax.models.layers import (
-    KERNEL_INITS,
-    BatchNorm,
-    Conv,
-    Dense,
-    Dropout,
-    average_pool,
-    max_pool,
-)
+from mnist_jax.models import imagenet, layers
+from mnist_jax.models.layers import average_pool, max_pool
 from mnist_jax.models.outputs import Outputs, cross_entropy
 
 Maps = Float[Array, "batch _ _ _"]  # images, or the output of a layer
 
-_HE_NORMAL = KERNEL_INITS["he_normal"]
+_HE_NORMAL = layers.KERNEL_INITS["he_normal"]
 
 
 class Inception(nn.Module):
@@ -36,7 +34,6 @@ class Inception(nn.Module):
     averages adjacent windows, where the paper's overlap. BatchNorm follows each
     convolution, as in its authors' next network, and no response normalization.
 
-    Szegedy et al., 2015: https://arxiv.org/abs/1409.4842
     Ioffe and Szegedy, 2015: https://arxiv.org/abs/1502.03167
     """
 
@@ -55,8 +52,12 @@ class Inception(nn.Module):
 
         The features are the 272 averages over all places.
         """
-        conv = functools.partial(self._conv, train=train)
-        dense = functools.partial(Dense, kernel_init=_HE_NORMAL)
+
+        def conv(x: Maps, name: str, features: int, size: int) -> Maps:
+            names, shape = (f"{name}_conv", f"{name}_norm"), (size, size)
+            return _convolve(x, names, features, shape, train=train, dtype=self.dtype)
+
+        dense = functools.partial(layers.Dense, kernel_init=_HE_NORMAL)
 
         def module(x: Maps, name: str, *channels: int) -> Maps:
             """Apply a module with the channels of a row of the paper's table 1."""
@@ -83,7 +84,7 @@ class Inception(nn.Module):
             y = conv(average_pool(x, 4), "auxiliary", 64, 1)
             y = y.reshape(y.shape[0], -1)
             y = nn.relu(dense(128, dtype=self.dtype, name="auxiliary_dense")(y))
-            y = Dropout(0.5)(y.astype(jnp.float32), train=train)
+            y = layers.Dropout(0.5)(y.astype(jnp.float32), train=train)
             y = dense(self.num_classes, name="auxiliary_logits")(y)
             extra = {"auxiliary_logits": y}
         x = max_pool(x, 2)
@@ -91,7 +92,7 @@ class Inception(nn.Module):
         x = module(x, "inception4", 80, 64, 128, 16, 32, 32)
         x = x.astype(jnp.float32).mean(axis=(1, 2))
         self.sow("intermediates", "features", x)
-        x = Dropout(0.4)(x, train=train)
+        x = layers.Dropout(0.4)(x, train=train)
         return Outputs(dense(self.num_classes, name="logits")(x), extra)
 
     def loss(
@@ -108,17 +109,91 @@ class Inception(nn.Module):
             loss += self.auxiliary * cross_entropy(logits, labels, smoothing=smoothing)
         return loss
 
-    def _conv(
-        self, x: Maps, name: str, features: int, size: int, *, train: bool
-    ) -> Maps:
-        """Convolve, normalize and apply ReLU."""
-        conv = Conv(
-            features,
-            (size, size),
-            use_bias=False,
-            kernel_init=_HE_NORMAL,
-            dtype=self.dtype,
-            name=f"{name}_conv",
-        )
-        norm = BatchNorm(relu=True, dtype=self.dtype, name=f"{name}_norm")
-        return norm(conv(x), use_running_average=not train)
+
+class InceptionV3(imagenet.Published):
+    """The published Inception v3, `keras.applications.InceptionV3`, with a new head.
+
+    22,857,002 parameters, of which 34,432 are BatchNorm's statistics; 21,802,784 are
+    the body's. Its convolutions are smaller or flatter than GoogLeNet's: two of 3x3
+    instead of 5x5, 1x7 and 7x1 instead of 7x7. Layers are numbered as Keras does.
+
+    Szegedy et al., 2016: https://arxiv.org/abs/1512.00567
+    """
+
+    # Numbers of convolutions: in the stem, and in each module.
+    convolutions: ClassVar = (5, 7, 7, 7, 4, 10, 10, 10, 10, 6, 9, 9)
+    scale = "tf"
+    input_size: int = imagenet.input_size(75, "1x1", trained_on=299)
+
+    def body(self) -> tuple[tuple[str, ...], ...]:
+        """Return the names of the layers of the stem and of each module."""
+        numbers = itertools.count()
+        stages = (itertools.islice(numbers, count) for count in self.convolutions)
+        return tuple(sum(map(imagenet.numbered, stage), ()) for stage in stages)
+
+    def run_stage(self, x: Maps, stage: int, *, train: bool) -> Maps:
+        """Compute the stem, or a module. The order of convolutions is Keras's."""
+        of_each = {"use_scale": False, "train": train, "dtype": self.dtype}
+        convolve = functools.partial(_convolve, **of_each)
+        numbers = itertools.count(sum(self.convolutions[:stage]))
+
+        def conv(x: Maps, features: int, *size: int) -> Maps:
+            names, size = imagenet.numbered(next(numbers)), (size[0], size[-1])
+            return convolve(x, names, features, size)
+
+        def valid(x: Maps, features: int, size: int, stride: int = 2) -> Maps:
+            names = imagenet.numbered(next(numbers))
+            options = {"strides": (stride, stride), "padding": "VALID"}
+            return convolve(x, names, features, (size, size), **options)
+
+        if stage == 0:
+            x = conv(valid(valid(x, 32, 3), 32, 3, 1), 64, 3)
+            x = valid(conv(max_pool(x, 3, 2), 80, 1), 192, 3, 1)
+            return max_pool(x, 3, 2)
+        module = stage - 1
+        if module < 3:
+            ones, fives = conv(x, 64, 1), conv(conv(x, 48, 1), 64, 5)
+            twice = conv(conv(conv(x, 64, 1), 96, 3), 96, 3)
+            y = average_pool(x, 3, 1, "SAME")
+            branches = [ones, fives, twice, conv(y, 32 if module == 0 else 64, 1)]
+        elif module == 3:
+            threes, twice = valid(x, 384, 3), conv(conv(x, 64, 1), 96, 3)
+            branches = [threes, valid(twice, 96, 3), max_pool(x, 3, 2)]
+        elif module < 8:
+            n = (128, 160, 160, 192)[module - 4]
+            ones = conv(x, 192, 1)
+            sevens = conv(conv(conv(x, n, 1), n, 1, 7), 192, 7, 1)
+            twice = conv(conv(conv(x, n, 1), n, 7, 1), n, 1, 7)
+            twice = conv(conv(twice, n, 7, 1), 192, 1, 7)
+            pooled = conv(average_pool(x, 3, 1, "SAME"), 192, 1)
+            branches = [ones, sevens, twice, pooled]
+        elif module == 8:
+            threes = valid(conv(x, 192, 1), 320, 3)
+            sevens = conv(conv(conv(x, 192, 1), 192, 1, 7), 192, 7, 1)
+            branches = [threes, valid(sevens, 192, 3), max_pool(x, 3, 2)]
+        else:
+            ones, y = conv(x, 320, 1), conv(x, 384, 1)
+            threes = [conv(y, 384, 1, 3), conv(y, 384, 3, 1)]
+            y = conv(conv(x, 448, 1), 384, 3)
+            twice = [conv(y, 384, 1, 3), conv(y, 384, 3, 1)]
+            pooled = conv(average_pool(x, 3, 1, "SAME"), 192, 1)
+            branches = [ones, *threes, *twice, pooled]
+        return jnp.concatenate(branches, axis=-1)
+
+
+def _convolve(
+    x: Maps,
+    names: tuple[str, ...],
+    features: int,
+    size: tuple[int, int],
+    *,
+    train: bool,
+    dtype: DTypeLike,
+    use_scale: bool = True,
+    **options: Any,
+) -> Maps:
+    """Convolve, normalize and apply ReLU, in two layers of these names."""
+    options |= {"use_bias": False, "kernel_init": _HE_NORMAL}
+    conv = layers.Conv(features, size, dtype=dtype, name=names[0], **options)
+    norm = layers.BatchNorm(relu=True, use_scale=use_scale, dtype=dtype, name=names[1])
+    return norm(conv(x), use_running_average=not train)

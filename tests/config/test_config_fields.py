@@ -11,7 +11,7 @@ from mnist_jax import config, models
 from mnist_jax.config import ConfigError, Experiment, parse, to_json
 from mnist_jax.config.border import to_config_dict
 from mnist_jax.data import DIGITS, augment
-from mnist_jax.models import layers, vgg
+from mnist_jax.models import imagenet, layers, vgg
 from mnist_jax.training import monitors, optimizer, schedules
 
 
@@ -105,10 +105,11 @@ def test_a_config_is_locked_all_the_way_down(section):
 def test_a_network_has_its_own_options_and_no_others(name):
     fields = set(base.get_model(name)) - {"name", "pretrained", "pretrained_layers"}
     assert fields == set(models.options_of(name))
-    assert ("input_size" in fields) == name.startswith("vgg")
     module = models.create(parse(base.get_model(name), config.Model), DIGITS).module
     for option, field in models.options_of(name).items():
         assert getattr(module, option) == field.default
+    published = isinstance(module, vgg.VGG16 | imagenet.Published)
+    assert ("input_size" in fields) == published
 
 
 def test_options_reach_the_module_and_are_all_kept():

@@ -137,7 +137,7 @@ def set_weights(model: keras.Model, params: Any, batch_stats: Any) -> None:
     flat = flax.traverse_util.flatten_dict(trees, sep="/")
     for variable in model.variables:
         # A depthwise kernel is [3, 3, channels, 1] in Keras, [3, 3, 1, channels] here.
-        variable.assign(np.asarray(flat[_name(variable)]).reshape(variable.shape))
+        variable.assign(np.asarray(flat[name_of(variable)]).reshape(variable.shape))
     assert len(model.variables) == len(flat), f"{len(flat)} arrays"
 
 
@@ -147,12 +147,20 @@ def as_trees(variables: Any, values: Any) -> tuple[Any, Any]:
     for variable, value in zip(variables, values, strict=True):
         depthwise = variable.name == "depthwise_kernel"
         value = np.swapaxes(value, 2, 3) if depthwise else np.asarray(value)
-        flat[_name(variable)] = value
+        flat[name_of(variable)] = value
     trees = flax.traverse_util.unflatten_dict(flat, sep="/")
     return trees.get("params", {}), trees.get("batch_stats", {})
 
 
-def _name(variable: Any) -> str:
+def values(model: keras.Model) -> tuple[list[Any], list[Any]]:
+    """Return what `stateless_call` wants: values of trainable variables, of others."""
+    return (
+        [variable.value for variable in model.trainable_variables],
+        [variable.value for variable in model.non_trainable_variables],
+    )
+
+
+def name_of(variable: Any) -> str:
     """Return our name of a variable: `params/block1_conv1/kernel`."""
     layer = variable.path.split("/")[-2]
     tree, name = _NAMES[variable.name]

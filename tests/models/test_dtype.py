@@ -10,6 +10,7 @@ from mnist_jax.config import Model
 from mnist_jax.data import DIGITS
 from mnist_jax.training import step
 from tests.support.drawing import draw_weights
+from tests.support.networks import SMALL
 from tests.support.small_vgg import Narrow
 
 pytestmark = pytest.mark.usefixtures("little_optimized")
@@ -51,7 +52,7 @@ def loss_and_all(model, params, batch_stats, images, labels):
 # They compute the logits of their averaged features in float32.
 FLOAT32_LOGITS = ("densenet", "resnet", "xception")
 
-every_model = pytest.mark.parametrize("name", sorted(models.MODELS))
+every_model = pytest.mark.parametrize("name", SMALL)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -86,7 +87,7 @@ LEAST["triple_cnn"] = 0.7
     "name",
     [
         pytest.param(name, marks=() if name in SHORTEST else pytest.mark.exhaustive)
-        for name in sorted(models.MODELS)
+        for name in SMALL
     ],
 )
 def test_gradients_point_where_those_of_float32_do(name, batch, monkeypatch):

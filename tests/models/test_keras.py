@@ -23,6 +23,7 @@ from tests.models.keras_models import (
     as_trees,
     like_keras,
     set_weights,
+    values,
     zeros,
 )
 
@@ -110,17 +111,6 @@ def pair(name):
     weights = draw_weights(model)
     set_weights(keras_model, *weights)
     return model, *weights, keras_model
-
-
-def values(keras_model):
-    """What `stateless_call` wants: the trainable variables' values, the others'."""
-    return tuple(
-        [variable.value for variable in variables]
-        for variables in (
-            keras_model.trainable_variables,
-            keras_model.non_trainable_variables,
-        )
-    )
 
 
 def without_dropout(run, args, kwargs, context):

@@ -15,6 +15,7 @@ from mnist_jax.models.layers import Dropout
 from mnist_jax.models.vgg import VGG16
 from tests.conftest import assert_trees_equal
 from tests.support.drawing import draw_weights
+from tests.support.networks import SMALL
 
 # Most are the report's. (trainable, BatchNorm statistics)
 PARAMETERS = {
@@ -55,10 +56,8 @@ AUXILIARY = ("inception",)
 # Their last layer is no dense one; see test_capsnet.py.
 CAPSULES = {"capsnet", "efficient_capsnet"}
 
-every_model = pytest.mark.parametrize("name", sorted(models.MODELS))
-every_plain_model = pytest.mark.parametrize(
-    "name", sorted(models.MODELS.keys() - CAPSULES)
-)
+every_model = pytest.mark.parametrize("name", SMALL)
+every_plain_model = pytest.mark.parametrize("name", sorted(set(SMALL) - CAPSULES))
 
 
 def create(name: str) -> models.Model:

@@ -17,6 +17,7 @@ from mnist_jax.runs import load
 from tests.report.conftest import DEFAULTS, DIGITS, make_run
 from tests.report.test_figures import OF_X
 from tests.support import own_nets
+from tests.support.networks import SMALL
 from tests.support.small_vgg import Narrow
 
 pytestmark = pytest.mark.usefixtures("little_optimized")
@@ -128,7 +129,7 @@ def test_a_run_without_weights_says_so(fake_run):
     assert not drawn & INSIDE
 
 
-@pytest.mark.parametrize("name", sorted(models.MODELS))
+@pytest.mark.parametrize("name", SMALL)
 def test_every_registered_network_has_every_picture(monkeypatch, tmp_path, name):
     module = models.MODELS[name]
     if name == "vgg16":

@@ -1,0 +1,120 @@
+"""The published networks and `keras.applications`: names, shapes, and features."""
+
+import functools
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mnist_jax import models, tree
+from mnist_jax.config import Model
+from mnist_jax.data import DIGITS
+from mnist_jax.models import imagenet
+from tests.models.keras_models import (
+    keras,
+    like_keras,
+    name_of,
+    set_weights,
+    values,
+    zeros,
+)
+from tests.support.networks import SMALL
+
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
+# By our names, those of `keras.applications`.
+KERAS = {"inception_v3": "InceptionV3", "xception_v1": "Xception"}
+# (trainable, BatchNorm statistics)
+PARAMETERS = {
+    "inception_v3": (22_857_002 - 34_432, 34_432),
+    "xception_v1": (21_915_698 - 54_528, 54_528),
+}
+every_network = pytest.mark.parametrize("name", sorted(models.MODELS.keys() - SMALL))
+
+
+def create(name):
+    return models.create(Model(name), DIGITS)
+
+
+@functools.cache
+def keras_body(name):
+    """Return Keras's own network without top, in a fresh session."""
+    keras.utils.clear_session()
+    side = create(name).module.input_size
+    with like_keras(), zeros():
+        build = getattr(keras.applications, KERAS[name])
+        return build(include_top=False, weights=None, input_shape=(side, side, 3))
+
+
+@every_network
+def test_the_body_s_names_and_shapes_are_keras_s(name):
+    model, body = create(name), keras_body(name)
+    trees = dict(zip(("params", "batch_stats"), model.shapes, strict=True))
+    ours: Any = flax.traverse_util.flatten_dict(trees, sep="/")
+    head = {x: ours.pop(x) for x in list(ours) if x.split("/")[1] in model.stages[-1]}
+    assert len(head) == 4
+    theirs = {}
+    for variable in body.variables:
+        shape = tuple(variable.shape)
+        if variable.name == "depthwise_kernel":
+            shape = (*shape[:2], shape[3], shape[2])
+        theirs[name_of(variable)] = shape
+    assert {name: leaf.shape for name, leaf in ours.items()} == theirs
+    assert tuple(map(tree.count_parameters, model.shapes)) == PARAMETERS[name]
+    # Every layer is in a stage, and in one only.
+    stages = [layer for stage in model.stages for layer in stage]
+    assert sorted(stages) == sorted(tree.layers(trees["params"]))
+
+
+def draw(path, leaf):
+    rng = np.random.default_rng(sum(map(ord, jax.tree_util.keystr(path))))
+    kernel = np.sqrt(2 / np.prod(leaf.shape[:-1]))
+    around, spread = {
+        "kernel": (0.0, kernel),
+        "bias": (0.0, 0.1),
+        "scale": (1.0, 0.1),
+        "mean": (0.0, 0.1),
+        "var": (1.0, 0.1),
+    }[path[-1].key]
+    drawn = np.clip(rng.standard_normal(leaf.shape, np.float32), -3, 3)
+    return (drawn * spread + around).astype(leaf.dtype)
+
+
+@every_network
+def test_features_are_keras_s_and_stages_compose(name):
+    """All weights are drawn at random, BatchNorm's statistics too."""
+    model, body = create(name), keras_body(name)
+    params, batch_stats = jax.tree_util.tree_map_with_path(draw, model.shapes)
+    inside = {layer for stage in model.stages[:-1] for layer in stage}
+    inside = {layer.partition("/")[0] for layer in inside}
+    set_weights(body, {k: params[k] for k in inside}, batch_stats)
+    images = np.random.default_rng(0).uniform(0, 1, (2, 7, 7, 1))
+    images = jnp.asarray(images.repeat(4, 1).repeat(4, 2), jnp.float32)
+    last, middle = len(model.stages) - 1, len(model.stages) // 2
+
+    def ours(params, batch_stats):
+        part = model.run_until(middle, params, batch_stats, images)
+        (logits, _), _ = model.apply(
+            params, batch_stats, part, train=False, start=middle
+        )
+        whole = model.run_until(last, params, batch_stats, images)
+        (whole_logits, _), _ = model.apply(
+            params, batch_stats, whole, train=False, start=last
+        )
+        return whole, logits, whole_logits
+
+    features, logits, whole_logits = jax.jit(ours)(params, batch_stats)
+    side = model.module.input_size
+    prepared = imagenet.prepare(images, size=side, scale=model.module.scale)
+    with like_keras():
+        expected, _ = jax.jit(
+            lambda *v: body.stateless_call(*v, prepared, training=False)
+        )(*values(body))
+    scale = np.abs(expected).max()
+    # The images' features differ by a hundred times the error that is allowed.
+    assert np.abs(expected[0] - expected[1]).max() > 1e-2 * scale
+    np.testing.assert_allclose(features, expected, rtol=0, atol=1e-4 * scale)
+    np.testing.assert_allclose(logits, whole_logits, rtol=1e-4)
