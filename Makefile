@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check native cannot-build test-oldest results vgg16 bench lock clean
+.PHONY: help run test test-all check native cannot-build test-oldest results imagenet bench lock clean
 # Where the native part can be built: oneDNN's packages are for Linux on x86-64.
 CAN_BUILD := $(and $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),$(shell command -v $(CXX)))
 CANNOT_BUILD := native/ needs Linux on x86-64 and a C++ compiler (CXX=$(CXX) is not one)
@@ -42,14 +42,16 @@ results: $(VENV)/installed  ## write the tables of docs/results.md and README.md
 	$(BIN)/mnist-jax compare results \
 	    --insert=docs/results.md --insert=README.md
 
-# The report's recipe with both ways to show images to ImageNet's weights, and the better one.
-WAYS := vgg16.py vgg16.py:augment vgg16.py:imagenet_input vgg16.py:imagenet_input,augment vgg16.py:tuned
+# Configs and their variants: VGG16 by the report's recipe with both ways to show images to
+# ImageNet's weights, and by the better one; the other published networks.
+WAYS ?= vgg16.py vgg16.py:augment vgg16.py:imagenet_input vgg16.py:imagenet_input,augment vgg16.py:tuned \
+    $(addsuffix .py:imagenet,alexnet densenet inception resnet xception)
 SEEDS ?= 0
 FLAGS ?=
 
-vgg16: $(VENV)/installed  ## train VGG16 with ImageNet's weights and add it to the tables (a day on two cores; repeat it to resume)
+imagenet: $(VENV)/installed  ## train networks with ImageNet's weights and add them to the tables (days on two cores; repeat it to resume; WAYS=resnet.py:imagenet SEEDS=0,1 for less or more)
 	@for way in $(WAYS); do \
-	    folder=runs/vgg16-imagenet/$$(echo $$way | tr :, --); \
+	    folder=runs/imagenet/$$(echo $$way | tr :, --); \
 	    $(BIN)/mnist-jax sweep --config=configs/$$way --seeds=$(SEEDS) $(FLAGS) \
 	        --workdir=$$folder || exit; \
 	    $(BIN)/mnist-jax compare $$folder --publish=results || exit; \

@@ -5,6 +5,7 @@ fields. Any of them can be set on the command line, e.g. `--config.seed=3` or
 `--config.phases[0].epochs=5`.
 """
 
+import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ml_collections import ConfigDict
@@ -131,3 +132,47 @@ def train_head_first(config: ConfigDict, body: tuple[str, ...]) -> None:
         phases.append(phase)
     phases[0].freeze = body
     config.phases = tuple(phases)
+
+
+# All layers but those of the head.
+_BODY = ("(?!dense1/|logits/)",)
+
+
+def published(network: str, stages: int) -> dict[str, Callable[[ConfigDict], None]]:
+    """Return the variants of an experiment that train a published network instead.
+
+    They exclude each other:
+      imagenet        a new head on the frozen body from ImageNet, then everything
+      head_only       the first of these two phases alone
+      first_stages=N  only the first N stages of the body from ImageNet, in one phase
+
+    Args:
+        network: a key of `mnist_jax.models.MODELS`.
+        stages: the number of stages of its body.
+    """
+
+    def imagenet(config: ConfigDict) -> None:
+        defaults = get_config()
+        config.update(augment=defaults.augment, test_weights=defaults.test_weights)
+        config.model = get_model(network)
+        config.model.update(pretrained="imagenet", pretrained_layers=_BODY)
+        config.eval_batch_size = 500
+        train_head_first(config, _BODY)
+
+    def head_only(config: ConfigDict) -> None:
+        imagenet(config)
+        config.phases = config.phases[:1]
+
+    def first_stages(n: int, config: ConfigDict) -> None:
+        from mnist_jax import data, models
+
+        head_only(config)
+        config.phases[0].update(name="train", freeze=())
+        body = models.create(fields.Model(network), data.DIGITS).stages[:n]
+        config.model.pretrained_layers = tuple(f"({'|'.join(x)})/" for x in body)
+
+    first = {
+        f"first_stages={n}": functools.partial(first_stages, n)
+        for n in range(1, stages + 1)
+    }
+    return {"imagenet": imagenet, "head_only": head_only, **first}

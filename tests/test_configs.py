@@ -2,11 +2,13 @@
 
 import importlib
 import json
+import re
 
 import pytest
 
-from mnist_jax import experiment
-from mnist_jax.config import from_stored, to_json
+from mnist_jax import experiment, models
+from mnist_jax.config import Model, from_stored, to_json
+from mnist_jax.data import DIGITS
 from mnist_jax.errors import UserError
 from tests.conftest import ROOT
 
@@ -15,10 +17,17 @@ MODULES = {
     for path in (ROOT / "configs").glob("*.py")
     if path.stem not in ("__init__", "base")
 }
+VARIANTS = {name: getattr(module, "VARIANTS", {}) for name, module in MODULES.items()}
+# Other ways to train the network of `imagenet`.
+OF_THE_SAME = re.compile(r"(?!vgg16).*-(head_only|first_stages=.*)")
 EXPERIMENTS = [
-    (name, variant)
-    for name, module in MODULES.items()
-    for variant in ("", *getattr(module, "VARIANTS", {}))
+    pytest.param(
+        name,
+        variant,
+        marks=[pytest.mark.exhaustive] * bool(OF_THE_SAME.match(f"{name}-{variant}")),
+    )
+    for name in MODULES
+    for variant in ("", *VARIANTS[name])
 ]
 PUBLISHED = sorted(ROOT.glob("results/*/seed*/config.json"))
 every_experiment = pytest.mark.parametrize(("name", "variant"), EXPERIMENTS)
@@ -36,17 +45,40 @@ def test_it_is_accepted_and_named_after_its_file(name, variant):
 @pytest.mark.parametrize("name", MODULES)
 def test_a_variant_trains_the_same_network_on_the_same_images(name):
     plain = MODULES[name].get_config()
-    for variant in getattr(MODULES[name], "VARIANTS", {}):
+    for variant in VARIANTS[name]:
         other = MODULES[name].get_config(variant)
-        assert other.model.name == plain.model.name
+        published = other.model.pretrained == "imagenet"
+        assert published or other.model.name == plain.model.name
         assert other.data == plain.data
         # The report gives two figures for VGG16, one with augmentation.
         assert bool(other.report_accuracy) == bool(plain.report_accuracy)
 
 
+@pytest.mark.parametrize("name", [x for x in MODULES if "imagenet" in VARIANTS[x]])
+def test_a_published_network_has_a_variant_for_each_of_its_stages(name):
+    whole, head = (MODULES[name].get_config(x) for x in ("imagenet", "head_only"))
+    *body, last = models.create(Model(whole.model.name), DIGITS).stages
+    stages = [x for x in VARIANTS[name] if x.startswith("first_stages=")]
+    assert stages == [f"first_stages={n}" for n in range(1, len(body) + 1)]
+    (frozen,) = head.phases[0].freeze
+    assert head.model.pretrained_layers == head.phases[0].freeze
+    layers = [f"{layer}/kernel" for stage in body for layer in stage]
+    assert all(re.match(frozen, layer) for layer in layers)
+    assert not any(re.match(frozen, f"{layer}/kernel") for layer in last)
+    for n, variant in enumerate(stages, start=1):
+        config = MODULES[name].get_config(variant)
+        assert not config.phases[0].freeze
+        taken = [
+            any(re.match(x, layer) for x in config.model.pretrained_layers)
+            for layer in layers
+        ]
+        count = sum(map(len, body[:n]))
+        assert taken == [place < count for place in range(len(layers))]
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_an_unknown_variant_is_answered_with_the_known_ones(name):
-    known = ", ".join(getattr(MODULES[name], "VARIANTS", {})) or "it has none"
+    known = ", ".join(VARIANTS[name]) or "it has none"
     with pytest.raises(UserError, match=f"{name} has no such variant .*{known}"):
         MODULES[name].get_config("better")
 

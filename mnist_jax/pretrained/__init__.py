@@ -113,17 +113,17 @@ def _select(
         for name, shape in known.items()
         if any(pattern.match(name) for pattern in patterns)
     }
-    try:
-        of = metadata[weights.NETWORK]
-        if of == model.name:
+    network = metadata[weights.NETWORK]
+    if network == model.name:
+        try:
             weights.check(tensors, wanted=wanted, known=known, path=path)
-    except WeightsError:
-        of = recognized or model.name
-        if of == model.name:
-            raise
-    if of != model.name:
+        except WeightsError:
+            network = recognized or network
+            if network == model.name:
+                raise
+    if network != model.name:
         raise WeightsError(
-            f"{path} has the weights of {of}, but the network is {model.name}."
+            f"{path} has the weights of {network}, but the network is {model.name}."
         )
     return Weights(str(path), {name: tensors[name] for name in wanted}, metadata)
 
@@ -133,13 +133,12 @@ def _to_ours(
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Rename the tensors of another program's file, and say what it is."""
     layers = [layer for stage in model.stages[:-1] for layer in stage]
-    # "imagenet" is the way of the published file.
-    published = imagenet.PUBLISHED.get(model.name)
-    of_torch = names.is_torch(tensors) and not (published and published.is_torch)
-    kind = "torch" if of_torch else "imagenet"
-    metadata = {weights.NETWORK: model.name, weights.PREPROCESS: kind}
     ours = names.to_ours(tensors, network=model.name, layers=layers, known=known)
-    return ours, metadata
+    # "imagenet" is the input of the published weights, which may be PyTorch's.
+    url, _ = imagenet.PUBLISHED.get(model.name, ("", ""))
+    of_torch = names.is_torch(tensors) and not url.endswith(".pth")
+    preprocess = "torch" if of_torch else "imagenet"
+    return ours, {weights.NETWORK: model.name, weights.PREPROCESS: preprocess}
 
 
 def _warn_of_input(model: models.Model, found: Weights) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 from mnist_jax import files
 from mnist_jax.runs.weights import WeightsError
@@ -16,38 +15,24 @@ _VARIABLES = ("IMAGENET_WEIGHTS_DIR", "VGG16_WEIGHTS_DIR")
 _CACHES = ("~/.keras/models", "~/.cache/torch/hub/checkpoints")
 
 
-class Published(NamedTuple):
-    """A file of weights: where it is, and its checksum, `<algorithm>:<hex digits>`."""
-
-    url: str
-    checksum: str
-
-    @property
-    def is_torch(self) -> bool:
-        """Whether it is PyTorch's, not Keras's."""
-        return self.url.startswith(_TORCH)
-
-
-def _keras(folder: str, network: str, md5: str) -> Published:
-    return Published(f"{_KERAS}/{folder}/{network}_{_NO_TOP}", f"md5:{md5}")
+def _keras(path: str, md5: str) -> tuple[str, str]:
+    return f"{_KERAS}/{path}_{_NO_TOP}", f"md5:{md5}"
 
 
 PUBLISHED = {
-    "alexnet": Published(
+    "alexnet_owt": (
         f"{_TORCH}/alexnet-owt-7be5be79.pth",
         "sha256:7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
     ),
-    "densenet121": _keras(
-        "densenet", "densenet121", "30ee3e1110167f948a6b9946edeeb738"
-    ),
+    "densenet121": _keras("densenet/densenet121", "30ee3e1110167f948a6b9946edeeb738"),
     "inception_v3": _keras(
-        "inception_v3", "inception_v3", "bcbd6486424b2319ff4ef7d526e38f63"
+        "inception_v3/inception_v3", "bcbd6486424b2319ff4ef7d526e38f63"
     ),
-    "resnet50v2": _keras("resnet", "resnet50v2", "fac2f116257151a9d068a22e544a4917"),
-    "vgg16": _keras("vgg16", "vgg16", "6d6bbae143d832006294945121d1f1fc"),
-    "xception": _keras("xception", "xception", "b0042744bf5b25fce3cb969f33bebb97"),
+    "resnet50v2": _keras("resnet/resnet50v2", "fac2f116257151a9d068a22e544a4917"),
+    "vgg16": _keras("vgg16/vgg16", "6d6bbae143d832006294945121d1f1fc"),
+    "xception_v1": _keras("xception/xception", "b0042744bf5b25fce3cb969f33bebb97"),
 }
-"""By network: bodies without classifiers, except AlexNet's, which has its own."""
+"""The URL and the checksum, `algorithm:digits`, of the file of each network."""
 
 
 def find_or_download(network: str) -> Path:

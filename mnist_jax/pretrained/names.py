@@ -14,7 +14,7 @@ _CLASSIFIER = re.compile(r"classifier\.|(fc\d+|predictions|probs|dense_\d+)/")
 _TORCH = re.compile(r"features\.(\d+)\.(weight|bias)")
 # The places of the convolutions among torchvision's `features`.
 _TORCH_PLACES = {
-    "alexnet": (0, 3, 6, 8, 10),
+    "alexnet_owt": (0, 3, 6, 8, 10),
     "vgg16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
 }
 # A layer named after its class and the number of such layers before it in the session.
@@ -27,14 +27,14 @@ _NUMBERED = re.compile(
 _KINDS = ("kernel", "mean", "depthwise/kernel")
 # What only the files of a network have, those of the networks above it aside.
 _SIGNS = {
-    "xception": r"block2_sepconv1/|separable_?conv(olution)?2d",
-    "inception_v3": r"conv2d_93/",
+    "xception_v1": r"block2_sepconv1/|separable_?conv(olution)?2d",
+    "inception_v3": r"conv2d_(9\d|\d{3})/",
     "densenet121": r"conv2_block1_0_bn/",
     "resnet50v2": r"conv2_block1_preact_bn/",
     "ResNet50, version 1": r"conv2_block1_3_bn/|res2a_branch2a/|layer1\.0\.",
     "VGG19": r"block5_conv4/|features\.34\.",
     "vgg16": r"block5_conv3/|features\.26\.",
-    "alexnet": r"features\.8\.",
+    "alexnet_owt": r"features\.8\.",
 }
 
 

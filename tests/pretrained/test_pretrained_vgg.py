@@ -98,8 +98,7 @@ def test_the_file_that_keras_publishes_is_known_by_its_md5(
     expected = checksum.partition(":")[2]
     with pytest.raises(WeightsError, match=f"its md5 is {md5}.*{expected}"):
         pretrained.load(config("imagenet"), models.create(config("imagenet"), DIGITS))
-    published = imagenet.Published(url, f"md5:{md5}")
-    monkeypatch.setitem(imagenet.PUBLISHED, "vgg16", published)
+    monkeypatch.setitem(imagenet.PUBLISHED, "vgg16", (url, f"md5:{md5}"))
     _, params, _, _ = load("imagenet")
     _, others, _, _ = load(saved["keras3"])
     np.testing.assert_array_equal(
