@@ -11,6 +11,9 @@ random stream of dropout is `dropout`. What else it may have:
 - a keyword `labels` of `__call__`, if the labels of the batch are part of its input;
 - a method `loss(outputs, images, labels, *, smoothing)` -> float32 [batch], if its
   loss is not the cross-entropy; without `smoothing` if it has no labels to smooth;
+- reconstructed images, the extra output `reconstruction`; and a method
+  `reconstruct(capsules, labels, shape)` that draws those of some classes from the extra
+  output `capsules`, [batch, classes, size];
 - its penultimate activations, sown as `features` into the collection `intermediates`;
 - `stages`, see `Model.stages`.
 """
@@ -190,6 +193,21 @@ class Model:
         """Whether `loss` takes `smoothing`; a module's own may not."""
         own = getattr(self.module, "loss", None)
         return own is None or "smoothing" in inspect.signature(own).parameters
+
+    def reconstruct(
+        self,
+        params: Tree,
+        capsules: Float[Array, "batch classes size"],
+        labels: Integer[Array, " batch"],
+    ) -> Images | None:
+        """Draw images in 0..1 from capsules; None if the module cannot do that."""
+        if not hasattr(self.module, "reconstruct"):
+            return None
+        shape, variables = self.task.image_shape, {"params": params}
+        drawn: Any = self.module.apply(
+            variables, capsules, labels, shape, method="reconstruct"
+        )
+        return drawn
 
     def run_until(
         self, stop: int, params: Tree, batch_stats: Tree, images: Images

@@ -49,7 +49,7 @@ def samples(
         cells[row, : len(first)] = first
     height, width = images.shape[1:3]
     figure, axes = subplots(1, 1, 0.5 + 0.49 * len(present) * height / width)
-    _show_rows(axes[0, 0], cells, [about.name(label, 16) for label in present])
+    show_rows(axes[0, 0], cells, [about.name(label, 16) for label in present])
     title = f"{about.subject}, the first of {len(present)} classes"
     set_title(figure, about.run, title)
     return figure
@@ -70,8 +70,8 @@ def augmented(
     tall = 0.7 + 6.5 / (columns + 1) * rows * height / width
     figure, axes = subplots(1, 2, tall, width_ratios=[1, columns])
     names = [about.name(label, 16) for label in labels]
-    _show_rows(axes[0, 0], images[:, None], names)
-    _show_rows(axes[0, 1], versions, [])
+    show_rows(axes[0, 0], images[:, None], names)
+    show_rows(axes[0, 1], versions, [])
     note = "left: as stored; right: as training may see them, drawn again in each step"
     set_title(figure, about.run, f"{about.subject}, augmented", note)
     return figure
@@ -158,7 +158,7 @@ def show(axes: Axes, image: UInt8[np.ndarray, "h w c"]) -> None:
     axes.set(xticks=[], yticks=[])
 
 
-def _show_rows(
+def show_rows(
     axes: Axes,
     images: UInt8[np.ndarray, "rows columns h w c"],
     names: Sequence[str],

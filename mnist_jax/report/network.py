@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, UInt8
+from jaxtyping import Array, Float, Float32, Integer, UInt8
 
 from mnist_jax.runs.load import Network
 from mnist_jax.tree import Tree, layers
@@ -21,6 +21,11 @@ largest difference of any logit."""
 # after the other, until the tolerance is met: saturated networks need the last.
 _POINTS, _PARTS = 64, (1, 4, 16)
 
+OFFSETS = np.arange(-5, 6, dtype=np.float32) / 20
+"""Added to the numbers of a capsule, as in figure 4 of Sabour, Frosst and Hinton."""
+VARIED = 2
+"""Images of which the numbers of a capsule are varied."""
+
 
 class Saliency(NamedTuple):
     """The integrated gradients of the logit of a class."""
@@ -30,6 +35,17 @@ class Saliency(NamedTuple):
     """Of the pixels, summed over the channels."""
     difference: float
     """The logit of the image minus that of the empty image."""
+
+
+class Drawn(NamedTuple):
+    """Images that a network draws from others; None where it cannot."""
+
+    predicted: UInt8[np.ndarray, "n h w c"]
+    """As the classes that it predicts."""
+    labelled: UInt8[np.ndarray, "n h w c"] | None
+    """As their true classes."""
+    varied: UInt8[np.ndarray, "some size offsets h w c"] | None
+    """The first images, with each number of the capsule changed by `OFFSETS`."""
 
 
 class Inside(NamedTuple):
@@ -60,6 +76,43 @@ def look_inside(run: Network, images: UInt8[np.ndarray, "n h w c"]) -> Inside:
     if features is not None:
         features = np.asarray(features, np.float32).reshape(len(images), -1)
     return Inside(kernels, maps, features)
+
+
+def redraw(
+    run: Network,
+    images: UInt8[np.ndarray, "n h w c"],
+    labels: Integer[np.ndarray, " n"],
+) -> Drawn | None:
+    """Have a network draw images from its own outputs; None if it does not do that."""
+    model, scaled = run.model, jnp.asarray(images, jnp.float32) / 255
+
+    def to_uint8(drawn: Any) -> np.ndarray | None:
+        if drawn is None:
+            return None
+        return np.round(255 * np.asarray(drawn)).astype(np.uint8)
+
+    @jax.jit
+    def draw(params: Tree, batch_stats: Tree) -> tuple[Any, Any, Any]:
+        outputs, _ = model.apply(params, batch_stats, scaled, train=False)
+        capsules = outputs.extra.get("capsules")
+        if capsules is None:
+            return outputs.extra.get("reconstruction"), None, None
+        labelled = model.reconstruct(params, capsules, jnp.asarray(labels))
+        # [some, size, offsets, classes, size]: all classes; but one is drawn.
+        some, size = capsules[:VARIED], capsules.shape[-1]
+        changes = jnp.eye(size)[:, None] * OFFSETS[None, :, None]
+        many = some[:, None, None] + changes[None, :, :, None]
+        predicted = outputs.logits[:VARIED].argmax(axis=-1)
+        repeated = jnp.repeat(predicted, size * len(OFFSETS))
+        varied = model.reconstruct(params, many.reshape(-1, *some.shape[1:]), repeated)
+        if varied is not None:
+            varied = varied.reshape(*many.shape[:3], *images.shape[1:])
+        return outputs.extra.get("reconstruction"), labelled, varied
+
+    predicted, labelled, varied = map(to_uint8, draw(run.params, run.batch_stats))
+    if predicted is None or predicted.shape != images.shape:
+        return None
+    return Drawn(predicted, labelled, varied)
 
 
 def integrated_gradients(

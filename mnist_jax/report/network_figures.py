@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from mnist_jax.evaluation import most_confident_mistakes
 from mnist_jax.report import network
-from mnist_jax.report.figures import show
-from mnist_jax.report.network import Saliency
+from mnist_jax.report.figures import SAMPLES_PER_ROW, show, show_rows
+from mnist_jax.report.network import Drawn, Saliency
 from mnist_jax.report.style import INK, STYLE, About, drawable, set_title, subplots
 from mnist_jax.runs import load
 
@@ -50,6 +50,14 @@ def draw(
         drawn["feature_space"] = feature_space(
             inside.features, labels[some], wrong, about
         )
+    misread = mistakes[:SAMPLES_PER_ROW]
+    chosen = np.concatenate([np.arange(min(SAMPLES_PER_ROW, len(images))), misread])
+    if redrawn := network.redraw(loaded, images[chosen], labels[chosen]):
+        drawn["reconstructions"] = reconstructions(
+            images[chosen], redrawn, len(misread), about
+        )
+        if redrawn.varied is not None:
+            drawn["capsules"] = capsules(redrawn.varied, about)
     return drawn
 
 
@@ -152,6 +160,52 @@ def feature_space(
     axes.tick_params(length=0)
     title = f"the first {len(labels):,} {about.subject}"
     note = "colours and names are the true classes; ringed images are misread"
+    set_title(figure, about.run, title, note)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def reconstructions(
+    images: UInt8[np.ndarray, "n h w c"], drawn: Drawn, misread: int, about: About
+) -> Figure:
+    """Draw images, and below them what the network draws; the last ones are misread."""
+    first = len(images) - misread
+    blocks = [{"image": images[:first], "reconstruction": drawn.predicted[:first]}]
+    if misread:
+        blocks.append(
+            {"misread image": images[first:], "as predicted": drawn.predicted[first:]}
+        )
+        if drawn.labelled is not None:
+            blocks[-1]["as labelled"] = drawn.labelled[first:]
+    counts, shape = [len(block) for block in blocks], images.shape[1:]
+    tall = 0.7 + 0.47 * sum(counts) * shape[0] / shape[1]
+    figure, axes = subplots(len(blocks), 1, tall, height_ratios=counts)
+    for place, block in zip(axes[:, 0], blocks, strict=True):
+        sheet = np.zeros((len(block), SAMPLES_PER_ROW, *shape), np.uint8)
+        for row, some in zip(sheet, block.values(), strict=True):
+            row[: len(some)] = some
+        show_rows(place, sheet, list(block))
+    set_title(figure, about.run, f"{about.subject}, and their reconstructions")
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def capsules(
+    varied: UInt8[np.ndarray, "images size offsets h w c"], about: About
+) -> Figure:
+    """Draw images with each number of the capsule changed, one number in a row."""
+    images, size, offsets, height, width, _ = varied.shape
+    rows = min(size, ROWS_SHOWN)
+    tall = 0.9 + 7.2 / (images * offsets) * rows * height / width
+    figure, axes = subplots(1, images, tall)
+    for place, sheet in zip(axes[0], varied[:, :rows], strict=True):
+        show_rows(place, sheet, [str(number) for number in range(1, rows + 1)])
+        middles = (np.arange(offsets) + 0.5) * place.get_xlim()[1] / offsets
+        ends = slice(None, None, offsets // 2)
+        texts = [f"{offset:g}" for offset in network.OFFSETS[ends]]
+        place.set_xticks(middles[ends], texts)
+    title = f"the {size} numbers of a capsule, for the first of the {about.subject}"
+    note = "each row adds to one number of the predicted class's capsule"
     set_title(figure, about.run, title, note)
     return figure
 

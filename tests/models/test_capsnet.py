@@ -1,13 +1,14 @@
 """The capsule networks against the equations of their papers, in NumPy."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mnist_jax import experiment, models
+from mnist_jax import experiment, models, tree
 from mnist_jax.config import ConfigError, Experiment, Model, Phase
 from mnist_jax.data import Task
 from mnist_jax.models import capsnet
@@ -53,10 +54,11 @@ def predict_vectors(u, kernel):
 
 def route_by_agreement(u_hat, iterations):
     """Procedure 1 for an image; `v[j]`."""
-    b = np.zeros(u_hat.shape[:2])
+    count, classes, _ = u_hat.shape
+    b, v = np.zeros((count, classes)), np.empty(0)
     for _ in range(iterations):
         c = softmax(b)
-        s = np.stack([c[:, j] @ u_hat[:, j] for j in range(b.shape[1])])
+        s = np.stack([c[:, j] @ u_hat[:, j] for j in range(classes)])
         v = squash(s)
         b = b + np.einsum("ijd,jd->ij", u_hat, v)
     return v
@@ -65,7 +67,7 @@ def route_by_agreement(u_hat, iterations):
 def route_by_attention(u_hat, prior):
     """Equations 5 to 8 for an image; `prior` and the coupling are [i, j]."""
     coupling = np.empty_like(prior)
-    for j in range(prior.shape[1]):
+    for j in range(len(prior.T)):
         attention = u_hat[:, j] @ u_hat[:, j].T / np.sqrt(8)
         coupling[:, j] = attention.sum(axis=0)
     coupling = softmax(coupling) + prior
@@ -136,10 +138,10 @@ def test_capsules_reconstruction_and_loss_are_the_papers(name):
     model, params, batch_stats = drawn(name)
 
     @jax.jit
-    def compute(params, batch_stats):
+    def compute(params: Any, batch_stats: Any) -> Any:
         run = functools.partial(model.apply, params, batch_stats, IMAGES)
         outputs, _ = run(train=False, labels=LABELS)
-        frozen = frozenset(batch_stats)  # BatchNorm as in evaluation
+        frozen = frozenset(tree.layers(batch_stats))  # BatchNorm as in evaluation
         trained, _ = run(train=True, labels=LABELS, frozen=frozen)
         loss = model.loss(trained, IMAGES, LABELS)
         return outputs, trained, loss, model.feature_maps(params, batch_stats, IMAGES)
@@ -148,7 +150,7 @@ def test_capsules_reconstruction_and_loss_are_the_papers(name):
     exact = jax.tree.map(lambda x: np.asarray(x, np.float64), (params, batch_stats))
     for place, (image, label) in enumerate(zip(IMAGES, LABELS, strict=True)):
         of_image = {name: np.asarray(x[place], np.float64) for name, x in maps.items()}
-        capsules = capsules_of(name, *exact, of_image)
+        capsules = capsules_of(name, exact[0], exact[1], of_image)
         lengths = np.linalg.norm(capsules, axis=-1)
         in_training = decode(capsules, label, exact[0]["decoder"])
         in_evaluation = decode(capsules, lengths.argmax(), exact[0]["decoder"])

@@ -1,10 +1,12 @@
 """What a report shows of the network inside, for any network."""
 
+import functools
 import types
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
@@ -12,11 +14,13 @@ from sklearn.decomposition import PCA
 from mnist_jax import data, models, report
 from mnist_jax.config import Data
 from mnist_jax.data import Task
+from mnist_jax.models.capsnet import CapsNet
 from mnist_jax.report import network, network_figures
 from mnist_jax.runs import load
 from tests.report.conftest import DEFAULTS, DIGITS, make_run
 from tests.report.test_figures import OF_X
 from tests.support import own_nets
+from tests.support.drawing import draw_weights
 from tests.support.networks import SMALL
 from tests.support.small_vgg import Narrow
 
@@ -24,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("little_optimized")
 
 SIZE = 230  # not a multiple of a batch
 INSIDE = {"saliency", "kernels", "feature_maps", "feature_space"}
+OF_CAPSULES = {"reconstructions", "capsules"}
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +94,43 @@ def test_features_that_do_not_vary_have_no_components(shape):
     assert not points.any() and not shares.any()
 
 
+class Capsules(CapsNet):
+    """With a hundredth of the work."""
+
+    channels: int = 4
+    capsules: int = 2
+    decoder_units: tuple[int, ...] = (8,)
+
+
+def test_images_are_redrawn_from_the_capsules_of_their_classes():
+    """Of the predicted class and, if it is another, of the label; varied or not."""
+    model = models.Model("net", Capsules(num_classes=10), task=Task(DIGITS))
+    params, batch_stats = draw_weights(model)
+    params = jax.tree.map(lambda x: 3 * x, params)
+    loaded: Any = types.SimpleNamespace(
+        model=model, params=params, batch_stats=batch_stats
+    )
+    images = np.random.default_rng(0).integers(0, 256, (6, 28, 28, 1), np.uint8)
+    scaled = jnp.asarray(images, jnp.float32) / 255
+    outputs, _ = jax.jit(functools.partial(model.apply, train=False))(
+        params, batch_stats, scaled
+    )
+    labels = np.array(outputs.logits.argmax(axis=-1))
+    labels[3:] = (labels[3:] + 1) % 10
+    drawn = network.redraw(loaded, images, labels)
+    assert drawn is not None and drawn.labelled is not None and drawn.varied is not None
+    expected = 255 * outputs.extra["reconstruction"]
+    np.testing.assert_allclose(drawn.predicted, expected, atol=0.51)
+    same = (drawn.predicted == drawn.labelled).all(axis=(1, 2, 3))
+    assert same.tolist() == [True] * 3 + [False] * 3
+    assert drawn.varied.shape == (network.VARIED, 16, 11, 28, 28, 1)
+    for place, varied in enumerate(drawn.varied):
+        unchanged = np.broadcast_to(drawn.predicted[place], varied[:, 5].shape)
+        np.testing.assert_allclose(varied[:, 5], unchanged, atol=1)
+        # Each number of the capsule changes the image in its own way.
+        assert len(np.unique(varied[:, 0].reshape(16, -1), axis=0)) == 16
+
+
 # -- reports
 
 
@@ -126,10 +168,17 @@ def test_a_run_without_weights_says_so(fake_run):
     report.write(fake_run.folder, fake_run.images, DEFAULTS)
     assert "no weights.safetensors" in (fake_run.folder / "report.md").read_text()
     drawn = {path.stem for path in (fake_run.folder / "figures").iterdir()}
-    assert not drawn & INSIDE
+    assert not drawn & (INSIDE | OF_CAPSULES)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # The longest; a smaller one is below.
+        pytest.param(name, marks=pytest.mark.exhaustive if "caps" in name else ())
+        for name in SMALL
+    ],
+)
 def test_every_registered_network_has_every_picture(monkeypatch, tmp_path, name):
     module = models.MODELS[name]
     if name == "vgg16":
@@ -144,6 +193,8 @@ def test_every_registered_network_has_every_picture(monkeypatch, tmp_path, name)
         (own_nets.MLP, (28, 28, 1), {"saliency"}),
         (own_nets.FlaxCNN, (28, 28, 1), INSIDE - {"feature_space"}),
         (own_nets.TwoOutputs, (16, 20, 3), INSIDE),
+        (own_nets.Autoencoder, (6, 4, 3), {"saliency", "reconstructions"}),
+        (Capsules, (24, 20, 3), INSIDE | OF_CAPSULES),
     ],
 )
 def test_a_network_has_the_pictures_that_it_can_have(
@@ -151,7 +202,7 @@ def test_a_network_has_the_pictures_that_it_can_have(
 ):
     classes = ("Ankle boot", "<b> | `c`", "あ")
     found = write(monkeypatch, tmp_path / "run", module(3), classes, shape)
-    assert found & INSIDE == expected
+    assert found & (INSIDE | OF_CAPSULES) == expected
 
 
 def test_feature_maps_are_in_the_order_of_the_network_by_whole_path():
@@ -175,3 +226,14 @@ def test_kernels_and_maps_of_any_size_are_readable(assert_readable, size, count)
     maps = {f"block{n}/a_long_name_of_a_layer/conv": values for n in range(count)}
     figure = network_figures.feature_maps(maps, OF_X)
     assert_readable(figure, at_least=1 + min(count, 20))
+
+
+@pytest.mark.parametrize("misread", [0, 1, 15])
+@pytest.mark.parametrize("shape", [(7, 9, 3), (28, 28, 1)])
+def test_redrawn_images_are_readable(assert_readable, misread, shape):
+    images = np.zeros((15 + misread, *shape), np.uint8)
+    drawn = network.Drawn(images, images, np.zeros((2, 30, 11, *shape), np.uint8))
+    figure = network_figures.reconstructions(images, drawn, misread, OF_X)
+    assert_readable(figure, at_least=6 if misread else 3)
+    assert drawn.varied is not None
+    assert_readable(network_figures.capsules(drawn.varied, OF_X), at_least=41)

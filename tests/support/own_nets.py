@@ -78,6 +78,18 @@ class TwoOutputs(nn.Module):
         return main + 0.3 * other
 
 
+class Autoencoder(nn.Module):
+    """Reconstructs its input, without capsules."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, images):
+        x = nn.tanh(nn.Dense(6)(images.reshape(len(images), -1)))
+        drawn = nn.sigmoid(nn.Dense(images[0].size)(x)).reshape(images.shape)
+        return models.Outputs(nn.Dense(self.num_classes)(x), {"reconstruction": drawn})
+
+
 class Wrong(nn.Module):
     """26 outputs, however many classes there are."""
 
