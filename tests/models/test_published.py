@@ -1,6 +1,8 @@
 """The published networks and `keras.applications`: names, shapes, and features."""
 
 import functools
+import importlib
+import warnings
 from typing import Any
 
 import flax.traverse_util
@@ -9,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mnist_jax import models, tree
+from mnist_jax import models, pretrained, tree
 from mnist_jax.config import Model
 from mnist_jax.data import DIGITS
 from mnist_jax.models import imagenet
+from mnist_jax.pretrained import names
+from mnist_jax.runs import weights as run_weights
 from tests.models.keras_models import (
     keras,
     like_keras,
@@ -83,14 +87,21 @@ def draw(path, leaf):
     return (drawn * spread + around).astype(leaf.dtype)
 
 
-@every_network
-def test_features_are_keras_s_and_stages_compose(name):
-    """All weights are drawn at random, BatchNorm's statistics too."""
+@functools.cache
+def pair(name):
+    """Our model, weights drawn at random, and Keras's body with the same."""
     model, body = create(name), keras_body(name)
     params, batch_stats = jax.tree_util.tree_map_with_path(draw, model.shapes)
     inside = {layer for stage in model.stages[:-1] for layer in stage}
     inside = {layer.partition("/")[0] for layer in inside}
     set_weights(body, {k: params[k] for k in inside}, batch_stats)
+    return model, params, batch_stats, body
+
+
+@every_network
+def test_features_are_keras_s_and_stages_compose(name):
+    """With BatchNorm's statistics drawn at random, too."""
+    model, params, batch_stats, body = pair(name)
     images = np.random.default_rng(0).uniform(0, 1, (2, 7, 7, 1))
     images = jnp.asarray(images.repeat(4, 1).repeat(4, 2), jnp.float32)
     last, middle = len(model.stages) - 1, len(model.stages) // 2
@@ -118,3 +129,71 @@ def test_features_are_keras_s_and_stages_compose(name):
     assert np.abs(expected[0] - expected[1]).max() > 1e-2 * scale
     np.testing.assert_allclose(features, expected, rtol=0, atol=1e-4 * scale)
     np.testing.assert_allclose(logits, whole_logits, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "body.h5",
+        pytest.param("body.weights.h5", marks=pytest.mark.exhaustive),
+        pytest.param("body.keras", marks=pytest.mark.exhaustive),
+    ],
+)
+@every_network
+def test_every_array_of_a_file_of_keras_s_arrives(name, file, tmp_path):
+    model, params, batch_stats, body = pair(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        (body.save_weights if "weights" in file else body.save)(tmp_path / file)
+    config = Model(
+        name,
+        pretrained=str(tmp_path / file),
+        pretrained_layers=("(?!dense1/|logits/)",),
+    )
+    weights = pretrained.load(config, model)
+    assert weights is not None
+    drawn = jax.tree.map(np.zeros_like, (params, batch_stats))
+    found = run_weights.named(*weights.put(*drawn))
+    head = {f"{layer}/{x}" for layer in model.stages[-1] for x in ("kernel", "bias")}
+    for place, array in run_weights.named(params, batch_stats).items():
+        expected = np.zeros_like(array) if place in head else array
+        np.testing.assert_array_equal(found[place], expected)
+
+
+def test_keras_creates_the_layers_of_xception_in_the_order_of_the_stages(monkeypatch):
+    """The file that it publishes numbers all of them, by class, and names none."""
+
+    class Unnamed:
+        """Keras's layers without the names that they are given."""
+
+        def __getattr__(self, name):
+            create = getattr(keras.layers, name)
+            known = isinstance(create, type)
+            return lambda *args, **options: create(
+                *args, **(options | {"name": None} if known else options)
+            )
+
+    model, named = create("xception_v1"), keras_body("xception_v1")
+    module = importlib.import_module("keras.src.applications.xception")
+    monkeypatch.setattr(module, "layers", Unnamed())
+    with like_keras(), zeros():
+        keras.utils.clear_session()
+        numbered = module.Xception(False, None, input_shape=(71, 71, 3))
+    kinds = {
+        "kernel": "kernel",
+        "gamma": "mean",
+        "depthwise_kernel": "depthwise/kernel",
+    }
+    theirs = {
+        f"{layer.name}/{kinds[layer.variables[0].name]}": np.array(same.name)
+        for layer, same in zip(numbered.layers, named.layers, strict=True)
+        if layer.variables
+    }
+    assert len(theirs) == 80
+    ours = names.to_ours(
+        theirs,
+        network=model.name,
+        layers=[layer for stage in model.stages[:-1] for layer in stage],
+        known=run_weights.shapes(model),
+    )
+    assert all(place.startswith(f"{name}/") for place, name in ours.items())

@@ -14,8 +14,9 @@ from mnist_jax.data import DIGITS
 from mnist_jax.runs import weights
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.training import features, state, step
-from tests.conftest import make_small_config
+from tests.conftest import assert_trees_equal, make_small_config
 from tests.support.drawing import draw_weights
+from tests.support.small_published import Normed
 from tests.support.small_vgg import Narrow
 from tests.support.training_parts import make_phase
 
@@ -125,3 +126,43 @@ def test_they_are_the_network_s_own_for_any_number_of_images(batch_size, stop):
     tolerance = 1e-6 * np.abs(expected).max()
     np.testing.assert_allclose(found.images, expected, rtol=0, atol=tolerance)
     np.testing.assert_array_equal(found.labels, batch.labels)
+
+
+def test_a_frozen_body_with_batchnorm_gives_the_same_gradients():
+    model = models.Model("normed", Normed(num_classes=10), DIGITS)
+    phase = make_phase(freeze=("(?!dense1/|logits/)",))
+    params, stats = draw_weights(model)
+    stats = jax.tree.map(lambda x: x + 0.5, stats)
+    stop = features.frozen_stages(model, phase, params)
+    assert stop == 2
+    images = np.random.default_rng(0).integers(0, 256, (6, 28, 28, 1), np.uint8)
+    batch = step.Batch(jnp.asarray(images), jnp.arange(6))
+    reused = features.compute(model, stop, (params, stats), batch, 6)
+    frozen = phase.groups.frozen_layers(params)
+
+    def loss(params, images, **start):
+        (logits, _), after = model.apply(
+            params,
+            stats,
+            images,
+            train=True,
+            key=jax.random.key(0),
+            frozen=frozen,
+            **start,
+        )
+        return (logits**2).sum(), after
+
+    gradient = jax.grad(loss, has_aux=True)
+    (plain, after), (found, also_after) = jax.jit(
+        lambda params, images, reused: (
+            gradient(params, images),
+            gradient(params, reused, start=stop),
+        )
+    )(params, step.to_input(batch.images), reused.images)
+    assert_trees_equal((after, also_after), (stats, stats))
+    for layer in model.stages[-1]:
+        for variable, expected in plain[layer].items():
+            tolerance = 1e-5 * np.abs(expected).max()
+            np.testing.assert_allclose(
+                found[layer][variable], expected, rtol=0, atol=tolerance
+            )
