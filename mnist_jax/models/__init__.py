@@ -37,7 +37,7 @@ from mnist_jax import config, tree
 from mnist_jax.config import ConfigError
 from mnist_jax.data import Task
 from mnist_jax.models import layers, operations
-from mnist_jax.models.alexnet import AlexNet
+from mnist_jax.models.alexnet import AlexNet, AlexNetOWT
 from mnist_jax.models.capsnet import CapsNet
 from mnist_jax.models.densenet import DenseNet
 from mnist_jax.models.double_cnn import DoubleCNN
@@ -56,6 +56,7 @@ Images = Float[Array, "batch height width channels"]
 
 MODELS: dict[str, type[nn.Module]] = {
     "alexnet": AlexNet,
+    "alexnet_owt": AlexNetOWT,
     "capsnet": CapsNet,
     "densenet": DenseNet,
     "double_cnn": DoubleCNN,

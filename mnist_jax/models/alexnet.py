@@ -1,4 +1,4 @@
-"""AlexNet: a small one for 28x28 images."""
+"""AlexNet: a small one for 28x28 images, and the one whose weights are published."""
 
 import functools
 
@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from mnist_jax.models import imagenet
 from mnist_jax.models.layers import KERNEL_INITS, Conv, Dense, Dropout, max_pool
 
 
@@ -48,3 +49,39 @@ class AlexNet(nn.Module):
             x = nn.relu(dense(units, name=f"dense{layer}")(x))
         self.sow("intermediates", "features", x)
         return dense(self.num_classes, name="logits")(x)
+
+
+class AlexNetOWT(imagenet.Published):
+    """The convolutions of torchvision's `alexnet`, with a new head.
+
+    2,606,410 parameters, 2,469,696 of them the body's: a later version of AlexNet with
+    fewer channels, on a single GPU and without normalisation. PyTorch's names of the
+    five convolutions are `features.0`, `features.3`, `features.6`, `features.8` and
+    `features.10`.
+
+    Krizhevsky, 2014, "One weird trick for parallelizing convolutional neural networks":
+    https://arxiv.org/abs/1404.5997
+    """
+
+    scale = "torch"
+    input_size: int = imagenet.input_size(63, "1x1", trained_on=224)
+
+    def body(self) -> tuple[tuple[str, ...], ...]:
+        """Return the name of the convolution of each stage."""
+        return ("conv1",), ("conv2",), ("conv3",), ("conv4",), ("conv5",)
+
+    def run_stage(
+        self, x: Float[Array, "batch _ _ _"], stage: int, *, train: bool
+    ) -> Float[Array, "batch _ _ _"]:
+        """Compute a convolution, and the pool that follows the outer three."""
+        (name,) = self.body()[stage]
+        options = {"kernel_init": KERNEL_INITS["he_normal"], "dtype": self.dtype}
+        conv = functools.partial(Conv, relu=True, name=name, **options)
+        if stage == 0:
+            x = jnp.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
+            x = conv(64, (11, 11), strides=(4, 4), padding="VALID")(x)
+        elif stage == 1:
+            x = conv(192, (5, 5))(x)
+        else:
+            x = conv((384, 256, 256)[stage - 2], (3, 3))(x)
+        return x if stage in (2, 3) else max_pool(x, 3, 2)

@@ -80,7 +80,7 @@ class Published(nn.Module):
     preprocess: Literal["unit", "imagenet"] = option(
         "imagenet",
         'What the three channels hold. "unit": grey values in 0..1. "imagenet": what '
-        "Keras's ImageNet weights were trained on.",
+        "the published weights were trained on.",
     )
     dtype: DTypeLike = jnp.float32
 

@@ -1,4 +1,4 @@
-"""The small AlexNet in Keras."""
+"""The small AlexNet in Keras, and torchvision's."""
 
 import keras
 from keras import layers
@@ -21,4 +21,28 @@ def alexnet() -> keras.Model:
         stack.append(layers.Dense(units, activation="relu", name=f"dense{layer}"))
     return keras.Sequential(
         [keras.Input((28, 28, 1)), *stack, layers.Dense(10, name="logits")]
+    )
+
+
+def alexnet_owt(
+    *, include_top: bool, weights: None, input_shape: tuple[int, int, int]
+) -> keras.Model:
+    """As `torchvision.models.alexnet().features` prints itself."""
+    return keras.Sequential(
+        [
+            keras.Input(input_shape),
+            layers.ZeroPadding2D(2),
+            layers.Conv2D(64, 11, strides=4, activation="relu", name="conv1"),
+            layers.MaxPooling2D(3, 2),
+            layers.ZeroPadding2D(2),
+            layers.Conv2D(192, 5, activation="relu", name="conv2"),
+            layers.MaxPooling2D(3, 2),
+            layers.ZeroPadding2D(1),
+            layers.Conv2D(384, 3, activation="relu", name="conv3"),
+            layers.ZeroPadding2D(1),
+            layers.Conv2D(256, 3, activation="relu", name="conv4"),
+            layers.ZeroPadding2D(1),
+            layers.Conv2D(256, 3, activation="relu", name="conv5"),
+            layers.MaxPooling2D(3, 2),
+        ]
     )

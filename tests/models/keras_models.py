@@ -18,6 +18,7 @@ import keras  # reads the variable
 from keras import layers
 
 from tests.models.keras_alexnet import alexnet
+from tests.models.keras_alexnet import alexnet_owt as alexnet_owt
 from tests.models.keras_densenet import densenet
 from tests.models.keras_inception import inception
 from tests.models.keras_resnet import resnet

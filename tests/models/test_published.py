@@ -18,6 +18,7 @@ from mnist_jax.models import imagenet
 from mnist_jax.pretrained import names
 from mnist_jax.runs import weights as run_weights
 from tests.models.keras_models import (
+    alexnet_owt,
     keras,
     like_keras,
     name_of,
@@ -29,10 +30,15 @@ from tests.support.networks import SMALL
 
 pytestmark = pytest.mark.usefixtures("little_optimized")
 
-# By our names, those of `keras.applications`.
-KERAS = {"inception_v3": "InceptionV3", "xception_v1": "Xception"}
+# In Keras, by our names.
+KERAS = {
+    "alexnet_owt": alexnet_owt,
+    "inception_v3": keras.applications.InceptionV3,
+    "xception_v1": keras.applications.Xception,
+}
 # (trainable, BatchNorm statistics)
 PARAMETERS = {
+    "alexnet_owt": (2_606_410, 0),
     "inception_v3": (22_857_002 - 34_432, 34_432),
     "xception_v1": (21_915_698 - 54_528, 54_528),
 }
@@ -49,7 +55,7 @@ def keras_body(name):
     keras.utils.clear_session()
     side = create(name).module.input_size
     with like_keras(), zeros():
-        build = getattr(keras.applications, KERAS[name])
+        build = KERAS[name]
         return build(include_top=False, weights=None, input_shape=(side, side, 3))
 
 
