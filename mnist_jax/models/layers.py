@@ -76,9 +76,8 @@ Dense = functools.partial(nn.Dense, kernel_init=_KERNEL_INIT)
 class BatchNorm(nn.Module):
     """Normalise each channel over the batch of all devices, with Keras's defaults.
 
-    With `relu`, a ReLU follows, which the faster forms compute in the same pass.
-    Parameters and statistics are those of `nn.BatchNorm`, in float32 whatever `dtype`.
-    Its sums are slower on a CPU (see `operations.sum_places`).
+    With `relu`, a ReLU follows, computed in the same pass. Parameters and statistics
+    are those of `nn.BatchNorm`, in float32 whatever `dtype`.
 
     Ioffe and Szegedy, 2015: https://arxiv.org/abs/1502.03167
     """
@@ -100,24 +99,22 @@ class BatchNorm(nn.Module):
         ones = nn.initializers.ones
         scale = self.param("scale", ones, shape) if self.use_scale else jnp.ones(shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
-        values = x.astype(jnp.float32)
+        dtype = self.dtype or x.dtype
+        x = x.astype(jnp.promote_types(x.dtype, dtype))
         if use_running_average:
             mean, var = running_mean.value, running_var.value
-        else:
-            count = x.size // x.shape[-1]
-            sums = operations.sum_places(values), operations.sum_places(values**2)
-            mean, of_squares = shards.mean((sums[0] / count, sums[1] / count))
-            var = jnp.maximum(of_squares - mean**2, 0)
-            if not self.is_initializing():
-                keep = self.momentum
-                running_mean.value = keep * running_mean.value + (1 - keep) * mean
-                running_var.value = keep * running_var.value + (1 - keep) * var
-        factor = scale * lax.rsqrt(var + self.epsilon)
-        shift = bias - mean * factor
-        y = values * operations.spread(factor, values)
-        y = y + operations.spread(shift, values)
-        y = nn.relu(y) if self.relu else y
-        return y.astype(self.dtype or x.dtype)
+            factor = scale * lax.rsqrt(var + self.epsilon)
+            shift = bias - mean * factor
+            y = operations.scale_shift(x, factor, shift, relu=self.relu)
+            return y.astype(dtype)
+        y, mean, var = operations.batch_norm(
+            x, scale, bias, epsilon=self.epsilon, relu=self.relu
+        )
+        if not self.is_initializing():
+            keep = self.momentum
+            running_mean.value = keep * running_mean.value + (1 - keep) * mean
+            running_var.value = keep * running_var.value + (1 - keep) * var
+        return y.astype(dtype)
 
 
 class Dropout(nn.Module):

@@ -1,9 +1,10 @@
-"""Operations that can be computed in several forms.
+"""Convolutions, pools and BatchNorm, which can be computed in several forms.
 
 - "plain": XLA's operations, for accelerators and for exported programs.
 - "cpu": the same, except for replacements of those that XLA computes slowly on a CPU.
-- "onednn": the library that TensorFlow and PyTorch use on a CPU, through the package
-  `onednn_jax` (the folder `native/`).
+- "onednn": the library that TensorFlow and PyTorch use on a CPU, with pools and
+  BatchNorm written to go with it, through the package `onednn_jax` (the folder
+  `native/`).
 
 `form` sets the form for a block of code; by default the backend decides between the
 first two. All forms give the same numbers up to rounding
@@ -13,7 +14,7 @@ first two. All forms give the same numbers up to rounding
 import contextlib
 import contextvars
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from mnist_jax.devices import shards
 from mnist_jax.errors import UserError
 
 try:
@@ -59,6 +61,8 @@ def choose(asked: str, *, dtype: str, begun_with: str | None = None) -> Choice:
         reason = "it is for CPUs"
     elif onednn_jax is None:
         reason = "the package onednn-jax is not installed; `make native` builds it"
+    elif not hasattr(onednn_jax, "batch_norm"):  # 0.1
+        reason = "the installed onednn-jax is too old; `make native` updates it"
     else:
         try:
             return Choice("onednn", f"oneDNN {onednn_jax.load(dtype)}")
@@ -104,19 +108,35 @@ def conv(
 
     All arrays have the same type; `padding` is "SAME" or "VALID".
 
-    With strides or groups, all forms use XLA's convolution. Otherwise, the form "cpu"
-    multiplies patches by a matrix in two cases: one input channel with few outputs
-    (LeNet-5 trains 12 % faster), and images smaller than the kernel, for which XLA
-    falls back to a naive loop (VGG's 2x2x512 by 3x3 takes 455 ms instead of 3.6).
+    The form "cpu" replaces what XLA computes slowly:
+
+    - One input channel with few outputs: patches times a matrix (LeNet-5 trains 12 %
+      faster). Likewise images smaller than the kernel, for which XLA falls back to a
+      naive loop (VGG's 2x2x512 by 3x3 takes 455 ms instead of 3.6).
+    - Strides: blocks of pixels become channels, so that the stride is 1 (9x9 with
+      stride 2 is 20 times as fast).
+    - Groups of one channel: a sum of shifted images (6 times as fast).
     """
-    plain = strides != (1, 1) or groups != 1
-    if current() == "onednn" and not plain:
-        return onednn_jax.conv(images, kernel, bias, padding=padding, relu=relu)
+    if current() == "onednn":
+        return onednn_jax.conv(
+            images,
+            kernel,
+            bias,
+            padding=padding,
+            relu=relu,
+            strides=strides,
+            groups=groups,
+        )
     small = min(images.shape[1:3]) < max(kernel.shape[:2])
     few = kernel.shape[2] == 1 and kernel.shape[3] < 32
-    if current() == "cpu" and (few or small) and not plain:
-        out = _conv_by_patches(images, kernel, padding)
+    if current() == "cpu" and groups == images.shape[-1] > 1:
+        out = _conv_depthwise(images, kernel, strides, padding)
+    elif current() == "cpu" and groups == 1 and (few or small):
+        out = _conv_by_patches(images, kernel, strides, padding)
     else:
+        if current() == "cpu" and groups == 1 and strides != (1, 1):
+            images, kernel = _without_strides(images, kernel, strides, padding)
+            strides, padding = (1, 1), "VALID"
         out = lax.conv_general_dilated(
             images,
             kernel,
@@ -130,26 +150,94 @@ def conv(
     return jax.nn.relu(out) if relu else out
 
 
+def _pad(
+    x: Float[Array, "batch height width channels"],
+    window: tuple[int, int],
+    strides: tuple[int, int],
+    padding: str,
+    value: float = 0,
+) -> Float[Array, "batch padded_height padded_width channels"]:
+    pads = lax.padtype_to_pads(x.shape[1:3], window, strides, padding)
+    return jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=value)
+
+
+def _shifted(x: Array, axis: int, window: int, stride: int) -> list[Array]:
+    """Return the first elements of all windows along an axis, the second ones, ..."""
+    last = (x.shape[axis] - window) // stride * stride
+    return [
+        lax.slice_in_dim(x, place, place + last + 1, stride, axis)
+        for place in range(window)
+    ]
+
+
 def _conv_by_patches(
     images: Float[Array, "batch height width channels_in"],
     kernel: Float[Array, "kernel_height kernel_width channels_in channels_out"],
+    strides: tuple[int, int],
     padding: str,
 ) -> Float[Array, "batch height_out width_out channels_out"]:
     # `lax.conv_general_dilated_patches` is itself a convolution, and a slow one.
     rows, columns, channels_in, channels_out = kernel.shape
-    pads = lax.padtype_to_pads(images.shape[1:3], (rows, columns), (1, 1), padding)
-    padded = jnp.pad(images, ((0, 0), *pads, (0, 0)))
-    height, width = padded.shape[1] - rows + 1, padded.shape[2] - columns + 1
-    patches = jnp.concatenate(
-        [
-            padded[:, row : row + height, column : column + width]
-            for row in range(rows)
-            for column in range(columns)
-        ],
-        axis=-1,
-    )
+    patches = [
+        place
+        for row in _shifted(
+            _pad(images, (rows, columns), strides, padding), 1, rows, strides[0]
+        )
+        for place in _shifted(row, 2, columns, strides[1])
+    ]
     matrix = kernel.reshape(rows * columns * channels_in, channels_out)
-    return patches @ matrix
+    return jnp.concatenate(patches, axis=-1) @ matrix
+
+
+def _conv_depthwise(
+    images: Float[Array, "batch height width channels_in"],
+    kernel: Float[Array, "kernel_height kernel_width 1 channels_out"],
+    strides: tuple[int, int],
+    padding: str,
+) -> Float[Array, "batch height_out width_out channels_out"]:
+    rows, columns, _, features = kernel.shape
+    x = jnp.repeat(images, features // images.shape[-1], axis=-1)
+    x = _pad(x.astype(jnp.float32), (rows, columns), strides, padding)
+    terms = [
+        place * spread(kernel[i, j, 0].astype(jnp.float32), place)
+        for i, row in enumerate(_shifted(x, 1, rows, strides[0]))
+        for j, place in enumerate(_shifted(row, 2, columns, strides[1]))
+    ]
+    return functools.reduce(jnp.add, terms).astype(images.dtype)
+
+
+def _without_strides(
+    images: Float[Array, "batch height width channels_in"],
+    kernel: Float[Array, "kernel_height kernel_width channels_in channels_out"],
+    strides: tuple[int, int],
+    padding: str,
+) -> tuple[Array, Array]:
+    """Return images and a kernel whose convolution with stride 1 is that with strides.
+
+    Each block of pixels, as large as the strides, becomes one pixel of more channels.
+    """
+    (rows, columns, channels, features), (down, across) = kernel.shape, strides
+    x = _pad(images, (rows, columns), strides, padding)
+    height, width = (
+        (x.shape[1] - rows) // down + 1,
+        (x.shape[2] - columns) // across + 1,
+    )
+    if (rows, columns) == (1, 1):
+        return x[:, ::down, ::across], kernel
+    # Kernels and images are filled up to whole blocks.
+    tall, wide = -(-rows // down), -(-columns // across)
+    kernel = jnp.pad(
+        kernel,
+        ((0, tall * down - rows), (0, wide * across - columns), (0, 0), (0, 0)),
+    )
+    high, broad = (height - 1 + tall) * down, (width - 1 + wide) * across
+    x = x[:, :high, :broad]
+    x = jnp.pad(x, ((0, 0), (0, high - x.shape[1]), (0, broad - x.shape[2]), (0, 0)))
+    x = x.reshape(len(x), high // down, down, broad // across, across, channels)
+    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(*x.shape[:2], broad // across, -1)
+    kernel = kernel.reshape(tall, down, wide, across, channels, features)
+    kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(tall, wide, -1, features)
+    return x, kernel
 
 
 def max_pool(
@@ -163,26 +251,79 @@ def max_pool(
     By default, windows are adjacent (`strides=window`). "VALID" drops incomplete ones,
     "SAME" pads them.
 
-    For windows that overlap or are padded, all forms use XLA's reduction. Otherwise,
-    the form "cpu" compares pairs of elements, since the gradient of `reduce_window` is
-    slow on a CPU. Equal maxima share the gradient, where `reduce_window` gives it to
+    The form "cpu" compares pairs of elements, since the gradient of `reduce_window` is
+    slow on a CPU. Equal maxima share the gradient, where the other forms give it to
     the first; after a ReLU, whose gradient is 0 if a whole window is 0, the result is
     the same. (`x.max(axis=(2, 4))` loses the gradient if XLA recomputes `x` with
     different rounding.)
     """
-    size, strides = window, strides or window
-    plain = strides != size or padding != "VALID"
-    if current() == "onednn" and not plain:
-        return onednn_jax.max_pool(x, size)
-    if current() == "plain" or plain:
-        shape, steps = (1, size, size, 1), (1, strides, strides, 1)
+    strides = strides or window
+    if current() == "onednn":
+        return onednn_jax.max_pool(x, window, strides, padding)
+    if current() == "plain":
+        shape, steps = (1, window, window, 1), (1, strides, strides, 1)
         return lax.reduce_window(x, -jnp.inf, lax.max, shape, steps, padding)
-    batch, height, width, channels = x.shape
-    rows, columns = height // size, width // size
-    x = x[:, : rows * size, : columns * size]
-    x = x.reshape(batch, rows, size, columns, size, channels)
-    x = functools.reduce(jnp.maximum, [x[:, :, row] for row in range(size)])
-    return functools.reduce(jnp.maximum, [x[:, :, :, i] for i in range(size)])
+    return _pool(x, window, strides, padding, -jnp.inf, jnp.maximum)
+
+
+def _pool(
+    x: Float[Array, "batch height width channels"],
+    window: int,
+    strides: int,
+    padding: str,
+    start: float,
+    combine: Callable[[Array, Array], Array],
+) -> Float[Array, "batch height_out width_out channels"]:
+    """Combine the elements of windows pairwise, rows first, in float32."""
+    values = x.astype(jnp.float32)  # XLA computes pairs of bfloat16 slowly
+    values = _pad(values, (window, window), (strides, strides), padding, start)
+    for axis in (1, 2):
+        values = functools.reduce(combine, _shifted(values, axis, window, strides))
+    return values.astype(x.dtype)
+
+
+def batch_norm(
+    x: Float[Array, "*places channels"],
+    scale: Float[Array, " channels"],
+    bias: Float[Array, " channels"],
+    *,
+    epsilon: float,
+    relu: bool,
+) -> tuple[
+    Float[Array, "*places channels"],
+    Float[Array, " channels"],
+    Float[Array, " channels"],
+]:
+    """Normalise each channel over the batch of all devices; then apply ReLU, if asked.
+
+    `scale` and `bias` are float32, as are the mean and the variance that are returned
+    with the result, without a gradient of their own.
+    """
+    if current() == "onednn":
+        return onednn_jax.batch_norm(
+            x, scale, bias, epsilon=epsilon, relu=relu, average=shards.mean
+        )
+    values, count = x.astype(jnp.float32), x.size // x.shape[-1]
+    sums = sum_places(values), sum_places(values**2)
+    mean, of_squares = shards.mean((sums[0] / count, sums[1] / count))
+    var = jnp.maximum(of_squares - mean**2, 0)
+    factor = scale * lax.rsqrt(var + epsilon)
+    y = scale_shift(x, factor, bias - mean * factor, relu=relu)
+    return y, lax.stop_gradient(mean), lax.stop_gradient(var)
+
+
+def scale_shift(
+    x: Float[Array, "*places channels"],
+    factor: Float[Array, " channels"],
+    shift: Float[Array, " channels"],
+    *,
+    relu: bool,
+) -> Float[Array, "*places channels"]:
+    """Return `x * factor + shift`, computed in float32, or its ReLU."""
+    if current() == "onednn":
+        return onednn_jax.scale_shift(x, factor, shift, relu=relu)
+    y = x.astype(jnp.float32) * spread(factor, x) + spread(shift, x)
+    return (jax.nn.relu(y) if relu else y).astype(x.dtype)
 
 
 def sum_places(

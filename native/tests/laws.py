@@ -1,4 +1,4 @@
-"""What conv and max_pool must equal: the same operations, written for XLA."""
+"""What the operations must equal: the same ones, written for XLA."""
 
 from typing import Any
 
@@ -19,18 +19,37 @@ def plain_conv(
     bias: jax.Array | None = None,
     padding: Any = "SAME",
     relu: bool = False,
+    strides: tuple[int, int] = (1, 1),
+    groups: int = 1,
 ) -> jax.Array:
-    axes = ("NHWC", "HWIO", "NHWC")
     y = lax.conv_general_dilated(
-        images, kernel, (1, 1), padding, dimension_numbers=axes
+        images,
+        kernel,
+        strides,
+        padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
     )
     y = y if bias is None else y + bias.reshape(1, 1, 1, -1)
     return jax.nn.relu(y) if relu else y
 
 
-def plain_pool(images: jax.Array, size: int) -> jax.Array:
-    window = (1, size, size, 1)
-    return lax.reduce_window(images, -jnp.inf, lax.max, window, window, "VALID")
+def plain_pool(
+    images: jax.Array, size: int, stride: int | None = None, padding: str = "VALID"
+) -> jax.Array:
+    stride = stride or size
+    window, step = (1, size, size, 1), (1, stride, stride, 1)
+    return lax.reduce_window(images, -jnp.inf, lax.max, window, step, padding)
+
+
+def plain_norm(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, relu: bool = False
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    x = x.astype(jnp.float32)
+    mean, var = x.mean(range(x.ndim - 1)), x.var(range(x.ndim - 1))
+    places = (None,) * (x.ndim - 1)
+    y = (x - mean[places]) * (scale * lax.rsqrt(var + 1e-3))[places] + bias[places]
+    return jax.nn.relu(y) if relu else y, mean, var
 
 
 def draw(
@@ -71,6 +90,7 @@ def check_conv(
     dtype: str = "float32",
     bias: bool = True,
     relu: bool = True,
+    **window: Any,
 ) -> None:
     """Compare the value and the three gradients with XLA's in float32."""
     arrays = [draw(0, *images, dtype=dtype), draw(1, *kernel, dtype=dtype)]
@@ -78,7 +98,7 @@ def check_conv(
         arrays.append(draw(2, kernel[3]))
 
     def ours(*arrays: jax.Array) -> jax.Array:
-        return onednn_jax.conv(*arrays, padding=padding, relu=relu)
+        return onednn_jax.conv(*arrays, padding=padding, relu=relu, **window)
 
     @jax.jit
     def run(arrays: list[jax.Array], gradient: jax.Array) -> Any:
@@ -86,7 +106,7 @@ def check_conv(
         singles = [x.astype(jnp.float32) for x in arrays]
 
         def theirs(*arrays: jax.Array) -> jax.Array:
-            return plain_conv(*arrays, padding=padding)
+            return plain_conv(*arrays, padding=padding, **window)
 
         expected, plain_backward = jax.vjp(theirs, *singles)
         arriving = gradient.astype(jnp.float32)

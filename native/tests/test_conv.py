@@ -55,19 +55,60 @@ def test_shapes(
     check_conv(images, kernel, padding, dtype)
 
 
+WINDOWS = [
+    # Images, kernel, padding, strides and groups, of the networks.
+    ((4, 28, 28, 32), (3, 3, 32, 64), "SAME", (2, 2), 1),
+    ((4, 14, 14, 16), (1, 1, 16, 32), "SAME", (2, 2), 1),
+    ((2, 20, 20, 16), (9, 9, 16, 16), "VALID", (2, 2), 1),
+    ((5, 14, 14, 128), (3, 3, 1, 128), "SAME", (1, 1), 128),
+    ((3, 9, 9, 24), (3, 3, 1, 24), "SAME", (2, 2), 24),
+    # Odd ones.
+    ((3, 9, 7, 5), (2, 4, 5, 7), "SAME", (2, 3), 1),
+    ((3, 9, 7, 5), (2, 4, 5, 7), "SAME_LOWER", (3, 2), 1),
+    ((2, 8, 6, 3), (1, 1, 3, 4), "SAME", (3, 3), 1),
+    ((2, 8, 6, 3), (2, 2, 3, 4), ((0, 3), (1, 2)), (3, 1), 1),
+    ((2, 11, 10, 4), (3, 3, 4, 8), "VALID", (3, 3), 1),  # a row and columns are left
+    ((7, 1, 1, 8), (3, 3, 8, 8), ((1, 1), (1, 1)), (2, 2), 1),
+    ((3, 7, 2, 8), (4, 5, 2, 12), "SAME", (3, 3), 4),
+    ((7, 4, 4, 16), (3, 3, 16, 32), "SAME", (2, 2), 1),
+    ((3, 6, 5, 8), (3, 3, 4, 6), "SAME", (1, 1), 2),
+    ((3, 6, 5, 6), (3, 2, 3, 10), "SAME", (2, 1), 2),
+    ((2, 6, 6, 5), (3, 3, 1, 10), "SAME", (1, 1), 5),  # two outputs of each channel
+    ((2, 7, 7, 6), (5, 5, 1, 6), "VALID", (1, 1), 6),
+    ((5, 4, 4, 130), (3, 3, 1, 130), "SAME", (1, 1), 130),  # narrow, with groups
+    ((9, 3, 3, 130), (3, 3, 65, 260), "SAME", (1, 1), 2),
+]
+
+
+@pytest.mark.parametrize("images, kernel, padding, strides, groups", WINDOWS)
+def test_strides_and_groups(
+    images: tuple[int, ...],
+    kernel: tuple[int, ...],
+    padding: Any,
+    strides: tuple[int, int],
+    groups: int,
+    dtype: str,
+) -> None:
+    check_conv(images, kernel, padding, dtype, strides=strides, groups=groups)
+
+
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("relu", [False, True])
 def test_bias_and_relu_are_optional(bias: bool, relu: bool, dtype: str) -> None:
     check_conv((3, 6, 6, 4), (3, 3, 4, 8), "SAME", dtype, bias, relu)
 
 
-def test_empty_batch(dtype: str) -> None:
+@pytest.mark.parametrize("groups", [1, 4])
+def test_empty_batch(groups: int, dtype: str) -> None:
     """Nothing comes out, and nothing comes back but zeros for kernel and bias."""
-    images, kernel = jnp.zeros((0, 8, 8, 3), dtype), jnp.ones((3, 3, 3, 4), dtype)
+    images = jnp.zeros((0, 8, 8, 4), dtype)
+    kernel = jnp.ones((3, 3, 4 // groups, 4), dtype)
 
     @jax.jit
     def run(*arrays: jax.Array) -> Any:
-        out, backward = jax.vjp(lambda x, k, b: onednn_jax.conv(x, k, b), *arrays)
+        out, backward = jax.vjp(
+            lambda x, k, b: onednn_jax.conv(x, k, b, groups=groups), *arrays
+        )
         return out, backward(out)
 
     out, gradients = run(images, kernel, jnp.ones(4))
@@ -76,8 +117,9 @@ def test_empty_batch(dtype: str) -> None:
     assert gradients[1].shape == kernel.shape and gradients[2].shape == (4,)
 
 
-OURS = jax.jit(onednn_jax.conv, static_argnames=("padding", "relu"))
-THEIRS = jax.jit(plain_conv, static_argnames=("padding", "relu"))
+STATIC = "padding", "relu", "strides", "groups"
+OURS = jax.jit(onednn_jax.conv, static_argnames=STATIC)
+THEIRS = jax.jit(plain_conv, static_argnames=STATIC)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -100,6 +142,15 @@ def test_no_nan_is_lost(place: str, value: float, dtype: str) -> None:
         for kind in (np.isnan, np.isposinf, np.isneginf):
             assert (kind(ours) == kind(theirs)).all()
         assert not np.isfinite(ours).all() or (relu and value < 0)
+
+
+def test_nan_stays_in_its_group_and_windows(dtype: str) -> None:
+    images = draw(0, 1, 6, 6, 32, dtype=dtype, put={(0, 3, 3, 2): np.nan})
+    kernel = draw(1, 3, 3, 1, 32, dtype=dtype)
+    ours = np.isnan(floats(OURS(images, kernel, relu=True, strides=(2, 2), groups=32)))
+    expected = np.zeros((1, 3, 3, 32), bool)
+    expected[0, 1, 1, 2] = True  # whose windows are 2 apart, from row 2 to 4
+    np.testing.assert_array_equal(ours, expected)
 
 
 def test_nan_comes_back(dtype: str) -> None:
@@ -140,6 +191,11 @@ def test_one_bad_image_leaves_the_others(size: int) -> None:
         (ValueError, {"images": (2, 6, 6, 0), "kernel": (3, 3, 0, 4)}, "6, 0)"),
         (ValueError, {"kernel": (3, 3, 3, 0), "bias": (0,)}, "3, 0)"),
         (ValueError, {"images": (2, 0, 6, 3)}, "2, 0,"),
+        (ValueError, {"groups": 2}, "groups=2"),  # of 3 channels in
+        (ValueError, {"groups": 3, "kernel": (3, 3, 1, 4)}, "groups=3"),  # 4 out
+        (ValueError, {"groups": 0}, "groups=0"),
+        (ValueError, {"images": (2, 6, 6, 4), "groups": 2}, "c / 2"),
+        (ValueError, {"strides": (1, 0)}, "(1, 0)"),
     ],
 )
 def test_wrong_arguments(
@@ -153,5 +209,8 @@ def test_wrong_arguments(
         is_type = isinstance(given, str)
         arrays.append(jnp.zeros(*((shape, given) if is_type else (given, "float32"))))
     with pytest.raises(error) as raised:
-        onednn_jax.conv(*arrays, padding=wrong.get("padding", "SAME"))
+        names = "padding", "strides", "groups"
+        onednn_jax.conv(
+            *arrays, **{name: wrong[name] for name in names if name in wrong}
+        )
     assert said in str(raised.value)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import onednn_jax
 import pytest
 from laws import plain_conv, plain_pool
+from onednn_jax import calls, loading
 
 
 def files_of(distribution: str) -> dict[str, Path]:
@@ -162,7 +163,8 @@ except onednn_jax.Unavailable as reason:
 for dtype in types:
     check_conv((5, 14, 14, 1), (5, 5, 1, 32), "SAME", dtype)
     check_conv((5, 8, 8, 32), (3, 3, 32, 64), "SAME", dtype)
-    check_conv((5, 9, 7, 5), (2, 2, 5, 7), "VALID", dtype)
+    check_conv((5, 9, 7, 5), (2, 2, 5, 7), "VALID", dtype, strides=(2, 2))
+    check_conv((5, 9, 7, 20), (3, 3, 1, 20), "SAME", dtype, groups=20)
     # A kernel so large that threads share the change of its layout.
     check_conv((16, 7, 7, 128), (3, 3, 128, 192), "SAME", dtype)
     bad = jnp.ones((2, 6, 6, 8), dtype).at[0].set(jnp.nan)
@@ -177,22 +179,26 @@ print("right")
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The self-test, which is to run again in this test and after it."""
-    onednn_jax._check_results.cache_clear()
+    loading._check_results.cache_clear()
     yield monkeypatch
     monkeypatch.undo()
-    onednn_jax._check_results.cache_clear()
+    loading._check_results.cache_clear()
 
 
 def test_wrong_results_are_found(fresh: pytest.MonkeyPatch) -> None:
     def conv(images: jax.Array, kernel: jax.Array, bias: Any, **options: Any) -> Any:
         return plain_conv(images, kernel, bias, **options).at[0, 0, 0, 0].add(1)
 
-    def max_pool(images: jax.Array, size: int) -> jax.Array:  # without a gradient
-        return jax.lax.stop_gradient(plain_pool(images, size))
+    def max_pool(images: jax.Array, *window: Any) -> jax.Array:  # without a gradient
+        return jax.lax.stop_gradient(plain_pool(images, *window))
 
-    for wrong in (conv, max_pool):
+    def call(name: str, *arguments: Any, **attributes: Any) -> Any:
+        results = calls.call(name, *arguments, **attributes)
+        return jax.tree.map(lambda x: x + (name == "norm_gradient"), results)
+
+    for wrong in (conv, max_pool, call):
         with fresh.context() as patch:
-            patch.setattr(onednn_jax, wrong.__name__, wrong)
+            patch.setattr(loading, wrong.__name__, wrong)
             with pytest.raises(onednn_jax.Unavailable, match="float32 wrongly"):
                 onednn_jax.load()
 

@@ -220,6 +220,28 @@ def test_it_is_so_behind_a_batchnorm(shapes, form):
     assert_agrees_with_plain(calls, form, 2e-5)
 
 
+# -- BatchNorm
+
+
+def normalize(relu, *args):
+    """The result and the moments, in one array."""
+    y, *moments = operations.batch_norm(*args, epsilon=1e-3, relu=relu)
+    return jnp.concatenate([y.reshape(-1, y.shape[-1]), jnp.stack(moments)])
+
+
+@every_form
+def test_a_batchnorm_is_that_of_the_plain_form(form):
+    """Values and gradients, which also pass through the moments of the result."""
+    calls = []
+    for shape in [(5, 9, 8, 32), (BATCH, 16), (3, 5, 4, 3)]:
+        args = 3 * draw(0, shape) + 1, draw(1, shape[-1:]), draw(2, shape[-1:])
+        for relu in (False, True):
+            calls.append((functools.partial(normalize, relu), args))
+            apply = functools.partial(operations.scale_shift, relu=relu)
+            calls.append((apply, args))
+    assert_agrees_with_plain(calls, form, 2e-5)
+
+
 # -- sums over places
 
 
@@ -240,8 +262,8 @@ def test_sums_over_places_are_sums():
 # -- who computes
 
 
-class Package:
-    """Stands for onednn_jax, where it can be used and where it cannot."""
+class Old:
+    """Stands for the first onednn_jax, without BatchNorm."""
 
     class Unavailable(Exception):
         pass
@@ -253,6 +275,12 @@ class Package:
         if self.problem:
             raise self.Unavailable(self.problem)
         return "3.2.0"
+
+
+class Package(Old):
+    """Stands for onednn_jax, where it can be used and where it cannot."""
+
+    batch_norm = None
 
 
 @pytest.fixture
@@ -279,9 +307,10 @@ def test_onednn_is_taken_where_it_can_be_used(choose):
     [
         (None, "cpu", "cpu", "make native"),
         (Package("it is damaged"), "cpu", "cpu", "it is damaged"),
+        (Old(), "cpu", "cpu", "too old; `make native` updates it"),
         (Package(), "gpu", "plain", "for CPUs"),
     ],
-    ids=["not installed", "damaged", "no CPU"],
+    ids=["not installed", "damaged", "old", "no CPU"],
 )
 def test_otherwise_xla_is_unless_the_run_began_with_onednn(
     choose, package, backend, form, reason

@@ -12,7 +12,8 @@ from jax.extend.random import threefry_2x32
 from scipy import stats
 
 from mnist_jax.devices import shards
-from mnist_jax.models import layers
+from mnist_jax.models import layers, operations
+from tests.models.test_forms import FORMS
 
 pytestmark = pytest.mark.usefixtures("little_optimized")
 
@@ -28,7 +29,8 @@ def draw(seed, shape):
     ("shape", "use_scale"), [((16, 5, 4, 8), True), ((16, 8), True), ((16, 8), False)]
 )
 @pytest.mark.parametrize("running", [False, True])
-def test_batchnorm_is_flax_s(shape, use_scale, running):
+@pytest.mark.parametrize("form", FORMS)
+def test_batchnorm_is_flax_s(shape, use_scale, running, form):
     """Values, gradients and statistics, which test_keras.py holds against Keras."""
     options = {"momentum": 0.99, "epsilon": 1e-3, "use_scale": use_scale}
     theirs = nn.BatchNorm(use_running_average=running, **options)
@@ -52,7 +54,8 @@ def test_batchnorm_is_flax_s(shape, use_scale, running):
         x = 3 + 2 * draw(0, shape)
         return jax.grad(loss, argnums=(0, 1), has_aux=True)(variables["params"], x)
 
-    ours = run(layers.BatchNorm(**options).apply, use_running_average=running)
+    with operations.form(form):
+        ours = run(layers.BatchNorm(**options).apply, use_running_average=running)
     expected = run(theirs.apply)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-4), ours, expected
