@@ -1,13 +1,19 @@
-"""The small DenseNet-BC on MNIST.
+"""The small DenseNet on MNIST, and the published DenseNet-121 with ImageNet's weights.
 
 python run.py --config=configs/densenet.py
+python run.py --config=configs/densenet.py:imagenet
+python run.py --config=configs/densenet.py:head_only
+python run.py --config=configs/densenet.py:first_stages=3
 
+The variants are those of `base.published` for `densenet121`.
 Test accuracy and time: not measured.
 """
 
 from ml_collections import ConfigDict
 
 from configs import base
+
+VARIANTS = base.published("densenet121", stages=5)
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -17,4 +23,4 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model = base.get_model("densenet")
     base.train_better(config, learning_rate=3e-3, epochs=20, weight_decay=0.05)
     config.augment.update(rotation=15.0, zoom=0.15, shift=0.1, fade=1 / 3)
-    return base.with_variants(config, variant, {})
+    return base.with_variants(config, variant, VARIANTS, alternatives=[VARIANTS])

@@ -1,13 +1,19 @@
-"""The small ResNet on MNIST.
+"""The small ResNet on MNIST, and the published ResNet-50 with ImageNet's weights.
 
 python run.py --config=configs/resnet.py
+python run.py --config=configs/resnet.py:imagenet
+python run.py --config=configs/resnet.py:head_only
+python run.py --config=configs/resnet.py:first_stages=3
 
+The variants are those of `base.published` for `resnet50v2`.
 Test accuracy and time: not measured.
 """
 
 from ml_collections import ConfigDict
 
 from configs import base
+
+VARIANTS = base.published("resnet50v2", stages=5)
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -17,4 +23,4 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model = base.get_model("resnet")
     base.train_better(config, learning_rate=3e-3, epochs=20, weight_decay=0.05)
     config.augment.update(rotation=15.0, zoom=0.15, shift=0.1, fade=1 / 3)
-    return base.with_variants(config, variant, {})
+    return base.with_variants(config, variant, VARIANTS, alternatives=[VARIANTS])

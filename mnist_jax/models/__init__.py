@@ -39,14 +39,14 @@ from mnist_jax.data import Task
 from mnist_jax.models import layers, operations
 from mnist_jax.models.alexnet import AlexNet, AlexNetOWT
 from mnist_jax.models.capsnet import CapsNet
-from mnist_jax.models.densenet import DenseNet
+from mnist_jax.models.densenet import DenseNet, DenseNet121
 from mnist_jax.models.double_cnn import DoubleCNN
 from mnist_jax.models.efficient_capsnet import EfficientCapsNet
 from mnist_jax.models.fast_cnn import FastCNN
 from mnist_jax.models.inception import Inception, InceptionV3
 from mnist_jax.models.lenet5 import LeNet5
 from mnist_jax.models.outputs import Outputs, cross_entropy
-from mnist_jax.models.resnet import ResNet
+from mnist_jax.models.resnet import ResNet, ResNet50V2
 from mnist_jax.models.triple_cnn import TripleCNN
 from mnist_jax.models.vgg import VGG16
 from mnist_jax.models.xception import Xception, XceptionV1
@@ -59,6 +59,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "alexnet_owt": AlexNetOWT,
     "capsnet": CapsNet,
     "densenet": DenseNet,
+    "densenet121": DenseNet121,
     "double_cnn": DoubleCNN,
     "efficient_capsnet": EfficientCapsNet,
     "fast_cnn": FastCNN,
@@ -66,6 +67,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "inception_v3": InceptionV3,
     "lenet5": LeNet5,
     "resnet": ResNet,
+    "resnet50v2": ResNet50V2,
     "triple_cnn": TripleCNN,
     "vgg16": VGG16,
     "xception": Xception,

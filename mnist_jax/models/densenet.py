@@ -1,27 +1,34 @@
-"""DenseNet, each of whose layers sees the output of every layer before it in a block.
+"""DenseNet: `densenet` for small images, and `densenet121`.
+
+A layer sees the input of its block and the output of each layer before it in the block.
 
 Huang, Liu, van der Maaten, Weinberger, 2017: https://arxiv.org/abs/1608.06993
 """
 
 import functools
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from mnist_jax.models import layers
-from mnist_jax.models.layers import KERNEL_INITS, BatchNorm, Conv, Dense
+from mnist_jax.models import imagenet, layers
+
+Maps = Float[Array, "batch _ _ _"]  # images, or the output of a layer
+
+_HE_NORMAL = layers.KERNEL_INITS["he_normal"]
+_conv = functools.partial(layers.Conv, use_bias=False, kernel_init=_HE_NORMAL)
 
 
 class DenseNet(nn.Module):
     """DenseNet-BC with two blocks, of 6 and 8 layers, for small images.
 
-    239,466 parameters, of which 5,216 are BatchNorm's statistics. A layer computes
-    `growth` channels from all that its block has so far, by BN-ReLU-conv of 1x1 to four
-    times as many ("B", for bottleneck) and BN-ReLU-conv of 3x3. Between blocks, a 1x1
-    convolution halves the channels ("C", for compression), and a pool the image.
+    239,466 parameters, of which 5,216 are BatchNorm's statistics. A layer adds `growth`
+    channels to those of its block. It computes them by BN-ReLU-conv twice: of 1x1 to
+    four times as many ("B", for bottleneck), and of 3x3. Between blocks, a convolution
+    halves the number of channels ("C", for compression), and a pool halves the image.
 
     The paper's smallest network for CIFAR has three blocks of 16 layers that add 12
     channels each. Images of 28x28 take fewer layers, and wider ones compute faster. As
@@ -29,39 +36,88 @@ class DenseNet(nn.Module):
     compute at 14x14 and 7x7.
     """
 
-    layers_of_blocks: ClassVar[tuple[int, ...]] = (6, 8)
+    blocks: ClassVar[tuple[int, ...]] = (6, 8)  # numbers of layers
     growth: ClassVar[int] = 16
     num_classes: int
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, images: Float[Array, "batch height width channels"], *, train: bool
-    ) -> Float[Array, "batch classes"]:
+    def __call__(self, images: Maps, *, train: bool) -> Float[Array, "batch classes"]:
         """Map images to logits. The features are the 192 channels' means."""
-        init = KERNEL_INITS["he_normal"]
-        options = {"kernel_init": init, "dtype": self.dtype}
-        conv = functools.partial(Conv, use_bias=False, **options)
-
-        def activate(x: Array, name: str) -> Array:
-            norm = BatchNorm(relu=True, dtype=self.dtype, name=name)
-            return norm(x, use_running_average=not train)
-
-        x = conv(2 * self.growth, (5, 5), name="stem_conv")(images)
-        x = layers.max_pool(x, 2)
-        for block, count in enumerate(self.layers_of_blocks, start=1):
+        of_each = {"train": train, "dtype": self.dtype}
+        stem = _conv(2 * self.growth, (5, 5), dtype=self.dtype, name="stem_conv")
+        x = layers.max_pool(stem(images), 2)
+        for block, count in enumerate(self.blocks, start=1):
             if block > 1:
-                name, half = f"transition{block - 1}", x.shape[-1] // 2
-                x = activate(x, f"{name}_norm")
-                x = conv(half, (1, 1), name=f"{name}_conv")(x)
-                x = layers.average_pool(x, 2)
+                name = f"transition{block - 1}"
+                x = _halve(x, f"{name}_norm", f"{name}_conv", **of_each)
             for layer in range(1, count + 1):
-                name = f"block{block}_layer{layer}"
-                new = activate(x, f"{name}_norm1")
-                new = conv(4 * self.growth, (1, 1), name=f"{name}_conv1")(new)
-                new = activate(new, f"{name}_norm2")
-                new = conv(self.growth, (3, 3), name=f"{name}_conv2")(new)
-                x = jnp.concatenate([x, new], axis=-1)
-        x = activate(x, "last_norm").astype(jnp.float32).mean(axis=(1, 2))
+                parts = ("norm1", "conv1", "norm2", "conv2")
+                names = [f"block{block}_layer{layer}_{part}" for part in parts]
+                x = _add_channels(x, self.growth, names, **of_each)
+        x = _activate(x, "last_norm", **of_each).astype(jnp.float32).mean(axis=(1, 2))
         self.sow("intermediates", "features", x)
-        return Dense(self.num_classes, kernel_init=init, name="logits")(x)
+        return layers.Dense(self.num_classes, kernel_init=_HE_NORMAL, name="logits")(x)
+
+
+class DenseNet121(imagenet.Published):
+    """The published DenseNet-121, `keras.applications.DenseNet121`, with a new head.
+
+    7,567,434 parameters, of which 83,648 are BatchNorm's statistics; 7,037,504 are the
+    body's: a stem that halves the image twice, and four blocks.
+    """
+
+    blocks: ClassVar[tuple[int, ...]] = (6, 12, 24, 16)  # numbers of layers
+    growth: ClassVar[int] = 32
+    scale = "torch"
+    input_size: int = imagenet.input_size(32, "1x1", trained_on=224)
+
+    def body(self) -> tuple[tuple[str, ...], ...]:
+        """Return the names of the layers of the stem and of each block, in order."""
+        parts = ("0_bn", "1_conv", "1_bn", "2_conv")
+        stages: list[tuple[str, ...]] = [("conv1_conv", "conv1_bn")]
+        for block, count in enumerate(self.blocks, start=2):
+            names = [
+                f"conv{block}_block{i + 1}_{x}" for i in range(count) for x in parts
+            ]
+            after = (f"pool{block}_bn", f"pool{block}_conv")
+            stages.append((*names, *(after if block <= len(self.blocks) else ("bn",))))
+        return tuple(stages)
+
+    def run_stage(self, x: Maps, stage: int, *, train: bool) -> Maps:
+        """Compute the stem, or a block and what follows it."""
+        of_each = {"train": train, "dtype": self.dtype, "epsilon": 1.001e-5}
+        names = self.body()[stage]
+        if stage == 0:
+            conv = functools.partial(_conv, padding="VALID", dtype=self.dtype)
+            x = conv(64, (7, 7), (2, 2), name=names[0])(imagenet.pad(x, 3))
+            x = _activate(x, names[1], **of_each)
+            return layers.max_pool(imagenet.pad(x, 1), 3, 2)
+        while len(names) > 2:
+            x = _add_channels(x, self.growth, names[:4], **of_each)
+            names = names[4:]
+        follow = _halve if len(names) == 2 else _activate
+        return follow(x, *names, **of_each)
+
+
+def _activate(
+    x: Maps, name: str, *, train: bool, dtype: DTypeLike, epsilon: float = 1e-3
+) -> Maps:
+    """Normalize and apply ReLU, in a layer of that name."""
+    norm = layers.BatchNorm(epsilon=epsilon, relu=True, dtype=dtype, name=name)
+    return norm(x, use_running_average=not train)
+
+
+def _add_channels(x: Maps, growth: int, names: Sequence[str], **of_each: Any) -> Maps:
+    """Concatenate `x` and the `growth` channels that a layer computes from it."""
+    conv = functools.partial(_conv, dtype=of_each["dtype"])
+    norm1, conv1, norm2, conv2 = names
+    new = conv(4 * growth, (1, 1), name=conv1)(_activate(x, norm1, **of_each))
+    new = conv(growth, (3, 3), name=conv2)(_activate(new, norm2, **of_each))
+    return jnp.concatenate([x, new], axis=-1)
+
+
+def _halve(x: Maps, norm: str, conv: str, **of_each: Any) -> Maps:
+    """Halve the number of channels, the height and the width."""
+    conv1x1 = _conv(x.shape[-1] // 2, (1, 1), dtype=of_each["dtype"], name=conv)
+    return layers.average_pool(conv1x1(_activate(x, norm, **of_each)), 2)

@@ -50,6 +50,13 @@ def prepare(
     return 2 * x - 1 if scale == "tf" else x
 
 
+def pad(
+    x: Float[Array, "batch _ _ channels"], width: int
+) -> Float[Array, "batch _ _ channels"]:
+    """Add a border of zeros, on all four sides."""
+    return jnp.pad(x, ((0, 0), (width, width), (width, width), (0, 0)))
+
+
 def input_size(smallest: int, places: str, *, trained_on: int) -> Any:
     """Declare the option `input_size` of a network.
 

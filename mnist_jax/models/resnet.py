@@ -1,4 +1,7 @@
-"""ResNet with pre-activation: a path from the first to the last layer without ReLUs.
+"""ResNet with pre-activation: `resnet` for small images, and `resnet50v2`.
+
+Residual units add to their input. Since BatchNorm and ReLU precede the convolutions,
+the path from the first layer to the last has nothing but these sums.
 
 He, Zhang, Ren, Sun, 2016: https://arxiv.org/abs/1603.05027
 """
@@ -11,7 +14,20 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from mnist_jax.models.layers import KERNEL_INITS, BatchNorm, Conv, Dense
+from mnist_jax.models import imagenet, layers
+
+Maps = Float[Array, "batch _ _ _"]  # images, or the output of a layer
+
+_HE_NORMAL = layers.KERNEL_INITS["he_normal"]
+_conv = functools.partial(layers.Conv, kernel_init=_HE_NORMAL)
+
+
+def _activate(
+    x: Maps, name: str, *, train: bool, dtype: DTypeLike, epsilon: float = 1e-3
+) -> Maps:
+    """Normalize and apply ReLU, in a layer of that name."""
+    norm = layers.BatchNorm(epsilon=epsilon, relu=True, dtype=dtype, name=name)
+    return norm(x, use_running_average=not train)
 
 
 class ResNet(nn.Module):
@@ -33,30 +49,74 @@ class ResNet(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, images: Float[Array, "batch height width channels"], *, train: bool
-    ) -> Float[Array, "batch classes"]:
+    def __call__(self, images: Maps, *, train: bool) -> Float[Array, "batch classes"]:
         """Map images to logits. The features are the 128 channels' means."""
-        init = KERNEL_INITS["he_normal"]
-        options = {"kernel_init": init, "dtype": self.dtype}
-        conv = functools.partial(Conv, use_bias=False, **options)
-
-        def activate(x: Array, name: str) -> Array:
-            norm = BatchNorm(relu=True, dtype=self.dtype, name=name)
-            return norm(x, use_running_average=not train)
-
+        conv = functools.partial(_conv, use_bias=False, dtype=self.dtype)
+        activate = functools.partial(_activate, train=train, dtype=self.dtype)
         x = conv(self.channels[0], (3, 3), name="stem_conv")(images)
         for stage, channels in enumerate(self.channels, start=1):
             for unit in range(1, self.units[stage - 1] + 1):
-                name, strides, shortcut = f"stage{stage}_unit{unit}", (1, 1), x
-                x = activate(x, f"{name}_norm1")
-                if stage > 1 and unit == 1:
-                    strides = (2, 2)
-                    project = conv(channels, (1, 1), strides, name=f"{name}_shortcut")
-                    shortcut = project(x)
-                x = conv(channels, (3, 3), strides, name=f"{name}_conv1")(x)
-                x = activate(x, f"{name}_norm2")
-                x = shortcut + conv(channels, (3, 3), name=f"{name}_conv2")(x)
+                name = f"stage{stage}_unit{unit}"
+                strides = (2, 2) if stage > 1 and unit == 1 else (1, 1)
+                y = activate(x, f"{name}_norm1")
+                if strides == (2, 2):
+                    x = conv(channels, (1, 1), strides, name=f"{name}_shortcut")(y)
+                y = conv(channels, (3, 3), strides, name=f"{name}_conv1")(y)
+                y = activate(y, f"{name}_norm2")
+                x = x + conv(channels, (3, 3), name=f"{name}_conv2")(y)
         x = activate(x, "last_norm").astype(jnp.float32).mean(axis=(1, 2))
         self.sow("intermediates", "features", x)
-        return Dense(self.num_classes, kernel_init=init, name="logits")(x)
+        return layers.Dense(self.num_classes, kernel_init=_HE_NORMAL, name="logits")(x)
+
+
+class ResNet50V2(imagenet.Published):
+    """The published ResNet-50, `keras.applications.ResNet50V2`, with a new head.
+
+    24,619,018 parameters, of which 45,440 are BatchNorm's statistics; 23,564,800 are
+    the body's. A unit computes in a quarter of its channels, by convolutions of 1x1,
+    3x3 and 1x1. Unlike in the paper, the last unit of a stack halves the image.
+    """
+
+    channels: ClassVar[int] = 64  # of 3x3 convolutions in the first stack
+    units: ClassVar[tuple[int, ...]] = (3, 4, 6, 3)
+    scale = "tf"
+    input_size: int = imagenet.input_size(32, "1x1", trained_on=224)
+
+    def body(self) -> tuple[tuple[str, ...], ...]:
+        """Return the names of the layers of the stem and of each stack."""
+        parts = ("preact_bn", "1_conv", "1_bn", "2_conv", "2_bn", "3_conv")
+        stages = [["conv1_conv"]]
+        for stack, units in enumerate(self.units, start=2):
+            names = [
+                f"conv{stack}_block{i + 1}_{x}" for i in range(units) for x in parts
+            ]
+            stages.append([f"conv{stack}_block1_0_conv", *names])
+        stages[-1].append("post_bn")
+        return tuple(map(tuple, stages))
+
+    def run_stage(self, x: Maps, stage: int, *, train: bool) -> Maps:
+        """Compute the stem, or a stack of units."""
+        conv = functools.partial(_conv, padding="VALID", dtype=self.dtype)
+        plain = functools.partial(conv, use_bias=False)
+        options = {"train": train, "dtype": self.dtype, "epsilon": 1.001e-5}
+        activate = functools.partial(_activate, **options)
+        if stage == 0:
+            x = imagenet.pad(x, 3)
+            x = conv(self.channels, (7, 7), (2, 2), name="conv1_conv")(x)
+            return layers.max_pool(imagenet.pad(x, 1), 3, 2)
+        channels, units = self.channels * 2 ** (stage - 1), self.units[stage - 1]
+        for unit in range(1, units + 1):
+            name = f"conv{stage + 1}_block{unit}"
+            halves = unit == units and stage < len(self.units)
+            strides = (2, 2) if halves else (1, 1)
+            y = activate(x, f"{name}_preact_bn")
+            if unit == 1:
+                x = conv(4 * channels, (1, 1), name=f"{name}_0_conv")(y)
+            if halves:
+                x = layers.max_pool(x, 1, 2)
+            y = plain(channels, (1, 1), name=f"{name}_1_conv")(y)
+            y = imagenet.pad(activate(y, f"{name}_1_bn"), 1)
+            y = plain(channels, (3, 3), strides, name=f"{name}_2_conv")(y)
+            y = activate(y, f"{name}_2_bn")
+            x = x + conv(4 * channels, (1, 1), name=f"{name}_3_conv")(y)
+        return activate(x, "post_bn") if stage == len(self.units) else x

@@ -33,13 +33,17 @@ pytestmark = pytest.mark.usefixtures("little_optimized")
 # In Keras, by our names.
 KERAS = {
     "alexnet_owt": alexnet_owt,
+    "densenet121": keras.applications.DenseNet121,
     "inception_v3": keras.applications.InceptionV3,
+    "resnet50v2": keras.applications.ResNet50V2,
     "xception_v1": keras.applications.Xception,
 }
 # (trainable, BatchNorm statistics)
 PARAMETERS = {
     "alexnet_owt": (2_606_410, 0),
+    "densenet121": (7_567_434 - 83_648, 83_648),
     "inception_v3": (22_857_002 - 34_432, 34_432),
+    "resnet50v2": (24_619_018 - 45_440, 45_440),
     "xception_v1": (21_915_698 - 54_528, 54_528),
 }
 every_network = pytest.mark.parametrize("name", sorted(models.MODELS.keys() - SMALL))
