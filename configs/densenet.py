@@ -21,6 +21,6 @@ def get_config(variant: str = "") -> ConfigDict:
     config = base.get_config()
     config.name = "densenet"
     config.model = base.get_model("densenet")
-    base.train_better(config, learning_rate=3e-3, epochs=20, weight_decay=0.05)
+    base.train_better(config, learning_rate=3e-3, epochs=12, weight_decay=0.05)
     config.augment.update(rotation=15.0, zoom=0.15, shift=0.1, fade=1 / 3)
     return base.with_variants(config, variant, VARIANTS, alternatives=[VARIANTS])
