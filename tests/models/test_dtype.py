@@ -50,7 +50,7 @@ def loss_and_all(model, params, batch_stats, images, labels):
 
 
 # They compute the logits of their averaged features in float32.
-FLOAT32_LOGITS = ("densenet", "resnet", "xception")
+FLOAT32_LOGITS = ("densenet", "inception", "resnet", "xception")
 
 every_model = pytest.mark.parametrize("name", SMALL)
 
