@@ -49,7 +49,7 @@ WAYS ?= vgg16.py vgg16.py:augment vgg16.py:imagenet_input vgg16.py:imagenet_inpu
 SEEDS ?= 0
 FLAGS ?=
 
-imagenet: $(VENV)/installed  ## train networks with ImageNet's weights and add them to the tables (days on two cores; repeat it to resume; WAYS=resnet.py:imagenet SEEDS=0,1 for less or more)
+imagenet: $(VENV)/installed  ## train networks with ImageNet's weights and add them to the tables (days on two cores; repeat it to resume; WAYS=resnet.py:imagenet SEEDS=0,1 chooses)
 	@for way in $(WAYS); do \
 	    folder=runs/imagenet/$$(echo $$way | tr :, --); \
 	    $(BIN)/mnist-jax sweep --config=configs/$$way --seeds=$(SEEDS) $(FLAGS) \

@@ -32,8 +32,8 @@ _SIGNS = {
     "densenet121": r"conv2_block1_0_bn/",
     "resnet50v2": r"conv2_block1_preact_bn/",
     "ResNet50, version 1": r"conv2_block1_3_bn/|res2a_branch2a/|layer1\.0\.",
-    "VGG19": r"block5_conv4/|features\.34\.",
-    "vgg16": r"block5_conv3/|features\.26\.",
+    "VGG19": r"block[345]_conv4/|features\.34\.",
+    "vgg16": r"block[345]_conv3/|features\.26\.",
     "alexnet_owt": r"features\.8\.",
 }
 

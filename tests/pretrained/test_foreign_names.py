@@ -158,7 +158,7 @@ def test_the_classifier_of_a_file_with_its_top_is_ignored(name):
     [
         ("conv2_block1_3_bn", "ResNet50, version 1"),
         ("bn2a_branch2a", None),
-        ("block5_conv4", "VGG19"),
+        ("block3_conv4", "VGG19"),
         ("block2_sepconv1", "xception_v1"),
         ("separableconvolution2d_34", "xception_v1"),
         ("conv2d_94", "inception_v3"),
