@@ -56,6 +56,7 @@ Range Holding(int64_t place, int64_t pad, int64_t windows, const Windows& w) {
 template <typename T>
 FOR_EVERY_PROCESSOR void Forward(const Windows& w, int64_t n, const T* images, T* out,
                                  uint8_t* where) {
+  const int64_t channels = w.channels;  // what is written to `where` cannot change it
   for (int64_t row = 0; row < w.rows; ++row) {
     const Range ys = Inside(row, w.top, w.height, w);
     for (int64_t column = 0; column < w.columns; ++column) {
@@ -68,11 +69,11 @@ FOR_EVERY_PROCESSOR void Forward(const Windows& w, int64_t n, const T* images, T
           const uint8_t now = (y + w.top - row * w.stride) * w.size + x + w.left -
                               column * w.stride;
           if (y == ys.first && x == xs.first) {
-            std::copy_n(next, w.channels, largest);
-            std::fill_n(index, w.channels, now);
+            std::copy_n(next, channels, largest);
+            std::fill_n(index, channels, now);
             continue;
           }
-          for (int64_t c = 0; c < w.channels; ++c) {
+          for (int64_t c = 0; c < channels; ++c) {
             const T old = largest[c], other = next[c];
             const uint8_t before = index[c];
             const bool keep = (Value(other) <= Value(old)) | (Value(old) != Value(old));
