@@ -74,7 +74,7 @@ def to_ours(
 def _name_numbered(
     names: Collection[str], layers: Sequence[str], known: Collection[str]
 ) -> dict[str, str]:
-    """Return our names of the numbered layers: in order, those that are not named."""
+    """Map the numbered layers, in order, to ours that the file does not name."""
     ours = dict.fromkeys(re.sub("/(depthwise|pointwise)$", "", x) for x in layers)
     renamed = {}
     for kind in _KINDS:
