@@ -1,128 +1,17 @@
-"""The capsule network with routing by agreement, and what capsule networks share."""
+"""The capsule network with routing by agreement."""
 
 import functools
-import math
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Integer
 
 from mnist_jax.config import option
-from mnist_jax.models.layers import KERNEL_INITS, Conv, Dense
+from mnist_jax.models.capsules import TINY, CapsuleNetwork, Vote, Votes
+from mnist_jax.models.layers import KERNEL_INITS, Conv
 from mnist_jax.models.outputs import Outputs
-
-Votes = Float[Array, "capsules batch classes size"]
-# Keeps the gradient of a length finite at 0.
-TINY = 1e-9
-
-
-class CapsuleNetwork(nn.Module):
-    """The end of a network whose last layer is a capsule, a vector, for each class.
-
-    The length of a capsule is the probability of its class, its direction says how the
-    digit looks. A decoder draws the image from the capsule of its class alone.
-    """
-
-    num_classes: int
-    decoder_units: tuple[int, ...] = option(
-        (256, 512), "Units of the hidden layers that draw images from capsules."
-    )
-    reconstruction_weight: float = option(
-        0.0005,
-        "The weight of the squared error of the drawn images, summed over the pixels, "
-        "in the loss.",
-        at_least=0,
-    )
-    dtype: DTypeLike = jnp.float32
-
-    def setup(self) -> None:
-        """Create the decoder, which `__call__` and `reconstruct` share."""
-        self.decoder = Decoder(self.decoder_units, dtype=self.dtype)
-
-    def outputs(
-        self,
-        capsules: Float[Array, "batch classes size"],
-        images: Float[Array, "batch height width channels"],
-        labels: Integer[Array, " batch"] | None,
-    ) -> Outputs:
-        """Return logits, lengths of the capsules, and reconstructed images.
-
-        Those are drawn from the capsules of `labels`, or from the longest ones if None.
-        The logits log(v / (1 - v)) of the lengths v have the same order; the softmax of
-        the lengths themselves would be almost even.
-        """
-        self.sow("intermediates", "features", capsules.reshape(len(capsules), -1))
-        lengths = jnp.sqrt(jnp.square(capsules).sum(-1) + TINY)
-        drawn = lengths.argmax(-1) if labels is None else labels
-        extra = {
-            "capsules": capsules,
-            "lengths": lengths,
-            "reconstruction": self.reconstruct(capsules, drawn, images.shape[1:]),
-        }
-        inside = jnp.clip(lengths, 1e-6, 1 - 1e-6)
-        return Outputs(jnp.log(inside) - jnp.log1p(-inside), extra)
-
-    def reconstruct(
-        self,
-        capsules: Float[Array, "batch classes size"],
-        labels: Integer[Array, " batch"],
-        shape: tuple[int, ...],
-    ) -> Float[Array, "batch height width channels"]:
-        """Draw images of a shape, in 0..1, from the capsules of some classes."""
-        mask = jax.nn.one_hot(labels, self.num_classes, dtype=capsules.dtype)
-        return self.decoder(capsules * mask[..., None], shape)
-
-    def loss(
-        self,
-        outputs: Outputs,
-        images: Float[Array, "batch height width channels"],
-        labels: Integer[Array, " batch"],
-    ) -> Float[Array, " batch"]:
-        """Return the margin loss, plus the weighted error of the reconstruction."""
-        present = jax.nn.one_hot(labels, self.num_classes)
-        lengths, drawn = outputs.extra["lengths"], outputs.extra["reconstruction"]
-        missing = present * nn.relu(0.9 - lengths) ** 2
-        wrong = 0.5 * (1 - present) * nn.relu(lengths - 0.1) ** 2
-        error = jnp.square(drawn - images).sum((1, 2, 3))
-        return (missing + wrong).sum(-1) + self.reconstruction_weight * error
-
-
-class Decoder(nn.Module):
-    """Dense ReLU layers, and a sigmoid for each pixel; of any capsules."""
-
-    units: tuple[int, ...]
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(
-        self, capsules: Float[Array, "batch classes size"], shape: tuple[int, ...]
-    ) -> Float[Array, "batch height width channels"]:
-        """Draw images of a shape."""
-        x = capsules.reshape(len(capsules), -1)
-        for layer, units in enumerate(self.units, start=1):
-            x = nn.relu(Dense(units, dtype=self.dtype, name=f"dense{layer}")(x))
-        x = Dense(math.prod(shape), dtype=self.dtype, name="pixels")(x)
-        return nn.sigmoid(x.astype(jnp.float32)).reshape(len(x), *shape)
-
-
-class Vote(nn.Module):
-    """A matrix for each pair of a capsule and a class: predicts the class's capsule."""
-
-    classes: int
-    size: int
-    kernel_init: nn.initializers.Initializer
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, capsules: Float[Array, "batch capsules _"]) -> Votes:
-        """Return the votes of all capsules, in float32."""
-        shape = (*capsules.shape[1:], self.classes, self.size)
-        kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
-        votes = jnp.einsum("bni,nikd->nbkd", capsules.astype(self.dtype), kernel)
-        return votes.astype(jnp.float32)
 
 
 class CapsNet(CapsuleNetwork):
@@ -136,6 +25,7 @@ class CapsNet(CapsuleNetwork):
     https://arxiv.org/abs/1710.09829.
     """
 
+    smallest = 17
     channels: int = option(64, "Channels of the first convolution.", at_least=1)
     capsules: int = option(
         8, "Capsules at each of the 6x6 places of the second convolution.", at_least=1
@@ -151,6 +41,7 @@ class CapsNet(CapsuleNetwork):
         labels: Integer[Array, " batch"] | None = None,
     ) -> Outputs:
         """Map images to `Outputs`. The features are the capsules of all classes."""
+        self.check_size(images)
         conv = functools.partial(
             Conv,
             kernel_size=(9, 9),

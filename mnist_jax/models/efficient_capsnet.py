@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
-from mnist_jax.models.capsnet import TINY, CapsuleNetwork, Vote, Votes
+from mnist_jax.models.capsules import TINY, CapsuleNetwork, Vote, Votes
 from mnist_jax.models.layers import KERNEL_INITS, BatchNorm, Conv
 from mnist_jax.models.outputs import Outputs
 
@@ -16,12 +16,15 @@ from mnist_jax.models.outputs import Outputs
 class EfficientCapsNet(CapsuleNetwork):
     """Four convolutions, 16 capsules of 8 from all places, self-attention routing.
 
-    737,392 parameters, of which 576 are BatchNorm's statistics and 574,992 in the
-    decoder: but for that, whose layers have half of the paper's units, the paper's own.
+    737,392 parameters, of which 576 are BatchNorm's statistics and 574,992 are in the
+    decoder. All else is as in the paper; the hidden layers of its decoder, which is not
+    used to classify, have twice as many units.
 
     Mazzia, Salvetti, Chiaberge: "Efficient-CapsNet: capsule network with self-attention
     routing", 2021, https://arxiv.org/abs/2101.12491.
     """
+
+    smallest = 11
 
     @nn.compact
     def __call__(
@@ -34,6 +37,7 @@ class EfficientCapsNet(CapsuleNetwork):
         """Map images to `Outputs`. The features are the capsules of all classes."""
         options = {"kernel_init": KERNEL_INITS["he_normal"], "dtype": self.dtype}
         conv = functools.partial(Conv, padding="VALID", relu=True, **options)
+        self.check_size(images)
         x = images
         for layer, (channels, size, stride) in enumerate(
             ((32, 5, 1), (64, 3, 1), (64, 3, 1), (128, 3, 2)), start=1
@@ -47,10 +51,8 @@ class EfficientCapsNet(CapsuleNetwork):
         init = nn.initializers.variance_scaling(
             1.0, "fan_in", "truncated_normal", in_axis=1, out_axis=(2, 3), batch_axis=0
         )
-        votes = Vote(self.num_classes, 16, init, dtype=self.dtype, name="votes")(
-            primary
-        )
-        capsules = SelfAttention(name="routing")(votes)
+        vote = Vote(self.num_classes, 16, init, dtype=self.dtype, name="votes")
+        capsules = SelfAttention(name="routing")(vote(primary))
         return self.outputs(capsules, images, labels if train else None)
 
 

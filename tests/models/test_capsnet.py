@@ -231,3 +231,14 @@ def test_label_smoothing_is_refused(name):
         ConfigError, match=r"phases\[1\].label_smoothing=0.1: .*" + name
     ):
         experiment.check(config)
+
+
+@pytest.mark.parametrize(("name", "side"), [("capsnet", 17), ("efficient_capsnet", 11)])
+def test_images_that_are_too_small_are_refused(name, side):
+    enough, small = (
+        models.create(Model(name), Task(("a", "b"), (28, size, 1)))
+        for size in (side, side - 1)
+    )
+    assert tree.layers(enough.shapes[0])
+    with pytest.raises(ConfigError, match=f"at least {side}x.*not 28x{side - 1}"):
+        _ = small.shapes
