@@ -18,7 +18,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config = base.get_config()
     config.name = "capsnet"
     config.model = base.get_model("capsnet")
-    base.train_better(config, learning_rate=2e-3, epochs=20, weight_decay=1e-4)
+    base.train_better(config, learning_rate=3e-3, epochs=20, weight_decay=1e-4)
     config.augment.update(rotation=0.0, zoom=0.0, shift=2 / 28, fade=0.4)
     config.phases[0].label_smoothing = 0.0
     return base.with_variants(config, variant, {})
