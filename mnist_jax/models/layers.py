@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
 from mnist_jax.devices import shards
 from mnist_jax.models import operations
-from mnist_jax.models.operations import max_pool
+from mnist_jax.models.operations import average_pool, max_pool
 
 __all__ = ["BatchNorm", "Conv", "Dense", "Dropout", "average_pool", "max_pool"]
 
@@ -176,15 +176,3 @@ def _draw_words(key: PRNGKeyArray, shape: tuple[int, ...]) -> UInt32[Array, "*sh
         x = x + keys[(group + 1) % 3]
         y = y + keys[(group + 2) % 3] + jnp.uint32(group + 1)
     return x ^ y
-
-
-def average_pool(
-    x: Float[Array, "batch height width channels"],
-    window: int,
-    strides: int | None = None,
-    padding: str = "VALID",
-) -> Float[Array, "batch height_out width_out channels"]:
-    """Average over windows as in `max_pool`; padding does not count, as in Keras."""
-    shape, steps = (window, window), (strides or window,) * 2
-    whole = padding == "VALID"
-    return nn.avg_pool(x, shape, steps, padding, count_include_pad=whole)

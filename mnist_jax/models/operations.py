@@ -17,8 +17,10 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -113,8 +115,8 @@ def conv(
     - One input channel with few outputs: patches times a matrix (LeNet-5 trains 12 %
       faster). Likewise images smaller than the kernel, for which XLA falls back to a
       naive loop (VGG's 2x2x512 by 3x3 takes 455 ms instead of 3.6).
-    - Strides: blocks of pixels become channels, so that the stride is 1 (9x9 with
-      stride 2 is 20 times as fast).
+    - Large kernels with strides: blocks of pixels become channels, so that the stride
+      is 1 (9x9 with stride 2 is 4 times as fast; smaller kernels gain nothing).
     - Groups of one channel: a sum of shifted images (6 times as fast).
     """
     if current() == "onednn":
@@ -127,14 +129,16 @@ def conv(
             strides=strides,
             groups=groups,
         )
+    on_cpu = current() == "cpu"
     small = min(images.shape[1:3]) < max(kernel.shape[:2])
     few = kernel.shape[2] == 1 and kernel.shape[3] < 32
-    if current() == "cpu" and groups == images.shape[-1] > 1:
+    large = min(kernel.shape[:2]) > 6 and strides != (1, 1)
+    if on_cpu and groups == images.shape[-1] > 1:
         out = _conv_depthwise(images, kernel, strides, padding)
-    elif current() == "cpu" and groups == 1 and (few or small):
+    elif on_cpu and groups == 1 and (few or small):
         out = _conv_by_patches(images, kernel, strides, padding)
     else:
-        if current() == "cpu" and groups == 1 and strides != (1, 1):
+        if on_cpu and groups == 1 and large:
             images, kernel = _without_strides(images, kernel, strides, padding)
             strides, padding = (1, 1), "VALID"
         out = lax.conv_general_dilated(
@@ -222,8 +226,6 @@ def _without_strides(
         (x.shape[1] - rows) // down + 1,
         (x.shape[2] - columns) // across + 1,
     )
-    if (rows, columns) == (1, 1):
-        return x[:, ::down, ::across], kernel
     # Kernels and images are filled up to whole blocks.
     tall, wide = -(-rows // down), -(-columns // across)
     kernel = jnp.pad(
@@ -264,6 +266,28 @@ def max_pool(
         shape, steps = (1, window, window, 1), (1, strides, strides, 1)
         return lax.reduce_window(x, -jnp.inf, lax.max, shape, steps, padding)
     return _pool(x, window, strides, padding, -jnp.inf, jnp.maximum)
+
+
+def average_pool(
+    x: Float[Array, "batch height width channels"],
+    window: int,
+    strides: int | None = None,
+    padding: str = "VALID",
+) -> Float[Array, "batch height_out width_out channels"]:
+    """Average over windows as in `max_pool`; padding does not count, as in Keras.
+
+    On a CPU, pairs of elements are added.
+    """
+    strides = strides or window
+    if current() == "plain":
+        shape, steps = (window, window), (strides, strides)
+        whole = padding == "VALID"
+        y = nn.avg_pool(x, shape, steps, padding, count_include_pad=whole)
+        return y.astype(x.dtype)  # counts are float32
+    ones = np.ones((1, *x.shape[1:3], 1), np.float32)
+    counts = _pool(jnp.asarray(ones), window, strides, padding, 0, jnp.add)
+    sums = _pool(x.astype(jnp.float32), window, strides, padding, 0, jnp.add)
+    return (sums / counts).astype(x.dtype)
 
 
 def _pool(

@@ -37,7 +37,7 @@ def assert_equal(ours, theirs):
         (6, 6, 3, (2, 2), 6),  # depthwise
         (5, 7, 1, (2, 2), 1),  # the shortcut of a residual block
         (3, 4, 3, (1, 1), 1),
-        (2, 3, 4, (3, 2), 1),
+        (2, 3, 7, (3, 2), 1),
         (3, 6, 3, (1, 1), 3),  # two features of each channel
     ],
 )
