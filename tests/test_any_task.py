@@ -21,7 +21,7 @@ from tests.support.commands import (
     wait_for,
 )
 from tests.support.made_data import SIXTY_TWO, THREE, make
-from tests.support.networks import SMALL
+from tests.support.networks import EACH
 
 CLASSES = {"three": THREE, "sixty_two": SIXTY_TWO}
 OWN = "tests.support.own_nets:"
@@ -185,7 +185,7 @@ def test_the_demo_answers_with_its_classes(trained, env):
     np.testing.assert_allclose(digit["probabilities"], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("network", SMALL)
+@pytest.mark.parametrize("network", EACH)
 def test_every_network_is_trained_exported_and_evaluated(network, env, tmp_path):
     """Four steps of each on three classes; tests/report has their reports."""
     folder = tmp_path / "run"

@@ -10,7 +10,7 @@ from mnist_jax.config import Model
 from mnist_jax.data import DIGITS
 from mnist_jax.training import step
 from tests.support.drawing import draw_weights
-from tests.support.networks import SMALL
+from tests.support.networks import DEEP, EACH, SMALL
 from tests.support.small_vgg import Narrow
 
 pytestmark = pytest.mark.usefixtures("little_optimized")
@@ -52,7 +52,7 @@ def loss_and_all(model, params, batch_stats, images, labels):
 # They compute the logits of their averaged features in float32.
 FLOAT32_LOGITS = ("densenet", "inception", "resnet", "xception")
 
-every_model = pytest.mark.parametrize("name", SMALL)
+every_model = pytest.mark.parametrize("name", EACH)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -79,8 +79,7 @@ def test_every_product_is_of_the_dtype_and_every_weight_is_float32(name, dtype, 
 SHORTEST = ("fast_cnn", "lenet5", "vgg16")
 # BatchNorm over few images enlarges what rounding leaves: the triple CNN's is between
 # 0.79 and 0.94, by the order of a sum or the seed.
-LEAST = {name: 0.95 for name in ("densenet", "inception", "resnet", "xception")}
-LEAST["triple_cnn"] = 0.7
+LEAST = dict.fromkeys(DEEP, 0.95) | {"triple_cnn": 0.7}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from mnist_jax.models.layers import Dropout
 from mnist_jax.models.vgg import VGG16
 from tests.conftest import assert_trees_equal
 from tests.support.drawing import draw_weights
-from tests.support.networks import SMALL
+from tests.support.networks import EACH, SMALL
 
 # Most are the report's. (trainable, BatchNorm statistics)
 PARAMETERS = {
@@ -56,8 +56,10 @@ AUXILIARY = ("inception",)
 # Their last layer is no dense one; see test_capsnet.py.
 CAPSULES = {"capsnet", "efficient_capsnet"}
 
-every_model = pytest.mark.parametrize("name", SMALL)
-every_plain_model = pytest.mark.parametrize("name", sorted(set(SMALL) - CAPSULES))
+every_model = pytest.mark.parametrize("name", EACH)
+every_plain_model = pytest.mark.parametrize(
+    "name", [each for each in EACH if each.values[0] not in CAPSULES]
+)
 
 
 def create(name: str) -> models.Model:
@@ -90,7 +92,7 @@ def judged(name: str):
     return logits, after, jax.jit(model.features)(params, batch_stats, IMAGES)
 
 
-@every_model
+@pytest.mark.parametrize("name", SMALL)
 def test_parameter_counts(name):
     params, batch_stats = create(name).shapes
     counted = tree.count_parameters(params), tree.count_parameters(batch_stats)

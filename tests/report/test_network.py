@@ -21,7 +21,7 @@ from tests.report.conftest import DEFAULTS, DIGITS, make_run
 from tests.report.test_figures import OF_X
 from tests.support import own_nets
 from tests.support.drawing import draw_weights
-from tests.support.networks import SMALL
+from tests.support.networks import EACH, SMALL
 from tests.support.small_vgg import Narrow
 
 pytestmark = pytest.mark.usefixtures("little_optimized")
@@ -175,8 +175,8 @@ def test_a_run_without_weights_says_so(fake_run):
     "name",
     [
         # The longest; a smaller one is below.
-        pytest.param(name, marks=pytest.mark.exhaustive if "caps" in name else ())
-        for name in SMALL
+        pytest.param(name, marks=pytest.mark.exhaustive) if "caps" in name else each
+        for name, each in zip(SMALL, EACH, strict=True)
     ],
 )
 def test_every_registered_network_has_every_picture(monkeypatch, tmp_path, name):

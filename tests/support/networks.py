@@ -1,5 +1,9 @@
 """The networks that the laws of every network are tested on."""
 
+from typing import Any
+
+import pytest
+
 from mnist_jax import models
 from mnist_jax.models.imagenet import Published
 
@@ -8,3 +12,10 @@ from mnist_jax.models.imagenet import Published
 SMALL = sorted(
     name for name, module in models.MODELS.items() if not issubclass(module, Published)
 )
+# They take long to compile, and most of their layers are those of others.
+DEEP = ("densenet", "inception", "resnet", "xception")
+# `SMALL` as parameters of a test that only `make test-all` runs on the deep ones.
+EACH: list[Any] = [
+    pytest.param(name, marks=pytest.mark.exhaustive if name in DEEP else ())
+    for name in SMALL
+]
