@@ -1,27 +1,28 @@
 """Any classes and any network go through every command, from training to the demo."""
 
+import functools
 import html
 import http.client
 import json
 import re
 import signal
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
-from mnist_jax import load_run
+from mnist_jax import load_run, models, tree
+from mnist_jax.config import Model
+from mnist_jax.data import Task
+from mnist_jax.training import state, step
 from tests.conftest import LITTLE_OPTIMIZED
-from tests.support.commands import (
-    ROOT,
-    WITHOUT_PICTURES,
-    run,
-    run_each,
-    start,
-    wait_for,
-)
+from tests.support.commands import ROOT, run, start, wait_for
 from tests.support.made_data import SIXTY_TWO, THREE, make
-from tests.support.networks import EACH
+from tests.support.networks import SMALL
+from tests.support.training_parts import KEY, make_phase, make_step
 
 CLASSES = {"three": THREE, "sixty_two": SIXTY_TWO}
 OWN = "tests.support.own_nets:"
@@ -69,7 +70,13 @@ def do(env):
         ("three", f"{OWN}TwoOutputs"),
         ("three", f"{OWN}MLP"),
         ("sixty_two", "fast_cnn"),
-        pytest.param(("sixty_two", f"{OWN}TwoOutputs"), marks=pytest.mark.exhaustive),
+        *(
+            pytest.param(pair, marks=pytest.mark.exhaustive)
+            for pair in (
+                ("sixty_two", f"{OWN}TwoOutputs"),
+                *(("three", name) for name in SMALL if name != "fast_cnn"),
+            )
+        ),
     ],
     ids=lambda pair: f"{pair[0]}-{pair[1].removeprefix(OWN)}",
 )
@@ -109,7 +116,9 @@ def test_the_run_knows_its_classes_and_has_a_report(trained):
     assert network.classes == classes
     logits = network.logits(images)
     right = (logits.argmax(axis=1) == labels).mean()
-    assert right == scores["accuracy"] > 2 / len(classes)
+    assert right == scores["accuracy"]
+    if results["model"] == "fast_cnn" or ":" in results["model"]:
+        assert right > 2 / len(classes)
     page = (folder / "report.html").read_text()
     assert all(html.escape(name, quote=False) in page for name in classes[:3])
     assert "<b>&<" not in page
@@ -185,16 +194,49 @@ def test_the_demo_answers_with_its_classes(trained, env):
     np.testing.assert_allclose(digit["probabilities"], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("network", EACH)
-def test_every_network_is_trained_exported_and_evaluated(network, env, tmp_path):
-    """Four steps of each on three classes; tests/report has their reports."""
-    folder = tmp_path / "run"
-    few = {"phases[0].epochs": 2, "phases[0].steps_per_epoch": 2}
-    train = ["train", *arguments("three", network, **few), f"--workdir={folder}"]
-    export = ["export", str(folder), f"--output={tmp_path / 'network.onnx'}"]
-    ended = run_each(
-        "mnist_jax",
-        [train, export, ["evaluate", str(folder)]],
-        env=env | WITHOUT_PICTURES,
+@pytest.mark.parametrize(
+    "network",
+    [
+        *SMALL,
+        *(
+            pytest.param(name, marks=pytest.mark.exhaustive)
+            for name in sorted(models.MODELS.keys() - SMALL)
+        ),
+    ],
+)
+def test_every_network_is_traced_for_any_classes(network):
+    """A step of training, and what a report shows, by shapes alone."""
+    model = models.create(Model(network), Task(THREE))
+    phase = make_phase(batch_size=4)
+    shapes = (4, 28, 28, 1), (4,)
+    arrays: Any = (jax.ShapeDtypeStruct(x, jnp.uint8) for x in shapes)
+    batch = step.Batch(*arrays)
+    before = jax.eval_shape(functools.partial(state.create, phase=phase), *model.shapes)
+    train_step = make_step(model.apply, phase, loss_fn=model.loss)
+    after, metrics = jax.eval_shape(train_step, before, batch, KEY)
+    assert jax.tree.all(jax.tree.map(lambda a, b: a.shape == b.shape, before, after))
+    assert metrics.loss.shape == ()
+
+    def inside(*variables):
+        return model.features(*variables), model.feature_maps(*variables)
+
+    scaled = jax.ShapeDtypeStruct(shapes[0], jnp.float32)
+    features, maps = jax.eval_shape(inside, *model.shapes, scaled)
+    assert features.shape[0] == 4 and maps
+    assert maps.keys() <= tree.layers(model.shapes[0]).keys()
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("network", [f"{OWN}TwoOutputs", *SMALL])
+def test_every_network_trains_alike_on_any_devices_and_together(network, env, tmp_path):
+    flags = "--xla_force_host_platform_device_count=2"
+    ended = run(
+        "tests.support.every_way",
+        network,
+        str(tmp_path / "distances"),
+        env=env | {"XLA_FLAGS": flags},
     )
-    assert [(each.returncode, each.stderr) for each in ended] == [(0, "")] * 3
+    assert ended.returncode == 0, ended.stderr
+    distances = json.loads((tmp_path / "distances").read_text())
+    for way, distance in distances.items():
+        assert distance < (0.5 if "bfloat16" in way else 1e-2), (way, distances)

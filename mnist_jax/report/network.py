@@ -63,11 +63,16 @@ def look_inside(run: Network, images: UInt8[np.ndarray, "n h w c"]) -> Inside:
     """Compute the feature maps of the first image, and the features of all."""
     model, variables = run.model, (run.params, run.batch_stats)
     scaled = jnp.asarray(images, jnp.float32) / 255
-    maps = {
-        name: np.asarray(found[0], np.float32)
-        for name, found in model.feature_maps(*variables, scaled[:1]).items()
-        if found.ndim == 4
-    }
+    names: list[str] = []  # in the order of the network, which jit does not keep
+
+    @jax.jit
+    def of_layers(variables: Any, images: Any) -> list[Array]:
+        found = model.feature_maps(*variables, images)
+        names[:] = [name for name, values in found.items() if values.ndim == 4]
+        return [found[name][0].astype(jnp.float32) for name in names]
+
+    found = of_layers(variables, scaled[:1])
+    maps = dict(zip(names, map(np.asarray, found), strict=True))
     first = layers(run.params).get(next(iter(maps), ""), {}).get("kernel")
     kernels = None
     if first is not None and first.ndim == 4:

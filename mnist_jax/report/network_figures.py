@@ -17,7 +17,7 @@ from mnist_jax.report.network import Drawn, Saliency
 from mnist_jax.report.style import INK, STYLE, About, drawable, set_title, subplots
 from mnist_jax.runs import load
 
-PER_ROW, ROWS_SHOWN = 16, 20
+PER_ROW, ROWS_SHOWN, LAYERS_SHOWN = 16, 20, 12
 IMAGES_MAPPED = 500
 """Images on the map of features at most: VGG16 computes some 50 a second on a CPU."""
 
@@ -79,10 +79,10 @@ def feature_maps(
 ) -> Figure:
     """Draw the first maps of each layer, one layer in a row.
 
-    Of a very deep network, layers at equal distances are drawn.
+    Of a deep network, layers at equal distances are drawn, the first and last included.
     """
     names = list(maps)
-    places = np.linspace(0, len(names) - 1, min(len(names), ROWS_SHOWN)).astype(int)
+    places = np.linspace(0, len(names) - 1, min(len(names), LAYERS_SHOWN)).astype(int)
     rows = []
     for name in (names[place] for place in places):
         height, width, count = maps[name].shape
@@ -90,6 +90,8 @@ def feature_maps(
         rows.append((label, maps[name][..., :PER_ROW]))
     figure = _draw_rows(rows)
     note = f"at most {PER_ROW} of each layer; the darker, the higher"
+    if len(names) > len(rows):
+        note = f"{len(rows)} of {len(names)} layers, evenly spread; {note}"
     set_title(
         figure, about.run, f"feature maps of the first of the {about.subject}", note
     )

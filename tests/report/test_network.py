@@ -21,7 +21,7 @@ from tests.report.conftest import DEFAULTS, DIGITS, make_run
 from tests.report.test_figures import OF_X
 from tests.support import own_nets
 from tests.support.drawing import draw_weights
-from tests.support.networks import EACH, SMALL
+from tests.support.networks import SMALL
 from tests.support.small_vgg import Narrow
 
 pytestmark = pytest.mark.usefixtures("little_optimized")
@@ -171,14 +171,8 @@ def test_a_run_without_weights_says_so(fake_run):
     assert not drawn & (INSIDE | OF_CAPSULES)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        # The longest; a smaller one is below.
-        pytest.param(name, marks=pytest.mark.exhaustive) if "caps" in name else each
-        for name, each in zip(SMALL, EACH, strict=True)
-    ],
-)
+@pytest.mark.exhaustive  # smaller ones are below
+@pytest.mark.parametrize("name", SMALL)
 def test_every_registered_network_has_every_picture(monkeypatch, tmp_path, name):
     module = models.MODELS[name]
     if name == "vgg16":
@@ -225,7 +219,7 @@ def test_kernels_and_maps_of_any_size_are_readable(assert_readable, size, count)
     assert_readable(network_figures.kernels(values, OF_X), at_least=1)
     maps = {f"block{n}/a_long_name_of_a_layer/conv": values for n in range(count)}
     figure = network_figures.feature_maps(maps, OF_X)
-    assert_readable(figure, at_least=1 + min(count, 20))
+    assert_readable(figure, at_least=1 + min(count, 12))
 
 
 @pytest.mark.parametrize("misread", [0, 1, 15])
