@@ -2,7 +2,7 @@
 
 python run.py --config=configs/efficient_capsnet.py
 
-Test accuracy and time: not measured.
+Test accuracy, in bfloat16: 0.9959, n = 1; see docs/recipes.md.
 """
 
 from ml_collections import ConfigDict
