@@ -20,7 +20,7 @@ from mnist_jax.devices import parallel, processes
 from mnist_jax.errors import UserError
 from mnist_jax.models import operations
 from mnist_jax.report import training_images
-from mnist_jax.runs import events, narration
+from mnist_jax.runs import events
 from mnist_jax.runs import results as run_results
 from mnist_jax.runs.run import Run, begun_convolutions
 from mnist_jax.training import phase
@@ -29,16 +29,14 @@ from mnist_jax.training.phase import Phase
 from mnist_jax.training.state import make_begin
 from mnist_jax.training.trainer import NonFiniteLossError, Trainer
 
+LOGGER = console.LOGGER
+
 
 def parse(values: Any) -> Experiment:
     """Return the experiment that a config file and flags describe.
 
-    Args:
-        values: a ConfigDict, or nested dicts and lists; a missing field has its
-            default.
-
-    Raises:
-        ConfigError: a field is unknown, or has a value that it cannot have.
+    The values are a ConfigDict, or nested dicts and lists; a missing field has its
+    default. Raises ConfigError if a field is unknown or has an invalid value.
     """
     config = parse_config(values, Experiment)
     return dataclasses.replace(config, model=models.complete(config.model))
@@ -47,18 +45,11 @@ def parse(values: Any) -> Experiment:
 def run(
     config: Experiment, workdir: Path | str, *, terminal: Console | None = None
 ) -> dict[str, Any]:
-    """Train and test an experiment, and write everything to its run folder.
+    """Train and test an experiment, write its run folder, and return its results.json.
 
     A second call with the same arguments resumes a run that was interrupted, and does
-    nothing if the run is finished.
-
-    Args:
-        config: the experiment, from `parse`.
-        workdir: the run folder; created if missing.
-        terminal: shows the progress; standard output by default.
-
-    Returns:
-        The contents of results.json.
+    nothing if the run is finished. The folder is created if necessary; `terminal` shows
+    the progress, on standard output by default.
 
     Raises:
         UserError: the config, the data or the folder cannot be used, or the loss
@@ -78,11 +69,8 @@ def run_seeds(
 ) -> dict[int, dict[str, Any] | NonFiniteLossError]:
     """Train an experiment with several seeds in one program, otherwise as `run` does.
 
-    `workdirs` has the run folder of each seed.
-
-    Returns:
-        For each seed, the contents of results.json or, if the loss became infinite or
-        NaN, the error, which does not affect the other seeds.
+    `workdirs` has the run folder of each seed. A seed whose loss becomes infinite or
+    NaN has this error in the place of its results; the others continue.
     """
     if len(workdirs) > 1 and processes.count() > 1:
         raise UserError("Several processes train one seed at a time, by run.py.")
@@ -143,7 +131,7 @@ def _begin(
     for each in runs:
         with each.about():
             if each.writes:
-                if narration.describe(each, model, dataset, choice, weights):
+                if each.describe(model, dataset, choice, weights):
                     training_images.write(each.folder.path, each.config, dataset)
             if not each.restore(model, phases):
                 each.state = begin(each.keys.init)
@@ -168,7 +156,8 @@ def _train(
             for each in here:
                 each.begin_phase(index, current)
             if training := [each for each in here if not each.has_ended(current)]:
-                narration.describe_phase(current, model, len(training))
+                if current.groups:
+                    LOGGER.info(current.describe(model.shapes[0]))
                 trainer = Trainer(
                     training[0].config,
                     model,
@@ -210,4 +199,4 @@ def _test_and_report(
             run_results.test(run, model, dataset, evaluator)
         if run.writes:
             report.write(run.folder.path, dataset.test.images, to_json(Experiment()))
-            narration.say_result(run.folder, run.results or {})
+            run.say_result()

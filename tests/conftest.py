@@ -168,20 +168,43 @@ def compiled(pytestconfig: pytest.Config) -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def _optimizing(much: bool) -> Iterator[None]:
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", not much)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(scope="module")
 def little_optimized():
     """Compile in half the time, for laws that hold however XLA optimizes."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    with _optimizing(False):
+        yield
 
 
 @pytest.fixture
 def optimized(little_optimized: None):
     """Compile with all optimizations, for a test in a module that does without."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
+    with _optimizing(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def three_steps(small: data.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of three steps, without pictures, little optimized."""
+    with _optimizing(False):
+        folder = tmp_path_factory.mktemp("three_steps") / "run"
+        return run_small(of_three_steps(), small, folder)
+
+
+def of_three_steps() -> ConfigDict:
+    """Return the config of `three_steps`."""
+    config = quickstart.get_config()
+    config.phases[0].update(epochs=1, batch_size=20)
+    return config
 
 
 @pytest.fixture(scope="session")

@@ -40,10 +40,11 @@ def test_throughput_measures_every_round_and_writes_all_of_it(command_env, tmp_p
 def test_the_time_to_an_accuracy_is_measured(command_env, tmp_path):
     config = tmp_path / "short.py"
     config.write_text(
-        "from configs import quickstart\n"
+        "from configs import base, quickstart\n"
         "def get_config():\n"
         "    config = quickstart.get_config()\n"
-        "    config.phases[0].epochs = 2\n"
+        "    config.model = base.get_model('tests.support.own_nets:MLP')\n"
+        "    config.phases[0].epochs = 1\n"
         "    return config\n"
     )
     output = run(

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from mnist_jax.commands import outputs
-from tests.conftest import ROOT
+from tests.conftest import LITTLE_OPTIMIZED, ROOT
 from tests.support import commands
 from tests.support.commands import run_each, wait_for
 from tests.support.runs import outcome
@@ -34,6 +34,12 @@ def start(command_env, *arguments, **options):
 
 def run(env, *arguments):
     return commands.run("mnist_jax", "train", *arguments, env=env)
+
+
+@pytest.fixture(scope="module")
+def command_env(command_env):
+    """Runs that are compared, bit for bit, are all compiled in this way."""
+    return command_env | LITTLE_OPTIMIZED
 
 
 @pytest.fixture(scope="module")

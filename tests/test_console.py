@@ -12,13 +12,6 @@ from mnist_jax.errors import UserError
 
 
 @pytest.fixture
-def terminal():
-    return Console(
-        file=io.StringIO(), force_terminal=True, width=100, color_system=None
-    )
-
-
-@pytest.fixture
 def pipe():
     return Console(file=io.StringIO(), force_terminal=False, width=100)
 
@@ -59,18 +52,3 @@ def test_a_file_that_cannot_be_written_is_an_error(pipe):
     with pytest.raises(OSError, match="No space left"):
         with console.log_to(Path("/dev/full")):
             console.LOGGER.info("x" * 100_000)
-
-
-def test_a_phase_that_ends_early_is_no_longer_waited_for(terminal):
-    with console.TrainingProgress(terminal, epochs=9, done=1) as progress:
-        progress.steps_done(2, 10, 10, 0.125)
-        progress.skip(3)
-        progress.steps_done(3, 5, 10, 0.125)
-    assert "epoch 3/6" in written(terminal) and "15/50" in written(terminal)
-
-
-def test_no_terminal_no_bar(pipe):
-    with console.TrainingProgress(pipe, epochs=4) as progress:
-        progress.compiling()
-        progress.steps_done(1, 5, 10, 0.125)
-    assert written(pipe) == ""

@@ -20,7 +20,8 @@ def check(test):
     assert not runner.failures, "".join(report)
 
 
-def test_the_examples_of_the_api_run(tmp_path, monkeypatch, without_pictures):
+@pytest.mark.usefixtures("little_optimized", "without_pictures")
+def test_the_examples_of_the_api_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs" / "api.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)

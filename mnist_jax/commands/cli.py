@@ -1,6 +1,7 @@
 """What all commands share: parsing flags, and errors without tracebacks."""
 
 import inspect
+import re
 import shlex
 import signal
 import sys
@@ -16,6 +17,11 @@ from mnist_jax.config import ConfigError
 from mnist_jax.errors import UserError
 
 _EXIT_USAGE = 2
+# The words differ: "Out of memory allocating 8 bytes" on a CPU, "Failed to allocate
+# request" on a GPU, "Ran out of memory in memory space hbm" on a TPU.
+_OUT_OF_MEMORY = re.compile(
+    "RESOURCE_EXHAUSTED: .*(memory|allocat|hbm)|Ran out of memory", re.IGNORECASE
+)
 
 
 class Terminated(KeyboardInterrupt):
@@ -23,15 +29,11 @@ class Terminated(KeyboardInterrupt):
 
 
 def run(command: ModuleType, *, verb: str = "") -> NoReturn:
-    """Parse the flags, call the command's `main`, and end the process.
+    """Parse the flags, call the `main` of a command's module, and end the process.
 
-    The exit status is 0, 1 for an error, 2 for bad flags, or 128 plus the signal's
-    number after ctrl-C and SIGTERM, as in shells.
-
-    Args:
-        command: a module of this package. Its `main` gets the positional arguments if
-            it takes any.
-        verb: the verb, if the first argument names one.
+    It gets the positional arguments if it takes any; the verb is the first of all
+    arguments if it is given. The exit status is 0, 1 for an error, 2 for bad flags, or
+    128 plus the signal's number after ctrl-C and SIGTERM, as in shells.
     """
     takes_arguments = bool(inspect.signature(command.main).parameters)
 
@@ -57,11 +59,9 @@ def run(command: ModuleType, *, verb: str = "") -> NoReturn:
             where = f"{error.filename}: " if error.filename else ""
             _fail(f"{where}{error.strerror or error}.", 1)
         except (RuntimeError, ValueError) as error:  # which JAX's errors are
-            from mnist_jax.devices import failures  # imported late: needs JAX
-
-            if not (message := failures.explain(error, has_config=_takes_config())):
+            if not _OUT_OF_MEMORY.search(str(error)):
                 raise
-            _fail(message, 1)
+            _fail(_explain(error), 1)
         except Terminated:
             _fail(f"\nStopped by SIGTERM.{_resume()}", 128 + signal.SIGTERM, label="")
         except KeyboardInterrupt:
@@ -80,6 +80,18 @@ def run(command: ModuleType, *, verb: str = "") -> NoReturn:
 
 def _takes_config() -> bool:
     return "config" in flags.FLAGS
+
+
+def _explain(error: BaseException) -> str:
+    """Return what to do if the device ran out of memory."""
+    way_out = "end other processes that use it, or use the CPU with JAX_PLATFORMS=cpu"
+    if _takes_config():
+        way_out += (
+            ", or lower --config.phases[i].batch_size (for training) or "
+            "--config.eval_batch_size (for evaluation) and give a new --workdir"
+        )
+    reason = str(error).strip().splitlines()[0]
+    return f"The device ran out of memory: {way_out}.\nJAX said: {reason}"
 
 
 def _resume() -> str:

@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
     folder = Path(_CORRECTIONS.value).expanduser()
     outputs.check_folder(folder, flag="--corrections", sign="labels.csv")
     runs = [load.load(argument) for argument in arguments] or [load.load()]
-    app = demo.App(demo.networks_of(runs), demo.Corrections(folder))
+    app = demo.App(runs, demo.Corrections(folder))
     with demo.Server(app, host=_HOST.value, port=_PORT.value) as server:
         print(f"Open {server.address} in a browser (ctrl-C ends the demo).", flush=True)
         server.serve_forever()

@@ -75,10 +75,9 @@ def main(arguments: list[str]) -> None:
 
 
 def _show(found: Evaluation, console: Console) -> None:
-    """Print the tables and their explanations."""
+    """Print the tables and the notes."""
     console.print(Text(f"Evaluation on {found.data}\n", "bold"))
-    evaluated.accuracies(found.runs).show(console, *found.remarks)
-    if "robustness" in found.runs[0]:
+    evaluated.accuracies(found.runs).show(console, *found.notes)
+    if damage := evaluated.robustness(found.runs):
         console.print()
-        about = evaluated.about_robustness(found.runs)
-        evaluated.robustness(found.runs).show(console, about)
+        damage.show(console, f"On {found.runs[0]['robustness']['examples']:,} images.")

@@ -10,18 +10,16 @@ import numpy as np
 
 from mnist_jax import data, tree
 from mnist_jax.config import Data, parse
-from mnist_jax.data import doubtful, labelled
+from mnist_jax.data import labelled
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import calibration, evaluate, robustness, scores
 from mnist_jax.report.evaluated import Evaluation
-from mnist_jax.runs import predictions
+from mnist_jax.runs import load, predictions
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.load import Network
 
 # Another processor, or other convolutions, may change up to this many predictions.
 _CHANGED_BY_ROUNDING = 2
-# The test images of MNIST, of which some labels are doubtful.
-_OFFICIAL = "7d6db313aa5e2f0d341c67fd1c8a6c3af3cc5ff49251341a7bc72aa79670430f"
 
 
 class Images(NamedTuple):
@@ -30,25 +28,12 @@ class Images(NamedTuple):
     split: data.Split
     name: str
     """Such as "test images of mnist"."""
-    source: tuple[Any, ...]
-    """Identifies them, if a run's config does; else empty."""
-
-    @property
-    def sha256(self) -> str:
-        """The checksum of the images."""
-        return data.images_sha256(self.split.images)
 
 
 def assess(
     runs: Sequence[Network], images: Images, *, tta: bool = False, damaged: int = 0
 ) -> Evaluation:
-    """Evaluate networks on images.
-
-    Args:
-        runs: the networks.
-        images: the same for all.
-        tta: whether to try test-time augmentation.
-        damaged: how many of the images to damage; 0 for none.
+    """Evaluate networks on the same images, `damaged` of which are damaged too.
 
     Raises:
         UserError: a network does not have the accuracy that its results.json reports,
@@ -61,7 +46,8 @@ def assess(
             f"{channels} channels."
         )
     entries: list[dict[str, Any]] = []
-    for name, run in zip(_names(runs), runs, strict=True):
+    notes = [f"Test-time augmentation: {robustness.ABOUT_VIEWS}."] if tta else []
+    for name, run in zip(load.names(runs), runs, strict=True):
         logits = run.logits(split.images)
         held, why_not = _held(run, images)
         entry = {
@@ -69,28 +55,16 @@ def assess(
             "parameters_sha256": tree.digest((run.params, run.batch_stats)),
             "evaluation": evaluate(logits, split.labels, run.classes),
             "calibration": calibration.assess(logits, split.labels, held),
-            "notes": [],
         }
         if is_own(run, images):
-            entry["notes"] += _check_accuracy(run, name, entry["evaluation"])
+            notes += _check_accuracy(run, name, entry["evaluation"])
         if entry["calibration"]["temperature"] is None:
-            entry["notes"].append(f"{name}: no temperature, {why_not}.")
-        if images.sha256 == _OFFICIAL:
-            right = np.delete(logits.argmax(1) == split.labels, doubtful.INDICES)
-            entry["without_doubtful_labels"] = scores.proportion(right)
+            notes.append(f"{name}: no temperature, {why_not}.")
         if tta:
             views = robustness.predict_views(run.predict, split.images)
             right = views.argmax(axis=1) == split.labels
             entry["augmented"] = scores.proportion(right)
         entries.append(entry)
-    notes = []
-    if images.sha256 == _OFFICIAL:
-        notes.append(
-            f"{len(doubtful.INDICES)} labels of the test set are doubtful: of five "
-            "people who were asked, at most two gave the same (Northcutt et al., 2021)."
-        )
-    if tta:
-        notes.append(f"Test-time augmentation: {robustness.ABOUT_VIEWS}.")
     if damaged:
         part = robustness.spread(split, damaged)
         measured = robustness.measure([run.logits for run in runs], part)
@@ -107,42 +81,38 @@ def images_for(runs: Sequence[Network], wanted: str | None) -> Images:
             the runs were tested on different images.
     """
     if wanted is None:
-        tested_on = {_source(run.config.data): _name(run) for run in runs}
-        if len(names := list(tested_on.values())) > 1:
+        if len(different := sorted({*map(_name, runs)})) > 1:
             raise UserError(
-                f"The runs were tested on different images: {', '.join(names)}. "
+                f"The runs were tested on different images: {', '.join(different)}. "
                 "Choose the images for all by --data=mnist, for example."
             )
         config = _found_here(runs[0].config.data)
         _check_task(runs, config.source, data.task(config))
-        return Images(_load(config).test, _name(runs[0]), _source(config))
-    path = Path(wanted).expanduser()
+        return Images(_load(config).test, _name(runs[0]))
+    path, task = Path(wanted).expanduser(), runs[0].model.task
     if wanted in data.SOURCES or (":" in wanted and not path.exists()):
         config = parse({"source": wanted}, Data)
         _check_task(runs, wanted, data.task(config))
-        name = f"test images of {wanted}"
-        return Images(data.read(config)[1], name, _source(config))
-    task = runs[0].model.task
-    _check_task(runs, _names(runs)[0], task)
+        return Images(data.read(config)[1], f"test images of {wanted}")
+    _check_task(runs, str(runs[0].path), task)
     if "," in wanted:
         images, labels = (Path(p).expanduser() for p in wanted.split(",", 1))
-        split, name = labelled.read_idx(images, labels, task), images.name
+        split, path = labelled.read_idx(images, labels, task), images
     elif path.exists():
-        split, name = labelled.read_folder(path, task), path.resolve().name
+        split = labelled.read_folder(path, task)
     else:
         raise UserError(
             f"--data={wanted}: there is no such folder, and no source of this name "
             f"(known: {', '.join(data.SOURCES)})."
         )
-    return Images(split, f"images of {name}", ())
+    return Images(split, f"images of {path.resolve().name}")
 
 
 def is_own(run: Network, images: Images) -> bool:
     """Return whether images are those that a run was tested on."""
-    known = (run.results or {}).get("test_images_sha256")
-    return (
-        known == images.sha256 if known else _source(run.config.data) == images.source
-    )
+    if run.results is None:
+        return _name(run) == images.name
+    return run.results["test_images_sha256"] == data.images_sha256(images.split.images)
 
 
 def _check_task(runs: Sequence[Network], source: str, task: data.Task) -> None:
@@ -153,27 +123,24 @@ def _check_task(runs: Sequence[Network], source: str, task: data.Task) -> None:
         size = "x".join(map(str, of.image_shape))
         return f"{len(of.classes)} classes ({names}) and images of {size}"
 
-    for name, run in zip(_names(runs), runs, strict=True):
+    for run in runs:
         if run.model.task != task:
             raise UserError(
-                f"{name} is for {text(run.model.task)}, but {source} has {text(task)}. "
-                "Choose images of the same classes and shape."
+                f"{run.path} is for {text(run.model.task)}, but {source} has "
+                f"{text(task)}. Choose images of the same classes and shape."
             )
 
 
 _load = functools.cache(data.load)
 
 
-def _source(config: Data) -> tuple[Any, ...]:
-    """Identify the images that a run was tested on by its config."""
-    if config.test_on == "test":
-        return config.source, "test"
-    return config.source, "val", config.val_size, config.split_seed
-
-
 def _name(run: Network) -> str:
-    kind = "validation" if run.tested_on == "val" else "test"
-    return f"{kind} images of {run.config.data.source}"
+    """Return a name of the images that a run was tested on, which identifies them."""
+    config = run.config.data
+    if run.tested_on == "test":
+        return f"test images of {config.source}"
+    split = f"{config.val_size:,}, drawn with seed {config.split_seed}"
+    return f"validation images of {config.source} ({split})"
 
 
 def _found_here(config: Data) -> Data:
@@ -191,7 +158,8 @@ def _held(
     if run.tested_on == "val":
         return None, "since its validation images are those that it was tested on"
     path = RunFolder(run.path.parent).predictions
-    if run.results and path.exists() and (val := predictions.read(path).val):
+    if run.results and path.exists():
+        _, val = predictions.read(path)
         return (val.logits[run.results["test_weights"]], val.labels), why_not
     if not is_own(run, images):
         return None, "since its validation images are not loaded with --data"
@@ -214,12 +182,3 @@ def _check_accuracy(run: Network, name: str, found: dict[str, Any]) -> list[str]
             f"machine ({run.path})."
         )
     return [f"{text}, by rounding."] if changed else []
-
-
-def _names(runs: Sequence[Network]) -> list[str]:
-    """Name each run by its config and seed, and by its folder if these are equal."""
-    names = [f"{run.config.name} (seed {run.config.seed})" for run in runs]
-    return [
-        f"{name} in {run.path.parent}" if names.count(name) > 1 else name
-        for name, run in zip(names, runs, strict=True)
-    ]

@@ -12,14 +12,11 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 from PIL import Image, PngImagePlugin
-from rich import box
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from mnist_jax import files
 from mnist_jax.commands import outputs
@@ -27,8 +24,10 @@ from mnist_jax.data import raster
 from mnist_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from mnist_jax.photos.reading import Digit, Reading
+    from mnist_jax.photos import Digit, Reading
     from mnist_jax.runs.load import Network
+
+    _Read = list[tuple[Path, Reading]]
 
 _RUN = flags.DEFINE_string(
     "run", None, "The network: a run folder or its weights.safetensors."
@@ -51,21 +50,8 @@ _COLUMNS = "picture,line,digit,probability,unsure,left,top,right,bottom"
 _SOFTWARE = "mnist-jax predict"  # marks the drawings
 
 
-class _Picture(NamedTuple):
-    """A picture that was read, and the file to draw its reading in."""
-
-    path: Path
-    drawing: Path
-    reading: "Reading"
-
-
 def main(arguments: list[str]) -> None:
-    """Read the pictures and print the readings.
-
-    Raises:
-        UserError: the flags are wrong, or some picture could not be read, after all
-            others have been read.
-    """
+    """Read the pictures and print the readings; UserError if some cannot be read."""
     if not arguments:
         raise UserError("Name a picture: mnist-jax predict PICTURE ...")
     failures: list[str] = []
@@ -91,13 +77,14 @@ def main(arguments: list[str]) -> None:
                 found = photos.divide(run, below, photos.find_digits(path))
         except photos.PhotoError as error:
             failures.append(f"{path} {error}.")
+            continue
         except OSError as error:
             failures.append(f"{path}: {error.strerror or error}.")
-        else:
-            reading = photos.classify(run, below, found)
-            read.append(_Picture(path, drawing, reading))
-    if _SAVE.value:
-        _save(read, run.classes)
+            continue
+        reading = photos.classify(run, below, found)
+        read.append((path, reading))
+        if _SAVE.value:
+            _draw(path, reading, drawing, run.classes)
     if table:
         files.write_text(table, _as_csv(read, run.classes))
     if _JSON.value:
@@ -125,12 +112,7 @@ def _pictures_in(arguments: Sequence[str], failures: list[str]) -> Iterator[Path
 
 
 def _drawings(paths: Sequence[Path], save: str, arguments: Sequence[str]) -> list[Path]:
-    """Return a file in the folder --save for each picture.
-
-    Raises:
-        UserError: it is not a folder or a folder to read, or a file in it exists, and
-            is a picture to read or was written by something else.
-    """
+    """Return a file in the folder --save for each picture, if it may be written."""
     folder = Path(save).expanduser()
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--save={folder} is not a folder.")
@@ -147,12 +129,10 @@ def _drawings(paths: Sequence[Path], save: str, arguments: Sequence[str]) -> lis
     return drawings
 
 
-def _as_json(
-    read: Sequence[_Picture], failures: Sequence[str], run: "Network"
-) -> dict[str, Any]:
+def _as_json(read: "_Read", failures: Sequence[str], run: "Network") -> dict[str, Any]:
     """Return readings as JSON has them; boxes are left, top, right, bottom."""
     pictures = []
-    for path, _, reading in read:
+    for path, reading in read:
         digits = [
             {
                 "digit": digit.label,
@@ -163,23 +143,18 @@ def _as_json(
             }
             for digit in reading.digits
         ]
-        pictures.append(
-            {"picture": str(path), "reading": str(reading), "digits": digits}
-        )
-    return {
-        "network": str(run.path),
-        "unsure_below": run.threshold[0],
-        "pictures": pictures,
-        "errors": failures,
-    }
+        named = {"picture": str(path), "reading": str(reading)}
+        pictures.append(named | {"digits": digits})
+    about = {"network": str(run.path), "unsure_below": run.threshold[0]}
+    return about | {"pictures": pictures, "errors": failures}
 
 
-def _as_csv(read: Sequence[_Picture], classes: Sequence[str]) -> str:
+def _as_csv(read: "_Read", classes: Sequence[str]) -> str:
     """Return a row for each digit, with the probability of each class."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*_COLUMNS.split(","), *(f"p{name}" for name in classes)])
-    for path, _, reading in read:
+    for path, reading in read:
         for digit in reading.digits:
             about = [digit.line, digit.label, digit.probability, digit.unsure]
             writer.writerow([path, *about, *digit.box, *digit.probabilities.tolist()])
@@ -192,44 +167,38 @@ def _ranked(digit: "Digit", run: "Network") -> list[tuple[str, float]]:
     return sorted(pairs, key=lambda pair: -pair[1])
 
 
-def _show(read: Sequence[_Picture], run: "Network") -> None:
+def _show(read: "_Read", run: "Network") -> None:
     """Print a table of the readings."""
+    from mnist_jax.report.render import Table
     from mnist_jax.runs import load
 
-    console = Console()
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for title in ("Picture", "Reading", "Most probable", "Second", ""):
-        table.add_column(title, overflow="fold")
-    for path, _, reading in read:
-        text = escape(str(reading)).replace("\n", " / ")
-        texts = [escape(str(path)), f"[bold]{text}[/]"]
+    rows = []
+    for path, reading in read:
+        texts = [str(path), str(reading).replace("\n", " / ")]
         for digit in reading.digits:
             first, second = (
-                f"{escape(label)} {100 * probability:5.1f} %"
+                f"{label} {100 * probability:5.1f} %"
                 for label, probability in _ranked(digit, run)[:2]
             )
-            unsure = "[yellow]unsure[/]" if digit.unsure else ""
-            table.add_row(*texts, first, second, unsure)
+            rows.append([*texts, first, second, "unsure" if digit.unsure else ""])
             texts = ["", ""]
-    console.print(table)
     below, source = run.threshold
-    console.print(
-        f"\nRead by {load.name_of(run)}, {run.config.model.name}, right on "
-        f"{run.accuracy:.2%} of its {run.tested_on} images. Unsure: below {below:.1%}, "
-        f"as {load.UNSURE_SHARE:.0%} of {source} are, or cut off another digit.",
-        style="dim",
-        markup=False,
-        highlight=False,
+    header = ["Picture", "Reading", "Most probable", "Second", ""]
+    Table(header, rows, ["left"] * 5).show(
+        Console(),
+        f"Read by {load.describe(run)}. Unsure: below {below:.1%}, as "
+        f"{load.UNSURE_SHARE:.0%} of {source} are, or cut off another digit.",
     )
 
 
-def _save(read: Sequence[_Picture], classes: Sequence[str]) -> None:
-    """Draw each reading into its file."""
+def _draw(
+    path: Path, reading: "Reading", drawing: Path, classes: Sequence[str]
+) -> None:
+    """Draw a reading into a file."""
     from mnist_jax.report import strip
 
     mark = PngImagePlugin.PngInfo()
     mark.add_text("Software", _SOFTWARE)
-    for path, drawing, reading in read:
-        drawn = strip.draw(path, reading, classes, prepared=_RAW.value)
-        with files.atomic_writer(drawing) as file:
-            drawn.save(file, "PNG", pnginfo=mark)
+    drawn = strip.draw(path, reading, classes, prepared=_RAW.value)
+    with files.atomic_writer(drawing) as file:
+        drawn.save(file, "PNG", pnginfo=mark)

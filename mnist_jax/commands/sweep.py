@@ -43,11 +43,7 @@ jax.config.config_with_absl()
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Return the seeds that "0-4", "0,3,7", "0-2,5" or "5" means, in that order.
-
-    Raises:
-        ConfigError: the text is anything else, or names a seed twice.
-    """
+    """Return the seeds that "0-4", "0,3,7", "0-2,5" or "5" means, in that order."""
     seeds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", part.strip())
@@ -87,20 +83,16 @@ def main() -> None:
     if together is None:
         together = len(seeds) > 1 and jax.default_backend() != "cpu"
     outcomes = {}
-    if together:
-        LOGGER.info("--- Seeds %s, together", _SEEDS.value)
-        outcomes = experiment.run_seeds(config, folders)
-    else:
-        for place, (seed, folder) in enumerate(folders.items(), start=1):
-            LOGGER.info("--- Seed %d (%d of %d)", seed, place, len(seeds))
-            mine = dataclasses.replace(config, seed=seed)
-            try:
-                outcomes |= experiment.run_seeds(mine, {seed: folder})
-            except NonFiniteLossError as error:
-                LOGGER.error("Seed %d: %s", seed, error)
-                outcomes[seed] = error
-            except UserError as error:
-                raise UserError(f"Seed {seed}: {error}") from error
+    for group in [folders] if together else [{seed: folders[seed]} for seed in seeds]:
+        names = f"Seed{'s' * (len(group) > 1)} {', '.join(map(str, group))}"
+        LOGGER.info("--- %s", names)
+        try:
+            outcomes |= experiment.run_seeds(config, group)
+        except NonFiniteLossError as error:
+            LOGGER.error("%s: %s", names, error)
+            outcomes |= dict.fromkeys(group, error)
+        except UserError as error:
+            raise UserError(f"{names}: {error}") from error
     failed = {s: e for s, e in outcomes.items() if isinstance(e, NonFiniteLossError)}
     if finished := [folders[seed] for seed in seeds if seed not in failed]:
         console = Console()

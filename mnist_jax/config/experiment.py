@@ -1,10 +1,10 @@
 """The sections of a config and their fields."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mnist_jax.config.fields import option, other_options, parse
+from mnist_jax.config.fields import option, parse
 
 Monitor = Literal["train_loss", "val_loss", "val_accuracy"]
 MonitorOrNone = Literal["none", "train_loss", "val_loss", "val_accuracy"]
@@ -179,7 +179,7 @@ class Model:
         (".*",),
         "Parameters to load from there, by regular expressions as in `freeze`.",
     )
-    options: Mapping[str, Any] = other_options()
+    options: Mapping[str, Any] = field(default_factory=dict)
     """The fields of the network's module; `models.create` checks them."""
 
 
@@ -347,12 +347,7 @@ class Experiment:
 def from_stored(stored: Any, *, name: str = "config.json") -> Experiment:
     """Return the experiment of a config.json; a missing field has its default.
 
-    Args:
-        stored: the contents of the file.
-        name: the name of the file, for messages.
-
-    Raises:
-        ConfigError: a field is unknown or has an invalid value.
+    Raises ConfigError if a field is unknown or has an invalid value.
     """
     if isinstance(stored, dict):  # earlier versions wrote the number of a format
         stored = {key: value for key, value in stored.items() if key != "format"}

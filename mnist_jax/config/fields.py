@@ -11,7 +11,7 @@ from mnist_jax.errors import UserError
 
 T = TypeVar("T")
 
-_DOC, _RANGE, _IMPORTABLE, _OTHERS = "doc", "range", "importable", "others"
+_DOC, _RANGE, _IMPORTABLE = "doc", "range", "importable"
 
 
 class ConfigError(UserError):
@@ -47,8 +47,7 @@ def option(default: T, doc: str, *, importable: bool = False, **limits: float) -
     Args:
         default: the default; a dataclass instance makes the field a section.
         doc: the meaning of the field, for its users.
-        importable: whether a dotted path, such as "my_nets:MLP", is allowed instead of
-            one of the choices.
+        importable: whether a dotted path may replace one of the choices.
         **limits: the ends of its range, `at_least` and `at_most` included, `above` and
             `below` excluded.
     """
@@ -56,15 +55,13 @@ def option(default: T, doc: str, *, importable: bool = False, **limits: float) -
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def other_options() -> Mapping[str, Any]:
-    """Declare the field that collects the values of all undeclared fields."""
-    return dataclasses.field(default_factory=dict, metadata={_OTHERS: True})
-
-
 def fields_of(section: Any) -> dict[str, dataclasses.Field]:
-    """Return the fields of a dataclass that can be set, by name."""
+    """Return the fields of a section that can be set, by name.
+
+    A dict is not among them: `Model.options` collects the values of undeclared fields.
+    """
     fields = dataclasses.fields(section)
-    return {field.name: field for field in fields if _OTHERS not in field.metadata}
+    return {field.name: field for field in fields if field.default_factory is not dict}
 
 
 def can_be_parsed(kind: Any) -> bool:
@@ -81,13 +78,10 @@ def doc_of(field: dataclasses.Field) -> str:
 
 
 def parse(values: Any, section: type[T], *, flag: str = "--config") -> T:
-    """Make a section of a config from checked values.
+    """Make a section of a config, a dataclass, from checked values.
 
-    Args:
-        values: the fields by name: a ConfigDict, or nested dicts and lists as read from
-            JSON. Missing fields have their defaults.
-        section: the dataclass to make, `Experiment` or one inside it.
-        flag: the name of the section on the command line, for messages.
+    The values are a ConfigDict, or nested dicts and lists as read from JSON; missing
+    fields have their defaults. `flag` is the section's name on the command line.
 
     Raises:
         ConfigError: a field is unknown, or a value has the wrong type or is out of its
@@ -100,20 +94,16 @@ def parse(values: Any, section: type[T], *, flag: str = "--config") -> T:
         )
     known, given = fields_of(section), dict(values.items())
     others = {}
-    if collector := _collector(section):
+    if "options" in getattr(section, "__dataclass_fields__"):  # noqa: B009
         names = [name for name in given if name not in known]
-        others[collector] = {name: given.pop(name) for name in names}
+        others["options"] = {name: given.pop(name) for name in names}
     return section(**parse_options(given, known.values(), flag=flag), **others)
 
 
 def parse_options(
     values: Mapping[str, Any], known: Iterable[dataclasses.Field], *, flag: str
 ) -> dict[str, Any]:
-    """Check the values of some of the known fields, and convert their types.
-
-    Raises:
-        ConfigError: as in `parse`.
-    """
+    """Check the values of some of the known fields, and convert their types."""
     fields = {field.name: field for field in known}
     for name in values:
         if name not in fields:
@@ -137,8 +127,7 @@ def to_json(section: Any) -> Any:
     """Return a section as nested dicts and lists."""
     if dataclasses.is_dataclass(section):
         values = {name: getattr(section, name) for name in fields_of(section)}
-        if collector := _collector(section):
-            values |= getattr(section, collector)
+        values |= getattr(section, "options", {})
         return {name: to_json(value) for name, value in values.items()}
     if isinstance(section, tuple | list):
         return [to_json(value) for value in section]
@@ -150,12 +139,6 @@ def type_name(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " | ".join(map(str, get_args(kind)))
     return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)
-
-
-def _collector(section: Any) -> str | None:
-    """Return the name of the field that collects undeclared ones, if any."""
-    fields = dataclasses.fields(section)
-    return next((field.name for field in fields if _OTHERS in field.metadata), None)
 
 
 def _check(value: Any, field: dataclasses.Field, flag: str) -> Any:

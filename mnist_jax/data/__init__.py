@@ -1,8 +1,9 @@
 """Data sets: `load(config.data)` returns train, val and test images.
 
-`SOURCES` lists the built-in data sets; each is imported on first use, so that importing
-this package costs no more than NumPy. `source` marks a function as another data set.
+The built-in data sets are imported on first use, so that importing this package costs
+no more than NumPy. `source` marks a function as another data set.
 """
+# ruff: noqa: F401 - some names are imported for other modules
 
 import importlib
 from collections.abc import Callable
@@ -20,21 +21,6 @@ from mnist_jax.data.dataset import (
     images_sha256,
 )
 from mnist_jax.errors import UserError
-
-__all__ = [
-    "DIGITS",
-    "SOURCES",
-    "DataError",
-    "Dataset",
-    "Source",
-    "Split",
-    "Task",
-    "images_sha256",
-    "load",
-    "read",
-    "source",
-    "task",
-]
 
 
 class Source(NamedTuple):
@@ -59,31 +45,17 @@ def source(
     the files. Images are uint8 [N, height, width, channels], or [N, height, width] if
     grey, with 0 for the background; labels are integers from 0, in the order of the
     classes. Validation images are held out of the training images.
-
-    Args:
-        classes: their names.
-        image_shape: height, width and channels.
     """
     return lambda function: Source(Task(classes, image_shape), function)
 
 
-def _built_in(name: str) -> Source:
-    def load(config: Data) -> tuple[Split, Split]:
-        return importlib.import_module(f"mnist_jax.data.{name}").load(config)
-
-    return Source(DIGITS, load)
-
-
-SOURCES = {name: _built_in(name) for name in ("mnist", "tfds", "digits")}
+SOURCES: dict[str, Task] = dict.fromkeys(("mnist", "tfds", "digits"), DIGITS)
+"""The built-in data sets and their tasks; each has a module in this package."""
 
 
 def task(config: Data) -> Task:
-    """Return the classes and the shape of images of a data set; reads no images.
-
-    Raises:
-        UserError: there is no such data set, or its classes have invalid names.
-    """
-    return _find(config.source).task
+    """Return the classes and the shape of images of a data set; reads no images."""
+    return SOURCES.get(config.source) or _find(config.source).task
 
 
 def read(config: Data) -> tuple[Split, Split]:
@@ -111,12 +83,7 @@ def read(config: Data) -> tuple[Split, Split]:
 
 
 def load(config: Data) -> Dataset:
-    """Load a data set and hold out its validation images.
-
-    Raises:
-        UserError: as in `read`; or there are too few training images for a validation
-            set of this size.
-    """
+    """Load a data set, with the errors of `read`, and hold out validation images."""
     train, test = read(config)
     sizes = {"val_size": config.val_size, "split_seed": config.split_seed}
     train, val = hold_out(train, **sizes)
@@ -127,7 +94,8 @@ def load(config: Data) -> Dataset:
 
 def _find(name: str) -> Source:
     if name in SOURCES:
-        return SOURCES[name]
+        module = importlib.import_module(f"mnist_jax.data.{name}")
+        return Source(SOURCES[name], module.load)
     flag = f"--config.data.source={name}"
     if ":" not in name:
         raise UserError(

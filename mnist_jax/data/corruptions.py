@@ -1,8 +1,8 @@
-"""Graded damage to test images: six kinds, five strengths each.
+"""Graded damage to test images: six kinds, five amounts each.
 
-What an image becomes depends on the kind, the strength, the seed and the image's place
-in the set, not on how many others there are. Of one image, the stronger version is the
-same draw taken further: it turns the same way, only more.
+What an image becomes depends on the kind, the amount, the seed and the image's place in
+the set, not on how many others there are. With a larger amount, the same draw is taken
+further: an image turns the same way, only more.
 
 The names follow Mu, Gilmer, "MNIST-C: a robustness benchmark for computer vision",
 2019 (https://arxiv.org/abs/1906.02337); the images are not theirs.
@@ -14,8 +14,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 from scipy import ndimage
-
-STRENGTHS = (1, 2, 3, 4, 5)
 
 Images = UInt8[np.ndarray, "n 28 28 1"]
 Ink = Float32[np.ndarray, "n 28 28"]
@@ -29,25 +27,15 @@ class Corruption(NamedTuple):
 
     apply: Callable[[Ink, Random, float], Ink]
     """(ink in 0..1, random, amount) -> ink. An amount of 0 changes nothing."""
-    amounts: tuple[float, float, float, float, float]
-    """Of the five strengths."""
+    amounts: tuple[float, ...]
     unit: str
     """Of the amounts."""
 
 
-def corrupt(images: Images, name: str, strength: int, *, seed: int = 0) -> Images:
-    """Return damaged copies of images.
-
-    Args:
-        images: 0 (background) to 255 (ink).
-        name: of the kind of damage, a key of `CORRUPTIONS`.
-        strength: 1 to 5; 0 gives the images as they are.
-        seed: of the draws, 0..2**32-1.
-    """
-    kind = CORRUPTIONS[name]
-    amount = kind.amounts[strength - 1] if strength else 0.0
+def corrupt(images: Images, kind: str, amount: float, *, seed: int = 0) -> Images:
+    """Return copies of images with damage of a kind, a key of `CORRUPTIONS`."""
     ink = images[..., 0].astype(np.float32) / 255
-    damaged = kind.apply(ink, Random([seed, *name.encode()]), amount)
+    damaged = CORRUPTIONS[kind].apply(ink, Random([seed, *kind.encode()]), amount)
     return np.rint(255 * damaged.clip(0, 1)).astype(np.uint8)[..., None]
 
 
@@ -61,12 +49,8 @@ def warp(
 ) -> Ink:
     """Turn, shift and zoom images about their middle, with background around.
 
-    Args:
-        images: ink in 0..1.
-        angle: counterclockwise, in radians; one for all images or one for each.
-        row_shift: upwards, in pixels.
-        column_shift: to the left, in pixels.
-        zoom: above 1, digits shrink.
+    All images in the same way, or each in its own: the angle is in radians,
+    counterclockwise; shifts are in pixels, up and left; a zoom above 1 shrinks digits.
     """
     centre = np.array(images.shape[1:]) / 2 - 0.5
     fields = (
@@ -87,7 +71,7 @@ def _sign(images: Ink, random: Random) -> Float64[np.ndarray, " n"]:
     return random.choice([-1.0, 1.0], size=len(images))
 
 
-def _rotation(images: Ink, random: Random, amount: float) -> Ink:
+def _rotate(images: Ink, random: Random, amount: float) -> Ink:
     return warp(images, angle=np.radians(amount) * _sign(images, random))
 
 
@@ -101,7 +85,7 @@ def _scale(images: Ink, random: Random, amount: float) -> Ink:
     return warp(images, zoom=(1 + amount) ** _sign(images, random))
 
 
-def _noise(images: Ink, random: Random, amount: float) -> Ink:
+def _add_noise(images: Ink, random: Random, amount: float) -> Ink:
     return images + np.float32(amount) * random.standard_normal(images.shape)
 
 
@@ -109,7 +93,7 @@ def _blur(images: Ink, random: Random, amount: float) -> Ink:
     return ndimage.gaussian_filter(images, (0, amount, amount), mode="constant")
 
 
-def _occlusion(images: Ink, random: Random, amount: float) -> Ink:
+def _hide(images: Ink, random: Random, amount: float) -> Ink:
     size, side = images.shape[1], int(amount)
     draws = random.uniform(size=(len(images), 2))
     corners = np.floor(draws * (size - side + 1)).astype(int)
@@ -120,16 +104,16 @@ def _occlusion(images: Ink, random: Random, amount: float) -> Ink:
 
 
 CORRUPTIONS = {
-    "rotation": Corruption(_rotation, (10, 20, 30, 40, 50), "degrees to either side"),
+    "rotation": Corruption(_rotate, (10, 20, 30, 40, 50), "degrees to either side"),
     "shift": Corruption(_shift, (1, 2, 3, 4, 5), "pixels in any direction"),
     "scale": Corruption(
         _scale, (0.15, 0.3, 0.45, 0.6, 0.75), "share by which digits grow or shrink"
     ),
     "noise": Corruption(
-        _noise, (0.1, 0.2, 0.3, 0.4, 0.5), "standard deviation (full ink is 1)"
+        _add_noise, (0.1, 0.2, 0.3, 0.4, 0.5), "standard deviation (full ink is 1)"
     ),
     "blur": Corruption(_blur, (0.5, 1, 1.5, 2, 2.5), "standard deviation in pixels"),
     "occlusion": Corruption(
-        _occlusion, (4, 6, 8, 10, 12), "side of a blank square in pixels"
+        _hide, (4, 6, 8, 10, 12), "side of a blank square in pixels"
     ),
 }

@@ -37,8 +37,7 @@ def load(_: Data | None = None) -> tuple[Split, Split]:
 def _enlarge(counts: Float[np.ndarray, "8 8"]) -> Float[np.ndarray, "40 40"]:
     """Estimate the bitmap whose 4x4 blocks have these counts of black pixels, 0..16.
 
-    Returns:
-        Ink, 0..1, with a border for the soft edges.
+    It is ink in 0..1, with a border for the soft edges.
     """
     padded = Image.fromarray(np.pad(counts, 1).astype(np.float32) / 16)
     enlarged = np.asarray(padded.resize((40, 40), Image.Resampling.BICUBIC))

@@ -30,19 +30,19 @@ def read_folder(folder: Path, task: Task = DIGITS) -> Split:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder.")
-    table = folder / LABELS_FILE
     files = sorted(
         path
         for path in folder.rglob("*")
         if path.suffix.lower() == ".png" and not path.name.startswith(".")
     )
+    table = folder / LABELS_FILE
     if table.exists():
         labels = _read_table(table)
     else:
-        names = {path: path.relative_to(folder).parts[0] for path in files}
-        labels = {path: name for path, name in names.items() if name != path.name}
-    unlabelled = [str(path) for path in files if path not in labels]
-    if unlabelled:
+        labels = {
+            p: p.relative_to(folder).parts[0] for p in files if p.parent != folder
+        }
+    if unlabelled := [str(path) for path in files if path not in labels]:
         more = f" and {len(unlabelled) - 3} more" if unlabelled[3:] else ""
         raise DataError(f"{', '.join(unlabelled[:3])}{more}: no label. {_LAYOUT}")
     if not labels:
@@ -58,13 +58,7 @@ def read_folder(folder: Path, task: Task = DIGITS) -> Split:
 
 
 def read_idx(images_path: Path, labels_path: Path, task: Task = DIGITS) -> Split:
-    """Read a file of images and one of labels, which count the classes from 0.
-
-    The files may be gzipped.
-
-    Raises:
-        DataError: a file cannot be read, is damaged or holds something else.
-    """
+    """Read IDX files of images and of labels, which count the classes from 0."""
     images, labels = idx.read(images_path), idx.read(labels_path)
     whose = f"{images_path}, {labels_path}: the"
     return _check_dark(check(images, labels, task, whose), task, images_path)

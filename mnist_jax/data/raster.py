@@ -24,9 +24,7 @@ def open_image(
 ) -> Iterator[Image.Image]:
     """Open a picture, whose pixels are to be decoded within the block.
 
-    Args:
-        source: a path, a file opened to read bytes, or a Pillow image, which is
-            returned as it is.
+    It is a path, a file opened to read bytes, or a Pillow image, which stays as it is.
 
     Raises:
         PhotoError: it is not an image, too large, animated, damaged or cut off.

@@ -7,16 +7,16 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from mnist_jax import photos
 from mnist_jax.demo.corrections import Corrections
 from mnist_jax.errors import UserError
-from mnist_jax.evaluation.predictor import Predictor
 from mnist_jax.export import web_page
 from mnist_jax.runs import load
+from mnist_jax.runs.load import Network
 
 SIDE = 28
 _PAGE = Path(__file__).with_name("page")
@@ -27,46 +27,22 @@ class RequestError(Exception):
     """A request that the demo's page does not send: its HTTP status, and the reason."""
 
 
-class Network(NamedTuple):
-    """A classifier of 28x28 images, with its name on the page and a sentence about it.
-
-    It is unsure if its highest probability, in 0..1, is below the threshold.
-    """
-
-    predictor: Predictor
-    name: str
-    about: str
-    threshold: float
-
-
-def networks_of(runs: Sequence[load.Network]) -> list[Network]:
-    """Describe runs for the demo.
+class App:
+    """Several networks that read the same images, and a folder of corrections.
 
     Raises:
-        UserError: a run takes other images than those that can be drawn.
+        UserError: a network takes other images than those that can be drawn.
     """
-    names = [run.config.name for run in runs]
-    networks = []
-    for run, name in zip(runs, names, strict=True):
-        if (shape := run.model.task.image_shape) != (SIDE, SIDE, 1):
-            raise UserError(f"{run.path} takes images of {shape}, not {SIDE}x{SIDE}x1.")
-        if names.count(name) > 1:
-            name += f", seed {run.config.seed}"
-        about = (
-            f"{load.name_of(run)}: right on "
-            f"{100 * run.accuracy:.2f}\N{NO-BREAK SPACE}% of its {run.tested_on} images"
-        )
-        networks.append(Network(run, name, about, run.threshold[0]))
-    return networks
-
-
-class App:
-    """Several networks that read the same images, and a folder of corrections."""
 
     def __init__(self, networks: Sequence[Network], corrections: Corrections):
+        for each in networks:
+            if (shape := each.model.task.image_shape) != (SIDE, SIDE, 1):
+                raise UserError(
+                    f"{each.path} takes images of {shape}, not {SIDE}x{SIDE}x1."
+                )
         self.networks = networks
         self.classes = list(
-            dict.fromkeys(name for each in networks for name in each.predictor.classes)
+            dict.fromkeys(name for each in networks for name in each.classes)
         )
         self._corrections = corrections
         # Requests come from several threads.
@@ -76,8 +52,8 @@ class App:
     def page(self) -> bytes:
         """Return the page."""
         described = [
-            {"name": each.name, "about": each.about, "classes": each.predictor.classes}
-            for each in self.networks
+            {"name": name, "about": load.describe(each), "classes": each.classes}
+            for name, each in zip(load.names(self.networks), self.networks, strict=True)
         ]
         return web_page.assemble(
             _PAGE / "demo.html",
@@ -99,11 +75,7 @@ class App:
         )
 
     def read(self, body: bytes, chosen: Sequence[int]) -> dict[str, Any]:
-        """Read a picture, given by the content of its file.
-
-        Raises:
-            UserError: it is not an image, or has no digit in it.
-        """
+        """Read a picture, given by the content of its file; may raise UserError."""
         try:
             found = photos.find_digits(io.BytesIO(body))
         except photos.PhotoError as error:
@@ -111,7 +83,7 @@ class App:
         # All networks read the same digits: as the first one divides them.
         first = self.networks[next(iter(chosen), 0)]
         with self._lock:
-            found = photos.divide(first.predictor, first.threshold, found)
+            found = photos.divide(first, first.threshold[0], found)
         digits = [
             {
                 "box": digit.box,
@@ -144,10 +116,10 @@ class App:
         """Return the answers of the chosen networks."""
         answers = []
         for number in chosen:
-            predictor, _, _, threshold = self.networks[number]
+            network = self.networks[number]
             with self._lock:
                 start = time.perf_counter()
-                said = photos.classify(predictor, threshold, found)
+                said = photos.classify(network, network.threshold[0], found)
                 seconds = time.perf_counter() - start
             digits = [
                 {

@@ -32,15 +32,9 @@ class Corrections:
     def add(
         self, image: UInt8[np.ndarray, "28 28"], *, label: str, read_as: str
     ) -> int:
-        """Save an image, bright on dark, or replace its label.
+        """Save an image, bright on dark, or replace its label; return their number.
 
-        Args:
-            image: the image.
-            label: its class.
-            read_as: the answers of the networks, for the third column.
-
-        Returns:
-            The number of images in the folder.
+        `read_as` has the answers of the networks, for the third column.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"{hashlib.sha256(image.tobytes()).hexdigest()[:12]}.png"

@@ -13,10 +13,7 @@ _CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 @functools.cache
 def compiler_options() -> dict[str, str]:
-    """Return the options for `jax.jit` that make this backend fast.
-
-    Options that this version of jaxlib does not know are left out.
-    """
+    """Return the options for `jax.jit` that make this backend fast, if it has them."""
     if jax.default_backend() != "cpu":
         return {}
     try:

@@ -35,17 +35,13 @@ class Devices:
 
     With several replicas, arrays that differ between them have a leading axis of length
     `replicas`; arrays that they have in common, such as images, have none.
-
-    Attributes:
-        devices: JAX's, in the order of their shards; the same number of each process.
-        way: "jit" or "pmap".
-        replicas: how many; several are a multiple of the number of devices, of one
-            process and of the way "jit".
     """
 
     devices: tuple[Any, ...]
+    """In the order of their shards; the same number of each process."""
     way: str = "jit"
     replicas: int = 1
+    """Several are a multiple of the devices, of one process, and of the way "jit"."""
 
     @property
     def count(self) -> int:
@@ -69,12 +65,7 @@ class Devices:
         return self._put(state, self._of_replicas)
 
     def split(self, batch: Array | np.ndarray, *, axis: int = -1) -> Any:
-        """Divide the axis of a batch among the devices that share it.
-
-        Args:
-            batch: images or, with the default axis, indices [*calls, batch].
-            axis: the axis of the batch.
-        """
+        """Divide the axis of a batch among the devices that share it."""
         if self.count == 1:
             return batch
         axis %= batch.ndim
@@ -86,10 +77,7 @@ class Devices:
     def map(
         self, function: Callable[..., Tree], in_axes: tuple[int | None, ...]
     ) -> Callable[..., Tree]:
-        """Return a function of one replica as a function of all replicas.
-
-        `in_axes` has a 0 for each argument that differs between replicas, or None.
-        """
+        """Map a function of one replica over those arguments whose axis is not None."""
         return function if self.replicas == 1 else jax.vmap(function, in_axes)
 
     def compile(
@@ -107,7 +95,7 @@ class Devices:
             function: returns the same on every device that shares a batch, by
                 `shards.mean` and `shards.gather`.
             in_axes: as for `map`.
-            arguments: as in later calls: from `replicate`, `place` and `split`.
+            arguments: from `replicate`, `place` and `split`, as in later calls.
             split: the index of the argument that is from `split`.
             donate: whether the result may reuse the first argument's buffers.
         """
@@ -175,8 +163,6 @@ def every(way: str = "jit", *, each: int | None = None) -> Devices:
 def choose(way: str, batch_size: int, *, seeds: int = 1) -> Devices:
     """Take as many devices as can share each batch, or the seeds, equally.
 
-    `replicas` is the number of seeds, rounded up to equal shares.
-
     Raises:
         UserError: the processes cannot divide a batch, or this version of JAX seeds.
     """
@@ -190,7 +176,10 @@ def choose(way: str, batch_size: int, *, seeds: int = 1) -> Devices:
                 "several devices: update it to 0.8 or newer, or use --notogether."
             )
         on = f" on {used} of {local} devices, up to {share} on each" * (used > 1)
-        LOGGER.info("%d seeds train together, in one program%s.", seeds, on)
+        LOGGER.info(
+            f"{seeds} seeds train together, in one program{on}. Seconds are those of "
+            "all, images/s those of each."
+        )
         return Devices(tuple(jax.local_devices()[:used]), replicas=used * share)
     if batch_size % processes:
         raise UserError(

@@ -2,6 +2,7 @@
 
 Importing this package costs no more than NumPy.
 """
+# ruff: noqa: F401 - the names are imported for other modules
 
 from mnist_jax.evaluation.scores import (
     Mistakes,
@@ -10,11 +11,3 @@ from mnist_jax.evaluation.scores import (
     most_confident_mistakes,
     wilson_interval,
 )
-
-__all__ = [
-    "Mistakes",
-    "evaluate",
-    "log_softmax",
-    "most_confident_mistakes",
-    "wilson_interval",
-]

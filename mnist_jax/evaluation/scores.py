@@ -56,7 +56,8 @@ def evaluate(
     right = predicted == labels
     half = len(right) // 2
     pairs = np.bincount(labels * count + predicted, minlength=count**2)
-    confusion = pairs.reshape(count, count).tolist()
+    confusion = pairs.reshape(count, count)
+    totals = np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1)
     of_the_label = log_softmax(logits)[np.arange(len(labels)), labels]
     return {
         **proportion(right),
@@ -64,27 +65,19 @@ def evaluate(
         "loss": float(-of_the_label.mean()) + 0.0,
         "accuracy_first_half": _ratio(int(right[:half].sum()), half),
         "accuracy_second_half": _ratio(int(right[half:].sum()), len(right) - half),
-        "confusion": confusion,
+        "confusion": confusion.tolist(),
         "per_class": [
-            _class_scores(
-                name,
-                confusion[k][k],
-                sum(row[k] for row in confusion),
-                sum(confusion[k]),
+            {
+                "class": name,
+                "precision": _ratio(hits, predictions),
+                "recall": _ratio(hits, support),
+                "f1": _ratio(2 * hits, predictions + support),
+                "support": support,
+            }
+            for name, hits, predictions, support in zip(
+                names, *(total.tolist() for total in totals), strict=True
             )
-            for k, name in enumerate(names)
         ],
-    }
-
-
-def _class_scores(name: str, hits: int, predicted: int, support: int) -> dict[str, Any]:
-    """Return a class's scores, from its counts of hits, predictions and examples."""
-    return {
-        "class": name,
-        "precision": _ratio(hits, predicted),
-        "recall": _ratio(hits, support),
-        "f1": _ratio(2 * hits, predicted + support),
-        "support": support,
     }
 
 
@@ -101,10 +94,7 @@ def proportion(right: np.ndarray) -> dict[str, Any]:
 def most_confident_mistakes(
     logits: Float[np.ndarray, "n k"], labels: Integer[np.ndarray, " n"]
 ) -> Mistakes:
-    """Return every wrong prediction, sorted by its probability, then by its place.
-
-    Arguments and errors are those of `evaluate`.
-    """
+    """Return every wrong prediction, sorted by its probability, then by its place."""
     logits, labels = _checked(logits, labels)
     predicted = logits.argmax(axis=1)
     log_confidence = log_softmax(logits).max(axis=1)
@@ -150,27 +140,16 @@ def _checked(
 ) -> tuple[Float[np.ndarray, "n k"], Int64[np.ndarray, " n"]]:
     """Return logits as float64 and labels as int64, or raise ValueError."""
     logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
-    if logits.ndim != 2:
-        raise ValueError(f"logits must be [N, classes], got shape {logits.shape}")
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
         raise ValueError(
-            f"labels must be [N] integers, got {labels.dtype} of shape {labels.shape}"
+            "logits must be [N, classes] and labels [N], with N above 0; got "
+            f"{list(logits.shape)} and {list(labels.shape)}"
         )
-    if len(logits) != len(labels):
-        raise ValueError(f"got {len(logits)} rows of logits but {len(labels)} labels")
-    if not len(labels):
-        raise ValueError("there is no accuracy of zero examples")
-    if labels.min() < 0 or labels.max() >= logits.shape[1]:
-        raise ValueError(
-            f"labels must be in 0..{logits.shape[1] - 1}, got "
-            f"{labels.min()}..{labels.max()}"
-        )
-    bad_rows = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-    if bad_rows.size:
-        raise ValueError(
-            f"logits must be finite: {bad_rows.size} of {len(logits)} rows are not, "
-            f"the first is row {bad_rows[0]}"
-        )
+    classes = range(logits.shape[1])
+    if labels.dtype.kind not in "iu" or not {*np.unique(labels)} <= {*classes}:
+        raise ValueError(f"labels must be integers in 0..{len(classes) - 1}")
+    if not np.isfinite(logits).all():
+        raise ValueError("logits must be finite")
     return logits, labels.astype(np.int64)
 
 

@@ -1,10 +1,11 @@
 """The digits in a photograph, in the order in which they are read."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Float32, Int, UInt8
 from scipy import ndimage
 
 from mnist_jax.data import idx
@@ -44,15 +45,20 @@ class Box(NamedTuple):
         return max(self.right - self.left, self.height)
 
 
-class Digit(NamedTuple):
-    """A digit that was found.
+@dataclasses.dataclass(frozen=True, repr=False)
+class Digit:
+    """A digit that was found in a picture and, after `reading.classify`, read.
 
     Attributes:
         box: where it is, in pixels of the upright picture.
-        image: as a network sees it.
+        image: as a network sees it, bright on dark.
         line: counted from 0.
         ink: 0..1, in the box, if it was found in a photograph.
         is_piece: whether it was cut off another digit that it touches.
+        label: the most probable class.
+        probabilities: of each class.
+        unsure: whether the highest probability is below the threshold, or it is a
+            piece.
     """
 
     box: Box
@@ -60,6 +66,20 @@ class Digit(NamedTuple):
     line: int
     ink: Float[np.ndarray, "h w"] | None = None
     is_piece: bool = False
+    label: str = ""
+    probabilities: Float32[np.ndarray, " classes"] = dataclasses.field(
+        default_factory=lambda: np.zeros(0, np.float32)
+    )
+    unsure: bool = True
+
+    @property
+    def probability(self) -> float:
+        """Of the most probable class, in 0..1."""
+        return float(self.probabilities.max())
+
+    def __repr__(self) -> str:
+        unsure = ", unsure" if self.unsure else ""
+        return f"<Digit {self.label!r}: probability {self.probability:.3f}{unsure}>"
 
 
 # A part of the ink: its box, and the labels of the pieces it consists of.
@@ -81,11 +101,11 @@ def find_digits(source: Any) -> list[Digit]:
     grey, scale = pictures.read(source)
     paper = sheet.extend(grey)
     try:
-        ink, labels, parts = _find_parts(grey if paper is None else paper)
+        ink, labels, parts = _segment(grey if paper is None else paper)
     except PhotoError:
         if paper is None:
             raise
-        ink, labels, parts = _find_parts(grey)  # a bold 1 may look like a sheet
+        ink, labels, parts = _segment(grey)  # a bold 1 may look like a sheet
     digits = []
     for line, parts_of_line in enumerate(_in_lines(parts)):
         for box, members in parts_of_line:
@@ -100,9 +120,8 @@ def find_digits(source: Any) -> list[Digit]:
 def divide(digit: Digit) -> dict[tuple[int, int], Digit]:
     """Cut a digit into candidates for the several digits that it may be.
 
-    Returns:
-        The candidates, by their first column in its ink and the one after their last.
-        They overlap: `touching.best_division` chooses among them.
+    They are named by their first column in its ink and the one after their last. They
+    overlap: `touching.best_division` chooses among them.
     """
     ink, box = digit.ink, digit.box
     assert ink is not None, "it was found in a photograph"
@@ -124,13 +143,9 @@ def divide(digit: Digit) -> dict[tuple[int, int], Digit]:
 def read_prepared(source: Any) -> list[Digit]:
     """Read images that are as MNIST's already: 28x28, bright digits on black.
 
-    Args:
-        source: a path to an image, to an array in NumPy's format (.npy), or to an IDX
-            file (.idx, -ubyte, with .gz or not), of one image or several.
-
-    Raises:
-        PhotoError: not such an image.
-        OSError: the file cannot be read.
+    `source` is the path of an image, of an array in NumPy's format (.npy), or of an IDX
+    file (.idx, -ubyte, with .gz or not); the last two may have several images. Raises
+    PhotoError if it holds anything else, OSError if it cannot be read.
     """
     name = str(source).removesuffix(".gz")
     if name.endswith(".npy"):
@@ -158,24 +173,16 @@ def read_prepared(source: Any) -> list[Digit]:
     return [Digit(Box(0, 0, 28, 28), image, 0) for image in images]
 
 
-def _find_parts(
+def _segment(
     grey: Float[np.ndarray, "H W"],
 ) -> tuple[Float[np.ndarray, "H W"], Int[np.ndarray, "H W"], list[_Part]]:
-    """Return the ink of a picture, and its digits, as `_segment` divides it."""
-    ink = find_ink(flatten(grey))
-    return ink, *_segment(ink > 0)
+    """Return the ink of a picture, the label of each pixel, and the parts of digits.
 
-
-def _segment(
-    mask: Bool[np.ndarray, "H W"],
-) -> tuple[Int[np.ndarray, "H W"], list[_Part]]:
-    """Divide ink into digits: labels of pixels, and for each digit its box and labels.
-
-    Raises:
-        PhotoError: there are no parts that are large enough, or too many.
+    Raises PhotoError if there are no parts that are large enough, or too many.
     """
-    labels = np.zeros(mask.shape, np.int32)
-    ndimage.label(mask, np.ones((3, 3)), output=labels)
+    ink = find_ink(flatten(grey))
+    labels = np.zeros(ink.shape, np.int32)
+    ndimage.label(ink > 0, np.ones((3, 3)), output=labels)
     counts = np.bincount(labels.ravel())
     parts: list[_Part] = []
     for label, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
@@ -188,13 +195,13 @@ def _segment(
     # digits that touch, which are wider than high, the height counts.
     sizes = np.array([min(box.size, 2 * box.height) for box, _ in parts])
     order = np.argsort(sizes)
-    ink = np.cumsum([counts[parts[index][1][0]] for index in order])
-    size = float(sizes[order][np.searchsorted(ink, ink[-1] / 2)])
+    total = np.cumsum([counts[parts[index][1][0]] for index in order])
+    size = float(sizes[order][np.searchsorted(total, total[-1] / 2)])
     parts = [
         part
         for part in parts
         if part[0].size >= _SPECK * size
-        and not _is_cut_off_line(part[0], mask.shape, size)
+        and not _is_cut_off_line(part[0], ink.shape, size)
     ]
     if len(parts) > _MOST_DIGITS:
         raise PhotoError(
@@ -208,7 +215,7 @@ def _segment(
     ]
     if not parts:
         raise PhotoError("has no digit in it: there are only lines of ink")
-    return labels, parts
+    return ink, labels, parts
 
 
 def _is_cut_off_line(part: Box, shape: tuple[int, ...], size: float) -> bool:
@@ -284,7 +291,7 @@ def _in_lines(parts: list[_Part]) -> list[list[_Part]]:
 
 
 def _lines_at(slope: float, parts: list[_Part]) -> tuple[list[list[_Part]], float]:
-    """Divide digits into lines of one slope, and measure how far off these they lie."""
+    """Divide digits into lines of one slope; return their distances from these too."""
     lines: list[list[_Part]] = []
     levels: list[list[float]] = []
     middles = [

@@ -8,47 +8,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
 from PIL import Image
 from scipy import special
 
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation.predictor import Predictor
 from mnist_jax.photos import finding, touching
-from mnist_jax.photos.finding import Box
+from mnist_jax.photos.finding import Digit
 
 _SMALLEST_BATCH = 8  # few programs are compiled, however many digits there are
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class Digit:
-    """A digit as it was read.
-
-    Attributes:
-        label: the most probable class.
-        probabilities: of each class.
-        unsure: whether the highest probability is below the threshold, or it was cut
-            off another digit that it touches.
-        box: in pixels of the upright picture.
-        image: as the network saw it, bright on dark.
-        line: counted from 0.
-    """
-
-    label: str
-    probabilities: Float32[np.ndarray, " classes"]
-    unsure: bool
-    box: Box
-    image: UInt8[np.ndarray, "28 28"]
-    line: int
-
-    @property
-    def probability(self) -> float:
-        """Of the most probable class, in 0..1."""
-        return float(self.probabilities.max())
-
-    def __repr__(self) -> str:
-        unsure = ", unsure" if self.unsure else ""
-        return f"<Digit {self.label!r}: probability {self.probability:.3f}{unsure}>"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -91,27 +59,15 @@ class Reading:
 def read(predictor: Predictor, threshold: float, source: Any) -> Reading:
     """Find the digits in a picture, and classify them.
 
-    Args:
-        predictor: the classifier.
-        threshold: the probability below which a digit is unsure, in 0..1.
-        source: as for `find_digits`.
-
-    Raises:
-        PhotoError: it is not an image, or there is no digit in it.
-        OSError: the file cannot be read.
+    A digit is unsure below the threshold, a probability in 0..1. Arguments and errors
+    are otherwise those of `find_digits`.
     """
     found = finding.find_digits(source)
     return classify(predictor, threshold, divide(predictor, threshold, found))
 
 
-def classify(
-    predictor: Predictor, threshold: float, found: Sequence[finding.Digit]
-) -> Reading:
-    """Classify the digits that `find_digits` or `read_prepared` found.
-
-    Raises:
-        UserError: the classifier needs images of another shape.
-    """
+def classify(predictor: Predictor, threshold: float, found: Sequence[Digit]) -> Reading:
+    """Classify digits; UserError if the classifier needs images of another shape."""
     images = np.stack([digit.image for digit in found])
     size = max(_SMALLEST_BATCH, 1 << (len(images) - 1).bit_length())
     batch = np.zeros((size, *images.shape[1:]), np.uint8)
@@ -123,29 +79,27 @@ def classify(
     each = special.softmax(logits, axis=-1).astype(np.float32)
     return Reading(
         tuple(
-            Digit(
-                label=predictor.classes[int(probabilities.argmax())],
-                probabilities=probabilities,
-                unsure=digit.is_piece or bool(probabilities.max() < threshold),
-                box=digit.box,
-                image=digit.image,
-                line=digit.line,
+            dataclasses.replace(
+                digit,
+                label=predictor.classes[row.argmax()],
+                probabilities=row,
+                unsure=digit.is_piece or bool(row.max() < threshold),
             )
-            for digit, probabilities in zip(found, each, strict=False)
+            for digit, row in zip(found, each, strict=False)
         )
     )
 
 
 def divide(
-    predictor: Predictor, threshold: float, found: Sequence[finding.Digit]
-) -> list[finding.Digit]:
+    predictor: Predictor, threshold: float, found: Sequence[Digit]
+) -> list[Digit]:
     """Divide what `find_digits` found where it is several digits that touch.
 
     That is where the classifier is unsure that it is one, or it is too wide for one,
     and it can be cut so that each piece is above the threshold. (Where to cut is a
     guess: the pieces count as unsure.)
     """
-    divided: list[finding.Digit] = []
+    divided: list[Digit] = []
     wholes = classify(predictor, threshold, found).digits
     for digit, whole in zip(found, wholes, strict=True):
         assert digit.ink is not None, "it was found in a photograph"

@@ -76,10 +76,8 @@ def _find_horizontal(ink: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
 def _goes_through(columns: Int[np.ndarray, " n"], first: int, end: int) -> bool:
     """Return whether ink covers both ends of a line and nearly all between.
 
-    Args:
-        columns: where there is ink on the line.
-        first: the line's first column in the picture.
-        end: the one after its last.
+    The line goes from the column `first` of the picture to `end`, excluded; `columns`
+    have ink on it.
     """
     has_ink = np.zeros(end, bool)
     has_ink[columns[columns < end]] = True

@@ -14,22 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from mnist_jax.report.style import (
-    BLUE,
-    INK,
-    MUTED,
-    POLE,
-    STYLE,
-    VERMILION,
-    About,
-    plain,
-    set_title,
-    subplots,
-)
+from mnist_jax.report import style
 
 Row = dict[str, Any]
 
-_SPLITS = {"train": ("training", BLUE), "val": ("validation", VERMILION)}
+_SPLITS = {"train": ("training", style.BLUE), "val": ("validation", style.VERMILION)}
 _PANELS = {
     "Loss": lambda row: row["loss"],
     # Rounded, or 1 - 0.9 would be a hair above a tenth.
@@ -38,34 +27,35 @@ _PANELS = {
 _DOTS_UP_TO = 30  # epochs; with more of them dots would run together
 
 
-@matplotlib.rc_context(STYLE)
-def curves(rows: Sequence[Row], best_epoch: int, monitor: str, about: About) -> Figure:
+@matplotlib.rc_context(style.STYLE)
+def curves(
+    rows: Sequence[Row], best_epoch: int, monitor: str, about: style.About
+) -> Figure:
     """Draw loss and error rate over the epochs, of training and validation.
 
-    Args:
-        rows: lines of metrics.jsonl, at least one. A split without lines is left out.
-        best_epoch: marked on the curve of the monitor's split.
-        monitor: chose the best epoch, for example "val_loss".
-        about: the run; its subject is the data set.
+    A split without lines of metrics.jsonl is left out. The best epoch is marked on the
+    curve of the monitor, such as "val_loss", that chose it.
     """
     rates = {r["epoch"]: r["learning_rate"] for r in rows if "learning_rate" in r}
     ratios = [4, 1] if rates else [1]
     height = 3.7 + bool(rates)
-    figure, axes = subplots(len(ratios), 2, height, height_ratios=ratios, sharex=True)
+    figure, axes = style.subplots(
+        len(ratios), 2, height, height_ratios=ratios, sharex=True
+    )
     for panel, (title, value_of) in zip(axes[0], _PANELS.items(), strict=True):
-        panel.set_title(title, loc="left", color=MUTED)
+        panel.set_title(title, loc="left", color=style.MUTED)
         for split, (name, color) in _SPLITS.items():
             values = {r["epoch"]: value_of(r) for r in rows if r["split"] == split}
             if values:
                 _draw(panel, values, label=name, color=color)
             if monitor.startswith(split) and best_epoch in values:
                 label = f"best epoch, by {monitor.replace('_', ' ')}: {best_epoch}"
-                ring = {"ms": 11, "mfc": "none", "color": INK, "label": label}
+                ring = {"ms": 11, "mfc": "none", "color": style.INK, "label": label}
                 panel.plot([best_epoch], [values[best_epoch]], "o", **ring)
         _scale(panel, [value_of(row) for row in rows])
     for panel in axes[1] if rates else ():
-        panel.set_title("Learning rate", loc="left", color=MUTED, fontsize=8)
-        _draw(panel, rates, color=INK)
+        panel.set_title("Learning rate", loc="left", color=style.MUTED, fontsize=8)
+        _draw(panel, rates, color=style.INK)
         panel.set_ylim(bottom=0)
         panel.yaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
         panel.yaxis.set_major_formatter("{x:g}")
@@ -76,16 +66,16 @@ def curves(rows: Sequence[Row], best_epoch: int, monitor: str, about: About) -> 
         panel.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     found = phases(rows)
     for panel in axes.flat:
-        plain(panel)
+        style.plain(panel)
         panel.grid(visible=False, axis="x")
         for _, first in found[1:]:
-            panel.axvline(first - 0.5, color=POLE, linewidth=0.8, zorder=1)
+            panel.axvline(first - 0.5, color=style.POLE, linewidth=0.8, zorder=1)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     legend: dict[str, Any] = {"ncols": len(handles), "frameon": False}
     figure.legend(handles, labels, loc="outside lower center", **legend)
     named = ", ".join(f"{name} from epoch {first}" for name, first in found)
     note = f"phases: {named}" if len(found) > 1 else ""
-    set_title(figure, about.run, f"training on {about.subject}", note)
+    style.set_title(figure, about.run, f"training on {about.subject}", note)
     return figure
 
 
@@ -96,12 +86,12 @@ def phases(rows: Sequence[Row]) -> list[tuple[str, int]]:
     return [(name, next(group)["epoch"]) for name, group in groups]
 
 
-def _draw(axes: Axes, values: dict[int, float], **style: Any) -> None:
-    style["linewidth"] = 1.4 if len(values) <= 100 else 1.0
-    style["marker"] = "o" if len(values) <= _DOTS_UP_TO else ""
+def _draw(axes: Axes, values: dict[int, float], **line: Any) -> None:
+    line["linewidth"] = 1.4 if len(values) <= 100 else 1.0
+    line["marker"] = "o" if len(values) <= _DOTS_UP_TO else ""
     # A single epoch has no line, only a marker.
-    style["markersize"] = 3.5 if len(values) > 1 else 7
-    axes.plot(list(values), list(values.values()), **style)
+    line["markersize"] = 3.5 if len(values) > 1 else 7
+    axes.plot(list(values), list(values.values()), **line)
 
 
 def _scale(axes: Axes, drawn: Sequence[float]) -> None:

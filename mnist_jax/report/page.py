@@ -16,11 +16,6 @@ NUMBERS_UP_TO = 20
 
 # Their first and last 5,000 test images are by different groups of writers.
 _TWO_POPULATIONS = ("mnist",)
-_MONITORS = {
-    "val_loss": "lowest validation loss",
-    "val_accuracy": "highest validation accuracy",
-    "train_loss": "lowest training loss",
-}
 
 
 def build(
@@ -31,13 +26,10 @@ def build(
 ) -> str:
     """Return the page of a run as Markdown.
 
-    Args:
-        record: of the run.
-        figures: names of the existing figures, without folder and suffix.
-        defaults: the default config, in the layout of config.json.
-        calibration: of the reported weights, from `calibration.assess`.
+    `figures` are the names of those that exist, `defaults` the default config in the
+    layout of config.json, and `calibration` is from `calibration.assess`.
     """
-    results, monitor = record.results, record.results["best_monitor"]
+    results = record.results
     scores = results["test"][results["test_weights"]]
     confusion = np.array(scores["confusion"])
     epochs: dict[int, Fields] = {}
@@ -52,7 +44,6 @@ def build(
         results=results,
         scores=scores,
         environment=record.environment,
-        monitor=_MONITORS.get(monitor, monitor),
         halves=results["data"] in _TWO_POPULATIONS and record.tested_on == "test",
         figures=figures,
         has_weights=RunFolder(record.folder).weights.exists(),

@@ -12,12 +12,16 @@ import re
 from collections.abc import Sequence
 from html import escape as escape_html
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markupsafe import Markup
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
 
 _TEMPLATES = Path(__file__).with_name("templates")
 # An underscore within a word does not emphasise, and would be hard to read escaped.
@@ -57,8 +61,8 @@ def count(number: int, noun: str) -> str:
 def markdown(template: str, **context: Any) -> str:
     """Render templates/TEMPLATE.md.j2.
 
-    Besides the context, a template has the functions `table` and `fenced` and, as
-    filters, `code`, `json` and the formats of numbers.
+    Besides the context, a template has the function `fenced` and, as filters, `code`,
+    `json` and the formats of numbers.
     """
     return _environment().get_template(f"{template}.md.j2").render(**context)
 
@@ -89,44 +93,49 @@ def fenced(text: str, language: str = "") -> Markup:
     return Markup(f"{fence}{language}\n{text.rstrip()}\n{fence}")
 
 
-def table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[str]
-) -> Markup:
-    """Return a Markdown table, padded so that its source is readable too.
+class Table(NamedTuple):
+    """A table; rows and `align` are as long as the header."""
 
-    Args:
-        header: titles of the columns.
-        rows: cells, one for each column; text is escaped, `Markup` is not.
-        align: "left" or "right", one for each column.
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    """Their cells: text is escaped in Markdown, `Markup` is not."""
+    align: Sequence[str]
+    """Of each column, "left" or "right"."""
 
-    Raises:
-        ValueError: a row or `align` is not as long as the header.
-    """
-    cells = [[str(escape(cell)) for cell in row] for row in (header, *rows)]
-    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
-    columns = [*zip(widths, [side == "right" for side in align], strict=True)]
-    lines = [
-        [
-            text.rjust(width) if right else text.ljust(width)
-            for text, (width, right) in zip(row, columns, strict=True)
-        ]
-        for row in cells
-    ]
-    rules = [("-" * (width - 1), right) for width, right in columns]
-    lines.insert(1, [f"{rule}:" if right else f":{rule}" for rule, right in rules])
-    return Markup("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    def markdown(self) -> Markup:
+        """Return it as Markdown, padded so that its source is readable too."""
+        rows = [[str(escape(cell)) for cell in row] for row in self.rows]
+        columns = []
+        for side, title, *cells in zip(self.align, self.header, *rows, strict=True):
+            right, head = side == "right", str(escape(title))
+            width = max(3, *map(len, (head, *cells)))
+            rule = "-" * (width - 1)
+            texts = [head, f"{rule}:" if right else f":{rule}", *cells]
+            pad = str.rjust if right else str.ljust
+            columns.append([pad(text, width) for text in texts])
+        lines = [" | ".join(cells) for cells in zip(*columns, strict=True)]
+        return Markup("\n".join(f"| {line} |" for line in lines))
+
+    def show(self, console: Console, *notes: str) -> None:
+        """Print it, which rich wraps if it is too wide, and notes below it."""
+        style: Any = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0)}
+        shown = RichTable(**style, show_edge=False, pad_edge=False)
+        for title, side in zip(self.header, self.align, strict=True):
+            right = side == "right"
+            justify = "right" if right else "left"
+            shown.add_column(title, justify=justify, no_wrap=right, overflow="fold")
+        for row in self.rows:
+            shown.add_row(*map(Text, row))
+        console.print(shown)
+        for line in ("", *notes):
+            console.print(Text(line, "dim"))
 
 
 def html(text: str, title: str, figures: Path) -> str:
     """Return Markdown from `markdown` as a page with its style and pictures inside.
 
-    Args:
-        text: Markdown.
-        title: of the page.
-        figures: the folder of the PNG files that the text's pictures name.
-
-    Raises:
-        OSError: a picture cannot be read.
+    `figures` is the folder of the PNG files that the text's pictures name. Raises
+    OSError if one cannot be read.
     """
     style = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
     body = _parser().render(text, {"figures": figures})
@@ -148,7 +157,7 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.globals.update(table=table, fenced=fenced)
+    environment.globals.update(fenced=fenced)
     formats = (accuracy, interval, number, duration, count, code)
     environment.filters.update({function.__name__: function for function in formats})
     environment.filters["json"] = functools.partial(json.dumps, indent=2)

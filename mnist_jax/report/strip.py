@@ -9,17 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from mnist_jax.photos import pictures
-from mnist_jax.photos.reading import Digit, Reading
-from mnist_jax.report.style import (
-    BLUE,
-    HAIRLINE,
-    INK,
-    MUTED,
-    VERMILION,
-    drawable,
-    font_path,
-)
+from mnist_jax.photos import Digit, Reading, pictures
+from mnist_jax.report import style
 
 # Pixels.
 _PICTURE_WIDTH = 560
@@ -32,11 +23,8 @@ def draw(
 ) -> Image.Image:
     """Draw a reading: the picture with its boxes, then each digit with its bars.
 
-    Args:
-        source: the picture, as for `Network.read`; a file is read from its beginning.
-        reading: of the picture.
-        classes: their names, in the order of the probabilities.
-        prepared: the source is a file of 28x28 images: there are no boxes to show.
+    A picture that is an open file is read from its beginning. If it is `prepared`, a
+    file of 28x28 images, there are no boxes to show.
     """
     cards = [_card(digit, classes) for digit in reading.digits]
     width, height = cards[0].size
@@ -62,16 +50,18 @@ def _with_boxes(source: Any, reading: Reading) -> Image.Image:
     width, height = (max(1, round(factor * side)) for side in picture.size)
     picture = picture.resize((width, height)).convert("RGB")
     pen, size = ImageDraw.Draw(picture), 15
-    font = ImageFont.truetype(font_path(), size)
+    font = ImageFont.truetype(style.font_path(), size)
     for digit in reading.digits:
         left, top, right, bottom = (side * factor / scale for side in digit.box)
-        colour = VERMILION if digit.unsure else BLUE
+        colour = style.VERMILION if digit.unsure else style.BLUE
         # Within the picture, even if the digit touches its border.
         left, top = max(left - 3, 0), max(top - 3, 0)
         right, bottom = min(right + 2, width - 1), min(bottom + 2, height - 1)
         pen.rectangle((left, top, right, bottom), outline=colour, width=2)
         place = left + 1, max(top - 2, size)
-        pen.text(place, drawable(digit.label), fill=colour, font=font, anchor="lb")
+        pen.text(
+            place, style.drawable(digit.label), fill=colour, font=font, anchor="lb"
+        )
     return ImageOps.expand(picture, _PAD, "white")
 
 
@@ -81,20 +71,24 @@ def _card(digit: Digit, classes: Sequence[str]) -> Image.Image:
     card = Image.new("RGB", (width, height), "white")
     seen = Image.fromarray(digit.image).resize((_TILE, _TILE), Image.Resampling.NEAREST)
     card.paste(seen.convert("RGB"), (_PAD, _PAD))
-    pen, font = ImageDraw.Draw(card), ImageFont.truetype(font_path(), 10)
+    pen, font = ImageDraw.Draw(card), ImageFont.truetype(style.font_path(), 10)
     left, step = _TILE + _NAMES + 2 * _PAD, _TILE / _CLASSES_SHOWN
     order = digit.probabilities.argsort(stable=True)[::-1][:_CLASSES_SHOWN].tolist()
     room = _BARS - 40
     for place, label in enumerate(order):
         probability = float(digit.probabilities[label])
         middle = _PAD + (place + 0.5) * step
-        colour = (VERMILION if digit.unsure else BLUE) if place == 0 else MUTED
-        name = drawable(classes[int(label)], 9)
-        pen.text((left - 6, middle), name, INK, font=font, anchor="rm")
+        colour = (
+            (style.VERMILION if digit.unsure else style.BLUE)
+            if place == 0
+            else style.MUTED
+        )
+        name = style.drawable(classes[int(label)], 9)
+        pen.text((left - 6, middle), name, style.INK, font=font, anchor="rm")
         box = (left, middle - 6, left + room, middle + 6)
-        pen.rectangle(box, HAIRLINE)
+        pen.rectangle(box, style.HAIRLINE)
         if probability * room >= 1:
             pen.rectangle((*box[:2], left + probability * room, box[3]), colour)
         percent = f"{100 * probability:.0f} %"
-        pen.text((left + room + 4, middle), percent, INK, font=font, anchor="lm")
+        pen.text((left + room + 4, middle), percent, style.INK, font=font, anchor="lm")
     return card

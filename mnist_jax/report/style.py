@@ -14,7 +14,6 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 WIDTH = 8.0
 """Inches; fills the column of a README page."""
@@ -94,28 +93,12 @@ def line_styles(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def legend(
-    figure: Figure, names: Sequence[str], styles: Sequence[dict[str, Any]]
-) -> None:
-    """Draw a legend of lines below all axes, in two columns."""
-    lines = [Line2D([], [], **style) for style in styles]
-    names = [drawable(name, RUN_LENGTH) for name in names]
-    options: dict[str, Any] = {"frameon": False, "ncols": 2, "handlelength": 3}
-    figure.legend(lines, names, loc="outside lower left", **options)
-
-
 def plain(axes: Axes) -> None:
     """Leave only the grid and two lines of the axes, without tick marks."""
     axes.tick_params(which="both", length=0, pad=6)
     axes.grid(True)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def blank(axes: Axes) -> None:
-    """Remove ticks and lines of the axes."""
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
 
 
 def drawable(text: str, limit: int = 1000) -> str:

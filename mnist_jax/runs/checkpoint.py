@@ -40,8 +40,6 @@ VERSION = 1
 _PLACES, _DIGEST, _VERSION = "arrays", "sha256", "version"
 # Raised by orbax and TensorStore if files are missing, cut short or altered.
 _DAMAGE = (ValueError, KeyError, TypeError, FileNotFoundError, NotADirectoryError)
-# Raised for other reasons too.
-_OTHERS = (AttributeError, MemoryError, OSError, RuntimeError)
 
 
 class CheckpointError(UserError):
@@ -57,11 +55,7 @@ class Checkpoint(NamedTuple):
     path: Path
 
     def as_state(self, shapes: TrainState) -> TrainState:
-        """Arrange the arrays as a state of these shapes, on the default device.
-
-        Raises:
-            CheckpointError: the checkpoint has other arrays.
-        """
+        """Arrange the arrays as a state of these shapes, on the default device."""
         wanted, structure = jax.tree.flatten(shapes)
         found = [(leaf.shape, leaf.dtype) for leaf in self.leaves]
         if found != [(leaf.shape, leaf.dtype) for leaf in wanted]:
@@ -111,11 +105,7 @@ class Checkpoints:
         self._manager.close()
 
     def save(self, epoch: int, state: TrainState, record: dict[str, Any]) -> None:
-        """Save the state after `epoch`, counted from 1, and a record, a JSON object.
-
-        Raises:
-            CheckpointError: it cannot be written. Earlier checkpoints are untouched.
-        """
+        """Save the state after `epoch`, counted from 1, and a record, a JSON object."""
         leaves = jax.tree.leaves(jax.device_get(state))
         arrays, places = _deduplicate(leaves)
         record = {
@@ -149,13 +139,13 @@ class Checkpoints:
                 cannot be read for another reason, such as a lack of memory; or another
                 version of this package wrote it.
         """
-        if (self._folder / "last").is_dir():  # the layout of earlier versions
-            raise CheckpointError(_other_version(self._folder))
         found = _epochs(self._folder)
         for epoch in reversed(found):
             try:
                 return self._read(epoch)
-            except (*_DAMAGE, *_OTHERS) as error:
+            except CheckpointError:
+                raise
+            except Exception as error:
                 exhausted = "RESOURCE_EXHAUSTED" in str(error)
                 if exhausted or not isinstance(error, _DAMAGE):
                     raise CheckpointError(

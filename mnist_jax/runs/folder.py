@@ -1,6 +1,7 @@
 """The run folder: its files, its lock, and how its JSON files are read."""
 
 import contextlib
+import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -25,8 +26,24 @@ Schema = Mapping[Any, str]
 """Names of fields, separated by spaces, by their type or types."""
 
 NUMBER = (int, float)
-_RESULTS = {str: "test_weights parameters_sha256", dict: "test"}
-_SCORES = {int: "examples", NUMBER: "accuracy", list: "accuracy_interval"}
+_RESULTS = {
+    str: "kind config data tested_on test_images_sha256",
+    int: "seed",
+    NUMBER: "test_accuracy",
+    list: "classes",
+}
+_NETWORK = {
+    str: "model best_monitor test_weights parameters_sha256",
+    int: "parameters epochs best_epoch",
+    NUMBER: "train_seconds wall_seconds images_per_second",
+    dict: "test val",
+}
+_EVALUATION = {
+    int: "examples",
+    NUMBER: "accuracy accuracy_second_half loss",
+    (*NUMBER, type(None)): "accuracy_first_half",
+    list: "accuracy_interval confusion per_class",
+}
 # Every config.json of ours has these fields; few others do.
 _OUR_FIELDS = {"name", "seed", "data", "phases"}
 _FILE_MANAGER_FILES = {".DS_Store", ".directory", "Thumbs.db", "desktop.ini"}
@@ -102,15 +119,33 @@ class RunFolder:
     def read_results(self) -> Fields | None:
         """Return results.json, or None if the run is not finished.
 
-        Raises:
-            UserError: the file is damaged.
+        Raises UserError if the file is damaged.
         """
         if not self.results.exists():
             return None
-        results = read_json(self.results, _RESULTS)
-        tested = results["test"].get(results["test_weights"])
-        check_fields(tested, _SCORES, self.results, "test: ")
-        return results
+        found = read_json(self.results, _RESULTS)
+        if is_network := found["kind"] == "network":
+            check_fields(found, _NETWORK, self.results)
+            self._check_evaluations(found)
+        allowed = {
+            "test_accuracy": 0 <= found["test_accuracy"] <= 1,
+            "classes": all(isinstance(name, str) and name for name in found["classes"]),
+            "test_weights": not is_network or found["test_weights"] in found["test"],
+        }
+        for name, is_allowed in allowed.items():
+            if not is_allowed:
+                raise damaged(self.results, f"{name} is {found[name]!r}")
+        return found
+
+    def _check_evaluations(self, results: Fields) -> None:
+        size = len(results["classes"])
+        for split, weights in itertools.product(("test", "val"), ("last", "best")):
+            found, where = results[split].get(weights), f"{split}.{weights}: "
+            check_fields(found, _EVALUATION, self.results, where)
+            rows = [row for row in found["confusion"] if isinstance(row, list)]
+            if [len(row) for row in (found["per_class"], *rows)] != [size] * (1 + size):
+                reason = f"{where}confusion and per_class are not of {size} classes"
+                raise damaged(self.results, reason)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -164,11 +199,9 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path, schema: Schema | None = None) -> Fields:
-    """Read a JSON file with one object.
+    """Read a JSON file with one object that has the fields of `schema`.
 
-    Raises:
-        UserError: it cannot be read, or is not an object with the fields of `schema`;
-            the message names the file.
+    Raises UserError if it cannot be read, or holds anything else.
     """
     value = parse_json(read_text(path), path)
     check_fields(value, schema or {}, path)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Float32
 
-from mnist_jax import data, models, tree
+from mnist_jax import models, tree
 from mnist_jax.config import Experiment, from_stored
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import log_softmax
@@ -66,13 +67,9 @@ class Network:
     def predict(self, images: Any) -> Float32[np.ndarray, "n classes"]:
         """Return the probability of each class for each image.
 
-        Args:
-            images: [n, height, width] or [n, height, width, channels], or a single
-                image without the first axis; uint8 in 0..255 or floating-point in 0..1,
-                bright digits on a dark background.
-
-        Raises:
-            ValueError: the images have another shape, type or range, or NaNs.
+        Images are [n, height, width] or [n, height, width, channels], or a single one
+        without the first axis; uint8 in 0..255 or floating-point in 0..1, with bright
+        digits on a dark background. Raises ValueError for any others.
         """
         return np.exp(log_softmax(self.logits(images))).astype(np.float32)
 
@@ -87,14 +84,7 @@ class Network:
     def read(self, source: Any) -> "Reading":
         """Read the handwritten digits in a picture, such as a photograph.
 
-        Args:
-            source: a path, a file opened to read bytes, a Pillow image, or an array
-                [height, width] or [height, width, 3 or 4], uint8 or floating-point in
-                0..1; dark digits on light paper, or light ones on a dark ground.
-
-        Raises:
-            UserError: it is not an image, or there is no digit in it.
-            OSError: the file cannot be read.
+        The arguments and errors are those of `mnist_jax.photos.find_digits`.
         """
         from mnist_jax import photos  # imported late: only photographs need SciPy
 
@@ -104,19 +94,18 @@ class Network:
     def threshold(self) -> tuple[float, str]:
         """The probability below which a digit is unsure, and its origin.
 
-        Without validation logits in predictions.npz, the packaged network's threshold
-        is used. Raises UserError if that file is damaged.
+        Without predictions.npz, the packaged network's threshold is used. Raises
+        UserError if that file is damaged.
         """
         if self.path == PACKAGED:
             return PACKAGED_THRESHOLD, "its validation images"
         path = RunFolder(self.path.parent).predictions
-        val = predictions.read(path).val if path.exists() else None
-        if val:
+        if path.exists():
+            _, val = predictions.read(path)
             logits = val.logits[self.config.test_weights]
             return unsure_below(logits), "its validation images"
         return PACKAGED_THRESHOLD, (
-            "those of the network in the package, since there are no validation logits "
-            f"in {path}"
+            f"those of the network in the package, since there is no {path}"
         )
 
     @functools.cached_property
@@ -129,22 +118,30 @@ def unsure_below(logits: Float32[np.ndarray, "n classes"]) -> float:
     return float(np.quantile(np.exp(log_softmax(logits).max(axis=1)), UNSURE_SHARE))
 
 
-def name_of(network: Network) -> Path | str:
-    """Return the name of a network in a line of text."""
-    if network.path == PACKAGED:
-        return "the LeNet-5 in this package"
+def describe(network: Network) -> str:
+    """Return where a network is from and how good it is, for a line of text."""
     folder, here = network.path.parent, Path.cwd()
-    return folder.relative_to(here) if folder.is_relative_to(here) else folder
+    where = folder.relative_to(here) if folder.is_relative_to(here) else folder
+    if network.path == PACKAGED:
+        where = "the LeNet-5 in this package"
+    return f"{where}, right on {network.accuracy:.2%} of its {network.tested_on} images"
+
+
+def names(networks: Sequence[Network]) -> list[str]:
+    """Name networks by config and seed, and by their folders if these are equal."""
+    names = [f"{each.config.name} (seed {each.config.seed})" for each in networks]
+    return [
+        f"{name} in {each.path.parent}" if names.count(name) > 1 else name
+        for name, each in zip(names, networks, strict=True)
+    ]
 
 
 def load(path: Path | str | None = None) -> Network:
     """Load a trained network from a run folder or a file of weights.
 
     On the machine of the run, its logits equal those in predictions.npz bit for bit.
-
-    Args:
-        path: a run folder, published or not, or a weights.safetensors that a run wrote.
-            Default: a LeNet-5 that comes with this package.
+    The path is that of a run folder, published or not, or of a weights.safetensors that
+    a run wrote; by default, of the LeNet-5 that comes with this package.
 
     Raises:
         UserError: the run is not finished, or its weights are missing, damaged or those
@@ -167,8 +164,7 @@ def load(path: Path | str | None = None) -> Network:
         config = from_stored(json.loads(metadata["config"]), name="its metadata")
         accuracy, tested_on = float(metadata["accuracy"]), metadata["tested_on"]
         network = dataclasses.replace(config.model, name=metadata[weights.NETWORK])
-        task = data.Task(weights.classes_of(metadata), weights.image_shape(metadata))
-        model = models.create(network, task, dtype=config.dtype)
+        model = models.create(network, weights.task_of(metadata), dtype=config.dtype)
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} is damaged: {error!r} in its metadata.") from error
     except UserError as error:

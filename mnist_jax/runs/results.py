@@ -30,17 +30,16 @@ def test(
         "best": (trained.best.params, trained.best.batch_stats),
     }
     tested = _logits(weights, dataset.test, evaluator)
-    tested = tested._replace(val=_logits(weights, dataset.val, evaluator))
+    val = _logits(weights, dataset.val, evaluator)
     if not run.writes:
         return
-    predictions.write(run.folder.predictions, tested)
+    predictions.write(run.folder.predictions, tested, val)
     scores = {
         split: {
             which: evaluation.evaluate(logits, part.labels, model.task.classes)
             for which, logits in part.logits.items()
         }
-        for split, part in (("test", tested), ("val", tested.val))
-        if part
+        for split, part in (("test", tested), ("val", val))
     }
     accuracy = scores["test"][config.test_weights]["accuracy"]
     reported = weights[config.test_weights]

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mnist_jax import console, files, models
-from mnist_jax.config import Experiment
+from mnist_jax import console, data, files, models, tree
+from mnist_jax.config import Experiment, to_json
 from mnist_jax.devices import processes
 from mnist_jax.errors import UserError
-from mnist_jax.runs import checkpoint, narration
+from mnist_jax.models import operations
+from mnist_jax.runs import checkpoint, environment
 from mnist_jax.runs.checkpoint import Checkpoints
 from mnist_jax.runs.events import Events
 from mnist_jax.runs.folder import RunFolder, damaged, read_json, read_text
@@ -71,18 +72,14 @@ class Run:
         return console.about(self.folder.log, f"Seed {self.config.seed}: ")
 
     def is_finished(self) -> bool:
-        """Check the folder against the config, and say if the run is complete.
-
-        Raises:
-            UserError: the folder cannot be used for this run.
-        """
+        """Check the folder against the config, and return if the run is complete."""
         self.folder.check_config(self.config)
         self.results = self.folder.read_results()
         if self.results is None or not self.folder.report.exists():
             return False
         with self.about():
             LOGGER.info("%s is finished: nothing to do.", self.folder.path)
-            narration.say_result(self.folder, self.results)
+            self.say_result()
         return True
 
     def has_checkpoint(self) -> bool:
@@ -106,6 +103,44 @@ class Run:
             stack.callback(lambda: self._events and self._events.close())
             yield
 
+    def describe(
+        self,
+        model: models.Model,
+        dataset: data.Dataset,
+        convolutions: operations.Choice,
+        weights: object,
+    ) -> bool:
+        """Write the files known before training, log them, and return if all is new.
+
+        `restore` must follow. `weights` describes the pretrained parameters as text.
+        """
+        config, folder = self.config, self.folder
+        here = environment.describe(convolutions.name, seeds=self.seeds)
+        is_new = not folder.config.exists()
+        if is_new:
+            files.write_json(folder.environment, here)
+            files.write_text(folder.summary, model.summary())
+            # Last, since the config marks the other files as complete.
+            files.write_json(folder.config, to_json(config))
+        else:
+            environment.warn_if_changed(folder.environment, here)
+        parts = {"train": dataset.train, "validate": dataset.val, "test": dataset.test}
+        if config.data.test_on == "val":
+            del parts["test"]
+        sizes = ", ".join(f"{len(part):,} to {name}" for name, part in parts.items())
+        LOGGER.info(
+            f"{config.name}: {model.name} with "
+            f"{tree.count_parameters(*model.shapes):,} parameters on {dataset.name} "
+            f"({sizes}), seed {config.seed}, {here['device_kind']}, convolutions: "
+            f"{convolutions.name}"
+        )
+        if convolutions.reason:
+            LOGGER.info("Not using oneDNN's convolutions: %s.", convolutions.reason)
+        LOGGER.info("Run folder: %s", folder.path)
+        if weights and not self.has_checkpoint():
+            LOGGER.info("Of the parameters, %s.", weights)
+        return is_new
+
     def restore(self, model: models.Model, phases: Sequence[Phase]) -> bool:
         """Load the newest checkpoint, and return whether there is one.
 
@@ -125,7 +160,7 @@ class Run:
             self.state = found.as_state(state.shapes(model, phases[self.phase]))
             self.history = _read_epochs(metrics, self.epoch)
         # A kill before the first checkpoint leaves the first epoch's lines at most.
-        elif metrics.exists() and len(_read_epochs(metrics, None)) > 2:
+        elif metrics.exists() and read_text(metrics).count("\n") > 2:
             raise UserError(
                 f"{metrics} has the metrics of finished epochs, but there is no "
                 f"checkpoint in {self.folder.checkpoints}. Restore it from a copy, or "
@@ -164,9 +199,7 @@ class Run:
     def save(self, phase: Phase, current: TrainState, outcome: Outcome) -> None:
         """Save the state and the outcome of an epoch, or end the run with its error.
 
-        Raises:
-            UserError: the files cannot be written.
-            NonFiniteLossError: the outcome, unless other seeds continue.
+        The error is raised, unless other seeds continue.
         """
         if isinstance(outcome, NonFiniteLossError):
             self.error = outcome
@@ -188,10 +221,24 @@ class Run:
             self._checkpoints.save(self.epoch, current, record)
             if self._events:
                 self._events.add(records)
+        train, val = records
+        best = "  best so far" if int(current.best.epoch) == self.epoch else ""
         with self.about():
-            LOGGER.info(narration.epoch_line(records, current))
+            LOGGER.info(
+                f"epoch {self.epoch:3d}  "
+                f"train loss {train['loss']:.4f} accuracy {train['accuracy']:.4f}  "
+                f"val loss {val['loss']:.4f} accuracy {val['accuracy']:.4f}  "
+                f"{train['seconds']:.1f} s  "
+                f"{train['images_per_second']:,.0f} images/s{best}"
+            )
             if current.early_stopping.stopped:
-                LOGGER.info(narration.stop_line(phase, current))
+                rule = phase.config.early_stopping
+                line = f"{rule.monitor} has not improved for {rule.patience} epochs: "
+                line += "stopped."
+                if rule.restore_best:
+                    best = int(current.early_stopping.best.epoch)
+                    line += f" The weights of epoch {best} are restored."
+                LOGGER.info(line)
 
     def finish(self, results: dict[str, Any]) -> None:
         """Write results.json, which marks the run as tested; OSError if it cannot."""
@@ -200,24 +247,34 @@ class Run:
             self._events.add_results(results)
         files.write_json(self.folder.results, results)
 
+    def say_result(self) -> None:
+        """Log the accuracy, and the paths of figures and report."""
+        results = self.results or {}
+        which = results["test_weights"]
+        scores = results["test"][which]
+        low, high = scores["accuracy_interval"]
+        LOGGER.info(
+            f"{'Test' if results['tested_on'] == 'test' else 'Validation'} accuracy "
+            f"{scores['accuracy']:.4f} (95 % interval {low:.4f}-{high:.4f}, "
+            f"{scores['examples']:,} images), {which} epoch's weights."
+        )
+        LOGGER.info("Pictures: %s", self.folder.figures)
+        LOGGER.info("Report:   %s", self.folder.path / "report.html")
 
-def _read_epochs(path: Path, epochs: int | None) -> list[dict[str, Any]]:
-    """Return the records of the first epochs in metrics.jsonl; None for all.
 
-    Lines of later epochs, and a line cut off by a kill, are ignored.
+def _read_epochs(path: Path, epochs: int) -> list[dict[str, Any]]:
+    """Return the records of the first epochs in metrics.jsonl.
+
+    Further lines, the last of which a kill may have cut off, are ignored.
     """
-    records = []
-    for line in read_text(path).splitlines():
-        try:
-            record = json.loads(line)
-            later = epochs is not None and record["epoch"] > epochs
-        except (ValueError, KeyError, TypeError):
-            break  # written, in part, after the last checkpoint
-        if later:
-            break
-        records.append(record)
-    if epochs is not None and [(r["epoch"], r.get("split")) for r in records] != [
-        (epoch, split) for epoch in range(1, epochs + 1) for split in ("train", "val")
+    lines = read_text(path).splitlines()[: 2 * epochs]
+    try:
+        records = [json.loads(line) for line in lines]
+        found = [(record["epoch"], record["split"]) for record in records]
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged(path, error) from error
+    if found != [
+        (n, split) for n in range(1, epochs + 1) for split in ("train", "val")
     ]:
         raise damaged(path, f"it lacks lines of the first {epochs} epochs")
     return records
@@ -226,8 +283,7 @@ def _read_epochs(path: Path, epochs: int | None) -> list[dict[str, Any]]:
 def begun_convolutions(runs: Sequence[Run]) -> str | None:
     """Return what computed the convolutions of the runs so far; None if none began.
 
-    Raises:
-        UserError: they differ, so that one program cannot resume them.
+    Raises UserError if they differ, so that one program cannot resume them.
     """
     begun = [run.folder for run in runs if run.folder.config.exists()]
     stated = [read_json(folder.environment).get("convolutions") for folder in begun]

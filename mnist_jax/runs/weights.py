@@ -27,7 +27,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from mnist_jax import files, models, tree
+from mnist_jax import data, files, models, tree
 from mnist_jax.errors import UserError
 from mnist_jax.tree import Tree
 
@@ -78,11 +78,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def model_config(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
-    """Return the fields of `config.model` that the metadata of a file give, if any.
-
-    Raises:
-        WeightsError: the metadata are damaged.
-    """
+    """Return the fields of `config.model` that the metadata of a file give, if any."""
     try:
         stored = json.loads(metadata[CONFIG]) if CONFIG in metadata else None
         fields = dict(stored["model"]) if stored else {}
@@ -94,23 +90,13 @@ def model_config(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     return fields
 
 
-def classes_of(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the class of each logit.
-
-    Raises:
-        KeyError, ValueError: there is no such entry, or it is damaged.
-    """
+def task_of(metadata: Mapping[str, str]) -> data.Task:
+    """Return the network's task; KeyError or ValueError if an entry is damaged."""
+    # Earlier versions, which knew digits only, separated classes by spaces.
     stored = metadata["classes"]
-    # Earlier versions, which knew digits only, separated them by spaces.
     classes = json.loads(stored) if stored.startswith("[") else stored.split()
-    return tuple(map(str, classes))
-
-
-def image_shape(metadata: Mapping[str, str]) -> tuple[int, int, int]:
-    """Return height, width and channels of an image; ValueError if damaged."""
-    # Earlier versions knew MNIST's images only.
     height, width, channels = json.loads(metadata.get("image_shape", "[28, 28, 1]"))
-    return int(height), int(width), int(channels)
+    return data.Task(tuple(map(str, classes)), (int(height), int(width), int(channels)))
 
 
 def named(params: Tree, batch_stats: Tree) -> dict[str, Any]:
@@ -136,8 +122,7 @@ def check(
 ) -> None:
     """Check named tensors against the shapes of those required, and all known names.
 
-    Raises:
-        WeightsError: lists by name everything that is wrong with the file.
+    Raises WeightsError with the names of all that is wrong with the file.
     """
     found = {name: tensors[name] for name in wanted if name in tensors}
     complaints = {

@@ -25,12 +25,6 @@ class Evaluator:
 
     Repetitions of the last image fill the last batch; their results are dropped. With
     several replicas, weights and results have a leading axis of them.
-
-    Args:
-        apply_fn: `Model.apply`.
-        loss_fn: `Model.loss`.
-        batch_size: images in a call.
-        devices: the devices that share a batch, or the seeds.
     """
 
     def __init__(
@@ -59,14 +53,10 @@ class Evaluator:
         *,
         rehearse: bool = False,
     ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-        """Return the logits and the loss of each image.
+        """Return the logits and the loss of each image, of which there is at least one.
 
-        Args:
-            params: the parameters.
-            batch_stats: BatchNorm's statistics.
-            batch: any number of images, at least one, and their classes.
-            rehearse: compute the first batch alone and repeat its results, which is
-                enough to compile everything.
+        To `rehearse` is to compute the first batch alone and to repeat its results,
+        which is enough to compile everything.
         """
         devices, count = self.devices, len(batch.labels)
         params, batch_stats = devices.place((params, batch_stats))

@@ -91,10 +91,9 @@ def compute(
     batch: Batch,
     batch_size: int,
 ) -> Batch:
-    """Return a batch with features, float32, in place of its images.
+    """Return a batch with features, the output of the stages before `stop` >= 1.
 
-    They are the output of the stages before index `stop` >= 1. A call computes
-    `batch_size` images.
+    They are float32; a call computes `batch_size` images.
     """
 
     def run(params: Tree, batch_stats: Tree, images: jax.Array) -> jax.Array:

@@ -25,10 +25,7 @@ class Groups:
         freeze: expressions for the parameters that are not trained.
         layer_rates: entries of the form REGEX=FACTOR. The first that matches a name
             applies; by default, the factor is 1.
-        flag: the name of the phase in messages.
-
-    Raises:
-        UserError: an expression or an entry is not valid.
+        flag: the name of the phase in messages, such as that an entry is not valid.
     """
 
     def __init__(
@@ -71,15 +68,6 @@ class Groups:
             raise UserError(
                 f"{freeze} matches every parameter: there is nothing to train."
             )
-
-    def table(self, params: Tree) -> str:
-        """Return a table of the layers: their sizes and factors; 0 is frozen."""
-        factors = tree.layers(self.factors(params))
-        lines = [f"{'layer':20} {'parameters':>12}  rate"]
-        for layer, own in tree.layers(params).items():
-            rates = ", ".join(f"{x:g}" for x in sorted({*factors[layer].values()}))
-            lines.append(f"{layer:20} {tree.count_parameters(own):>12,}  {rates}")
-        return "\n".join(lines)
 
     def wrap(
         self, optimizer: optax.GradientTransformation

@@ -5,24 +5,15 @@ plateau change.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int32
 
 from mnist_jax import tree
 from mnist_jax.config import ConfigError, Optimizer, load_object
 from mnist_jax.tree import Tree
-
-
-class KerasAdamState(NamedTuple):
-    """Number of steps, and moving averages of the gradients and of their squares."""
-
-    steps: Int32[Array, ""]
-    mu: Tree
-    nu: Tree
 
 
 def scale_by_keras_adam(
@@ -39,18 +30,11 @@ def scale_by_keras_adam(
         Kingma and Ba, 2015, end of section 2: https://arxiv.org/abs/1412.6980
     """
 
-    def init_fn(params: Tree) -> KerasAdamState:
-        return KerasAdamState(
-            steps=jnp.zeros((), jnp.int32),
-            mu=jax.tree.map(jnp.zeros_like, params),
-            nu=jax.tree.map(jnp.zeros_like, params),
-        )
-
     def update_fn(
-        updates: Tree, state: KerasAdamState, params: Tree | None = None
-    ) -> tuple[Tree, KerasAdamState]:
+        updates: Tree, state: Any, params: Tree | None = None
+    ) -> tuple[Tree, optax.ScaleByAdamState]:
         del params
-        steps = state.steps + 1
+        steps = state.count + 1
         mu = jax.tree.map(lambda m, g: m + (1 - b1) * (g - m), state.mu, updates)
         nu = jax.tree.map(lambda v, g: v + (1 - b2) * (g * g - v), state.nu, updates)
         t = steps.astype(jnp.float32)
@@ -58,9 +42,9 @@ def scale_by_keras_adam(
         updates = jax.tree.map(
             lambda m, v: correction * m / (jnp.sqrt(v) + eps), mu, nu
         )
-        return updates, KerasAdamState(steps, mu, nu)
+        return updates, optax.ScaleByAdamState(steps, mu, nu)
 
-    return optax.GradientTransformation(init_fn, update_fn)  # type: ignore[arg-type]
+    return optax.GradientTransformation(optax.scale_by_adam().init, update_fn)
 
 
 def _adam(config: Optimizer) -> optax.GradientTransformation:
@@ -90,14 +74,10 @@ OPTIMIZERS: dict[str, Callable[[Optimizer], optax.GradientTransformation]] = {
 def create(
     config: Optimizer, *, flag: str = "optimizer"
 ) -> optax.GradientTransformation:
-    """Build the optimizer that a config describes.
+    """Build the optimizer that a config, called `flag` in messages, describes.
 
-    Its directions are to be multiplied by minus the learning rate. `flag` is
-    the name of the config in messages.
-
-    Raises:
-        ConfigError: it names a function that cannot be imported, or that does not
-            return an optax transformation.
+    Raises ConfigError if it names a function that cannot be imported, or that does not
+    return an optax transformation.
     """
     make = OPTIMIZERS.get(config.name) or load_object(config.name, f"{flag}.name")
     direction = make(config)

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+import jax
 import optax
 
 from mnist_jax import config, models
@@ -16,15 +17,7 @@ from mnist_jax.tree import Tree
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """A stretch of training with one optimizer.
-
-    Attributes:
-        config: the fields of `config.Phase`.
-        groups: the parameters that are not trained, or have their own learning rate.
-        optimizer: from gradients to directions.
-        plateau: reduces the learning rate.
-        early_stopping: ends the phase.
-    """
+    """A stretch of training with one optimizer."""
 
     config: config.Phase
     groups: Groups
@@ -36,6 +29,13 @@ class Phase:
     def name(self) -> str:
         """The name of the phase in messages and in metrics.jsonl."""
         return self.config.name
+
+    def describe(self, params: Tree) -> str:
+        """Return a sentence about how many of the parameters the phase trains."""
+        factors = jax.tree.leaves(self.groups.factors(params))
+        sizes = [leaf.size for leaf in jax.tree.leaves(params)]
+        trained = sum(size for size, rate in zip(sizes, factors, strict=True) if rate)
+        return f"Phase {self.name} trains {trained:,} of {sum(sizes):,} parameters."
 
     def steps_per_epoch(self, train_size: int) -> int:
         """Return the number of steps of an epoch with `train_size` training images."""
@@ -52,13 +52,10 @@ class Phase:
 
 
 def create(fields: config.Phase, *, flag: str = "phase") -> Phase:
-    """Build the phase that a config describes.
+    """Build the phase that a config, called `flag` in messages, describes.
 
-    `flag` is its name on the command line, for messages, such as "--config.phases[0]".
-
-    Raises:
-        UserError: the fields contradict each other, or an expression in `freeze` or
-            `layer_rates` is not valid.
+    Raises UserError if the fields contradict each other, or if an expression for
+    parameters is not valid.
     """
     schedules.check(fields.schedule, epochs=fields.epochs, flag=f"{flag}.schedule")
     groups = Groups(fields.freeze, fields.layer_rates, flag=flag)
@@ -82,9 +79,8 @@ def create(fields: config.Phase, *, flag: str = "phase") -> Phase:
 def create_all(phases: Sequence[config.Phase], params: Tree) -> list[Phase]:
     """Build the phases of an experiment for a network's parameters, or their shapes.
 
-    Raises:
-        UserError: the list is empty, a phase cannot be built (see `create`), or an
-            expression for parameters does not fit the network.
+    Raises UserError as `create` does, or if the list is empty, or an expression for
+    parameters does not fit the network.
     """
     if not phases:
         raise ConfigError("--config.phases is empty: there is nothing to train.")

@@ -57,21 +57,10 @@ class Trainer:
     """The compiled functions of one phase over one data set.
 
     It trains one seed, or several at once: states then have a leading axis, from
-    `stack`, over which the functions of one seed are mapped.
-
-    Args:
-        config: the experiment.
-        model: the network.
-        phase: the phase to train.
-        dataset: the images.
-        states: of the seeds, at the beginning of the phase or at the end of an epoch.
-        keys: the random streams of each seed.
-        evaluator: of the whole network, on all devices.
-        progress: shows how far the training is.
-        devices: share a batch, or the seeds; by default as many as can do so equally.
-
-    Attributes:
-        feature_seconds: spent on computing the inputs of the phase.
+    `stack`, over which the functions of one seed are mapped. The states and the keys of
+    the seeds are given one by one; `evaluator` is that of the whole network, on all
+    devices; by default, as many devices as can do so equally share the batch or the
+    seeds.
     """
 
     def __init__(
@@ -91,20 +80,16 @@ class Trainer:
         apply_fn, train, self._val = jax.block_until_ready(
             features.inputs_of_phase(config, model, phase, dataset, states)
         )
-        self.feature_seconds = time.perf_counter() - begin
+        self.feature_seconds = time.perf_counter() - begin  # for the inputs
         size, batch_size = len(train.labels), phase.config.batch_size
         devices = devices or parallel.choose(
             config.parallel, batch_size, seeds=len(states)
         )
         self._devices, self._progress = devices, progress
-        self._evaluator = evaluator
         if apply_fn != model.apply or devices != evaluator.devices:
-            self._evaluator = Evaluator(
-                apply_fn,
-                model.loss,
-                batch_size=config.eval_batch_size,
-                devices=devices,
-            )
+            sizes = {"batch_size": config.eval_batch_size, "devices": devices}
+            evaluator = Evaluator(apply_fn, model.loss, **sizes)
+        self._evaluator = evaluator
         self._data = devices.replicate(train)
         # The evaluator puts one batch of images at a time on the devices.
         self._val_labels = devices.replicate(self._val.labels)
@@ -174,13 +159,9 @@ class Trainer:
     ) -> tuple[TrainState, list[Outcome]]:
         """Train for an epoch, validate, and update the monitors.
 
-        Args:
-            state: at the end of the previous epoch; its buffers are donated.
-            numbers: the number of the epoch for each seed, counted from 1 over all
-                phases. None for a seed that has ended, whose results are to be ignored.
-
-        Returns:
-            The new state, and the outcome for each seed.
+        The buffers of the state are donated. `numbers` has the number of the epoch for
+        each seed, counted from 1 over all phases, or None for a seed that has ended,
+        whose outcome is to be ignored.
         """
         # Devices may have more places than there are seeds.
         numbers = [*numbers, *[None] * (self._devices.replicas - len(numbers))]
@@ -190,7 +171,7 @@ class Trainer:
         metrics = _EpochMetrics(numbers, self._steps)
         state, last_chunk = self._train(state, metrics)
         if metrics.all_failed:
-            return state, metrics.outcomes({}, {})
+            return state, metrics.outcomes()
         if self._devices.must_wait:
             self._fetch(metrics, *last_chunk)
         evaluated = self._evaluator(*state.weights, self._val)
@@ -207,29 +188,27 @@ class Trainer:
         }
         rates = np.atleast_1d(self._learning_rate(state))
         watched = self._watch(state, figures, self._epochs(numbers))
-        seconds = trained - begin
-        train_record = {
+        train = {
             "loss": losses,
             "accuracy": accuracies,
             "learning_rate": rates,
-            "seconds": seconds,
-            "images_per_second": self._images_per_epoch / seconds,
+            "seconds": trained - begin,
+            "images_per_second": self._images_per_epoch / (trained - begin),
         }
-        val_record = {
+        val = {
             "loss": np.atleast_1d(val_loss),
             "accuracy": np.atleast_1d(val_accuracy),
             "seconds": time.perf_counter() - trained,
         }
-        return state.replace(**watched), metrics.outcomes(train_record, val_record)
+        return state.replace(**watched), metrics.outcomes(train=train, val=val)
 
     def _train(
         self, state: TrainState, metrics: "_EpochMetrics"
     ) -> tuple[TrainState, tuple[int, step.StepMetrics]]:
         """Dispatch the steps of an epoch, until all seeds have failed.
 
-        Returns:
-            The state after them, and the first step and the metrics of the last chunk,
-            which are still to be fetched.
+        Also returns the first step and the metrics of the last chunk, which are still
+        to be fetched.
         """
         epochs = self._epochs(metrics.numbers)
         indices = self._devices.split(self._order(self._order_key, epochs))
@@ -278,12 +257,9 @@ class Trainer:
             train_steps = step.make_train_steps(
                 train_step=self._train_step, steps=length
             )
+            axes = (0, None, 0, None, 0)
             self._compiled[length] = self._devices.compile(
-                train_steps,
-                (0, None, 0, None, 0),
-                arguments,
-                split=2,
-                donate=True,
+                train_steps, axes, arguments, split=2, donate=True
             )
         evaluated = self._evaluator(*state.weights, self._val, rehearse=True)
         jax.block_until_ready(self._score(*evaluated, self._val_labels))
@@ -329,33 +305,23 @@ class _EpochMetrics:
                     f"{self.numbers[place]}. {_WAY_OUT}"
                 )
 
-    def means(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the mean loss and accuracy of each seed."""
+    def means(self) -> Iterator[np.ndarray]:
+        """Yield the mean loss and the mean accuracy of each seed."""
         # In float64 and in one order, whatever the length of the chunks.
-        losses, accuracies = (
-            np.concatenate(chunks, axis=1).mean(axis=1, dtype=np.float64)
-            for chunks in (self._losses, self._accuracies)
-        )
-        return losses, accuracies
+        for chunks in (self._losses, self._accuracies):
+            yield np.concatenate(chunks, axis=1).mean(axis=1, dtype=np.float64)
 
-    def outcomes(self, train: dict[str, Any], val: dict[str, Any]) -> list[Outcome]:
+    def outcomes(self, **splits: dict[str, Any]) -> list[Outcome]:
         """Return the outcome for each seed.
 
-        The fields of the records are numbers, or arrays of one for each seed.
+        The figures of each split are numbers, or arrays of one for each seed.
         """
-
-        def record(place: int, split: str, fields: dict[str, Any]) -> dict[str, Any]:
-            numbers = {
-                name: float(value[place] if np.ndim(value) else value)
-                for name, value in fields.items()
-            }
-            return {"epoch": self.numbers[place], "split": split} | numbers
-
         outcomes: list[Outcome] = [[] for _ in self.numbers]
         for place in self._running:
             outcomes[place] = self._errors.get(place) or [
-                record(place, "train", train),
-                record(place, "val", val),
+                {"epoch": self.numbers[place], "split": split}
+                | {k: float(v[place] if np.ndim(v) else v) for k, v in figures.items()}
+                for split, figures in splits.items()
             ]
         return outcomes
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from mnist_jax import data
 from mnist_jax.data import labelled
-from mnist_jax.demo import App, Corrections, Server, networks_of
+from mnist_jax.demo import App, Corrections, Server
 from mnist_jax.errors import UserError
 from mnist_jax.runs.load import load
 from tests.support import paper
@@ -56,7 +56,7 @@ def folder(tmp_path):
 @pytest.fixture
 def server(run, folder):
     """A demo in which the network in the package stands twice."""
-    app = App(networks_of([run, run]), Corrections(folder))
+    app = App([run, run], Corrections(folder))
     with Server(app, host="127.0.0.1", port=0) as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.02])
         thread.start()

@@ -13,17 +13,15 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from mnist_jax import data
+from mnist_jax.config import Experiment, to_json
 from mnist_jax.evaluation import evaluate
 from mnist_jax.runs import predictions
 from mnist_jax.runs.predictions import Predictions
+from tests.support.made_runs import write_run
 
 EXAMPLES, EPOCHS = 400, 15
 DIGITS = tuple("0123456789")
-DEFAULTS = {
-    "name": "base",
-    "seed": 0,
-    "phases": [{"name": "train", "epochs": 50, "batch_size": 86}],
-}
+DEFAULTS = to_json(Experiment())
 
 
 class FakeRun(NamedTuple):
@@ -76,57 +74,34 @@ def make_run(
         name: (scores + noise * rng.normal(size=scores.shape)).astype(np.float32)
         for name in ("last", "best")
     }
+    tested = Predictions(labels, logits, data.images_sha256(images))
     held = {name: rows[:150] for name, rows in logits.items()}
-    val = Predictions(labels[:150], held)
-    predictions.write(
-        folder / "predictions.npz",
-        Predictions(labels, logits, data.images_sha256(images), val),
-    )
+    val = Predictions(labels[:150], held, "")
+    predictions.write(folder / "predictions.npz", tested, val)
     found = {
         split: {
             n: evaluate(rows, one.labels, classes) for n, rows in one.logits.items()
         }
-        for split, one in (("test", Predictions(labels, logits)), ("val", val))
+        for split, one in (("test", tested), ("val", val))
     }
-    results = {
-        "kind": "network",
-        "classes": list(classes),
-        "config": "lenet5",
-        "model": "lenet5",
-        "data": "mnist",
-        "seed": 7,
-        "parameters": 61_706,
-        "epochs": EPOCHS,
-        "best_epoch": 11,
-        "best_monitor": "val_loss",
-        "test_weights": "last",
-        "test_accuracy": found["test"]["last"]["accuracy"],
-        "train_seconds": 106.5,
-        "wall_seconds": 118.2,
-        "images_per_second": 7_512.3,
-        "parameters_sha256": "ab" * 32,
+    command = "python run.py --config=configs/lenet5.py --config.seed=7"
+    environment = {"versions": {"jax": "0.10.2"}, "platform": "Linux-x86_64"}
+    write_run(
+        folder,
+        accuracy=found["test"]["last"]["accuracy"],
+        seed=7,
+        config={"phases[0].epochs": EPOCHS},
+        environment=environment | {"git_commit": None, "command": command},
+        classes=list(classes),
+        test_images_sha256=tested.images_sha256,
+        epochs=EPOCHS,
+        parameters_sha256="ab" * 32,
         **found,
-    }
-    phase = {"name": "train", "epochs": EPOCHS, "batch_size": 86}
-    environment = {
-        "versions": {"jax": "0.10.2", "python": "3.11.7"},
-        "device": "cpu",
-        "device_kind": "CPU",
-        "device_count": 1,
-        "cores": 2,
-        "platform": "Linux-x86_64",
-        "git_commit": None,
-        "command": "python run.py --config=configs/lenet5.py --config.seed=7",
-    }
-    for name, value in {
-        "results": results,
-        "config": {"name": "lenet5", "seed": 7, "phases": [phase]},
-        "environment": environment,
-    }.items():
-        (folder / f"{name}.json").write_text(json.dumps(value))
+    )
     (folder / "summary.txt").write_text("| layer | parameters |\n| conv | 156 |\n")
     lines = [json.dumps(line) + "\n" for line in make_epochs(EPOCHS)]
     (folder / "metrics.jsonl").write_text("".join(lines))
+    results = json.loads((folder / "results.json").read_text())
     return FakeRun(folder, images, labels, results)
 
 

@@ -204,7 +204,7 @@ def test_a_checkpoint_that_cannot_be_read_now_is_not_damaged(
 
 
 def test_another_training_state_is_not_damage(saved, folder, open_checkpoints):
-    """Neither fewer arrays, nor another version, nor the layout of earlier ones."""
+    """Neither fewer arrays nor another version."""
     found = open_checkpoints().restore()
     assert found is not None
     other = shapes_of(make_state(0, make_phase()))
@@ -213,9 +213,6 @@ def test_another_training_state_is_not_damage(saved, folder, open_checkpoints):
     path = folder / "4" / "record" / "metadata"
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | {"version": 999}))
-    with pytest.raises(CheckpointError, match="Another version"):
-        open_checkpoints().restore()
-    (folder / "last").mkdir()
     with pytest.raises(CheckpointError, match="Another version"):
         open_checkpoints().restore()
     assert epochs_in(folder) == ["3", "4"]

@@ -12,9 +12,10 @@ from mnist_jax import files
 from mnist_jax.config import Experiment, to_json
 from mnist_jax.errors import UserError
 from mnist_jax.experiment import parse
+from mnist_jax.report import record
 from mnist_jax.report.compare import groups
-from mnist_jax.report.record import Record
 from mnist_jax.runs.folder import RunFolder
+from tests.support.made_runs import write_run
 
 
 @pytest.fixture
@@ -91,8 +92,6 @@ def test_a_run_folder_copied_without_hidden_files_is_still_one(folder):
 
 HOLD = """
 import sys
-from mnist_jax.report.compare import groups
-from mnist_jax.report.record import Record
 from mnist_jax.runs.folder import RunFolder
 with RunFolder(sys.argv[1]).lock():
     print("locked", flush=True)
@@ -124,17 +123,6 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     with pytest.raises(UserError, match="Cannot write.*--workdir"):
         with RunFolder(tmp_path / "file" / "run").lock():
             pass
-
-
-def test_metrics_are_one_object_a_line(folder):
-    history = [{"epoch": 1, "loss": 0.1}, {"epoch": 1, "loss": 0.2}]
-    folder.append_metrics(history)
-    folder.append_metrics([{"epoch": 2, "loss": 0.3}])
-    with folder.metrics.open("a") as file:
-        file.write('{"epoch": 3, "lo')  # a kill in the middle of a line
-    folder.write_metrics(history)
-    lines = folder.metrics.read_text().splitlines()
-    assert [json.loads(line) for line in lines] == history
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -174,14 +162,9 @@ def test_fields_whose_names_start_alike_are_told_apart(tmp_path):
     """`parallel` does not identify an experiment, and `parallel_x` does."""
 
     def identity(**fields):
-        described = {"name": "x", "seed": 0, "kind": "ensemble", "model": "ensemble"}
-        record = Record(
-            *(tmp_path, fields, {}, {}),
-            classes=("a", "b"),
-            tested_on="test",
-            **described,
-        )
-        return groups.experiment(record)
+        folder = write_run(tmp_path, kind="ensemble")
+        (folder / "config.json").write_text(json.dumps(fields))
+        return groups.experiment(record.read(folder))
 
     first = identity(parallel_x=1, parallel="jit", seed=3)
     assert first == identity(parallel_x=1, parallel="pmap", seed=4)

@@ -58,6 +58,12 @@ if limit := asked["file_size"]:
 os.environ.clear()
 os.environ.update(asked["env"])
 os.chdir(asked["cwd"])
+# JAX has read its variables when it was imported.
+for name, text in asked["env"].items():
+    if (name := name.lower()) in jax.config.values:
+        kind = type(jax.config.values[name] or "")
+        value = text.lower() in ("1", "true") if kind is bool else kind(text)
+        jax.config.update(name, value)
 if os.environ.pop("TESTS_WITHOUT_PICTURES", None):
     tests.support.runs.leave_out_pictures()
 program, *_ = sys.argv = asked["command"]
@@ -111,10 +117,9 @@ class _Server:
 
 
 @functools.cache
-def _server(variables: tuple[tuple[str, str], ...]) -> _Server:
-    others = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
-    path = {"PYTHONPATH": str(ROOT)}
-    return _Server(others | path | dict(variables))
+def _server() -> _Server:
+    env = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    return _Server(env | {"PYTHONPATH": str(ROOT)})
 
 
 class Command:
@@ -129,14 +134,9 @@ class Command:
         cwd: Path,
         file_size: int,
     ):
-        # If the allocator has a setting, commands do not replace their own process.
-        env = {**env, "GLIBC_TUNABLES": "glibc.malloc.top_pad=0"}
-        # JAX reads its variables when it is imported.
-        read = {name: env[name] for name in sorted(env) if name.startswith("JAX_")}
-        self._server = _server(tuple(read.items()))
-        self.pid = self._server.ask(
-            fds, command=command, env=env, cwd=str(cwd), file_size=file_size
-        )
+        self._server = _server()
+        asked = {"command": command, "env": dict(env), "cwd": str(cwd)}
+        self.pid = self._server.ask(fds, file_size=file_size, **asked)
         self.returncode: int | None = None
         self.stdout: Any = None
 

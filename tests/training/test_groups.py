@@ -99,18 +99,6 @@ def test_a_layer_counts_as_frozen_only_if_all_of_it_is():
     assert Groups().frozen_layers(PARAMS) == frozenset()
 
 
-def test_the_table_has_what_is_trained_and_at_which_rate():
-    groups = Groups(("block1/", "logits/bias"), ("block2=0.01", "logits/bias=2"))
-    cells = [line.split() for line in groups.table(PARAMS).splitlines()]
-    assert cells == [
-        ["layer", "parameters", "rate"],
-        ["block1/conv1", "9", "0"],
-        ["block1/norm", "6", "0"],
-        ["block2_conv1", "16", "0.01"],
-        ["logits", "10", "0,", "1"],
-    ]
-
-
 @pytest.mark.parametrize(
     ("freeze", "rates", "message"),
     [
@@ -256,19 +244,3 @@ def test_a_factor_is_a_learning_rate_of_its_own(name):
         other, second = together.update(gradients, states[1], PARAMS)
         states = first, second
         assert_trees_equal(one, other)
-
-
-def test_a_factor_changes_only_its_own_layer_and_one_of_1_nothing():
-    fields = {"optimizer.name": "sgd", "optimizer.learning_rate": 0.1}
-    plain = train(make_phase(**fields), steps=1).params
-    same = train(make_phase(**fields, layer_rates=(".*=1",)), steps=1).params
-    assert_trees_equal(same, plain)
-    slow = train(make_phase(**fields, layer_rates=("conv=0.25",)), steps=1).params
-    begin = make_state(TINY, make_phase(**fields)).params
-    for name, start in by_name(begin).items():
-        factor = 0.25 if name.startswith("conv") else 1.0
-        moved = by_name(plain)[name] - start
-        np.testing.assert_allclose(
-            by_name(slow)[name] - start, factor * moved, rtol=1e-4, atol=1e-7
-        )
-    assert np.abs(plain["conv"]["kernel"] - begin["conv"]["kernel"]).max() > 1e-4

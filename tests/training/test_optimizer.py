@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from mnist_jax.config import Optimizer, parse
-from mnist_jax.errors import UserError
 from mnist_jax.training import optimizer
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -246,27 +245,3 @@ def test_directions_do_not_hold_the_learning_rate(name):
         return transform.update(gradients, transform.init(params), params)[0]
 
     assert_same(direction(1e-3), direction(0.5))
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("learning_rate", 0.0),
-        ("learning_rate", float("nan")),
-        ("b1", 1.0),
-        ("b2", -0.1),
-        ("eps", 0.0),
-        ("decay", 1.0),
-        ("momentum", -0.5),
-        ("weight_decay", -1e-4),
-        ("clip_norm", -1.0),
-    ],
-)
-def test_refuses(field, value):
-    with pytest.raises(UserError, match=rf"^a\.flag\.{field}={value}: "):
-        make_config(**{field: value})
-
-
-def test_an_unknown_optimizer_is_answered_with_the_known_ones():
-    with pytest.raises(UserError, match="known: adam, adamw, rmsprop, sgd"):
-        make_config(name="adamm")

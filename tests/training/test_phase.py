@@ -22,22 +22,6 @@ def make_phase(**fields):
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "reason"),
-    [
-        ("epochs", 0, "must be at least 1"),
-        ("label_smoothing", float("nan"), "must be at least 0 and below 1"),
-        ("schedule.warmup_epochs", 50.0, "must be below the phase's 50 epochs"),
-        ("optimizer.learning_rate", 0.0, "must be above 0"),
-        ("early_stopping.monitor", "loss", "unknown (known: none, "),
-    ],
-)
-def test_refuses(field, value, reason):
-    with pytest.raises(UserError) as error:
-        make_phase(**{field: value})
-    assert str(error.value).startswith(f"{FLAG}.{field}={value}: {reason}")
-
-
-@pytest.mark.parametrize(
     ("batch_size", "train_size", "steps"),
     [(86, 54_000, 627), (15, 64, 4), (64, 64, 1), (1, 5, 5)],
 )

@@ -15,7 +15,6 @@ from mnist_jax.training import step
 from tests.models.keras_models import as_trees, lenet5, like_keras, set_weights
 from tests.support.training_parts import (
     KEY,
-    as_batch,
     assert_close,
     largest_difference,
     make_phase,
@@ -60,35 +59,6 @@ def test_cross_entropy_is_that_of_keras(smoothing):
 def lenet5_step(**fields):
     phase = make_phase(**fields)
     return phase, jax.jit(make_step(LENET5.apply, phase))
-
-
-def test_a_step_is_adam_on_the_mean_cross_entropy(small):
-    """Written out by hand: gradient of the mean loss, Kingma and Ba's first update."""
-    phase, train_step = lenet5_step()
-    before = make_state(LENET5, phase)
-    after, metrics = train_step(before, as_batch(small.train), KEY)
-
-    def loss_fn(params):
-        images = jnp.asarray(small.train.images, jnp.float32) / 255
-        (logits, _), _ = LENET5.apply(params, {}, images, train=False)
-        log_p = logits - jax.nn.logsumexp(logits, axis=1, keepdims=True)
-        labels = jnp.asarray(small.train.labels, int)
-        hits = (log_p.argmax(axis=1) == labels).mean()
-        return -log_p[jnp.arange(64), labels].mean(), hits
-
-    (loss, hits), gradients = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(
-        before.params
-    )
-    np.testing.assert_allclose(metrics.loss, loss, rtol=1e-5)
-    np.testing.assert_allclose(metrics.accuracy, hits, rtol=1e-6)
-    # At the first step Adam's moments are g and g^2 after bias correction; Keras adds
-    # epsilon before.
-    eps = 1e-7 / np.sqrt(1 - 0.999)
-    expected = jax.tree.map(
-        lambda p, g: p - 1e-3 * g / (jnp.abs(g) + eps), before.params, gradients
-    )
-    assert_close(after.params, expected, 2e-5)
-    assert (int(after.step), int(after.phase_step)) == (1, 1)
 
 
 @pytest.mark.slow

@@ -12,8 +12,8 @@ from mnist_jax.errors import UserError
 from mnist_jax.evaluation import significance
 from mnist_jax.report.compare import findings
 from mnist_jax.report.compare.groups import Comparison, Group
-from mnist_jax.report.compare.tables import Table
 from mnist_jax.report.record import Record
+from mnist_jax.report.render import Table
 from mnist_jax.runs import predictions
 from mnist_jax.runs.folder import RunFolder
 
@@ -28,50 +28,40 @@ class Answer(NamedTuple):
     predicted: Int64[np.ndarray, " n"]
 
     @property
-    def images(self) -> tuple[str, bytes]:
-        """Identifies the images."""
-        return self.run.images, self.labels.tobytes()
-
-    @property
     def right(self) -> Bool[np.ndarray, " n"]:
         """Which predictions are right."""
         return self.predicted == self.labels
 
 
 def read(found: Comparison) -> tuple[list[Answer], list[str]]:
-    """Read predictions.npz of one run of each group.
+    """Read predictions.npz of one run of each group; UserError if one is damaged.
 
     Of networks that were tested on different images, the largest set that shares its
-    images is kept.
-
-    Returns:
-        The answers to the same images, and sentences about the other networks.
-
-    Raises:
-        UserError: a file is damaged; the message names it.
+    images is kept. Also returns sentences about the other networks.
     """
-    answers, without = [], []
+    answers = []
     for group in found.groups:
         for run in group.runs:
             path = RunFolder(run.folder).predictions
             if path.exists():
-                made = predictions.read(path)
-                predicted = made.logits[group.weights].argmax(axis=1)
+                tested, _ = predictions.read(path)
+                predicted = tested.logits[group.weights].argmax(axis=1)
                 name = f"{group.label}, seed {run.seed}"
-                answers.append(Answer(group, name, run, made.labels, predicted))
+                answers.append(Answer(group, name, run, tested.labels, predicted))
                 break
-        else:
-            without.append(group.label)
-    sets = collections.Counter(one.images for one in answers)
+    sets = collections.Counter(one.run.images for one in answers)
     chosen = max(sets, key=lambda images: (sets[images], images), default=None)
-    kept = [one for one in answers if one.images == chosen]
-    others = [one for one in answers if one.images != chosen]
-    notes = []
-    if without:
-        notes.append(f"Without predictions.npz, hence not here: {', '.join(without)}.")
-    if others:
-        names = ", ".join(one.name for one in others)
-        notes.append(f"Tested on other images, hence not here: {names}.")
+    kept = [one for one in answers if one.run.images == chosen]
+    have = {one.group.key for one in answers}
+    missing = {
+        "Without predictions.npz": [g.label for g in found.groups if g.key not in have],
+        "Tested on other images": [a.name for a in answers if a.run.images != chosen],
+    }
+    notes = [
+        f"{why}, hence not here: {', '.join(names)}."
+        for why, names in missing.items()
+        if names
+    ]
     return kept, notes
 
 

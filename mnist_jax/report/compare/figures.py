@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -9,20 +10,9 @@ from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from mnist_jax.evaluation import wilson_interval
+from mnist_jax.report import style
 from mnist_jax.report.compare.answers import Answer, wrong_by
 from mnist_jax.report.compare.groups import Group
-from mnist_jax.report.style import (
-    RUN_LENGTH,
-    STYLE,
-    blank,
-    drawable,
-    legend,
-    line_styles,
-    plain,
-    set_title,
-    subplots,
-)
 
 _SHOWN = 8
 
@@ -34,80 +24,84 @@ def spread(group: Group) -> list[float]:
     """
     from scipy import special
 
+    if group.sd is None:
+        tested = group.first.results["test"]
+        interval = tested.get(group.weights, tested)["accuracy_interval"]
+        return [100 * end for end in interval]
     n = len(group.runs)
-    if group.sd is not None:
-        half = float(special.stdtrit(n - 1, 0.975)) * group.sd / math.sqrt(n)
-        return [100 * (group.mean - half), 100 * (group.mean + half)]
-    tested = group.first.results.get("test", {})
-    examples = tested.get(group.weights, tested).get("examples", 10_000)
-    ends = wilson_interval(round(group.mean * examples), examples)
-    return [100 * end for end in ends]
+    half = float(special.stdtrit(n - 1, 0.975)) * group.sd / math.sqrt(n)
+    return [100 * (group.mean - half), 100 * (group.mean + half)]
 
 
-@matplotlib.rc_context(STYLE)
+@matplotlib.rc_context(style.STYLE)
 def accuracy(groups: Sequence[Group]) -> Figure:
     """Draw the accuracy of each experiment, its seeds and its interval."""
-    figure, ((axes,),) = subplots(1, 1, 1.2 + 0.32 * len(groups))
+    figure, ((axes,),) = style.subplots(1, 1, 1.2 + 0.32 * len(groups))
     note = "dots: seeds; bars: mean and its 95 % interval (hollow: of one accuracy)"
-    set_title(figure, "Comparison", "accuracy in per cent", note)
-    styles = line_styles(len(groups))
-    for row, (group, style) in enumerate(zip(groups, styles, strict=True)):
-        color, seeds = style["color"], [100 * each for each in group.accuracies]
+    style.set_title(figure, "Comparison", "accuracy in per cent", note)
+    styles = style.line_styles(len(groups))
+    for row, (group, line) in enumerate(zip(groups, styles, strict=True)):
+        color, seeds = line["color"], [100 * each for each in group.accuracies]
         axes.plot(spread(group), [row, row], color=color, lw=2)
         axes.plot([100 * group.mean], [row], "|", color=color, ms=12, mew=2)
         fill = color if len(seeds) > 1 else "white"
         axes.plot(seeds, [row] * len(seeds), "o", color=color, mfc=fill, ms=4.5)
     axes.set_ylim(len(groups) - 0.5, -0.5)
-    names = [drawable(group.label, RUN_LENGTH) for group in groups]
+    names = [style.drawable(group.label, style.RUN_LENGTH) for group in groups]
     axes.set_yticks(range(len(groups)), names)
-    plain(axes)
+    style.plain(axes)
     axes.grid(visible=False, axis="y")
     return figure
 
 
-@matplotlib.rc_context(STYLE)
+@matplotlib.rc_context(style.STYLE)
 def cost(groups: Sequence[Group]) -> Figure:
     """Draw the accuracy over the number of parameters and over the training time."""
-    figure, (panels,) = subplots(1, 2, 3.4 + 0.2 * math.ceil(len(groups) / 2))
-    set_title(figure, "Comparison", "accuracy in per cent, and its cost")
+    figure, (panels,) = style.subplots(1, 2, 3.4 + 0.2 * math.ceil(len(groups) / 2))
+    style.set_title(figure, "Comparison", "accuracy in per cent, and its cost")
     panels[0].set_xlabel("parameters")
     panels[1].set_xlabel("seconds of training (hardware: see the table)")
-    styles = line_styles(len(groups))
-    for group, style in zip(groups, styles, strict=True):
-        costs = group.first.number("parameters"), group.median_seconds
+    handles = {}
+    for group, line in zip(groups, style.line_styles(len(groups)), strict=True):
+        costs = group.first.results.get("parameters"), group.median_seconds
+        name = style.drawable(group.label, style.RUN_LENGTH)
         for axes, value in zip(panels, costs, strict=True):
             if value:
-                axes.plot([value, value], spread(group), color=style["color"], lw=1.5)
-                axes.plot([value], [100 * group.mean], **style | {"linestyle": ""})
+                axes.plot([value, value], spread(group), color=line["color"], lw=1.5)
+                (handles[name],) = axes.plot([value], [100 * group.mean], **line)
     for axes in panels:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        plain(axes)
-    legend(figure, [group.label for group in groups], styles)
+        style.plain(axes)
+    where: dict[str, Any] = {"loc": "outside lower left", "ncols": 2}
+    figure.legend([*handles.values()], [*handles], frameon=False, **where)
     return figure
 
 
-@matplotlib.rc_context(STYLE)
+@matplotlib.rc_context(style.STYLE)
 def mistakes(answers: list[Answer], images: UInt8[np.ndarray, "n h w 1"]) -> Figure:
     """Draw images that all networks get wrong, and those that only one does."""
     count = len(answers)
     rows = [(f"all {count} networks", answers[0], wrong_by(answers, count))]
     for one in answers:
         alone = wrong_by(answers, 1) & ~one.right
-        name = drawable(one.name, RUN_LENGTH)
+        name = style.drawable(one.name, style.RUN_LENGTH)
         rows.append((f"{name}\nalone ({alone.sum():,})", one, alone))
-    figure, grid = subplots(len(rows), _SHOWN, 0.6 + 0.95 * len(rows))
+    figure, grid = style.subplots(len(rows), _SHOWN, 0.6 + 0.95 * len(rows))
     note = "true class → prediction (of the first network, where all are wrong)"
-    set_title(figure, "Comparison", "the first mistakes of all and of each alone", note)
+    style.set_title(
+        figure, "Comparison", "the first mistakes of all and of each alone", note
+    )
     for line, (text, one, wrong) in zip(grid, rows, strict=True):
         line[0].set_ylabel(text, rotation=0, ha="right", va="center", fontsize=8)
         for axes in line:
-            blank(axes)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
         for axes, index in zip(line, np.flatnonzero(wrong), strict=False):
             axes.imshow(images[index, ..., 0], vmin=0, vmax=255)
             pair = one.labels[index], one.predicted[index]
             text = " → ".join(one.run.classes[label] for label in pair)
-            axes.set_title(drawable(text, 16), fontsize=8, pad=3)
+            axes.set_title(style.drawable(text, 16), fontsize=8, pad=3)
     return figure

@@ -10,7 +10,7 @@ from mnist_jax.evaluation import significance
 from mnist_jax.evaluation.significance import Difference
 from mnist_jax.report.compare import tables
 from mnist_jax.report.compare.groups import Comparison, Group
-from mnist_jax.report.compare.tables import Table
+from mnist_jax.report.render import Table
 
 EXPLANATION = (
     "A - B is the difference of the mean accuracies in points (hundredths), with its "

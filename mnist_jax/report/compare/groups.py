@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mnist_jax.config import from_stored, to_json
-from mnist_jax.report.record import Fields, Record, is_number
-from mnist_jax.runs.folder import INCIDENTAL_FIELDS, flatten
+from mnist_jax.report.record import Record
+from mnist_jax.runs.folder import INCIDENTAL_FIELDS, Fields, flatten
 
 # Fields in which runs of one experiment may differ: the seed, where files are, how
 # things are computed, and a figure that is only shown beside the result.
@@ -68,13 +68,12 @@ class Group:
     @property
     def report_accuracy(self) -> float | None:
         """The report's test accuracy for this network, if comparable."""
-        value = self.first.config.get("report_accuracy")
         on_test = self.first.tested_on == "test"
-        return value if on_test and is_number(value) and value else None
+        return self.first.config.get("report_accuracy") or None if on_test else None
 
     def numbers(self, name: str) -> list[float]:
-        """Return the values of a field of results.json that are numbers."""
-        return [value for run in self.runs if (value := run.number(name)) is not None]
+        """Return the values of a field of results.json, which other kinds may lack."""
+        return [run.results[name] for run in self.runs if name in run.results]
 
     @property
     def median_seconds(self) -> float | None:
@@ -104,8 +103,7 @@ def group(records: Sequence[Record]) -> Comparison:
     """
     found: dict[str, dict[int, list[Record]]] = {}
     for run in records:
-        fields = experiment(run)  # which checks the config
-        identity = [run.name, run.kind, (run.tested_on, run.images), fields]
+        identity = [run.name, run.kind, run.tested_on, run.images, experiment(run)]
         key = json.dumps(identity, sort_keys=True)
         found.setdefault(key, {}).setdefault(run.seed, []).append(run)
     firsts = [next(iter(seeds.values()))[0] for seeds in found.values()]
@@ -129,8 +127,7 @@ def experiment(run: Record) -> Fields:
     """Return the fields of the config that identify the experiment, flat."""
     config = run.config
     if run.kind == "network":  # others may have configs of another kind
-        name = str(run.folder / "config.json")
-        config = to_json(from_stored(config, name=name))
+        config = to_json(from_stored(config, name=str(run.folder / "config.json")))
     return {
         field: value
         for field, value in flatten(config).items()
@@ -139,31 +136,25 @@ def experiment(run: Record) -> Fields:
 
 
 def _labels(firsts: Sequence[Record]) -> list[str]:
-    """Return a label for each group, by its first run."""
-    found = []
-    for run in firsts:
+    """Return a label for each group, by its first run.
+
+    It has the fields in which its config differs from others of its name.
+    """
+    found, fields = [], [experiment(run) for run in firsts]
+    for run, mine in zip(firsts, fields, strict=True):
         details = [] if run.name.startswith(run.model) else [run.model]
         if run.tested_on == "val":
             details.append("on validation images")
-        differences = _differences(run, firsts)
+        others = [f for r, f in zip(firsts, fields, strict=True) if r.name == run.name]
+        differences = [
+            f"{field}={value if isinstance(value, str) else json.dumps(value)}"
+            for field, value in mine.items()
+            if field != "data.test_on"  # stated in words
+            and any(other.get(field, ...) != value for other in others)
+        ]
         details += [*differences[:3], *(["..."] if differences[3:] else [])]
         found.append(f"{run.name} ({', '.join(details)})" if details else run.name)
     return [
         f"{label}, images {run.images:.8}" if found.count(label) > 1 else label
         for label, run in zip(found, firsts, strict=True)
-    ]
-
-
-def _differences(run: Record, others: Sequence[Record]) -> list[str]:
-    """List the fields in which a config differs from others of its name.
-
-    All but the one that labels state in words.
-    """
-    mine = experiment(run)
-    namesakes = [experiment(other) for other in others if other.name == run.name]
-    return [
-        f"{field}={value if isinstance(value, str) else json.dumps(value)}"
-        for field, value in mine.items()
-        if any(other.get(field, ...) != value for other in namesakes)
-        and field != "data.test_on"
     ]

@@ -2,45 +2,11 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
-
-from markupsafe import Markup
-from rich import box
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from mnist_jax.report import render
 from mnist_jax.report.compare.groups import Comparison, Group
 from mnist_jax.report.record import Record
-
-
-class Table(NamedTuple):
-    """A table; rows and `align` are as long as the header."""
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    align: Sequence[str]
-    """Of each column, "left" or "right"."""
-
-    def markdown(self) -> Markup:
-        """Return it as Markdown."""
-        return render.table(*self)
-
-    def show(self, console: Console, *notes: str) -> None:
-        """Print it, which rich wraps if it is too wide, and notes below it."""
-        style: Any = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0)}
-        shown = RichTable(**style, show_edge=False, pad_edge=False)
-        for title, side in zip(self.header, self.align, strict=True):
-            right = side == "right"
-            justify = "right" if right else "left"
-            shown.add_column(title, justify=justify, no_wrap=right, overflow="fold")
-        for row in self.rows:
-            shown.add_row(*map(Text, row))
-        console.print(shown)
-        for line in ("", *notes):
-            console.print(Text(line, "dim"))
-
+from mnist_jax.report.render import Table
 
 # Title, cell of a group, alignment. Columns without content are left out.
 _COLUMNS: tuple[tuple[str, Callable[[Group], str], str], ...] = (
@@ -85,8 +51,8 @@ def every_run(found: Comparison) -> Table:
                     *(group.label, str(run.seed), group.weights or "-"),
                     *(render.accuracy(each if on_test else None) for each in test),
                     render.accuracy(run.accuracy("val", group.weights)),
-                    _range([run.number("epochs")]),
-                    _range([run.number("train_seconds")], ".1f"),
+                    _range([run.results.get("epochs")]),
+                    _range([run.results.get("train_seconds")], ".1f"),
                     "-".join([commit[:10], *mark]),
                     _command(run),
                 ]

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: data in, matplotlib Figure out."""
+"""The picture of an evaluation: data in, matplotlib Figure out."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,34 +9,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
-from mnist_jax.data.corruptions import CORRUPTIONS
 from mnist_jax.evaluation import wilson_interval
-from mnist_jax.report.style import (
-    BLUE,
-    POLE,
-    RUN_LENGTH,
-    STYLE,
-    drawable,
-    legend,
-    line_styles,
-    plain,
-    set_title,
-    subplots,
-)
+from mnist_jax.report import style
 
 
-@matplotlib.rc_context(STYLE)
+@matplotlib.rc_context(style.STYLE)
 def reliability(runs: Sequence[dict[str, Any]]) -> Figure:
-    """Draw accuracy over confidence, of a network as it is and with its temperature.
+    """Draw accuracy over confidence, as it is and with each network's temperature.
 
-    Args:
-        runs: entries of an evaluation; each has a row.
+    `runs` are entries of an evaluation; each has a row.
     """
-    figure, grid = subplots(
+    figure, grid = style.subplots(
         2 * len(runs), 2, 0.4 + 4.6 * len(runs), height_ratios=[5, 1] * len(runs)
     )
     title = "accuracy by confidence, with 95 % intervals"
-    set_title(figure, runs[0]["name"] if len(runs) == 1 else "Networks", title)
+    style.set_title(figure, runs[0]["name"] if len(runs) == 1 else "Networks", title)
     for row, run in enumerate(runs):
         found = run["calibration"]
         panels = {"": "as it is"}
@@ -49,7 +36,7 @@ def reliability(runs: Sequence[dict[str, Any]]) -> Figure:
             title = f"{head}: ECE {found[f'ece{ending}']:.4f}, "
             title += f"loss {found[f'loss{ending}']:.4f}"
             if len(runs) > 1:
-                title = f"{drawable(run['name'], RUN_LENGTH)}\n{title}"
+                title = f"{style.drawable(run['name'], style.RUN_LENGTH)}\n{title}"
             pair[0].set_title(title, fontsize=8.5, loc="left")
             _draw_bins(pair[0], pair[1], found[f"bins{ending}"])
     return figure
@@ -57,16 +44,20 @@ def reliability(runs: Sequence[dict[str, Any]]) -> Figure:
 
 def _draw_bins(axes: Axes, below: Axes, bins: Sequence[dict[str, Any]]) -> None:
     """Draw the dots of one panel, and below them the number of images of each."""
-    axes.plot([0, 1], [0, 1], color=POLE, linewidth=1)
+    axes.plot([0, 1], [0, 1], color=style.POLE, linewidth=1)
     filled = [one for one in bins if one["count"]]
     for one in filled:
         right = round(one["accuracy"] * one["count"])
-        axes.plot([one["confidence"]] * 2, wilson_interval(right, one["count"]), BLUE)
+        axes.plot(
+            [one["confidence"]] * 2, wilson_interval(right, one["count"]), style.BLUE
+        )
     dots = [(one["confidence"], one["accuracy"]) for one in filled]
-    axes.plot(*zip(*dots, strict=True), "o", color=BLUE, markersize=5, clip_on=False)
+    axes.plot(
+        *zip(*dots, strict=True), "o", color=style.BLUE, markersize=5, clip_on=False
+    )
     middles = [(one["from"] + one["to"]) / 2 for one in bins]
     width = 0.8 * (bins[0]["to"] - bins[0]["from"])
-    below.bar(middles, [one["count"] for one in bins], width, color=BLUE)
+    below.bar(middles, [one["count"] for one in bins], width, color=style.BLUE)
     below.set_yscale("log")
     below.set_ylim(0.7, 2 * max(one["count"] for one in bins))
     below.yaxis.set_minor_locator(NullLocator())
@@ -77,36 +68,7 @@ def _draw_bins(axes: Axes, below: Axes, bins: Sequence[dict[str, Any]]) -> None:
     for one in (axes, below):
         one.set_xlim(0, 1)
         one.set_xticks(np.linspace(0, 1, 6))
-        plain(one)
+        style.plain(one)
     axes.set_ylim(0, 1)
     axes.set_yticks(np.linspace(0, 1, 6))
     axes.set_aspect("equal")
-
-
-@matplotlib.rc_context(STYLE)
-def robustness(runs: Sequence[dict[str, Any]]) -> Figure:
-    """Draw accuracy over the amount of damage: a panel a kind, a line a network.
-
-    Args:
-        runs: entries of an evaluation that have "robustness".
-    """
-    rows = -(-len(CORRUPTIONS) // 3)
-    figure, grid = subplots(rows, 3, 0.5 + 2.1 * rows + 0.2 * -(-len(runs) // 2))
-    examples = runs[0]["robustness"]["examples"]
-    title = f"accuracy in per cent on {examples:,} images, by the amount of damage"
-    set_title(figure, "Robustness", title)
-    styles = line_styles(len(runs))
-    for axes, (name, kind) in zip(grid.flat, CORRUPTIONS.items(), strict=True):
-        axes.set_title(name, loc="left", fontsize=9.5)
-        for run, style in zip(runs, styles, strict=True):
-            found = run["robustness"]
-            values = [found["accuracy"], *found["corruptions"][name]["accuracy"]]
-            percent = [100 * value for value in values]
-            axes.plot([0, *kind.amounts], percent, ms=3, **style)
-        axes.set_ylim(0, 101)
-        axes.set_yticks([0, 25, 50, 75, 100])
-        axes.set_xticks([0, *kind.amounts])
-        axes.set_xlabel(kind.unit, fontsize=8, labelpad=2)
-        plain(axes)
-    legend(figure, [run["name"] for run in runs], styles)
-    return figure
