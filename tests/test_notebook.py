@@ -16,7 +16,8 @@ from tests.conftest import LITTLE_OPTIMIZED, ROOT
 # What a user could type into the form of the first cell.
 TINY = """
 FLAGS = "--config.data.source=digits --config.data.val_size=138 "
-FLAGS += "--config.phases[0].epochs=2 --config.phases[0].batch_size=128"
+FLAGS += "--config.phases[0].epochs=2 --config.phases[0].batch_size=128 "
+FLAGS += "--config.model.name=tests.support.own_nets:MLP"
 """
 NO_JAX = 'import sys; assert not {"jax", "mnist_jax"} & sys.modules.keys()'
 

@@ -15,6 +15,7 @@ from tests.support.runs import outcome
 
 QUICK = (
     "--config=configs/quickstart.py",
+    "--config.model.name=tests.support.own_nets:MLP",
     "--config.phases[0].epochs=3",
     "--config.phases[0].batch_size=100",
     "--config.augment.rotation=10",
@@ -101,8 +102,6 @@ def test_two_processes_train_as_one_does_though_one_was_killed(
     # The first alone prints.
     assert "epoch" not in outputs[1] and "accuracy" not in outputs[1]
 
-    statuses, outputs = finish(start_two(*QUICK))
-    assert statuses == [0, 0] and "is finished: nothing to do" in outputs[0]
     # All read the folder.
     statuses, outputs = finish(start_two(*QUICK, "--config.seed=7"))
     assert statuses == [1, 1]

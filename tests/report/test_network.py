@@ -15,7 +15,7 @@ from mnist_jax import data, models, report
 from mnist_jax.config import Data
 from mnist_jax.data import Task
 from mnist_jax.models.capsnet import CapsNet
-from mnist_jax.report import network, network_figures
+from mnist_jax.report import network, network_figures, style
 from mnist_jax.runs import load
 from tests.report.conftest import DEFAULTS, DIGITS, make_run
 from tests.report.test_figures import OF_X
@@ -156,6 +156,8 @@ def write(monkeypatch, folder, module: Any, classes=DIGITS, shape=(28, 28, 1)):
     monkeypatch.setattr(load, "load", lambda path: loaded)
     monkeypatch.setattr(network_figures, "IMAGES_MAPPED", 12)
     monkeypatch.setattr(network, "_POINTS", 2)
+    # Drawn with few pixels, which takes half the time.
+    monkeypatch.setattr(style, "DPI", 10)
     (fake.folder / "weights.safetensors").touch()
     report.write(fake.folder, fake.images, DEFAULTS)
     text = (fake.folder / "report.md").read_text()

@@ -11,13 +11,19 @@ import pytest
 
 from mnist_jax import report
 from mnist_jax.evaluation import calibration, log_softmax
-from mnist_jax.report import page
+from mnist_jax.report import page, style
 from mnist_jax.runs import predictions
 from tests.report.conftest import DEFAULTS, FakeRun, make_epochs, make_run
 from tests.report.test_render import HOSTILE, PIXEL, Reader
 
 HOSTILE_CLASSES = (HOSTILE, "Ankle boot", "あ")
 LETTERS = tuple(f"Letter {n}" for n in range(62))
+
+
+@pytest.fixture(autouse=True)
+def few_pixels(monkeypatch):
+    """Draw small pictures; those of other tests have all their pixels."""
+    monkeypatch.setattr(style, "DPI", 10)
 
 
 def write(run: FakeRun) -> tuple[str, Reader]:
@@ -76,7 +82,11 @@ def test_many_classes_have_their_most_frequent_confusions_listed(tmp_path):
 
 def test_a_run_tested_on_validation_images_says_so_everywhere(fake_run):
     fake_run.rewrite_results(tested_on="val", val=fake_run.results["test"])
+    path = fake_run.folder / "config.json"
+    path.write_text(path.read_text().replace('"test_on": "test"', '"test_on": "val"'))
     text, found = write(fake_run)
+    # Except in the row of the option's default.
+    text = text.replace('| `data.test_on` | `"val"` | `"test"` |', "")
     assert not re.search(r"\btests?\b", text, re.IGNORECASE)
     assert [row[:2] for row in found.rows if row[0] == "Validation"] == [
         ["Validation", "last"],

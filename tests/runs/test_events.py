@@ -13,7 +13,7 @@ from tests.conftest import make_small_config, run_small
 from tests.support.events import expected_points, points
 from tests.support.runs import Killed, kill_at
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
+pytestmark = pytest.mark.usefixtures("little_optimized", "without_pictures")
 
 
 def watched_config() -> Any:

@@ -139,7 +139,7 @@ EARLY_STOPPINGS = [
         },
         id=f"patience {patience}, {'best' if restore_best else 'last'}",
     )
-    for number, (patience, restore_best) in enumerate(np.ndindex(5, 2))
+    for number, (patience, restore_best) in enumerate(np.ndindex(4, 2))
 ]
 
 
@@ -228,7 +228,7 @@ PLATEAUS = [
         },
         id=f"patience {patience}, cooldown {cooldown}",
     )
-    for number, (patience, cooldown) in enumerate(np.ndindex(5, 4))
+    for number, (patience, cooldown) in enumerate(np.ndindex(4, 3))
 ]
 
 

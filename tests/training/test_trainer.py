@@ -87,7 +87,7 @@ def assert_close(found, expected):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 30, 1000])
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
 def test_evaluation_covers_every_image_whatever_the_batch(judged, batch_size):
     """Without dropout, and with BatchNorm's running statistics."""
     batch, params, batch_stats, expected = judged
@@ -100,7 +100,7 @@ def test_evaluation_covers_every_image_whatever_the_batch(judged, batch_size):
 # -- training
 
 
-@pytest.mark.parametrize("steps_per_epoch", [0, 3, 7])
+@pytest.mark.parametrize("steps_per_epoch", [0, 7])
 def test_the_augmentation_is_given_the_share_of_the_phase_that_is_over(
     small, monkeypatch, steps_per_epoch
 ):
@@ -159,7 +159,7 @@ def test_validation_and_best_are_of_the_moving_average(small):
 def test_an_epoch_does_not_depend_on_how_it_is_divided_into_calls(small):
     """Equal to rounding: XLA fuses the body of a loop in another way."""
     phase, ends = make_phase(**EVERYTHING), []
-    for steps_per_call in (1, 2, 5):
+    for steps_per_call in (1, 3):  # the second call has two steps
         experiment = dataclasses.replace(
             config.Experiment(), steps_per_call=steps_per_call
         )
