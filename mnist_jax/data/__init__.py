@@ -3,7 +3,6 @@
 The built-in data sets are imported on first use, so that importing this package costs
 no more than NumPy. `source` marks a function as another data set.
 """
-# ruff: noqa: F401 - some names are imported for other modules
 
 import importlib
 from collections.abc import Callable
@@ -21,6 +20,23 @@ from mnist_jax.data.dataset import (
     images_sha256,
 )
 from mnist_jax.errors import UserError
+
+__all__ = [
+    "DIGITS",
+    "SOURCES",
+    "DataError",
+    "Dataset",
+    "Source",
+    "Split",
+    "Task",
+    "check",
+    "hold_out",
+    "images_sha256",
+    "load",
+    "read",
+    "source",
+    "task",
+]
 
 
 class Source(NamedTuple):

@@ -2,7 +2,6 @@
 
 Importing this package costs no more than NumPy.
 """
-# ruff: noqa: F401 - the names are imported for other modules
 
 from mnist_jax.evaluation.scores import (
     Mistakes,
@@ -11,3 +10,11 @@ from mnist_jax.evaluation.scores import (
     most_confident_mistakes,
     wilson_interval,
 )
+
+__all__ = [
+    "Mistakes",
+    "evaluate",
+    "log_softmax",
+    "most_confident_mistakes",
+    "wilson_interval",
+]

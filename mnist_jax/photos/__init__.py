@@ -5,8 +5,19 @@ the light evened out and the lines of the paper taken away (`ruling`); the ink i
 divided into digits (`finding`), which may touch (`touching`); each is brought to
 MNIST's size and place (`data.centering`) and classified (`reading`).
 """
-# ruff: noqa: F401 - the names are imported for other modules
 
 from mnist_jax.data.raster import PhotoError
 from mnist_jax.photos.finding import Box, Digit, find_digits, read_prepared
 from mnist_jax.photos.reading import Reading, classify, divide, read
+
+__all__ = [
+    "Box",
+    "Digit",
+    "PhotoError",
+    "Reading",
+    "classify",
+    "divide",
+    "find_digits",
+    "read",
+    "read_prepared",
+]
