@@ -66,7 +66,7 @@ def look_inside(run: Network, images: UInt8[np.ndarray, "n h w c"]) -> Inside:
     names: list[str] = []  # in the order of the network, which jit does not keep
 
     @jax.jit
-    def of_layers(variables: Any, images: Any) -> list[Array]:
+    def of_layers(variables: tuple[Tree, Tree], images: Array) -> list[Array]:
         found = model.feature_maps(*variables, images)
         names[:] = [name for name, values in found.items() if values.ndim == 4]
         return [found[name][0].astype(jnp.float32) for name in names]
