@@ -44,8 +44,8 @@ def to_bytes(
     if (size := numbers * 16 // 3) > _MOST_BYTES:
         raise UserError(
             f"A page with this network would have {size / 1e6:.0f} MB, and "
-            f"{_MOST_BYTES / 1e6:.0f} is the most: it is too large to compute in a "
-            f"browser with every stroke. {others}"
+            f"{_MOST_BYTES / 1e6:.0f} is the most, to load fast and keep up with the "
+            "pen. mnist-jax demo shows it in a browser and computes outside. " + others
         )
     steps, weights = _steps(graph)
     return assemble(

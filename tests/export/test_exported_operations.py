@@ -76,7 +76,9 @@ OPERATIONS = {
     "concatenate": lambda x: jnp.concatenate([conv(x), x], axis=-1),
     "pad": lambda x: jnp.pad(x, ((0, 0), (1, 2), (0, 3), (0, 0)), constant_values=0.25),
     "pad channels": lambda x: jnp.pad(x, ((0, 0), (0, 0), (1, 0), (2, 2))),
-    "slices": lambda x: jnp.concatenate([x[:, ::2, 1:, 2:5], x[:, 1:4, :3, ::2]], 1),
+    "slices": lambda x: jnp.concatenate(
+        [lax.slice_in_dim(x, 0, 5, 2, axis=1)[:, :, 1:, 2:5], x[:, 1:4, :3, 1:4]], 1
+    ),
     "split": lambda x: jnp.multiply(*jnp.split(x, (1, 4, 5), axis=-1)[::3]),
     "one hot": lambda x: x * jax.nn.one_hot(x.argmax(-1), 6),
     "routing": route,
