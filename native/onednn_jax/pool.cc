@@ -54,24 +54,27 @@ Range Holding(int64_t place, int64_t pad, int64_t windows, const Windows& w) {
           std::min((place + pad) / w.stride + 1, windows)};
 }
 
-// Calls use(the first channel, how many) for all channels, 32 at a time: the last ones
-// overlap those before. Loops over other numbers of channels are not vectorized to their
-// end, and take up to 8 times as long.
+// Loops over a multiple of 32 channels are vectorized to their end; others take up to 8
+// times as long.
+constexpr int64_t kBlock = 32;
+
+// Calls use(the first channel, how many) for blocks of channels, of which the last may
+// overlap the one before.
 template <typename F>
-[[gnu::always_inline]] inline void EachChannels(int64_t channels, const F& use) {
-  const int64_t count = std::min<int64_t>(channels, 32);
-  for (int64_t c = 0; c < channels; c += count) use(std::min(c, channels - count), count);
+[[gnu::always_inline]] inline void EachBlock(int64_t channels, int64_t size, const F& use) {
+  for (int64_t c = 0; c < channels; c += size) use(std::min(c, channels - size), size);
 }
 
 // Of equal numbers the first. A NaN is larger than every number.
 template <typename T>
 FOR_EVERY_PROCESSOR void Forward(const Windows& w, int64_t n, const T* images, T* out,
                                  uint8_t* where) {
+  const int64_t block = w.channels % kBlock ? std::min(w.channels, kBlock) : w.channels;
   for (int64_t row = 0; row < w.rows; ++row) {
     const Range ys = Inside(row, w.top, w.height, w);
     for (int64_t column = 0; column < w.columns; ++column) {
       const Range xs = Inside(column, w.left, w.width, w);
-      EachChannels(w.channels, [&](int64_t first, int64_t count) {
+      EachBlock(w.channels, block, [&](int64_t first, int64_t count) {
         T* __restrict largest = out + w.result(n, row, column) + first;
         uint8_t* __restrict index = where + w.result(n, row, column) + first;
         std::copy_n(images + w.pixel(n, ys.first, xs.first) + first, count, largest);
@@ -97,12 +100,13 @@ FOR_EVERY_PROCESSOR void Forward(const Windows& w, int64_t n, const T* images, T
 template <typename T>
 FOR_EVERY_PROCESSOR void Backward(const Windows& w, int64_t n, const T* out,
                                   const uint8_t* where, T* images) {
+  const int64_t block = std::min(w.channels, kBlock);
   for (int64_t y = 0; y < w.height; ++y) {
     const Range rows = Holding(y, w.top, w.rows, w);
     for (int64_t x = 0; x < w.width; ++x) {
       const Range columns = Holding(x, w.left, w.columns, w);
-      EachChannels(w.channels, [&](int64_t first, int64_t count) {
-        float sum[32] = {};
+      EachBlock(w.channels, block, [&](int64_t first, int64_t count) {
+        float sum[kBlock] = {};
         for (int64_t row = rows.first; row < rows.last; ++row)
           for (int64_t column = columns.first; column < columns.last; ++column) {
             const T* __restrict gradient = out + w.result(n, row, column) + first;

@@ -7,7 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import onednn_jax
 import pytest
-from laws import TOLERANCES, assert_close, assert_same, draw, floats, plain_pool
+from laws import (
+    TOLERANCES,
+    assert_close,
+    assert_same,
+    draw,
+    floats,
+    plain_pool,
+    quick_jit,
+)
 
 POOL = jax.jit(onednn_jax.max_pool, static_argnums=(1, 2, 3))
 
@@ -19,7 +27,7 @@ POOL = jax.jit(onednn_jax.max_pool, static_argnums=(1, 2, 3))
 def test_equals_reduce_window(shape: tuple[int, ...], size: int, dtype: str) -> None:
     """Bit for bit: nothing is computed, only chosen."""
 
-    @jax.jit
+    @quick_jit
     def run(images: jax.Array, gradient: jax.Array) -> Any:
         ours, back = jax.vjp(lambda x: onednn_jax.max_pool(x, size), images)
         theirs, plain_back = jax.vjp(lambda x: plain_pool(x, size), images)
@@ -52,7 +60,7 @@ def test_windows_that_overlap_or_are_padded(
     """The gradient of a place in several windows is summed in float32."""
     images = draw(0, *shape, dtype=dtype)
 
-    @jax.jit
+    @quick_jit
     def run(images: jax.Array) -> Any:
         ours, back = jax.vjp(lambda x: POOL(x, size, stride, padding), images)
         singles = images.astype(jnp.float32)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import onednn_jax
 import pytest
-from laws import TOLERANCES, assert_close, draw, floats, plain_norm
+from laws import TOLERANCES, assert_close, draw, floats, plain_norm, quick_jit
 
 SHAPES = [
     (9, 28, 28, 32),
@@ -35,7 +35,7 @@ def test_shapes(shape: tuple[int, ...], relu: bool, dtype: str) -> None:
         y, *moments = plain_norm(*arrays)
         return y, moments
 
-    @jax.jit
+    @quick_jit
     def run(x: jax.Array, channels: Any, gradient: jax.Array) -> Any:
         y, backward, moments = jax.vjp(ours, x, *channels, has_aux=True)
         single = x.astype(jnp.float32)
@@ -70,7 +70,7 @@ def test_known_statistics(relu: bool, dtype: str) -> None:
     def ours(x: jax.Array, factor: jax.Array, shift: jax.Array) -> jax.Array:
         return onednn_jax.scale_shift(x, factor, shift, relu=relu)
 
-    @jax.jit
+    @quick_jit
     def run(*arrays: Any) -> Any:
         y, backward = jax.vjp(ours, *arrays)
         expected, plain_backward = jax.vjp(plain, *arrays)
