@@ -26,6 +26,8 @@ from tests.support.training_parts import KEY, make_phase, make_step
 
 CLASSES = {"three": THREE, "sixty_two": SIXTY_TWO}
 OWN = "tests.support.own_nets:"
+# Of probabilities: most for capsules, whose logits are log(v / (1 - v)) of v near 1.
+ROUNDING = 2e-4
 
 
 def arguments(source, network, **fields):
@@ -171,7 +173,7 @@ def test_it_is_exported(trained, do, tmp_path):
     stored = session.get_modelmeta().custom_metadata_map["classes"]
     assert tuple(json.loads(stored)) == classes
     (found,) = session.run(None, {"images": images})
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=ROUNDING)
 
 
 def test_the_demo_answers_with_its_classes(trained, env):
@@ -191,7 +193,7 @@ def test_the_demo_answers_with_its_classes(trained, env):
     expected = load_run(folder).predict(images[:1])[0]
     (digit,) = answers[0]["digits"]
     assert digit["label"] == classes[expected.argmax()]
-    np.testing.assert_allclose(digit["probabilities"], expected, atol=1e-5)
+    np.testing.assert_allclose(digit["probabilities"], expected, atol=ROUNDING)
 
 
 @pytest.mark.parametrize(
