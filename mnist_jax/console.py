@@ -60,9 +60,11 @@ def start(console: Console | None = None) -> Console:
 
 @contextlib.contextmanager
 def about(log: Path, prefix: str) -> Iterator[None]:
-    """Keep the lines of a block out of all log files but one, as `log_to` knows it.
+    """Keep the lines of a block out of all log files but one.
 
-    The prefix is put before the lines on the terminal.
+    Args:
+        log: the file, as `log_to` was given it.
+        prefix: put before the lines on the terminal.
     """
     token = _about.set((log, prefix))
     try:
@@ -98,9 +100,12 @@ def log_to(path: Path) -> Iterator[None]:
 
 
 class TrainingProgress:
-    """The progress bar, shown only if the console is a terminal.
+    """The progress bar.
 
-    `epochs` are those of all phases, of which `done` preceded a resumed run.
+    Args:
+        console: shows the bar only if it is a terminal.
+        epochs: of the whole run, over all phases.
+        done: epochs before the run was resumed.
     """
 
     def __init__(self, console: Console, *, epochs: int, done: int = 0):

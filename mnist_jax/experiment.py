@@ -35,8 +35,12 @@ LOGGER = console.LOGGER
 def parse(values: Any) -> Experiment:
     """Return the experiment that a config file and flags describe.
 
-    The values are a ConfigDict, or nested dicts and lists; a missing field has its
-    default. Raises ConfigError if a field is unknown or has an invalid value.
+    Args:
+        values: a ConfigDict, or nested dicts and lists; a missing field has its
+            default.
+
+    Raises:
+        ConfigError: a field is unknown, or has a value that it cannot have.
     """
     config = parse_config(values, Experiment)
     return dataclasses.replace(config, model=models.complete(config.model))
@@ -45,11 +49,18 @@ def parse(values: Any) -> Experiment:
 def run(
     config: Experiment, workdir: Path | str, *, terminal: Console | None = None
 ) -> dict[str, Any]:
-    """Train and test an experiment, write its run folder, and return its results.json.
+    """Train and test an experiment, and write everything to its run folder.
 
     A second call with the same arguments resumes a run that was interrupted, and does
-    nothing if the run is finished. The folder is created if necessary; `terminal` shows
-    the progress, on standard output by default.
+    nothing if the run is finished.
+
+    Args:
+        config: the experiment, from `parse`.
+        workdir: the run folder; created if missing.
+        terminal: shows the progress; standard output by default.
+
+    Returns:
+        The contents of results.json.
 
     Raises:
         UserError: the config, the data or the folder cannot be used, or the loss
@@ -69,8 +80,11 @@ def run_seeds(
 ) -> dict[int, dict[str, Any] | NonFiniteLossError]:
     """Train an experiment with several seeds in one program, otherwise as `run` does.
 
-    `workdirs` has the run folder of each seed. A seed whose loss becomes infinite or
-    NaN has this error in the place of its results; the others continue.
+    `workdirs` has the run folder of each seed.
+
+    Returns:
+        For each seed, the contents of results.json or, if the loss became infinite or
+        NaN, the error, which does not affect the other seeds.
     """
     if len(workdirs) > 1 and processes.count() > 1:
         raise UserError("Several processes train one seed at a time, by run.py.")

@@ -55,7 +55,11 @@ def digest(tree: Tree) -> str:
 
 
 def compile_patterns(patterns: Sequence[str], *, flag: str) -> list[re.Pattern[str]]:
-    """Compile regular expressions for names of parameters; UserError if one is bad."""
+    """Compile regular expressions for names of parameters.
+
+    Raises:
+        UserError: one is not valid.
+    """
     compiled = []
     for pattern in patterns:
         try:

@@ -29,11 +29,15 @@ class Terminated(KeyboardInterrupt):
 
 
 def run(command: ModuleType, *, verb: str = "") -> NoReturn:
-    """Parse the flags, call the `main` of a command's module, and end the process.
+    """Parse the flags, call the command's `main`, and end the process.
 
-    It gets the positional arguments if it takes any; the verb is the first of all
-    arguments if it is given. The exit status is 0, 1 for an error, 2 for bad flags, or
-    128 plus the signal's number after ctrl-C and SIGTERM, as in shells.
+    The exit status is 0, 1 for an error, 2 for bad flags, or 128 plus the signal's
+    number after ctrl-C and SIGTERM, as in shells.
+
+    Args:
+        command: a module of this package. Its `main` gets the positional arguments if
+            it takes any.
+        verb: the verb, if the first argument names one.
     """
     takes_arguments = bool(inspect.signature(command.main).parameters)
 

@@ -59,7 +59,9 @@ def describe() -> str:
 def load(argument: str) -> ConfigDict:
     """Return the locked config of FILE or FILE:VARIANT.
 
-    Raises UserError with the name of the file and the line of an error in it.
+    Raises:
+        UserError: there is no such file or variant, or the file defines no experiment;
+            the message names the file and the line of the error.
     """
     name, colon, variant = argument.partition(":")
     path = Path(name).expanduser()

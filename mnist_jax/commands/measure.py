@@ -33,7 +33,13 @@ class Images(NamedTuple):
 def assess(
     runs: Sequence[Network], images: Images, *, tta: bool = False, damaged: int = 0
 ) -> Evaluation:
-    """Evaluate networks on the same images, `damaged` of which are damaged too.
+    """Evaluate networks on images.
+
+    Args:
+        runs: the networks.
+        images: the same for all.
+        tta: whether to try test-time augmentation.
+        damaged: how many of the images to damage; 0 for none.
 
     Raises:
         UserError: a network does not have the accuracy that its results.json reports,

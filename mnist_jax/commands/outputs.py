@@ -12,9 +12,14 @@ from mnist_jax.errors import UserError
 def check(path: Path, *, flag: str, mark: bytes, inputs: Iterable[Path] = ()) -> None:
     """Check that a file may be written, before any work is done.
 
-    An existing file is replaced only if it has the mark, bytes that are in every file
-    which the command writes there, so that the command can be repeated. `flag` names
-    the file in messages; `inputs` are the files that the command reads.
+    An existing file is replaced only if it has the mark of a file of ours, so that a
+    command can be repeated.
+
+    Args:
+        path: the file.
+        flag: the flag that names it, with its value, for messages.
+        mark: bytes that are in every file that the command writes there.
+        inputs: the files that the command reads; links to them count too.
 
     Raises:
         UserError: there is no such folder, or the file must not be replaced.
@@ -38,7 +43,10 @@ def check(path: Path, *, flag: str, mark: bytes, inputs: Iterable[Path] = ()) ->
 def check_folder(path: Path, *, flag: str, sign: str) -> None:
     """Check that a command may write to a folder, which need not exist.
 
-    If it is not empty, it must have the file `sign`, as after an earlier call.
+    Args:
+        path: the folder.
+        flag: the flag that names it, for messages.
+        sign: a file that is in every folder which the command has written to.
 
     Raises:
         UserError: it is a file, or holds files that the command did not write.

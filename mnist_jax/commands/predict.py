@@ -51,7 +51,12 @@ _SOFTWARE = "mnist-jax predict"  # marks the drawings
 
 
 def main(arguments: list[str]) -> None:
-    """Read the pictures and print the readings; UserError if some cannot be read."""
+    """Read the pictures and print the readings.
+
+    Raises:
+        UserError: the flags are wrong, or some picture could not be read, after all
+            others have been read.
+    """
     if not arguments:
         raise UserError("Name a picture: mnist-jax predict PICTURE ...")
     failures: list[str] = []

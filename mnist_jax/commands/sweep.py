@@ -43,7 +43,11 @@ jax.config.config_with_absl()
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Return the seeds that "0-4", "0,3,7", "0-2,5" or "5" means, in that order."""
+    """Return the seeds that "0-4", "0,3,7", "0-2,5" or "5" means, in that order.
+
+    Raises:
+        ConfigError: the text is anything else, or names a seed twice.
+    """
     seeds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", part.strip())

@@ -347,7 +347,12 @@ class Experiment:
 def from_stored(stored: Any, *, name: str = "config.json") -> Experiment:
     """Return the experiment of a config.json; a missing field has its default.
 
-    Raises ConfigError if a field is unknown or has an invalid value.
+    Args:
+        stored: the contents of the file.
+        name: the name of the file, for messages.
+
+    Raises:
+        ConfigError: a field is unknown or has an invalid value.
     """
     if isinstance(stored, dict):  # earlier versions wrote the number of a format
         stored = {key: value for key, value in stored.items() if key != "format"}

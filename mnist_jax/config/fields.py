@@ -78,10 +78,13 @@ def doc_of(field: dataclasses.Field) -> str:
 
 
 def parse(values: Any, section: type[T], *, flag: str = "--config") -> T:
-    """Make a section of a config, a dataclass, from checked values.
+    """Make a section of a config from checked values.
 
-    The values are a ConfigDict, or nested dicts and lists as read from JSON; missing
-    fields have their defaults. `flag` is the section's name on the command line.
+    Args:
+        values: the fields by name: a ConfigDict, or nested dicts and lists as read from
+            JSON. Missing fields have their defaults.
+        section: the dataclass to make, `Experiment` or one inside it.
+        flag: the name of the section on the command line, for messages.
 
     Raises:
         ConfigError: a field is unknown, or a value has the wrong type or is out of its
@@ -103,7 +106,11 @@ def parse(values: Any, section: type[T], *, flag: str = "--config") -> T:
 def parse_options(
     values: Mapping[str, Any], known: Iterable[dataclasses.Field], *, flag: str
 ) -> dict[str, Any]:
-    """Check the values of some of the known fields, and convert their types."""
+    """Check the values of some of the known fields, and convert their types.
+
+    Raises:
+        ConfigError: as in `parse`.
+    """
     fields = {field.name: field for field in known}
     for name in values:
         if name not in fields:

@@ -11,7 +11,13 @@ from mnist_jax.config.fields import ConfigError, did_you_mean
 def load_object(path: str, flag: str) -> Any:
     """Import `module:name`, from the current folder or wherever Python finds modules.
 
-    Raises ConfigError if there is no such object, or if it cannot be imported.
+    Args:
+        path: the module, a colon, and the name of the object in it.
+        flag: such as "--config.model.name", for messages.
+
+    Raises:
+        ConfigError: there is no such module, it cannot be imported, or it has no such
+            object.
     """
     module_name, _, name = path.partition(":")
     here = os.getcwd()

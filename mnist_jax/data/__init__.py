@@ -61,6 +61,10 @@ def source(
     the files. Images are uint8 [N, height, width, channels], or [N, height, width] if
     grey, with 0 for the background; labels are integers from 0, in the order of the
     classes. Validation images are held out of the training images.
+
+    Args:
+        classes: their names.
+        image_shape: height, width and channels.
     """
     return lambda function: Source(Task(classes, image_shape), function)
 
@@ -70,7 +74,11 @@ SOURCES: dict[str, Task] = dict.fromkeys(("mnist", "tfds", "digits"), DIGITS)
 
 
 def task(config: Data) -> Task:
-    """Return the classes and the shape of images of a data set; reads no images."""
+    """Return the classes and the shape of images of a data set; reads no images.
+
+    Raises:
+        UserError: there is no such data set, or its classes have invalid names.
+    """
     return SOURCES.get(config.source) or _find(config.source).task
 
 
@@ -99,7 +107,12 @@ def read(config: Data) -> tuple[Split, Split]:
 
 
 def load(config: Data) -> Dataset:
-    """Load a data set, with the errors of `read`, and hold out validation images."""
+    """Load a data set and hold out its validation images.
+
+    Raises:
+        UserError: as in `read`; or there are too few training images for a validation
+            set of this size.
+    """
     train, test = read(config)
     sizes = {"val_size": config.val_size, "split_seed": config.split_seed}
     train, val = hold_out(train, **sizes)

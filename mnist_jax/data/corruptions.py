@@ -49,8 +49,12 @@ def warp(
 ) -> Ink:
     """Turn, shift and zoom images about their middle, with background around.
 
-    All images in the same way, or each in its own: the angle is in radians,
-    counterclockwise; shifts are in pixels, up and left; a zoom above 1 shrinks digits.
+    Args:
+        images: ink in 0..1.
+        angle: counterclockwise, in radians; one for all images or one for each.
+        row_shift: upwards, in pixels.
+        column_shift: to the left, in pixels.
+        zoom: above 1, digits shrink.
     """
     centre = np.array(images.shape[1:]) / 2 - 0.5
     fields = (

@@ -60,8 +60,11 @@ class Dataset:
 def check(images: Any, labels: Any, task: Task, whose: str) -> Split:
     """Return images with their labels, if they are those of a task.
 
-    Images are [N, height, width, channels], or [N, height, width] if grey, and labels
-    integers [N]. `whose` are the first words of the messages.
+    Args:
+        images: [N, height, width, channels], or [N, height, width] if grey.
+        labels: integers [N].
+        task: the classes, and the shape of an image.
+        whose: whose images and labels they are: the first words of the messages.
 
     Raises:
         DataError: the images or labels have another type, shape or range.
@@ -101,9 +104,16 @@ def images_sha256(images: UInt8[np.ndarray, " ..."]) -> str:
 def hold_out(split: Split, *, val_size: int, split_seed: int) -> tuple[Split, Split]:
     """Hold out random images, the same ones on every machine.
 
-    These are the first `val_size` entries, 1..N-1, of a permutation of 0..N-1, drawn
-    with `split_seed`, 0..2**32-1. Both parts keep the order of the images: the
-    remaining ones, and those held out.
+    These are the first `val_size` entries of a permutation of 0..N-1, drawn with
+    `split_seed`. Both parts keep the order of the images.
+
+    Args:
+        split: N images.
+        val_size: how many to hold out, 1..N-1.
+        split_seed: 0..2**32-1.
+
+    Returns:
+        The remaining images, and those held out.
 
     Raises:
         DataError: `val_size` is out of range.

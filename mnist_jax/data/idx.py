@@ -18,7 +18,11 @@ from mnist_jax.data.dataset import DataError
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the content of a file, which may be gzipped, or raise DataError."""
+    """Return the content of a file, which may be gzipped, whatever its name.
+
+    Raises:
+        DataError: it cannot be read or decompressed.
+    """
     try:
         content = path.read_bytes()
         return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
@@ -30,7 +34,8 @@ def read_bytes(path: Path) -> bytes:
 def parse(content: bytes, path: Path) -> UInt8[np.ndarray, " ..."]:
     """Return the array in the content of a file, read-only and without a copy.
 
-    Raises DataError if it is damaged, or not an array of unsigned bytes.
+    Raises:
+        DataError: it is damaged, or not an array of unsigned bytes.
     """
     ndim = content[3] if content[:3] == b"\x00\x00\x08" and content[3:] else None
     if ndim is None or len(content) < 4 + 4 * ndim:
@@ -45,5 +50,9 @@ def parse(content: bytes, path: Path) -> UInt8[np.ndarray, " ..."]:
 
 
 def read(path: Path) -> UInt8[np.ndarray, " ..."]:
-    """Return the array in a file, with the errors of `read_bytes` and `parse`."""
+    """Return the array in a file.
+
+    Raises:
+        DataError: as in `read_bytes` and `parse`.
+    """
     return parse(read_bytes(path), path)

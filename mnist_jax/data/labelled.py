@@ -58,7 +58,13 @@ def read_folder(folder: Path, task: Task = DIGITS) -> Split:
 
 
 def read_idx(images_path: Path, labels_path: Path, task: Task = DIGITS) -> Split:
-    """Read IDX files of images and of labels, which count the classes from 0."""
+    """Read a file of images and one of labels, which count the classes from 0.
+
+    The files may be gzipped.
+
+    Raises:
+        DataError: a file cannot be read, is damaged or holds something else.
+    """
     images, labels = idx.read(images_path), idx.read(labels_path)
     whose = f"{images_path}, {labels_path}: the"
     return _check_dark(check(images, labels, task, whose), task, images_path)

@@ -55,9 +55,11 @@ FILES = {
 
 
 def data_dir(configured: str | None) -> Path:
-    """Return the folder of the data files, `config.data.dir` if it is set.
+    """Return the folder of the data files.
 
-    Otherwise it is `$MNIST_DIR`, or `mnist_jax` in the user's cache folder.
+    Args:
+        configured: `config.data.dir`. If it is not set: `$MNIST_DIR`, else `mnist_jax`
+            in the user's cache folder (`$XDG_CACHE_HOME`, else `~/.cache`).
     """
     chosen = configured or os.environ.get("MNIST_DIR")
     return Path(chosen).expanduser() if chosen else files.cache_folder()
@@ -66,8 +68,14 @@ def data_dir(configured: str | None) -> Path:
 def load(config: Data) -> tuple[Split, Split]:
     """Read the official files from a folder, and download missing ones to it.
 
-    The files may be compressed with gzip or not; their images stay in order. An
-    existing file is never changed: if it is not the official one, that is an error.
+    An existing file is never changed: if it is not the official one, that is an error.
+
+    Args:
+        config: `dir` may contain the files, compressed with gzip or not; `mirrors` are
+            URLs of folders with the published `.gz` files, tried in turn.
+
+    Returns:
+        The 60,000 training and the 10,000 test images, in the order of the files.
 
     Raises:
         UserError: a file is damaged, is not the official one, or is missing and cannot

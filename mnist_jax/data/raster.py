@@ -24,7 +24,9 @@ def open_image(
 ) -> Iterator[Image.Image]:
     """Open a picture, whose pixels are to be decoded within the block.
 
-    It is a path, a file opened to read bytes, or a Pillow image, which stays as it is.
+    Args:
+        source: a path, a file opened to read bytes, or a Pillow image, which is
+            returned as it is.
 
     Raises:
         PhotoError: it is not an image, too large, animated, damaged or cut off.

@@ -28,7 +28,8 @@ VERSION = "3.0.1"  # of the stock builder, which looks for a folder of this name
 def load(config: Data) -> tuple[Split, Split]:
     """Read the images in this package's cache folder, prepared there by the first call.
 
-    Raises DataError like `mnist.load`, or if the prepared set cannot be used.
+    Raises:
+        DataError: as `mnist.load`; or the prepared set cannot be written or read.
     """
     prepared = files.cache_folder() / "tensorflow_datasets" / "mnist" / VERSION
     if not prepared.exists():

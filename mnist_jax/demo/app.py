@@ -75,7 +75,11 @@ class App:
         )
 
     def read(self, body: bytes, chosen: Sequence[int]) -> dict[str, Any]:
-        """Read a picture, given by the content of its file; may raise UserError."""
+        """Read a picture, given by the content of its file.
+
+        Raises:
+            UserError: it is not an image, or has no digit in it.
+        """
         try:
             found = photos.find_digits(io.BytesIO(body))
         except photos.PhotoError as error:

@@ -32,9 +32,15 @@ class Corrections:
     def add(
         self, image: UInt8[np.ndarray, "28 28"], *, label: str, read_as: str
     ) -> int:
-        """Save an image, bright on dark, or replace its label; return their number.
+        """Save an image, bright on dark, or replace its label.
 
-        `read_as` has the answers of the networks, for the third column.
+        Args:
+            image: the image.
+            label: its class.
+            read_as: the answers of the networks, for the third column.
+
+        Returns:
+            The number of images in the folder.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"{hashlib.sha256(image.tobytes()).hexdigest()[:12]}.png"

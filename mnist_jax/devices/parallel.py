@@ -35,6 +35,12 @@ class Devices:
 
     With several replicas, arrays that differ between them have a leading axis of length
     `replicas`; arrays that they have in common, such as images, have none.
+
+    Attributes:
+        devices: JAX's, in the order of their shards; the same number of each process.
+        way: "jit" or "pmap".
+        replicas: how many; several are a multiple of the number of devices, of one
+            process and of the way "jit".
     """
 
     devices: tuple[Any, ...]
@@ -65,7 +71,12 @@ class Devices:
         return self._put(state, self._of_replicas)
 
     def split(self, batch: Array | np.ndarray, *, axis: int = -1) -> Any:
-        """Divide the axis of a batch among the devices that share it."""
+        """Divide the axis of a batch among the devices that share it.
+
+        Args:
+            batch: images or, with the default axis, indices [*calls, batch].
+            axis: the axis of the batch.
+        """
         if self.count == 1:
             return batch
         axis %= batch.ndim

@@ -17,7 +17,11 @@ class Predictor(Protocol):
     def logits(self, images: Any) -> Float32[np.ndarray, "n classes"]:
         """Return unnormalised log-probabilities.
 
-        Images are [n, height, width] or [n, height, width, channels], uint8 in 0..255
-        or floating-point in 0..1. Raises ValueError for any others.
+        Args:
+            images: [n, height, width] or [n, height, width, channels], uint8 in 0..255
+                or floating-point in 0..1.
+
+        Raises:
+            ValueError: the images have another shape, type or range, or NaNs.
         """
         ...

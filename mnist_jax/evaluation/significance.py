@@ -40,9 +40,12 @@ class McNemar(NamedTuple):
 def mcnemar(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> McNemar:
     """Test two networks on one set of images: McNemar's exact test.
 
-    The arguments say which images they get right. Only images count on which one is
-    right and the other wrong. If both networks are equally good, either is the right
-    one with probability 1/2.
+    Only images count on which one is right and the other wrong. If both networks are
+    equally good, either is the right one with probability 1/2.
+
+    Args:
+        first: whether the first network is right, image by image.
+        second: whether the second is, on the same images.
 
     References:
         McNemar, "Note on the sampling error of the difference between correlated

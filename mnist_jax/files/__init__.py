@@ -16,6 +16,9 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file that is renamed to `path` at the end.
 
     If the block raises an error, the file at `path` remains as it was.
+
+    Raises:
+        OSError: the folder cannot be written to, or the disk is full.
     """
     descriptor, temporary = tempfile.mkstemp(
         dir=path.parent, prefix=f".{path.name}.", suffix=_SUFFIX

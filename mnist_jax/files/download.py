@@ -18,9 +18,13 @@ TIMEOUT = (10.0, 30.0)  # seconds: for a connection, and for the next bytes
 def fetch(urls: Sequence[str], path: Path, *, checksum: str, way_out: str) -> None:
     """Download a file from the first of several mirrors that delivers it.
 
-    The file appears at `path` only once it is complete and verified. The checksum is an
-    algorithm of `hashlib`, a colon, and hex digits; `way_out`, a sentence, ends the
-    messages: how to do without the download.
+    The file appears at `path` only once it is complete and verified.
+
+    Args:
+        urls: tried in turn.
+        path: of the file. Its folder is created if necessary.
+        checksum: of the file: an algorithm of `hashlib`, a colon, and hex digits.
+        way_out: how to do without the download: a sentence that ends the messages.
 
     Raises:
         UserError: no mirror delivered this very file, or it cannot be written.

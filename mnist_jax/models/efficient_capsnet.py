@@ -17,8 +17,8 @@ class EfficientCapsNet(CapsuleNetwork):
     """Four convolutions, 16 capsules of 8 from all places, self-attention routing.
 
     737,392 parameters, of which 576 are BatchNorm's statistics and 574,992 are in the
-    decoder. All else is as in the paper; the hidden layers of its decoder, which is not
-    used to classify, have twice as many units.
+    decoder. Only the decoder, which is not used to classify, is smaller than the
+    paper's: its hidden layers have half as many units.
 
     Mazzia, Salvetti, Chiaberge: "Efficient-CapsNet: capsule network with self-attention
     routing", 2021, https://arxiv.org/abs/2101.12491.

@@ -1,6 +1,6 @@
 """What published networks share: the images that they expect, and the head.
 
-`Published` is the base of the networks whose weights `keras.applications` has.
+`Published` is the base of the networks whose weights others give away.
 """
 
 from typing import Any, ClassVar, Literal

@@ -113,7 +113,7 @@ def conv(
     The form "cpu" replaces what XLA computes slowly:
 
     - One input channel with few outputs: patches times a matrix (LeNet-5 trains 12 %
-      faster). Likewise images smaller than the kernel, for which XLA falls back to a
+      faster). The same for images smaller than the kernel, where XLA falls back to a
       naive loop (VGG's 2x2x512 by 3x3 takes 455 ms instead of 3.6).
     - Large kernels with strides: blocks of pixels become channels, so that the stride
       is 1 (9x9 with stride 2 is 4 times as fast; smaller kernels gain nothing).

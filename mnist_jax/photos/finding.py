@@ -120,8 +120,9 @@ def find_digits(source: Any) -> list[Digit]:
 def divide(digit: Digit) -> dict[tuple[int, int], Digit]:
     """Cut a digit into candidates for the several digits that it may be.
 
-    They are named by their first column in its ink and the one after their last. They
-    overlap: `touching.best_division` chooses among them.
+    Returns:
+        The candidates, by their first column in its ink and the one after their last.
+        They overlap: `touching.best_division` chooses among them.
     """
     ink, box = digit.ink, digit.box
     assert ink is not None, "it was found in a photograph"
@@ -143,9 +144,13 @@ def divide(digit: Digit) -> dict[tuple[int, int], Digit]:
 def read_prepared(source: Any) -> list[Digit]:
     """Read images that are as MNIST's already: 28x28, bright digits on black.
 
-    `source` is the path of an image, of an array in NumPy's format (.npy), or of an IDX
-    file (.idx, -ubyte, with .gz or not); the last two may have several images. Raises
-    PhotoError if it holds anything else, OSError if it cannot be read.
+    Args:
+        source: a path to an image, to an array in NumPy's format (.npy), or to an IDX
+            file (.idx, -ubyte, with .gz or not), of one image or several.
+
+    Raises:
+        PhotoError: not such an image.
+        OSError: the file cannot be read.
     """
     name = str(source).removesuffix(".gz")
     if name.endswith(".npy"):

@@ -76,7 +76,8 @@ def _is_dark_ground(small: Float[np.ndarray, "h w"]) -> bool:
 def find_ink(contrast: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
     """Return how much ink each pixel has, in 0..1, without the lines of the paper.
 
-    Raises PhotoError if there is no ink, or almost nothing but ink.
+    Raises:
+        PhotoError: there is no ink, or almost nothing but ink.
     """
     middle = np.median(contrast)
     noise = 1.4826 * np.median(np.abs(contrast - middle))

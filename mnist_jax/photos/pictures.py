@@ -22,9 +22,13 @@ TILTS = np.radians([0, -2, 2, -4, 4, -6, 6, -8, 8, -10, 10])
 def read(source: Any) -> tuple[Float[np.ndarray, "H W"], float]:
     """Read a picture as brightness, upright and on white where it is transparent.
 
-    The source is as in `find_digits`. The brightness is in 0 (black) to 1 (white), of
-    at most 1,400 pixels on the longer side; also returns how many pixels of the upright
-    picture one of its pixels is wide.
+    Args:
+        source: a path, a file opened to read bytes, a Pillow image, or an array
+            [height, width] or [height, width, 3 or 4], uint8 or floating-point in 0..1.
+
+    Returns:
+        Brightness in 0 (black) to 1 (white), at most 1,400 pixels on the longer side,
+        and how many pixels of the upright picture one of its pixels is wide.
 
     Raises:
         PhotoError: it is not an image, too large or too small, damaged or animated.

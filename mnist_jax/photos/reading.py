@@ -59,8 +59,14 @@ class Reading:
 def read(predictor: Predictor, threshold: float, source: Any) -> Reading:
     """Find the digits in a picture, and classify them.
 
-    A digit is unsure below the threshold, a probability in 0..1. Arguments and errors
-    are otherwise those of `find_digits`.
+    Args:
+        predictor: the classifier.
+        threshold: the probability below which a digit is unsure, in 0..1.
+        source: as for `find_digits`.
+
+    Raises:
+        PhotoError: it is not an image, or there is no digit in it.
+        OSError: the file cannot be read.
     """
     found = finding.find_digits(source)
     return classify(predictor, threshold, divide(predictor, threshold, found))

@@ -68,8 +68,12 @@ def best_division(
 ) -> list[tuple[int, int]]:
     """Return the pieces that make up the whole with the greatest joint probability.
 
-    `probabilities` are those of the most probable digit of each piece, `width` is that
-    of all ink. The pieces go from left to right; there may be none that add up.
+    Args:
+        probabilities: of the most probable digit, for each piece of `find_pieces`.
+        width: of all ink.
+
+    Returns:
+        From left to right; empty if no pieces add up to the whole.
     """
     best: dict[int, tuple[float, list[tuple[int, int]]]] = {0: (0.0, [])}
     for (left, right), probability in sorted(probabilities.items()):

@@ -27,8 +27,12 @@ def write(
     """Write the figures of a finished run, report.html and report.md into its folder.
 
     Figures of what a network lacks, such as convolutions, are left out, and without
-    weights.safetensors all figures of its inner layers. The images are those of
-    predictions.npz; `defaults` are the default config, in the layout of config.json.
+    weights.safetensors all figures of its inner layers.
+
+    Args:
+        run_folder: of a run that has been tested.
+        test_images: the images of predictions.npz, in the same order.
+        defaults: the default config, in the layout of config.json.
 
     Raises:
         UserError: a file is missing or damaged, or the images are not those of

@@ -26,8 +26,11 @@ def build(
 ) -> str:
     """Return the page of a run as Markdown.
 
-    `figures` are the names of those that exist, `defaults` the default config in the
-    layout of config.json, and `calibration` is from `calibration.assess`.
+    Args:
+        record: of the run.
+        figures: names of the existing figures, without folder and suffix.
+        defaults: the default config, in the layout of config.json.
+        calibration: of the reported weights, from `calibration.assess`.
     """
     results = record.results
     scores = results["test"][results["test_weights"]]

@@ -48,7 +48,8 @@ class Record:
     def epochs(self) -> list[Fields]:
         """Lines of metrics.jsonl by ascending epoch, one for each epoch and split.
 
-        Raises UserError, with the number of the line, if the file is damaged.
+        Raises:
+            UserError: the file is missing or damaged; the message names the line.
         """
         path = RunFolder(self.folder).metrics
         rows = {}
@@ -90,9 +91,15 @@ class Record:
 
 
 def read(folder: Path, *, complete: bool = False) -> Record:
-    """Read the JSON files of a finished run; `complete` adds what a report quotes.
+    """Read the three JSON files of a finished run.
 
-    Raises UserError if a file is missing, damaged or lacks a field.
+    Args:
+        folder: the run folder.
+        complete: whether to check, and read, everything that a report quotes of a
+            network, and not only what identifies a run and its accuracy.
+
+    Raises:
+        UserError: a file is missing, damaged or lacks a field; the message names it.
     """
     paths = RunFolder(folder)
     config, results = read_json(paths.config), paths.read_results()

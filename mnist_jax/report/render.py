@@ -134,8 +134,13 @@ class Table(NamedTuple):
 def html(text: str, title: str, figures: Path) -> str:
     """Return Markdown from `markdown` as a page with its style and pictures inside.
 
-    `figures` is the folder of the PNG files that the text's pictures name. Raises
-    OSError if one cannot be read.
+    Args:
+        text: Markdown.
+        title: of the page.
+        figures: the folder of the PNG files that the text's pictures name.
+
+    Raises:
+        OSError: a picture cannot be read.
     """
     style = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
     body = _parser().render(text, {"figures": figures})

@@ -23,8 +23,11 @@ def draw(
 ) -> Image.Image:
     """Draw a reading: the picture with its boxes, then each digit with its bars.
 
-    A picture that is an open file is read from its beginning. If it is `prepared`, a
-    file of 28x28 images, there are no boxes to show.
+    Args:
+        source: the picture, as for `Network.read`; a file is read from its beginning.
+        reading: of the picture.
+        classes: their names, in the order of the probabilities.
+        prepared: the source is a file of 28x28 images: there are no boxes to show.
     """
     cards = [_card(digit, classes) for digit in reading.digits]
     width, height = cards[0].size

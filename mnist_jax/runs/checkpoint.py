@@ -55,7 +55,11 @@ class Checkpoint(NamedTuple):
     path: Path
 
     def as_state(self, shapes: TrainState) -> TrainState:
-        """Arrange the arrays as a state of these shapes, on the default device."""
+        """Arrange the arrays as a state of these shapes, on the default device.
+
+        Raises:
+            CheckpointError: the checkpoint has other arrays.
+        """
         wanted, structure = jax.tree.flatten(shapes)
         found = [(leaf.shape, leaf.dtype) for leaf in self.leaves]
         if found != [(leaf.shape, leaf.dtype) for leaf in wanted]:
@@ -105,7 +109,11 @@ class Checkpoints:
         self._manager.close()
 
     def save(self, epoch: int, state: TrainState, record: dict[str, Any]) -> None:
-        """Save the state after `epoch`, counted from 1, and a record, a JSON object."""
+        """Save the state after `epoch`, counted from 1, and a record, a JSON object.
+
+        Raises:
+            CheckpointError: it cannot be written. Earlier checkpoints are untouched.
+        """
         leaves = jax.tree.leaves(jax.device_get(state))
         arrays, places = _deduplicate(leaves)
         record = {

@@ -25,10 +25,12 @@ def check_installed() -> None:
 
 
 class Events:
-    """Writes the events of one run into a folder.
+    """Writes the events of one run.
 
-    The new event file begins with the epochs of the history, the contents of
-    metrics.jsonl, and makes TensorBoard ignore them in earlier files.
+    Args:
+        folder: the folder for event files.
+        history: the contents of metrics.jsonl. The new event file begins with these
+            epochs, and makes TensorBoard ignore them in earlier files.
     """
 
     def __init__(self, folder: Path, history: Sequence[dict[str, Any]]):

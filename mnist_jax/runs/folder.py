@@ -119,7 +119,8 @@ class RunFolder:
     def read_results(self) -> Fields | None:
         """Return results.json, or None if the run is not finished.
 
-        Raises UserError if the file is damaged.
+        Raises:
+            UserError: the file is damaged.
         """
         if not self.results.exists():
             return None
@@ -199,9 +200,11 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path, schema: Schema | None = None) -> Fields:
-    """Read a JSON file with one object that has the fields of `schema`.
+    """Read a JSON file with one object.
 
-    Raises UserError if it cannot be read, or holds anything else.
+    Raises:
+        UserError: it cannot be read, or is not an object with the fields of `schema`;
+            the message names the file.
     """
     value = parse_json(read_text(path), path)
     check_fields(value, schema or {}, path)

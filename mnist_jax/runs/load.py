@@ -67,9 +67,13 @@ class Network:
     def predict(self, images: Any) -> Float32[np.ndarray, "n classes"]:
         """Return the probability of each class for each image.
 
-        Images are [n, height, width] or [n, height, width, channels], or a single one
-        without the first axis; uint8 in 0..255 or floating-point in 0..1, with bright
-        digits on a dark background. Raises ValueError for any others.
+        Args:
+            images: [n, height, width] or [n, height, width, channels], or a single
+                image without the first axis; uint8 in 0..255 or floating-point in 0..1,
+                bright digits on a dark background.
+
+        Raises:
+            ValueError: the images have another shape, type or range, or NaNs.
         """
         return np.exp(log_softmax(self.logits(images))).astype(np.float32)
 
@@ -84,7 +88,14 @@ class Network:
     def read(self, source: Any) -> "Reading":
         """Read the handwritten digits in a picture, such as a photograph.
 
-        The arguments and errors are those of `mnist_jax.photos.find_digits`.
+        Args:
+            source: a path, a file opened to read bytes, a Pillow image, or an array
+                [height, width] or [height, width, 3 or 4], uint8 or floating-point in
+                0..1; dark digits on light paper, or light ones on a dark ground.
+
+        Raises:
+            UserError: it is not an image, or there is no digit in it.
+            OSError: the file cannot be read.
         """
         from mnist_jax import photos  # imported late: only photographs need SciPy
 
@@ -140,8 +151,10 @@ def load(path: Path | str | None = None) -> Network:
     """Load a trained network from a run folder or a file of weights.
 
     On the machine of the run, its logits equal those in predictions.npz bit for bit.
-    The path is that of a run folder, published or not, or of a weights.safetensors that
-    a run wrote; by default, of the LeNet-5 that comes with this package.
+
+    Args:
+        path: a run folder, published or not, or a weights.safetensors that a run wrote.
+            Default: a LeNet-5 that comes with this package.
 
     Raises:
         UserError: the run is not finished, or its weights are missing, damaged or those

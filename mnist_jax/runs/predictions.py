@@ -36,7 +36,8 @@ def write(path: Path, test: Predictions, val: Predictions) -> None:
 def read(path: Path) -> tuple[Predictions, Predictions]:
     """Read the predictions for the test and for the validation images.
 
-    Raises UserError if the file is missing, damaged or lacks an array.
+    Raises:
+        UserError: it is missing, cannot be read, is damaged or lacks an array.
     """
     found = []
     try:

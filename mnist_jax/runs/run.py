@@ -72,7 +72,11 @@ class Run:
         return console.about(self.folder.log, f"Seed {self.config.seed}: ")
 
     def is_finished(self) -> bool:
-        """Check the folder against the config, and return if the run is complete."""
+        """Check the folder against the config, and say if the run is complete.
+
+        Raises:
+            UserError: the folder cannot be used for this run.
+        """
         self.folder.check_config(self.config)
         self.results = self.folder.read_results()
         if self.results is None or not self.folder.report.exists():
@@ -199,7 +203,9 @@ class Run:
     def save(self, phase: Phase, current: TrainState, outcome: Outcome) -> None:
         """Save the state and the outcome of an epoch, or end the run with its error.
 
-        The error is raised, unless other seeds continue.
+        Raises:
+            UserError: the files cannot be written.
+            NonFiniteLossError: the outcome, unless other seeds continue.
         """
         if isinstance(outcome, NonFiniteLossError):
             self.error = outcome
@@ -283,7 +289,8 @@ def _read_epochs(path: Path, epochs: int) -> list[dict[str, Any]]:
 def begun_convolutions(runs: Sequence[Run]) -> str | None:
     """Return what computed the convolutions of the runs so far; None if none began.
 
-    Raises UserError if they differ, so that one program cannot resume them.
+    Raises:
+        UserError: they differ, so that one program cannot resume them.
     """
     begun = [run.folder for run in runs if run.folder.config.exists()]
     stated = [read_json(folder.environment).get("convolutions") for folder in begun]

@@ -78,7 +78,11 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def model_config(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
-    """Return the fields of `config.model` that the metadata of a file give, if any."""
+    """Return the fields of `config.model` that the metadata of a file give, if any.
+
+    Raises:
+        WeightsError: the metadata are damaged.
+    """
     try:
         stored = json.loads(metadata[CONFIG]) if CONFIG in metadata else None
         fields = dict(stored["model"]) if stored else {}
@@ -122,7 +126,8 @@ def check(
 ) -> None:
     """Check named tensors against the shapes of those required, and all known names.
 
-    Raises WeightsError with the names of all that is wrong with the file.
+    Raises:
+        WeightsError: lists by name everything that is wrong with the file.
     """
     found = {name: tensors[name] for name in wanted if name in tensors}
     complaints = {

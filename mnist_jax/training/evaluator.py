@@ -25,6 +25,12 @@ class Evaluator:
 
     Repetitions of the last image fill the last batch; their results are dropped. With
     several replicas, weights and results have a leading axis of them.
+
+    Args:
+        apply_fn: `Model.apply`.
+        loss_fn: `Model.loss`.
+        batch_size: images in a call.
+        devices: the devices that share a batch, or the seeds.
     """
 
     def __init__(

@@ -25,7 +25,10 @@ class Groups:
         freeze: expressions for the parameters that are not trained.
         layer_rates: entries of the form REGEX=FACTOR. The first that matches a name
             applies; by default, the factor is 1.
-        flag: the name of the phase in messages, such as that an entry is not valid.
+        flag: the name of the phase in messages.
+
+    Raises:
+        UserError: an expression or an entry is not valid.
     """
 
     def __init__(

@@ -50,9 +50,13 @@ class BestState(flax.struct.PyTreeNode):
 
 
 class EarlyStoppingState(flax.struct.PyTreeNode):
-    """Whether the phase is to end, and the epochs since the best.
+    """Whether the phase is to end.
 
-    The weights of the best epoch are empty unless they are to be restored.
+    Attributes:
+        wait: epochs since the best.
+        stopped: whether the phase is to end.
+        best: the best epoch of the phase; its weights are empty unless they are to be
+            restored.
     """
 
     wait: Int32[Array, ""]
@@ -67,8 +71,13 @@ def keep_best(name: str, min_delta: float = 0.0) -> Monitor:
     `min_delta`, so that the earliest of equal epochs stays. The comparison is that of
     Keras's EarlyStopping, in float32: for a loss, `value + min_delta < best`.
 
-    Its functions are `init(params, batch_stats)` and
-    `update(state, figures, epoch, params, batch_stats)`.
+    Args:
+        name: of the monitored figure.
+        min_delta: the smallest change that counts as an improvement, at least 0.
+
+    Returns:
+        `init(params, batch_stats)` and
+        `update(state, figures, epoch, params, batch_stats)`.
     """
 
     def init(params: Tree, batch_stats: Tree) -> BestState:
@@ -106,8 +115,14 @@ def reduce_on_plateau(
 ) -> Monitor:
     """Build Keras's ReduceLROnPlateau from `optax.contrib.reduce_on_plateau`.
 
-    Its functions are `init()` and `update(state, figures)`, where `state.scale` is the
-    factor of the learning rate; `learning_rate` is the phase's largest one.
+    Args:
+        config: the fields of a phase's `plateau`.
+        learning_rate: the phase's largest learning rate.
+        flag: the name of the config on the command line, for messages.
+
+    Returns:
+        `init()`, a state whose `scale` is the factor of the learning rate, and
+        `update(state, figures)`.
 
     Raises:
         ConfigError: `min_learning_rate` is above the learning rate.
@@ -144,7 +159,10 @@ def reduce_on_plateau(
 def early_stopping(config: EarlyStopping, *, flag: str = "early_stopping") -> Monitor:
     """Build Keras's EarlyStopping, with the functions of `keep_best`.
 
-    Raises ConfigError if the best weights are to be restored, but nothing is monitored.
+    `flag` is the name of the config on the command line, for messages.
+
+    Raises:
+        ConfigError: the best weights are to be restored, but nothing is monitored.
     """
     if config.restore_best and config.monitor == OFF:
         raise ConfigError(

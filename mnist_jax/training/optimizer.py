@@ -74,10 +74,14 @@ OPTIMIZERS: dict[str, Callable[[Optimizer], optax.GradientTransformation]] = {
 def create(
     config: Optimizer, *, flag: str = "optimizer"
 ) -> optax.GradientTransformation:
-    """Build the optimizer that a config, called `flag` in messages, describes.
+    """Build the optimizer that a config describes.
 
-    Raises ConfigError if it names a function that cannot be imported, or that does not
-    return an optax transformation.
+    Its directions are to be multiplied by minus the learning rate. `flag` is
+    the name of the config in messages.
+
+    Raises:
+        ConfigError: it names a function that cannot be imported, or that does not
+            return an optax transformation.
     """
     make = OPTIMIZERS.get(config.name) or load_object(config.name, f"{flag}.name")
     direction = make(config)

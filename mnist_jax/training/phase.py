@@ -17,7 +17,15 @@ from mnist_jax.tree import Tree
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """A stretch of training with one optimizer."""
+    """A stretch of training with one optimizer.
+
+    Attributes:
+        config: the fields of `config.Phase`.
+        groups: the parameters that are not trained, or have their own learning rate.
+        optimizer: from gradients to directions.
+        plateau: reduces the learning rate.
+        early_stopping: ends the phase.
+    """
 
     config: config.Phase
     groups: Groups
@@ -52,10 +60,13 @@ class Phase:
 
 
 def create(fields: config.Phase, *, flag: str = "phase") -> Phase:
-    """Build the phase that a config, called `flag` in messages, describes.
+    """Build the phase that a config describes.
 
-    Raises UserError if the fields contradict each other, or if an expression for
-    parameters is not valid.
+    `flag` is its name on the command line, for messages, such as "--config.phases[0]".
+
+    Raises:
+        UserError: the fields contradict each other, or an expression in `freeze` or
+            `layer_rates` is not valid.
     """
     schedules.check(fields.schedule, epochs=fields.epochs, flag=f"{flag}.schedule")
     groups = Groups(fields.freeze, fields.layer_rates, flag=flag)
@@ -79,8 +90,9 @@ def create(fields: config.Phase, *, flag: str = "phase") -> Phase:
 def create_all(phases: Sequence[config.Phase], params: Tree) -> list[Phase]:
     """Build the phases of an experiment for a network's parameters, or their shapes.
 
-    Raises UserError as `create` does, or if the list is empty, or an expression for
-    parameters does not fit the network.
+    Raises:
+        UserError: the list is empty, a phase cannot be built (see `create`), or an
+            expression for parameters does not fit the network.
     """
     if not phases:
         raise ConfigError("--config.phases is empty: there is nothing to train.")

@@ -64,8 +64,10 @@ def make_begin(
 ) -> Callable[[PRNGKeyArray], TrainState]:
     """Build `begin(key)`, which returns the state before the first step.
 
-    The parameters are drawn with the key; `put` may replace some of them, and of the
-    statistics.
+    Args:
+        model: the network, whose parameters are drawn with the key.
+        phase: the first one.
+        put: replaces some of the drawn `(params, batch_stats)`, if given.
     """
     options = compiler.short_program_options()
     init = jax.jit(model.init, compiler_options=options)

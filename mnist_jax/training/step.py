@@ -79,22 +79,24 @@ def make_train_step(
 ) -> TrainStep:
     """Build `train_step(state, batch, key) -> (state, metrics)`.
 
-    It is a pure function of one batch, or, on several devices, of a shard of it (see
-    `mnist_jax.devices.shards`). `key` is the run's: what a step draws depends on it and
-    on `state.step` alone. Frozen parameters stay as they are, to the bit, no gradient
-    is computed for them, and a frozen BatchNorm uses its running statistics.
-
     Args:
         apply_fn: `Model.apply`.
         loss_fn: `Model.loss`.
         optimizer: the one that `state.opt_state` belongs to; gives directions.
         learning_rate_fn: from a step of the phase to its learning rate, which
             `state.plateau` scales.
-        augment_fn: changes the images at random, given a key, the images and the step
-            of the phase.
+        augment_fn: changes the images at random, if given. It is also given the step of
+            the phase.
         label_smoothing: share of each label that is spread evenly over all classes.
         ema_decay: of the moving average in `state.ema`; 0 for no average.
-        groups: which parameters are frozen.
+        groups: which parameters are frozen: they stay as they are, to the bit, no
+            gradient is computed for them, and a frozen BatchNorm uses its running
+            statistics.
+
+    Returns:
+        A pure function of one batch, or, on several devices, of a shard of it (see
+        `mnist_jax.devices.shards`). `key` is the run's: what a step draws depends on it
+        and on `state.step` alone.
     """
     groups = groups or Groups()
 

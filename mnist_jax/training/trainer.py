@@ -57,10 +57,21 @@ class Trainer:
     """The compiled functions of one phase over one data set.
 
     It trains one seed, or several at once: states then have a leading axis, from
-    `stack`, over which the functions of one seed are mapped. The states and the keys of
-    the seeds are given one by one; `evaluator` is that of the whole network, on all
-    devices; by default, as many devices as can do so equally share the batch or the
-    seeds.
+    `stack`, over which the functions of one seed are mapped.
+
+    Args:
+        config: the experiment.
+        model: the network.
+        phase: the phase to train.
+        dataset: the images.
+        states: of the seeds, at the beginning of the phase or at the end of an epoch.
+        keys: the random streams of each seed.
+        evaluator: of the whole network, on all devices.
+        progress: shows how far the training is.
+        devices: share a batch, or the seeds; by default as many as can do so equally.
+
+    Attributes:
+        feature_seconds: spent on computing the inputs of the phase.
     """
 
     def __init__(
@@ -159,9 +170,13 @@ class Trainer:
     ) -> tuple[TrainState, list[Outcome]]:
         """Train for an epoch, validate, and update the monitors.
 
-        The buffers of the state are donated. `numbers` has the number of the epoch for
-        each seed, counted from 1 over all phases, or None for a seed that has ended,
-        whose outcome is to be ignored.
+        Args:
+            state: at the end of the previous epoch; its buffers are donated.
+            numbers: the number of the epoch for each seed, counted from 1 over all
+                phases. None for a seed that has ended, whose results are to be ignored.
+
+        Returns:
+            The new state, and the outcome for each seed.
         """
         # Devices may have more places than there are seeds.
         numbers = [*numbers, *[None] * (self._devices.replicas - len(numbers))]

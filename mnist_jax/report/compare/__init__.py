@@ -18,8 +18,9 @@ __all__ = ["Comparison", "Group", "find", "read"]
 def read(folders: Sequence[Path]) -> Comparison:
     """Read the runs in or below some folders, and group them by their configs.
 
-    Raises UserError if a folder is missing or holds no run, no run is finished, or a
-    file is damaged.
+    Raises:
+        UserError: a folder is missing or holds no run, no run is finished, or a file is
+            damaged; the message names it.
     """
     found: dict[Path, Path] = {}  # resolved: as first named
     for folder in folders:
@@ -37,7 +38,11 @@ def read(folders: Sequence[Path]) -> Comparison:
 
 
 def find(folder: Path) -> set[Path]:
-    """Find the folders of runs, finished or not, in or below a folder."""
+    """Find the folders of runs, finished or not, in or below a folder.
+
+    Raises:
+        UserError: the folder does not exist or holds no run.
+    """
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise UserError(f"{folder} {what}. Name run folders, or folders above them.")

@@ -34,10 +34,16 @@ class Answer(NamedTuple):
 
 
 def read(found: Comparison) -> tuple[list[Answer], list[str]]:
-    """Read predictions.npz of one run of each group; UserError if one is damaged.
+    """Read predictions.npz of one run of each group.
 
     Of networks that were tested on different images, the largest set that shares its
-    images is kept. Also returns sentences about the other networks.
+    images is kept.
+
+    Returns:
+        The answers to the same images, and sentences about the other networks.
+
+    Raises:
+        UserError: a file is damaged; the message names it.
     """
     answers = []
     for group in found.groups:

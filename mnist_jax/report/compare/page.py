@@ -11,7 +11,12 @@ from mnist_jax.report.figures import save
 
 
 def write(found: Comparison, folder: Path) -> None:
-    """Write comparison.md and comparison.html into a folder, which may be new."""
+    """Write comparison.md and comparison.html into a folder, which may be new.
+
+    Raises:
+        UserError: a run's file is damaged; the message names it.
+        OSError: a file cannot be written.
+    """
     groups = found.groups
     read, notes = answers.read(found)
     drawn = {"accuracy": figures.accuracy(groups), "cost": figures.cost(groups)}

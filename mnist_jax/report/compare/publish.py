@@ -26,10 +26,15 @@ from mnist_jax.runs.folder import RunFolder, read_text
 
 
 def collect(found: Comparison, folder: Path) -> list[Path]:
-    """Copy each run to a folder of published results, and return the new folders.
+    """Copy each run to a folder of published results, unless it is there already.
 
-    Raises UserError, and copies nothing, if the folder has another run of the same
-    config name and seed.
+    Returns:
+        The new folders.
+
+    Raises:
+        UserError: the folder has another run of the same config name and seed. Nothing
+            is copied then.
+        OSError: a file cannot be written.
     """
     copies: dict[Path, Record] = {}
     for run in (run for group in found.groups for run in group.runs):
@@ -80,7 +85,9 @@ def as_markdown(found: Comparison) -> dict[str, str]:
 def insert(found: Comparison, document: Path) -> None:
     """Insert the tables between their lines in a Markdown document.
 
-    Raises UserError if the document cannot be read, or has no such lines.
+    Raises:
+        UserError: the document cannot be read, or has no such lines.
+        OSError: it cannot be written.
     """
     content, places = read_text(document), 0
     for name, table in as_markdown(found).items():

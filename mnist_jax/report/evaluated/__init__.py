@@ -26,7 +26,11 @@ class Evaluation(NamedTuple):
 
 
 def write(found: Evaluation, folder: Path) -> None:
-    """Write evaluation.json, evaluation.md and its picture into a folder."""
+    """Write evaluation.json, evaluation.md and its picture into a folder.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
     from mnist_jax.report.evaluated import figures
     from mnist_jax.report.figures import save
 

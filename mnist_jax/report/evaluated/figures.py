@@ -15,9 +15,10 @@ from mnist_jax.report import style
 
 @matplotlib.rc_context(style.STYLE)
 def reliability(runs: Sequence[dict[str, Any]]) -> Figure:
-    """Draw accuracy over confidence, as it is and with each network's temperature.
+    """Draw accuracy over confidence, of a network as it is and with its temperature.
 
-    `runs` are entries of an evaluation; each has a row.
+    Args:
+        runs: entries of an evaluation; each has a row.
     """
     figure, grid = style.subplots(
         2 * len(runs), 2, 0.4 + 4.6 * len(runs), height_ratios=[5, 1] * len(runs)
