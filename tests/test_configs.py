@@ -11,6 +11,7 @@ from mnist_jax import experiment, models
 from mnist_jax.config import Model, from_stored, to_json
 from mnist_jax.data import DIGITS
 from mnist_jax.errors import UserError
+from mnist_jax.runs.folder import flatten
 from tests.conftest import ROOT
 
 MODULES = {
@@ -89,7 +90,9 @@ def test_published_runs_are_of_these_experiments(path):
     """So that nobody changes a recipe whose results are published."""
     stored = json.loads(path.read_text())
     run = from_stored(stored)
-    assert to_json(run) == stored
+    # Fields that came later have their defaults.
+    known, fields = flatten(to_json(run)), flatten(stored)
+    assert {field: known[field] for field in fields} == fields
     name, _, variant = run.name.partition("-")
     config = MODULES[name].get_config(variant.replace("-", ","))
     config.seed = run.seed

@@ -1,28 +1,34 @@
-"""Run one experiment with several seeds, and compare them.
+"""Run one experiment with several seeds, and values of a field, and compare them.
 
-  mnist-jax sweep --config=lenet5 --seeds=0-4 [--[no]together]
-      [--workdir=FOLDER] [--config.FIELD=VALUE ...]
+  mnist-jax sweep --config=lenet5 --seeds=0-4 [--vary=FIELD=VALUE,VALUE,...]
+      [--[no]together] [--workdir=FOLDER] [--config.FIELD=VALUE ...]
 
-Seed k goes to <workdir>/seed<k>, a run folder as `mnist-jax train` makes it. The same
-command again skips finished runs and resumes stopped ones. The seeds train
-together, in one program, on an accelerator, and one after the other on a CPU.
+Seed k goes to <workdir>/seed<k>, a run folder as `mnist-jax train` makes it, or to
+<workdir>/<value>/seed<k>. The same command again skips finished runs and resumes
+stopped ones. The seeds train together, in one program, on an accelerator, and one after
+the other on a CPU. With data.train_size, each seed draws its own training images.
 
 The configs:
 
 """
 
+import ast
+import contextlib
 import dataclasses
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
+from ml_collections.config_flags import config_path
 from rich.console import Console
 
 from mnist_jax.commands import config_flag
-from mnist_jax.config import ConfigError
+from mnist_jax.config import ConfigError, Experiment
 from mnist_jax.console import LOGGER
 from mnist_jax.errors import UserError
 
@@ -30,8 +36,17 @@ _CONFIG = config_flag.define()
 _SEEDS = flags.DEFINE_string(
     "seeds", None, "The seeds: a range such as 0-4, or a list such as 0,3,7."
 )
+_VARY = flags.DEFINE_string(
+    "vary",
+    None,
+    "A field and its values, such as data.train_size=100,300,1000: every seed is "
+    "trained with each of them.",
+)
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "The folder of the run folders. Default: runs/<config>/seeds."
+    "workdir",
+    None,
+    "The folder of the run folders. Default: runs/<config>/seeds or, with --vary, "
+    "runs/<config>/<field>.",
 )
 _TOGETHER = flags.DEFINE_bool(
     "together",
@@ -61,11 +76,42 @@ def parse_seeds(text: str) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
+def vary(config: ConfigDict, text: str) -> dict[str, ConfigDict]:
+    """Return a config for each value that "FIELD=VALUE,VALUE,..." means, by the value.
+
+    Their names say the value, so that each has a row of its own.
+
+    Raises:
+        ConfigError: the text is anything else, or there is no such field.
+    """
+    field, equals, values = text.partition("=")
+    varied: dict[str, ConfigDict] = {}
+    for value in values.split(","):
+        if not (equals and value.strip()):
+            raise ConfigError(f"--vary={text}: give FIELD=VALUE,VALUE,...")
+        parsed: Any = value.strip()
+        with contextlib.suppress(ValueError, SyntaxError):
+            parsed = ast.literal_eval(parsed)
+        one = ConfigDict(config)
+        try:
+            config_path.set_value(field, one, parsed)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"--vary={text}: {config_flag.one_line(error)}. `mnist-jax fields` "
+                "lists the fields."
+            ) from error
+        one.name = f"{config.name}-{field.rpartition('.')[2]}={value.strip()}"
+        varied[value.strip()] = one
+    return varied
+
+
 def main() -> None:
-    """Run the experiment of the flags with each of the seeds."""
+    """Run the experiment of the flags with each of the values and the seeds."""
     seeds = parse_seeds(_SEEDS.value or "")
-    if "seed" in config_flags.get_override_values(flags.FLAGS["config"]):
+    overrides = config_flags.get_override_values(flags.FLAGS["config"])
+    if "seed" in overrides:
         raise ConfigError("--seeds cannot go with --config.seed. Leave out one.")
+    configs = vary(_CONFIG.value, _VARY.value) if _VARY.value else {"": _CONFIG.value}
     # Imported late: bad flags need not wait for them.
     from mnist_jax import experiment
     from mnist_jax.devices import compiler, memory, parallel
@@ -75,36 +121,57 @@ def main() -> None:
     from mnist_jax.training.trainer import NonFiniteLossError
 
     memory.keep()
-    config = experiment.parse(_CONFIG.value)
-    workdir = Path(_WORKDIR.value or Path("runs") / config.name / "seeds")
+    part = (_VARY.value or "seeds").partition("=")[0]
+    workdir = Path(_WORKDIR.value or Path("runs") / _CONFIG.value.name / part)
     flags.FLAGS.workdir = str(workdir)
     compiler.keep_compiled()
-    folders = {seed: workdir / f"seed{seed}" for seed in seeds}
-    for seed, folder in folders.items():  # before hours go into the first
-        RunFolder(folder).check_config(dataclasses.replace(config, seed=seed))
+    runs: dict[Path, Experiment] = {}
+    for value, each in configs.items():
+        for seed in seeds:
+            config = dataclasses.replace(experiment.parse(each), seed=seed)
+            if config.data.train_size and "data.subset_seed" not in overrides:
+                drawn = dataclasses.replace(config.data, subset_seed=seed)
+                config = dataclasses.replace(config, data=drawn)
+            runs[workdir / value / f"seed{seed}"] = config
+    for folder, config in runs.items():  # before hours go into the first
+        RunFolder(folder).check_config(config)
     parallel.check_available()
     together = _TOGETHER.value
     if together is None:
         together = len(seeds) > 1 and jax.default_backend() != "cpu"
-    outcomes = {}
-    for group in [folders] if together else [{seed: folders[seed]} for seed in seeds]:
-        names = f"Seed{'s' * (len(group) > 1)} {', '.join(map(str, group))}"
+    failed: dict[Path, str] = {}
+    for group in _groups(runs, together=together):
+        config = next(iter(group.values()))
+        folders = {each.seed: folder for folder, each in group.items()}
+        of = f"{config.name}: " if _VARY.value else ""
+        names = f"{of}Seed{'s' * (len(folders) > 1)} {', '.join(map(str, folders))}"
         LOGGER.info("--- %s", names)
         try:
-            outcomes |= experiment.run_seeds(config, group)
+            outcomes = experiment.run_seeds(config, folders)
         except NonFiniteLossError as error:
-            LOGGER.error("%s: %s", names, error)
-            outcomes |= dict.fromkeys(group, error)
+            outcomes = dict.fromkeys(folders, error)
         except UserError as error:
             raise UserError(f"{names}: {error}") from error
-    failed = {s: e for s, e in outcomes.items() if isinstance(e, NonFiniteLossError)}
-    if finished := [folders[seed] for seed in seeds if seed not in failed]:
+        for seed, outcome in outcomes.items():
+            if isinstance(outcome, NonFiniteLossError):
+                failed[folders[seed]] = f"{of}Seed {seed}: {outcome}"
+                LOGGER.error(failed[folders[seed]])
+    if finished := [folder for folder in runs if folder not in failed]:
         console = Console()
         console.print()
         findings.show(compare.read(finished), console)
         again = shlex.quote(str(workdir))
         LOGGER.info("\nThis table again: mnist-jax compare %s", again)
     if failed:
-        raise UserError(
-            "\n".join(f"Seed {seed}: {error}" for seed, error in failed.items())
-        )
+        raise UserError("\n".join(failed.values()))
+
+
+def _groups(
+    runs: Mapping[Path, Experiment], *, together: bool
+) -> list[dict[Path, Experiment]]:
+    """Divide runs into those that are trained together: only their seeds differ."""
+    groups: dict[Any, dict[Path, Experiment]] = {}
+    for folder, config in runs.items():
+        key = repr(dataclasses.replace(config, seed=0)) if together else folder
+        groups.setdefault(key, {})[folder] = config
+    return list(groups.values())

@@ -160,6 +160,13 @@ class Phase:
         "min(ema_decay, (1 + step) / (10 + step)). 0: no average.",
         **_BELOW_ONE,
     )
+    batch_norm_momentum: float = option(
+        1.0,
+        "Upper limit of the decay rate of BatchNorm's running statistics. The networks "
+        "of this package have 0.99, as Keras has. Unlike in Keras, the rate is at most "
+        "step / (step + 1), so that the initial statistics do not count.",
+        **_SHARE,
+    )
 
 
 @dataclass(frozen=True)
@@ -208,6 +215,17 @@ class Data:
     val_size: int = option(6000, "Images of the training set held out for validation.")
     split_seed: int = option(
         0, "Seed of the permutation that selects them, which all seeds share.", **_SEED
+    )
+    train_size: int = option(
+        0,
+        "Images to train on, drawn from those that are not for validation, each class "
+        "by its share. 0: all.",
+        at_least=0,
+    )
+    subset_seed: int = option(
+        0,
+        "Seed of this draw. `mnist-jax sweep` gives each run its own seed here too.",
+        **_SEED,
     )
     test_on: Literal["test", "val"] = option(
         "test", 'Images of the final test. Use "val" while choosing recipes.'

@@ -18,6 +18,7 @@ from mnist_jax.data.dataset import (
     check,
     hold_out,
     images_sha256,
+    subset,
 )
 from mnist_jax.errors import UserError
 
@@ -35,6 +36,7 @@ __all__ = [
     "load",
     "read",
     "source",
+    "subset",
     "task",
 ]
 
@@ -107,15 +109,18 @@ def read(config: Data) -> tuple[Split, Split]:
 
 
 def load(config: Data) -> Dataset:
-    """Load a data set and hold out its validation images.
+    """Load a data set, hold out its validation images, and draw the training subset.
 
     Raises:
         UserError: as in `read`; or there are too few training images for a validation
-            set of this size.
+            set or a subset of this size.
     """
     train, test = read(config)
     sizes = {"val_size": config.val_size, "split_seed": config.split_seed}
     train, val = hold_out(train, **sizes)
+    if config.train_size:
+        sizes = {"train_size": config.train_size, "subset_seed": config.subset_seed}
+        train = subset(train, **sizes, task=task(config))
     if config.test_on == "val":
         test = val
     return Dataset(config.source, train, val, test, task(config))

@@ -132,3 +132,40 @@ def hold_out(split: Split, *, val_size: int, split_seed: int) -> tuple[Split, Sp
         Split(split.images[~held_out], split.labels[~held_out]),
         Split(split.images[held_out], split.labels[held_out]),
     )
+
+
+def subset(split: Split, *, train_size: int, subset_seed: int, task: Task) -> Split:
+    """Draw a stratified subset, the same one on every machine.
+
+    Every class has its share of the images, rounded, and at least one of them. A subset
+    contains all smaller ones of the same seed, and keeps the order of the images.
+
+    Args:
+        split: N images.
+        train_size: how many to draw, from the number of classes to N.
+        subset_seed: 0..2**32-1.
+        task: the classes.
+
+    Raises:
+        DataError: `train_size` is out of range, or a class has no images.
+    """
+    classes, count = len(task.classes), len(split)
+    if not classes <= train_size <= count:
+        raise DataError(
+            f"--config.data.train_size={train_size}: must be {classes}..{count}, as "
+            f"there are {classes} classes and, without those for validation, {count} "
+            "training images."
+        )
+    order = np.random.RandomState(subset_seed).permutation(count)
+    # Each image's place among those of its class, as a share of the class.
+    place = np.empty(count)
+    for label, name in enumerate(task.classes):
+        members = order[split.labels[order] == label]
+        if not len(members):
+            raise DataError(
+                f"--config.data.train_size={train_size}: no training image shows "
+                f"{name}, so that no subset can have all classes."
+            )
+        place[members] = np.arange(len(members)) / len(members)
+    chosen = np.sort(np.argsort(place, kind="stable")[:train_size])
+    return Split(split.images[chosen], split.labels[chosen])

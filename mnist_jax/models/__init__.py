@@ -140,6 +140,7 @@ class Model:
         key: PRNGKeyArray | None = None,
         labels: Integer[Array, " batch"] | None = None,
         frozen: Collection[str] = (),
+        momentum: Float[Array, ""] | float = 1.0,
         start: int = 0,
     ) -> tuple[Outputs, Tree]:
         """Return `(outputs, batch_stats)`.
@@ -153,6 +154,7 @@ class Model:
             labels: for a network whose input they are part of.
             frozen: whole paths of BatchNorm layers, such as "block1/norm2", that use,
                 and keep, their running statistics in training too.
+            momentum: upper limit of the decay rate of BatchNorm's running statistics.
             start: index in `stages` of the first to compute.
         """
         outputs, updates = self._run(
@@ -160,6 +162,7 @@ class Model:
             batch_stats,
             images,
             frozen=frozen,
+            momentum=momentum,
             train=train,
             labels=labels,
             rngs=None if key is None else {"dropout": key},
@@ -257,11 +260,12 @@ class Model:
         train: bool = False,
         labels: Array | None = None,
         frozen: Collection[str] = (),
+        momentum: Float[Array, ""] | float = 1.0,
         **options: Any,
     ) -> Any:
         variables = {"params": params, "batch_stats": batch_stats}
         options |= self._inputs(train=train, labels=labels)
-        with operations.form(self.convolutions), _evaluating(frozen):
+        with operations.form(self.convolutions), _batch_norm(frozen, momentum):
             return self.module.apply(variables, images, **options)
 
     def _inputs(self, **inputs: Any) -> dict[str, Any]:
@@ -362,18 +366,25 @@ def _find(name: str) -> type[nn.Module]:
     return found
 
 
-def _evaluating(frozen: Collection[str]) -> contextlib.AbstractContextManager[None]:
-    """Make the named BatchNorm layers behave as in evaluation, as Keras does."""
+def _batch_norm(
+    frozen: Collection[str], momentum: Float[Array, ""] | float
+) -> contextlib.AbstractContextManager[None]:
+    """Make frozen BatchNorm layers behave as in evaluation, and limit the momentum."""
 
     def intercept(run: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
         module = context.module
+        if not isinstance(module, layers.BatchNorm | nn.BatchNorm):
+            return run(*args, **kwargs)
+        limit = jnp.minimum(module.momentum, momentum)
+        object.__setattr__(module, "momentum", limit)
         if "/".join(module.path) in frozen:
-            if isinstance(module, layers.BatchNorm):
-                kwargs = kwargs | {"use_running_average": True}
-            elif isinstance(module, nn.BatchNorm):
+            kwargs = kwargs | {"use_running_average": True}
+            if isinstance(module, nn.BatchNorm):
                 # A field or a keyword; Flax accepts only one of them.
                 object.__setattr__(module, "use_running_average", True)
-                kwargs = kwargs | {"use_running_average": None}
+                kwargs["use_running_average"] = None
         return run(*args, **kwargs)
 
-    return nn.intercept_methods(intercept) if frozen else contextlib.nullcontext()
+    if not frozen and isinstance(momentum, float) and momentum == 1:
+        return contextlib.nullcontext()
+    return nn.intercept_methods(intercept)

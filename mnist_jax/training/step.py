@@ -75,6 +75,7 @@ def make_train_step(
     augment_fn: AugmentFn | None = None,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
+    batch_norm_momentum: float = 1.0,
     groups: Groups | None = None,
 ) -> TrainStep:
     """Build `train_step(state, batch, key) -> (state, metrics)`.
@@ -89,6 +90,7 @@ def make_train_step(
             the phase.
         label_smoothing: share of each label that is spread evenly over all classes.
         ema_decay: of the moving average in `state.ema`; 0 for no average.
+        batch_norm_momentum: upper limit of the decay rate of BatchNorm's statistics.
         groups: which parameters are frozen: they stay as they are, to the bit, no
             gradient is computed for them, and a frozen BatchNorm uses its running
             statistics.
@@ -110,6 +112,9 @@ def make_train_step(
             augment_key = jax.random.fold_in(step_key, _AUGMENT)
             images = augment_fn(augment_key, images, state.phase_step)
 
+        # At first the mean over all steps so far: the initial 0 and 1 do not count.
+        steps = state.step.astype(jnp.float32)
+        momentum = jnp.minimum(batch_norm_momentum, steps / (steps + 1))
         held = {"frozen": groups.frozen_layers(state.params)} if groups else {}
 
         def mean_loss(params: Tree) -> tuple[Array, tuple[Array, Tree]]:
@@ -120,6 +125,7 @@ def make_train_step(
                 train=True,
                 key=step_key,
                 labels=batch.labels,
+                momentum=momentum,
                 **held,
             )
             loss = loss_fn(outputs, images, batch.labels, smoothing=label_smoothing)

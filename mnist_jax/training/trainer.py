@@ -124,6 +124,7 @@ class Trainer:
             and (lambda key, images, at: augment_fn(key, images, at / phase_steps)),
             label_smoothing=phase.config.label_smoothing,
             ema_decay=phase.config.ema_decay,
+            batch_norm_momentum=phase.config.batch_norm_momentum,
             groups=phase.groups,
         )
 

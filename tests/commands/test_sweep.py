@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from configs import base
 from mnist_jax.commands import sweep
 from mnist_jax.errors import UserError
 from tests.conftest import LITTLE_OPTIMIZED
@@ -53,6 +54,26 @@ def test_a_range_of_seeds_holds_both_its_ends(first, more):
 def test_other_seeds_are_refused(text):
     with pytest.raises(UserError, match="give a range such as 0-4"):
         sweep.parse_seeds(text)
+
+
+def test_each_value_has_a_config_of_its_own():
+    found = sweep.vary(base.get_config(), "phases[0].optimizer.learning_rate=1e-3, 2")
+    rates = {value: c.phases[0].optimizer.learning_rate for value, c in found.items()}
+    assert rates == {"1e-3": 1e-3, "2": 2.0}
+    assert len({config.name for config in found.values()}) == 2
+    found = sweep.vary(base.get_config(), "model.name=lenet5,my_nets:MLP")
+    assert [c.model.name for c in found.values()] == ["lenet5", "my_nets:MLP"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    "seed | seed= | seed=1,,2 | sed=1 | data.x=1 | phases[1].epochs=2 | seed=a".split(
+        " | "
+    ),
+)
+def test_other_values_are_refused(text):
+    with pytest.raises(UserError, match=f"^--vary={re.escape(text)}: "):
+        sweep.vary(base.get_config(), text)
 
 
 def test_bad_flags_are_one_clear_line(command_env, tmp_path):
@@ -115,6 +136,24 @@ def test_a_sweep_together_is_interrupted_and_resumed(finished, command_env, tmp_
     for name in ("seed0", "seed1"):
         ours, theirs = outcome(tmp_path / name)[0], outcome(finished[0] / name)[0]
         assert ours["test"]["last"]["confusion"] == theirs["test"]["last"]["confusion"]
+
+
+@pytest.mark.slow
+def test_a_varied_field_is_that_of_a_run_with_its_override(command_env, tmp_path):
+    """With training images that the seed draws."""
+    vary = ("--vary=data.train_size=200,300", "--seeds=3", f"--workdir={tmp_path}/all")
+    code, output = finish(command_env, *QUICK, *vary)
+    assert code == 0, output
+    sizes = (f"--config.data.{field}" for field in ("train_size=300", "subset_seed=3"))
+    own = ("--seeds=3", *sizes, f"--workdir={tmp_path}/one")
+    assert finish(command_env, *QUICK, *own)[0] == 0
+    one, other = (
+        outcome(tmp_path / folder / "seed3")[0]["parameters_sha256"]
+        for folder in ("all/300", "one")
+    )
+    assert one == other
+    code, output = finish(command_env, *QUICK, *vary)
+    assert code == 0 and output.count("is finished: nothing to do") == 2
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from mnist_jax import data
 from mnist_jax.config import Data, parse
-from mnist_jax.data.dataset import hold_out
+from mnist_jax.data.dataset import DIGITS, Task, hold_out, subset
 from mnist_jax.errors import UserError
 
 
@@ -58,6 +58,69 @@ def test_a_validation_size_out_of_range(thousand, val_size):
         hold_out(thousand, val_size=val_size, split_seed=0)
     message = str(caught.value)
     assert message.startswith(f"--config.data.val_size={val_size}: must be 1..999")
+
+
+SHARES = np.array([0.7, 0.2, 0.09, 0.01])
+UNEVEN = Task(("a", "b", "c", "d"))
+
+
+@pytest.fixture(scope="module")
+def uneven():
+    """1,000 numbered images, of which a class has 700, 200, 90 or 10."""
+    labels = np.random.default_rng(0).permutation(
+        np.repeat(range(4), [700, 200, 90, 10])
+    )
+    return data.Split(numbered(1000).images, labels.astype(np.uint8))
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 1])
+def test_subsets_have_each_class_by_its_share_and_are_nested(uneven, seed):
+    smaller: set[int] = set()
+    for size in (4, 5, 50, 333, 999, 1000):
+        drawn = subset(uneven, train_size=size, subset_seed=seed, task=UNEVEN)
+        kept = indices(drawn)
+        assert len(kept) == size and np.all(np.diff(kept) > 0)
+        np.testing.assert_array_equal(drawn.labels, uneven.labels[kept])
+        counts = np.bincount(drawn.labels, minlength=4)
+        assert counts.min() >= 1 and np.all(np.abs(counts - size * SHARES) <= 2)
+        assert smaller <= {*kept}
+        smaller = {*kept}
+
+
+def test_subsets_of_other_seeds_are_independent(uneven):
+    first, other = (
+        {*indices(subset(uneven, train_size=500, subset_seed=seed, task=UNEVEN))}
+        for seed in (0, 1)
+    )
+    assert 200 < len(first & other) < 300
+
+
+def test_the_subset_of_mnist_is_frozen():
+    """Results are compared across machines and years: this must never change."""
+    train, _ = hold_out(numbered(60000), val_size=6000, split_seed=0)
+    kept = indices(subset(train, train_size=1000, subset_seed=0, task=DIGITS))
+    digest = hashlib.sha256(kept.astype("<u2").tobytes()).hexdigest()
+    assert digest == "69fc0509704ee436d31799f4f309f16300bbd2dc677c864d434ebbc230fa3ddc"
+
+
+def test_a_subset_leaves_the_images_for_validation_as_they_are():
+    whole = data.load(config(source="digits", val_size=137))
+    part = data.load(config(source="digits", val_size=137, train_size=100))
+    assert len(part.train) == 100
+    np.testing.assert_array_equal(part.val.images, whole.val.images)
+    np.testing.assert_array_equal(part.test.images, whole.test.images)
+
+
+@pytest.mark.parametrize("train_size", [3, 1001])
+def test_a_subset_of_a_size_out_of_range(uneven, train_size):
+    with pytest.raises(data.DataError, match=r"train_size=\d+: must be 4\.\.1000"):
+        subset(uneven, train_size=train_size, subset_seed=0, task=UNEVEN)
+
+
+def test_a_subset_needs_an_image_of_every_class(uneven):
+    task = Task((*UNEVEN.classes, "Ankle boot"))
+    with pytest.raises(data.DataError, match="shows Ankle boot"):
+        subset(uneven, train_size=10, subset_seed=0, task=task)
 
 
 def test_an_unknown_source_is_answered_with_the_known_ones():

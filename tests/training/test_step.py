@@ -1,14 +1,17 @@
 """What a step reads and hands on: input, rate, random draws, statistics."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mnist_jax import models
+from mnist_jax.data import Task
+from mnist_jax.models import layers
 from mnist_jax.training import state, step
 from tests.conftest import assert_trees_equal
-from tests.support.training_parts import KEY, make_phase, make_step
+from tests.support.training_parts import KEY, make_phase, make_state, make_step
 
 
 def test_input_is_0_to_1():
@@ -23,7 +26,7 @@ def test_input_is_0_to_1():
 # -- by a network that only takes notes
 
 
-def note(params, batch_stats, images, *, train, key, labels):
+def note(params, batch_stats, images, *, train, key, labels, momentum):
     """Logits that depend on nothing but a parameter; what it saw, as statistics."""
     seen = {
         "train": jnp.float32(train),
@@ -167,3 +170,39 @@ def test_the_statistics_that_a_step_leaves_are_the_next_one_s():
     np.testing.assert_array_equal(
         second.batch_stats["before"], first.batch_stats["images"]
     )
+
+
+class Normalised(nn.Module):
+    """Classes straight from the normalised pixels: no weights are before BatchNorm."""
+
+    norm: type[nn.Module]
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        x = self.norm(momentum=0.9, name="norm")(images, use_running_average=not train)
+        return layers.Dense(3, name="logits")(x.reshape(x.shape[0], -1))
+
+
+@pytest.mark.parametrize("limit", [1.0, 0.5])
+@pytest.mark.parametrize("norm", [layers.BatchNorm, nn.BatchNorm])
+def test_the_initial_statistics_do_not_count(norm, limit):
+    """The mean over all steps at first, then the layer's own average or the limit's."""
+    task = Task(("a", "b", "c"), (4, 4, 1))
+    model, phase = models.Model("normalised", Normalised(norm), task), make_phase()
+    one = make_step(model.apply, phase, loss_fn=model.loss, batch_norm_momentum=limit)
+    train_step, current = jax.jit(one), make_state(model, phase)
+    rng, rate = np.random.default_rng(0), min(0.9, limit)
+    images = rng.integers(0, 256, (30, 3, 4, 4, 1), dtype=np.uint8)
+    images[1::2] //= 3
+    expected = np.zeros(2)
+    for number, batch in enumerate(images):
+        labels = jnp.array([0, 1, 2], jnp.uint8)
+        current, _ = train_step(current, step.Batch(jnp.asarray(batch), labels), KEY)
+        found = (batch / 255).mean(), (batch / 255).var()
+        keep = min(rate, number / (number + 1))
+        expected = keep * expected + (1 - keep) * np.array(found)
+        stats = current.batch_stats["norm"]
+        np.testing.assert_allclose([stats["mean"][0], stats["var"][0]], expected, 1e-5)
+        if keep < rate:
+            seen = images[: number + 1] / 255
+            np.testing.assert_allclose(stats["mean"][0], seen.mean(), rtol=1e-5)

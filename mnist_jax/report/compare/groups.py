@@ -12,12 +12,15 @@ from mnist_jax.config import from_stored, to_json
 from mnist_jax.report.record import Record
 from mnist_jax.runs.folder import INCIDENTAL_FIELDS, Fields, flatten
 
-# Fields in which runs of one experiment may differ: the seed, where files are, how
+# Fields in which runs of one experiment may differ: the seeds, where files are, how
 # things are computed, and a figure that is only shown beside the result.
 _NOT_THE_EXPERIMENT = re.compile(
     "|".join(
         re.escape(name) + r"(?![^.\[])"
-        for name in ("seed", *INCIDENTAL_FIELDS, "report_accuracy")
+        for name in (
+            *("seed", "data.subset_seed", "report_accuracy"),
+            *INCIDENTAL_FIELDS,
+        )
     )
     + r"|phases\[\d+\]\.reuse_features$"
 )
