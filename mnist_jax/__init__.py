@@ -7,7 +7,7 @@ probabilities = run.predict(images)
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mnist_jax.runs.load import load as load_run
+    from mnist_jax.combine import load as load_run
 
 __version__ = "0.1.0"
 
@@ -17,7 +17,7 @@ __all__ = ["load_run"]
 def __getattr__(name: str) -> Any:
     """Import lazily, since importing JAX takes a second."""
     if name == "load_run":
-        from mnist_jax.runs.load import load
+        from mnist_jax.combine import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

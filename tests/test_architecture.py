@@ -13,7 +13,7 @@ PACKAGE = Path(mnist_jax.__file__).parent
 FLOORS = (
     ("__main__", "commands"),
     ("experiment", "demo"),
-    ("report", "runs", "pretrained", "export"),
+    ("report", "runs", "combine", "pretrained", "export"),
     ("training", "evaluation", "photos"),
     ("data", "models"),
     ("devices", "tree", "config"),

@@ -74,7 +74,7 @@ def test_the_network_that_comes_with_the_package_is_a_published_one():
 @pytest.mark.skipif("MNIST_DIR" not in os.environ, reason="MNIST_DIR names no folder")
 def test_it_has_the_accuracy_that_it_says():
     run = mnist_jax.load_run()
-    test = data.load(run.config.data).test
+    test = data.load(run.data).test
     right = (run.predict(test.images).argmax(axis=1) == test.labels).mean()
     # To an image, on another processor or without oneDNN.
     assert right == pytest.approx(run.accuracy, abs=1.5e-4)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from configs import base
-from mnist_jax import experiment, load_run, models
+from mnist_jax import experiment, models
 from mnist_jax.devices import parallel, processes
 from mnist_jax.errors import UserError
 from mnist_jax.runs.folder import RunFolder
+from mnist_jax.runs.load import load
 from mnist_jax.runs.run import Run
 from mnist_jax.training.trainer import NonFiniteLossError, Trainer
 from tests.conftest import (
@@ -70,9 +71,7 @@ def assert_same_run(first, second, tolerance):
     for key in ("config", "seed", "epochs", "best_epoch", "parameters", "test_weights"):
         assert ours[key] == theirs[key]
     assert ours["test"]["best"]["confusion"] == theirs["test"]["best"]["confusion"]
-    assert largest_difference(load_run(first).params, load_run(second).params) < (
-        tolerance
-    )
+    assert largest_difference(load(first).params, load(second).params) < (tolerance)
     for name in ("config.json", "summary.txt"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
@@ -100,7 +99,7 @@ def test_the_folders_are_those_of_one_by_one(small_config, small, tmp_path, toge
         assert log.count("INFO epoch ") == 3 and f"seed {seed}, " in log
         assert "3 seeds train together" in log and "Seed " not in log
         # Read back to the bit.
-        logits = load_run(together / name).logits(small.test.images)
+        logits = load(together / name).logits(small.test.images)
         predictions = np.load(together / name / "predictions.npz")
         np.testing.assert_array_equal(logits, predictions["last"])
     losses = {metrics_without_times(together / f"seed{s}")[0]["loss"] for s in SEEDS}

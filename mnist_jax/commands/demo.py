@@ -29,14 +29,13 @@ _CORRECTIONS = flags.DEFINE_string(
 def main(arguments: list[str]) -> None:
     """Serve the page until interrupted."""
     # Imported late: they import JAX, and bad flags need not wait for that.
-    from mnist_jax import demo
+    from mnist_jax import combine, demo
     from mnist_jax.devices import compiler
-    from mnist_jax.runs import load
 
     compiler.keep_compiled()
     folder = Path(_CORRECTIONS.value).expanduser()
     outputs.check_folder(folder, flag="--corrections", sign="labels.csv")
-    runs = [load.load(argument) for argument in arguments] or [load.load()]
+    runs = [combine.load(argument) for argument in arguments] or [combine.load()]
     app = demo.App(runs, demo.Corrections(folder))
     with demo.Server(app, host=_HOST.value, port=_PORT.value) as server:
         print(f"Open {server.address} in a browser (ctrl-C ends the demo).", flush=True)

@@ -18,12 +18,12 @@ from absl import flags
 from rich.console import Console
 from rich.text import Text
 
+from mnist_jax import combine
 from mnist_jax.commands import measure, outputs
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import robustness
 from mnist_jax.report import evaluated
 from mnist_jax.report.evaluated import Evaluation
-from mnist_jax.runs import load
 
 _DATA = flags.DEFINE_string(
     "data", None, "The images, see above. Default: those that the runs were tested on."
@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> None:
     if _LIMIT.value and not _ROBUSTNESS.value:
         raise UserError("--limit is about damaged images: it needs --robustness.")
     compiler.keep_compiled()
-    runs = [load.load(argument) for argument in arguments] or [load.load()]
+    runs = [combine.load(argument) for argument in arguments] or [combine.load()]
     images = measure.images_for(runs, _DATA.value)
     count = len(images.split)
     found = measure.assess(

@@ -31,8 +31,7 @@ def main(arguments: list[str]) -> None:
     if len(arguments) > 1 or not _OUTPUT.value:
         raise UserError("Give one run at most, and a file: [RUN] --output=FILE")
     # Imported late: they import JAX, and bad flags need not wait for that.
-    from mnist_jax import export
-    from mnist_jax.runs.load import load
+    from mnist_jax import combine, export
 
     output = Path(_OUTPUT.value).expanduser()
     kind, flag = output.suffix.removeprefix("."), f"--output={output}"
@@ -45,5 +44,5 @@ def main(arguments: list[str]) -> None:
     ]
     outputs.check(output, flag=flag, mark=export.FORMATS[kind].mark, inputs=inputs)
     outputs.check(card, flag=flag, mark=export.CARD_MARK, inputs=inputs)
-    export.write(load(*arguments), output, format=kind)
+    export.write(combine.load(*arguments), output, format=kind)
     print(f"Wrote {output} ({output.stat().st_size / 1e6:.2f} MB), and a card, {card}.")

@@ -1,6 +1,5 @@
 """The measurements of `mnist-jax evaluate`: networks applied to images."""
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,15 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mnist_jax import data, tree
+from mnist_jax import data
 from mnist_jax.config import Data, parse
 from mnist_jax.data import labelled
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import calibration, evaluate, robustness, scores
 from mnist_jax.report.evaluated import Evaluation
-from mnist_jax.runs import load, predictions
+from mnist_jax.runs import predictions, trained
 from mnist_jax.runs.folder import RunFolder
-from mnist_jax.runs.load import Network
+from mnist_jax.runs.trained import Trained
 
 # Another processor, or other convolutions, may change up to this many predictions.
 _CHANGED_BY_ROUNDING = 2
@@ -31,7 +30,7 @@ class Images(NamedTuple):
 
 
 def assess(
-    runs: Sequence[Network], images: Images, *, tta: bool = False, damaged: int = 0
+    runs: Sequence[Trained], images: Images, *, tta: bool = False, damaged: int = 0
 ) -> Evaluation:
     """Evaluate networks on images.
 
@@ -53,12 +52,12 @@ def assess(
         )
     entries: list[dict[str, Any]] = []
     notes = [f"Test-time augmentation: {robustness.ABOUT_VIEWS}."] if tta else []
-    for name, run in zip(load.names(runs), runs, strict=True):
+    for name, run in zip(trained.names(runs), runs, strict=True):
         logits = run.logits(split.images)
         held, why_not = _held(run, images)
         entry = {
             "name": name,
-            "parameters_sha256": tree.digest((run.params, run.batch_stats)),
+            "parameters_sha256": run.parameters_sha256,
             "evaluation": evaluate(logits, split.labels, run.classes),
             "calibration": calibration.assess(logits, split.labels, held),
         }
@@ -79,7 +78,7 @@ def assess(
     return Evaluation(images.name, entries, notes)
 
 
-def images_for(runs: Sequence[Network], wanted: str | None) -> Images:
+def images_for(runs: Sequence[Trained], wanted: str | None) -> Images:
     """Return the images of --data, or those that the runs were tested on.
 
     Raises:
@@ -92,10 +91,10 @@ def images_for(runs: Sequence[Network], wanted: str | None) -> Images:
                 f"The runs were tested on different images: {', '.join(different)}. "
                 "Choose the images for all by --data=mnist, for example."
             )
-        config = _found_here(runs[0].config.data)
+        config = trained.found_here(runs[0].data)
         _check_task(runs, config.source, data.task(config))
         return Images(_load(config).test, _name(runs[0]))
-    path, task = Path(wanted).expanduser(), runs[0].model.task
+    path, task = Path(wanted).expanduser(), runs[0].task
     if wanted in data.SOURCES or (":" in wanted and not path.exists()):
         config = parse({"source": wanted}, Data)
         _check_task(runs, wanted, data.task(config))
@@ -114,14 +113,14 @@ def images_for(runs: Sequence[Network], wanted: str | None) -> Images:
     return Images(split, f"images of {path.resolve().name}")
 
 
-def is_own(run: Network, images: Images) -> bool:
+def is_own(run: Trained, images: Images) -> bool:
     """Return whether images are those that a run was tested on."""
     if run.results is None:
         return _name(run) == images.name
     return run.results["test_images_sha256"] == data.images_sha256(images.split.images)
 
 
-def _check_task(runs: Sequence[Network], source: str, task: data.Task) -> None:
+def _check_task(runs: Sequence[Trained], source: str, task: data.Task) -> None:
     """Raise UserError unless all runs have the classes and the shape of images."""
 
     def text(of: data.Task) -> str:
@@ -130,9 +129,9 @@ def _check_task(runs: Sequence[Network], source: str, task: data.Task) -> None:
         return f"{len(of.classes)} classes ({names}) and images of {size}"
 
     for run in runs:
-        if run.model.task != task:
+        if run.task != task:
             raise UserError(
-                f"{run.path} is for {text(run.model.task)}, but {source} has "
+                f"{run.path} is for {text(run.task)}, but {source} has "
                 f"{text(task)}. Choose images of the same classes and shape."
             )
 
@@ -140,24 +139,17 @@ def _check_task(runs: Sequence[Network], source: str, task: data.Task) -> None:
 _load = functools.cache(data.load)
 
 
-def _name(run: Network) -> str:
+def _name(run: Trained) -> str:
     """Return a name of the images that a run was tested on, which identifies them."""
-    config = run.config.data
+    config = run.data
     if run.tested_on == "test":
         return f"test images of {config.source}"
     split = f"{config.val_size:,}, drawn with seed {config.split_seed}"
     return f"validation images of {config.source} ({split})"
 
 
-def _found_here(config: Data) -> Data:
-    """Return a run's data, in the usual place if its own is on another machine."""
-    if config.dir and not Path(config.dir).expanduser().is_dir():
-        return dataclasses.replace(config, dir=None)
-    return config
-
-
 def _held(
-    run: Network, images: Images
+    run: Trained, images: Images
 ) -> tuple[tuple[np.ndarray, np.ndarray] | None, str]:
     """Return logits and labels for a run's temperature, and why it may have none."""
     why_not = "since the loss on the validation images has no minimum"
@@ -166,14 +158,14 @@ def _held(
     path = RunFolder(run.path.parent).predictions
     if run.results and path.exists():
         _, val = predictions.read(path)
-        return (val.logits[run.results["test_weights"]], val.labels), why_not
+        return (val.logits[run.weights], val.labels), why_not
     if not is_own(run, images):
         return None, "since its validation images are not loaded with --data"
-    split = _load(_found_here(run.config.data)).val
+    split = _load(trained.found_here(run.data)).val
     return (run.logits(split.images), split.labels), why_not
 
 
-def _check_accuracy(run: Network, name: str, found: dict[str, Any]) -> list[str]:
+def _check_accuracy(run: Trained, name: str, found: dict[str, Any]) -> list[str]:
     """Return a note if rounding changed a run's accuracy; UserError if more did."""
     examples = found["examples"]
     changed = round(examples * abs(found["accuracy"] - run.accuracy))

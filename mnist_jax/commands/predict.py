@@ -25,12 +25,12 @@ from mnist_jax.errors import UserError
 
 if TYPE_CHECKING:
     from mnist_jax.photos import Digit, Reading
-    from mnist_jax.runs.load import Network
+    from mnist_jax.runs.trained import Trained
 
     _Read = list[tuple[Path, Reading]]
 
 _RUN = flags.DEFINE_string(
-    "run", None, "The network: a run folder or its weights.safetensors."
+    "run", None, "A run folder, or the weights.safetensors of a network."
 )
 _RAW = flags.DEFINE_bool(
     "raw",
@@ -66,12 +66,11 @@ def main(arguments: list[str]) -> None:
     if table:
         outputs.check(table, flag="--csv", mark=_COLUMNS.encode(), inputs=paths)
     # Imported late: bad flags need not wait for JAX.
-    from mnist_jax import photos
+    from mnist_jax import combine, photos
     from mnist_jax.devices import compiler
-    from mnist_jax.runs import load
 
     compiler.keep_compiled()
-    run = load.load(_RUN.value)
+    run = combine.load(_RUN.value)
     below, _ = run.threshold
     read = []
     for path, drawing in zip(paths, drawings, strict=True):
@@ -134,7 +133,7 @@ def _drawings(paths: Sequence[Path], save: str, arguments: Sequence[str]) -> lis
     return drawings
 
 
-def _as_json(read: "_Read", failures: Sequence[str], run: "Network") -> dict[str, Any]:
+def _as_json(read: "_Read", failures: Sequence[str], run: "Trained") -> dict[str, Any]:
     """Return readings as JSON has them; boxes are left, top, right, bottom."""
     pictures = []
     for path, reading in read:
@@ -166,16 +165,16 @@ def _as_csv(read: "_Read", classes: Sequence[str]) -> str:
     return file.getvalue()
 
 
-def _ranked(digit: "Digit", run: "Network") -> list[tuple[str, float]]:
+def _ranked(digit: "Digit", run: "Trained") -> list[tuple[str, float]]:
     """Return classes and their probabilities, the most probable first."""
     pairs = zip(run.classes, digit.probabilities.tolist(), strict=True)
     return sorted(pairs, key=lambda pair: -pair[1])
 
 
-def _show(read: "_Read", run: "Network") -> None:
+def _show(read: "_Read", run: "Trained") -> None:
     """Print a table of the readings."""
     from mnist_jax.report.render import Table
-    from mnist_jax.runs import load
+    from mnist_jax.runs import trained
 
     rows = []
     for path, reading in read:
@@ -191,8 +190,8 @@ def _show(read: "_Read", run: "Network") -> None:
     header = ["Picture", "Reading", "Most probable", "Second", ""]
     Table(header, rows, ["left"] * 5).show(
         Console(),
-        f"Read by {load.describe(run)}. Unsure: below {below:.1%}, as "
-        f"{load.UNSURE_SHARE:.0%} of {source} are, or cut off another digit.",
+        f"Read by {trained.describe(run)}. Unsure: below {below:.1%}, as "
+        f"{trained.UNSURE_SHARE:.0%} of {source} are, or cut off another digit.",
     )
 
 

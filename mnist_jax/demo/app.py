@@ -15,8 +15,8 @@ from mnist_jax import photos
 from mnist_jax.demo.corrections import Corrections
 from mnist_jax.errors import UserError
 from mnist_jax.export import web_page
-from mnist_jax.runs import load
-from mnist_jax.runs.load import Network
+from mnist_jax.runs import trained
+from mnist_jax.runs.trained import Trained
 
 SIDE = 28
 _PAGE = Path(__file__).with_name("page")
@@ -34,9 +34,9 @@ class App:
         UserError: a network takes other images than those that can be drawn.
     """
 
-    def __init__(self, networks: Sequence[Network], corrections: Corrections):
+    def __init__(self, networks: Sequence[Trained], corrections: Corrections):
         for each in networks:
-            if (shape := each.model.task.image_shape) != (SIDE, SIDE, 1):
+            if (shape := each.task.image_shape) != (SIDE, SIDE, 1):
                 raise UserError(
                     f"{each.path} takes images of {shape}, not {SIDE}x{SIDE}x1."
                 )
@@ -52,8 +52,10 @@ class App:
     def page(self) -> bytes:
         """Return the page."""
         described = [
-            {"name": name, "about": load.describe(each), "classes": each.classes}
-            for name, each in zip(load.names(self.networks), self.networks, strict=True)
+            {"name": name, "about": trained.describe(each), "classes": each.classes}
+            for name, each in zip(
+                trained.names(self.networks), self.networks, strict=True
+            )
         ]
         return web_page.assemble(
             _PAGE / "demo.html",

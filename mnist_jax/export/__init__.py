@@ -13,6 +13,7 @@ from mnist_jax import files
 from mnist_jax.errors import UserError
 from mnist_jax.export import card, graph, network
 from mnist_jax.runs.load import Network
+from mnist_jax.runs.trained import Trained
 
 
 class Format(NamedTuple):
@@ -29,15 +30,18 @@ class Format(NamedTuple):
     packages: tuple[str, ...] = ()
 
 
-def write(run: Network, path: Path, *, format: str) -> Path:
+def write(run: Trained, path: Path, *, format: str) -> Path:
     """Write a network to a file, and its model card beside it; return the card's path.
 
     An existing file is replaced. `format` is a key of `FORMATS`.
 
     Raises:
-        UserError: a package is missing, or the network does not fit this format.
+        UserError: a package is missing, it is no network, or it does not fit this
+            format.
     """
     chosen = FORMATS[format]
+    if not isinstance(run, Network):
+        raise UserError(f"{run.path.parent} is no network: only networks are exported.")
     try:
         content = chosen.make(run)
     except ImportError as error:

@@ -24,7 +24,7 @@ def draw(
     """Draw a reading: the picture with its boxes, then each digit with its bars.
 
     Args:
-        source: the picture, as for `Network.read`; a file is read from its beginning.
+        source: the picture, as for `Trained.read`; a file is read from its beginning.
         reading: of the picture.
         classes: their names, in the order of the probabilities.
         prepared: the source is a file of 28x28 images: there are no boxes to show.

@@ -9,6 +9,9 @@ from jaxtyping import Float32, Integer
 from mnist_jax import files
 from mnist_jax.runs.folder import damaged, unreadable
 
+ONLY = "logits"
+"""The name of the logits of runs that have one set of them, unlike networks."""
+
 _PREFIXES = "", "val_"  # of the arrays of the test and of the validation images
 
 
@@ -17,7 +20,7 @@ class Predictions(NamedTuple):
 
     labels: Integer[np.ndarray, " n"]
     logits: dict[str, Float32[np.ndarray, "n classes"]]
-    """By weights: "last" and "best"."""
+    """By weights: "last" and "best" of a network, `ONLY` of others."""
     images_sha256: str
     """Checksum of the images."""
 
@@ -42,8 +45,9 @@ def read(path: Path) -> tuple[Predictions, Predictions]:
     found = []
     try:
         with path.open("rb") as file, np.lib.npyio.NpzFile(file) as arrays:
+            names = [ONLY] if ONLY in arrays else ["last", "best"]
             for prefix in _PREFIXES:
-                logits = {name: arrays[f"{prefix}{name}"] for name in ("last", "best")}
+                logits = {name: arrays[f"{prefix}{name}"] for name in names}
                 sha256 = str(arrays[f"{prefix}images_sha256"])
                 found.append(Predictions(arrays[f"{prefix}labels"], logits, sha256))
     except OSError as error:

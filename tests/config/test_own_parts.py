@@ -14,6 +14,7 @@ from configs import base
 from mnist_jax import config, experiment, load_run
 from mnist_jax.config import ConfigError, Experiment, Optimizer, from_stored, to_json
 from mnist_jax.data import augment
+from mnist_jax.runs.load import load
 from mnist_jax.training import optimizer
 from tests.conftest import ROOT
 from tests.support import own_parts
@@ -35,7 +36,7 @@ def test_a_run_of_own_parts_is_stored_resumed_and_read_back(
     stored = from_stored(json.loads((tmp_path / "config.json").read_text()))
     assert stored == parsed
     assert experiment.run(stored, tmp_path) == results
-    run = load_run(tmp_path)
+    run = load(tmp_path)
     assert run.config == parsed
     predictions = np.load(tmp_path / "predictions.npz")
     np.testing.assert_array_equal(run.logits(small.test.images), predictions["last"])
@@ -58,7 +59,7 @@ def test_the_documented_parts_train_together(tmp_path, monkeypatch, without_pict
     values.phases[0].update(epochs=1, batch_size=50)
     results = experiment.run(experiment.parse(values), tmp_path / "run")
     assert results["model"] == "my_nets:MLP"
-    assert load_run(tmp_path / "run").model.task.classes == (
+    assert load_run(tmp_path / "run").classes == (
         "T-shirt",
         "Ankle boot",
         "Bag",

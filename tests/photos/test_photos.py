@@ -15,7 +15,7 @@ from mnist_jax.data import digits
 from mnist_jax.data.dataset import hold_out
 from mnist_jax.errors import UserError
 from mnist_jax.photos import PhotoError
-from mnist_jax.runs import load
+from mnist_jax.runs import trained
 from tests.support import paper
 
 
@@ -293,10 +293,10 @@ def test_digits_that_touch_are_divided_or_flagged(test_set):
 
 def test_the_packaged_threshold_is_its_validation_images(official):
     run = mnist_jax.load_run()
-    data = run.config.data
+    data = run.data
     _, val = hold_out(official[0], val_size=data.val_size, split_seed=data.split_seed)
-    derived = load.unsure_below(run.logits(val.images))
-    np.testing.assert_allclose(load.PACKAGED_THRESHOLD, derived, atol=1e-3)
+    derived = trained.unsure_below(run.logits(val.images))
+    np.testing.assert_allclose(trained.PACKAGED_THRESHOLD, derived, atol=1e-3)
 
 
 class Stripes:

@@ -4,14 +4,15 @@ import json
 
 import numpy as np
 
-from mnist_jax import load_run, models, report
+from mnist_jax import models, report
 from mnist_jax.report import training_images
 from mnist_jax.runs.folder import RunFolder
+from mnist_jax.runs.load import load
 
 
 def reported_weights(folder):
     """The parameters and statistics in weights.safetensors."""
-    run = load_run(folder)
+    run = load(folder)
     return run.params, run.batch_stats
 
 

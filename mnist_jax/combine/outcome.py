@@ -1,0 +1,134 @@
+"""The run folder of what is made of networks: its figures, its files, its report.
+
+It has no metrics, checkpoints or weights.safetensors. Its config.json identifies the
+experiment; each kind adds a file of its own, from which it is loaded.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnist_jax import data, evaluation, files
+from mnist_jax.report import render
+from mnist_jax.runs import environment, predictions
+from mnist_jax.runs.folder import RunFolder, check_fields
+from mnist_jax.runs.predictions import ONLY, Predictions
+
+_RESULTS = {
+    str: "parameters_sha256 test_weights",
+    int: "parameters",
+    dict: "test val",
+}
+
+
+def results(
+    dataset: data.Dataset,
+    tested: np.ndarray,
+    val: np.ndarray,
+    **fields: Any,
+) -> dict[str, Any]:
+    """Return the contents of results.json.
+
+    Args:
+        dataset: the images.
+        tested: the logits of the test images.
+        val: the logits of the validation images, computed without their labels.
+        **fields: "kind", "config" (its name), "tested_on", "seed", "parameters",
+            "parameters_sha256", "train_seconds" and any others.
+    """
+    classes = dataset.task.classes
+    scores = {
+        "test": {ONLY: evaluation.evaluate(tested, dataset.test.labels, classes)},
+        "val": {ONLY: evaluation.evaluate(val, dataset.val.labels, classes)},
+    }
+    return {
+        "data": dataset.name,
+        "classes": list(classes),
+        "test_images_sha256": data.images_sha256(dataset.test.images),
+        "test_weights": ONLY,
+        "test_accuracy": scores["test"][ONLY]["accuracy"],
+        **fields,
+        **scores,
+    }
+
+
+def check(results: Mapping[str, Any], path: Path) -> None:
+    """Raise UserError unless results.json, at `path`, has what `load` needs."""
+    check_fields(results, _RESULTS, path)
+    for split in ("test", "val"):
+        check_fields(results[split].get(ONLY), {int: "examples"}, path, f"{split}: ")
+
+
+def write(
+    folder: Path,
+    results: Mapping[str, Any],
+    dataset: data.Dataset,
+    tested: np.ndarray,
+    val: np.ndarray,
+    *,
+    config: Mapping[str, Any],
+    sections: Mapping[str, Sequence[str]],
+) -> None:
+    """Write the files that all kinds have; results.json, the last, marks the end.
+
+    Args:
+        folder: an existing folder, in which the kind has written its own files.
+        results: from `results`.
+        dataset: the images.
+        tested: the logits of the test images.
+        val: the logits of the validation images.
+        config: what identifies the experiment, with its "name", "seed" and "data".
+        sections: the report's own parts: paragraphs and `Markup` by title.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    from mnist_jax.report import figures
+    from mnist_jax.report.style import About
+
+    paths = RunFolder(folder)
+    on = "validation" if results["tested_on"] == "val" else "test"
+    about = About(
+        f"{results['config']}, seed {results['seed']}",
+        f"{on} images of {dataset.name}",
+        dataset.task.classes,
+    )
+    confusion = np.array(results["test"][ONLY]["confusion"])
+    images, labels = dataset.test.images, dataset.test.labels
+    drawn = {
+        "Confusion matrix": figures.confusion_matrix(confusion, about),
+        "Most confident mistakes": figures.mistakes(images, labels, tested, about),
+    }
+    pictures = {title: f"{title.replace(' ', '_')}.png".lower() for title in drawn}
+    for title, figure in drawn.items():
+        if figure:
+            figures.save(figure, paths.figures / pictures[title])
+        else:
+            del pictures[title]
+    here = environment.describe()
+    title = f"{results['config']}: {results['kind']} on {dataset.name}"
+    text = render.markdown(
+        "combined",
+        title=title,
+        on=on.capitalize(),
+        results=results,
+        scores=results["test"][ONLY],
+        sections=sections,
+        command=here["command"],
+        pictures=pictures,
+    )
+    files.write_text(paths.report, text)
+    whole = render.html(text, title, paths.figures)
+    files.write_text(folder / "report.html", whole)
+    predictions.write(
+        paths.predictions,
+        *(
+            Predictions(part.labels, {ONLY: logits}, data.images_sha256(part.images))
+            for part, logits in ((dataset.test, tested), (dataset.val, val))
+        ),
+    )
+    files.write_json(paths.environment, here)
+    files.write_json(paths.config, config)
+    files.write_json(paths.results, results)
