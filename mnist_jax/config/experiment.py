@@ -196,21 +196,24 @@ class Data:
 
     source: str = option(
         "mnist",
-        '"mnist": the four official files. "tfds": the same through TensorFlow '
-        'Datasets. "digits": 1,797 digits that ship with scikit-learn, with no '
-        'download. Or "my_data:load": see docs/extending.md.',
+        '"mnist", "fashion_mnist", "kmnist", "emnist_digits", "emnist_letters", '
+        '"emnist_balanced", "qmnist": the published files. "tfds": MNIST through '
+        'TensorFlow Datasets. "digits": 1,797 digits that ship with scikit-learn, '
+        'with no download. Or "my_data:load": see docs/extending.md.',
     )
     dir: str | None = option(
         None,
         "Folder of the data files; missing files are downloaded to it. Default: "
-        "$MNIST_DIR if set, otherwise ~/.cache/mnist_jax.",
+        "$MNIST_DIR, $FASHION_MNIST_DIR, $KMNIST_DIR, $EMNIST_DIR or $QMNIST_DIR if "
+        "set, otherwise a folder in ~/.cache/mnist_jax.",
     )
     mirrors: tuple[str, ...] = option(
         (
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
         ),
-        "Where to download from, tried in turn.",
+        "Where to download from, tried in turn. With this default, which is for "
+        "MNIST, other sets are downloaded from where they are published.",
     )
     val_size: int = option(6000, "Images of the training set held out for validation.")
     split_seed: int = option(
@@ -268,6 +271,12 @@ class Augment:
     elastic_smoothness: float = option(
         4.0, "Width of the Gaussian that smooths the displacements, in pixels."
     )
+    flip: float = option(
+        0.0,
+        "Probability that an image is mirrored, left to right: for clothes, for "
+        "example, but not for digits.",
+        **_SHARE,
+    )
     erasing: float = option(
         0.0, "Probability that a rectangle of an image is filled with noise.", **_SHARE
     )
@@ -277,8 +286,8 @@ class Augment:
     )
     fade: float = option(
         0.0,
-        "Share of each phase, at its end, over which all changes, and the probability "
-        "of erasing, shrink linearly to 0.",
+        "Share of each phase, at its end, over which all changes, and the "
+        "probabilities of mirroring and erasing, shrink linearly to 0.",
         **_SHARE,
     )
 

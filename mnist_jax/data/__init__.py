@@ -4,11 +4,14 @@ The built-in data sets are imported on first use, so that importing this package
 no more than NumPy. `source` marks a function as another data set.
 """
 
+import functools
 import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from mnist_jax.config import Data, load_object
+from mnist_jax.config.fields import did_you_mean
+from mnist_jax.data import idx_sets
 from mnist_jax.data.dataset import (
     DIGITS,
     DataError,
@@ -20,6 +23,7 @@ from mnist_jax.data.dataset import (
     images_sha256,
     subset,
 )
+from mnist_jax.data.idx_sets import SETS
 from mnist_jax.errors import UserError
 
 __all__ = [
@@ -71,8 +75,11 @@ def source(
     return lambda function: Source(Task(classes, image_shape), function)
 
 
-SOURCES: dict[str, Task] = dict.fromkeys(("mnist", "tfds", "digits"), DIGITS)
-"""The built-in data sets and their tasks; each has a module in this package."""
+SOURCES: dict[str, Task] = {
+    **{name: Task(each.classes) for name, each in SETS.items()},
+    **dict.fromkeys(("tfds", "digits"), DIGITS),
+}
+"""The built-in data sets and their tasks."""
 
 
 def task(config: Data) -> Task:
@@ -127,14 +134,17 @@ def load(config: Data) -> Dataset:
 
 
 def _find(name: str) -> Source:
+    if name in SETS:
+        return Source(SOURCES[name], functools.partial(idx_sets.load, name=name))
     if name in SOURCES:
         module = importlib.import_module(f"mnist_jax.data.{name}")
         return Source(SOURCES[name], module.load)
     flag = f"--config.data.source={name}"
     if ":" not in name:
         raise UserError(
-            f"{flag}: unknown (known: {', '.join(SOURCES)}). To use a function in "
-            "my_data.py as a data set, name it my_data:load."
+            f"{flag}: unknown (known: {', '.join(SOURCES)})."
+            f"{did_you_mean(name, SOURCES)} To use a function in my_data.py as a data "
+            "set, name it my_data:load."
         )
     found = load_object(name, "--config.data.source")
     if not isinstance(found, Source):

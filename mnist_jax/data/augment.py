@@ -3,7 +3,8 @@
 Rotation, shift, shear and zoom are those of Keras's ImageDataGenerator. Together with
 the elastic displacements they form a single map from the pixels of the result to places
 in the image, read by one bilinear interpolation; outside the image, the nearest edge
-counts. Random erasing comes last. All can fade out towards the end of a phase.
+counts. Images are mirrored before it, and random erasing comes last. All can fade out
+towards the end of a phase.
 
 All functions but the one that `create` returns take a single image and its key.
 """
@@ -30,6 +31,7 @@ Share = float | Float32[Array, ""]
 CENTRES = {"image": 0.0, "report": 1.0}
 # Smallest and largest ratio of height to width of the erased rectangles.
 ERASED_ASPECTS = (0.3, 1 / 0.3)
+_FLIP = 3  # folded into an image's key, which is split into 0, 1 and 2
 
 
 class WarpParameters(NamedTuple):
@@ -73,7 +75,7 @@ def create(config: Augment) -> Callable[..., Images] | None:
             "above 0 and below 1, the smaller first."
         )
     affine = config.rotation or config.shift or config.shear or config.zoom
-    if not (affine or config.elastic or config.erasing):
+    if not (affine or config.flip or config.elastic or config.erasing):
         return None
 
     def augment_one(key: PRNGKeyArray, image: Image, strength: Share) -> Image:
@@ -81,6 +83,10 @@ def create(config: Augment) -> Callable[..., Images] | None:
         # Always three keys, so that no transform changes what another draws. Calls of
         # jax.random are few since XLA takes half a second to compile each.
         warp_key, elastic_key, erasing_key = jax.random.split(key, 3)
+        if config.flip:
+            drawn = jax.random.uniform(jax.random.fold_in(key, _FLIP))
+            flipped = jnp.flip(image, axis=1)
+            image = jnp.where(drawn < strength * config.flip, flipped, image)
         if affine or config.elastic:
             parameters = draw_parameters(warp_key, config, (height, width), strength)
             off = CENTRES[config.centre] - 0.5

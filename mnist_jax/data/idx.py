@@ -1,8 +1,8 @@
-"""The IDX file format, as far as MNIST uses it: arrays of unsigned bytes.
+"""The IDX file format, as far as sets like MNIST use it: arrays of integers.
 
-A file is two zero bytes, a byte for the element type (0x08: unsigned byte), a byte for
-the number of dimensions, each dimension as a big-endian uint32, and then the elements,
-last index fastest. The format is described at http://yann.lecun.com/exdb/mnist/.
+A file is two zero bytes, a byte for the element type (0x08: unsigned byte, 0x0C: 32-bit
+integer), a byte for the number of dimensions, each dimension as a uint32, and then the
+elements, last index fastest; numbers are big-endian. The format is described at http://yann.lecun.com/exdb/mnist/.
 """
 
 import gzip
@@ -12,9 +12,12 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Integer
 
 from mnist_jax.data.dataset import DataError
+
+# By the first three bytes of a file.
+_TYPES = {b"\0\0\x08": np.dtype(np.uint8), b"\0\0\x0c": np.dtype(">i4")}
 
 
 def read_bytes(path: Path) -> bytes:
@@ -31,25 +34,28 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"Cannot read {path}: {reason}.") from error
 
 
-def parse(content: bytes, path: Path) -> UInt8[np.ndarray, " ..."]:
+def parse(content: bytes, path: Path) -> Integer[np.ndarray, " ..."]:
     """Return the array in the content of a file, read-only and without a copy.
 
     Raises:
-        DataError: it is damaged, or not an array of unsigned bytes.
+        DataError: it is damaged, or not an array of unsigned bytes or 32-bit integers.
     """
-    ndim = content[3] if content[:3] == b"\x00\x00\x08" and content[3:] else None
-    if ndim is None or len(content) < 4 + 4 * ndim:
-        raise DataError(f"{path} is not an IDX file of unsigned bytes.")
+    dtype = _TYPES.get(content[:3])
+    ndim = content[3] if dtype and content[3:] else None
+    if dtype is None or ndim is None or len(content) < 4 + 4 * ndim:
+        raise DataError(
+            f"{path} is not an IDX file of unsigned bytes or 32-bit integers."
+        )
     shape = struct.unpack_from(f">{ndim}I", content, offset=4)
-    if len(content) != 4 + 4 * ndim + math.prod(shape):
+    if len(content) != 4 + 4 * ndim + dtype.itemsize * math.prod(shape):
         raise DataError(
             f"{path} is cut off or has trailing bytes: its header announces the shape "
             f"{list(shape)}."
         )
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * ndim).reshape(shape)
+    return np.frombuffer(content, dtype, offset=4 + 4 * ndim).reshape(shape)
 
 
-def read(path: Path) -> UInt8[np.ndarray, " ..."]:
+def read(path: Path) -> Integer[np.ndarray, " ..."]:
     """Return the array in a file.
 
     Raises:

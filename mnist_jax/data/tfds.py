@@ -18,7 +18,7 @@ from PIL import Image
 
 from mnist_jax import files
 from mnist_jax.config import Data
-from mnist_jax.data import mnist, raster
+from mnist_jax.data import idx_sets, raster
 from mnist_jax.data.dataset import DataError, Split
 
 LOGGER = logging.getLogger(__name__)
@@ -29,11 +29,11 @@ def load(config: Data) -> tuple[Split, Split]:
     """Read the images in this package's cache folder, prepared there by the first call.
 
     Raises:
-        DataError: as `mnist.load`; or the prepared set cannot be written or read.
+        DataError: as `idx_sets.load`; or the prepared set cannot be written or read.
     """
     prepared = files.cache_folder() / "tensorflow_datasets" / "mnist" / VERSION
     if not prepared.exists():
-        train, test = mnist.load(config)
+        train, test = idx_sets.load(config)
         _prepare(prepared, {"train": train, "test": test})
     way_out = "Delete it to have it prepared again"
     with _using_tfds(f"{prepared} cannot be read without TensorFlow", way_out):

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from mnist_jax.config import Data
-from mnist_jax.data import Split, mnist
+from mnist_jax.data import Split, idx_sets
 from tests.support.idx_files import encode
-from tests.support.official_files import official, official_dir
+from tests.support.official_files import fashion_dir, official, official_dir
 
-__all__ = ["official", "official_dir"]
+__all__ = ["fashion_dir", "official", "official_dir"]
 
 
 @dataclasses.dataclass(frozen=True)
 class TinyMnist:
-    """Stands for the official files: `mnist.FILES` has their names and checksums."""
+    """Stands for the official files: `SETS` has their names and checksums."""
 
     folder: Path
     packed: dict[str, bytes]
@@ -47,11 +47,12 @@ def tiny(tmp_path, monkeypatch) -> TinyMnist:
     train, test = random_split(30, seed=0), random_split(20, seed=1)
     arrays = train.images[..., 0], train.labels, test.images[..., 0], test.labels
     files, packed = {}, {}
-    for name, array in zip(mnist.FILES, arrays, strict=True):
+    mnist = idx_sets.SETS["mnist"]
+    for name, array in zip(mnist.files, arrays, strict=True):
         content = encode(array)
-        packed[f"{name}.gz"] = gzip.compress(content, mtime=0)
-        contents = content, packed[f"{name}.gz"]
+        packed[name] = gzip.compress(content, mtime=0)
+        contents = packed[name], content
         sums = (hashlib.sha256(each).hexdigest() for each in contents)
-        files[name] = mnist.OfficialFile(*sums)
-    monkeypatch.setattr(mnist, "FILES", files)
+        files[name] = idx_sets.Published(*sums)
+    monkeypatch.setitem(idx_sets.SETS, "mnist", mnist._replace(files=files))
     return TinyMnist(tmp_path / "mnist", packed, train, test)

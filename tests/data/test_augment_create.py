@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from mnist_jax.data import augment
 from mnist_jax.errors import UserError
@@ -13,6 +14,7 @@ from tests.support.augmenting import (
     AFFINE,
     ALL,
     KEY,
+    assert_plausible,
     compiled,
     create,
     keys,
@@ -76,6 +78,24 @@ def test_at_the_end_of_a_fade_nothing_is_changed():
     images = noise(40, 20, 14, 1)
     found = compiled(**ALL, fade=0.4)(KEY, images, np.float32(1.0))
     np.testing.assert_allclose(found, images, atol=1e-5)
+
+
+@pytest.mark.parametrize("others", [{}, ALL], ids=["alone", "with all"])
+def test_some_images_are_mirrored_before_all_else_and_draw_as_if_none_were(others):
+    images = noise(40, 20, 14, 2)
+    flipped = np.flip(images, axis=2)
+    plain, mirrored = images, flipped
+    if others:
+        plain, mirrored = (compiled(**others)(KEY, x) for x in (images, flipped))
+    always = compiled(**others, flip=1.0)(KEY, images)
+    np.testing.assert_allclose(always, mirrored, atol=1e-5)
+    found = np.asarray(compiled(**others, flip=0.4)(KEY, images))
+    which = np.abs(found - mirrored).max(axis=(1, 2, 3)) < 1e-5
+    assert_plausible(scipy.stats.binomtest(int(which.sum()), 40, 0.4))
+    expected = np.where(which[:, None, None, None], mirrored, plain)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    faded = compiled(**others, flip=0.4, fade=0.5)(KEY, images, np.float32(1.0))
+    np.testing.assert_allclose(faded, images, atol=1e-5)
 
 
 def test_no_function_where_everything_is_off():

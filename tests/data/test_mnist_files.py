@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_jax.data import DataError, mnist
+from mnist_jax import data
+from mnist_jax.config import Data
+from mnist_jax.data import DataError, idx_sets
 from mnist_jax.errors import UserError
 from tests.support.idx_files import encode
 
@@ -21,7 +23,7 @@ def assert_is(split, expected):
 
 
 def assert_loads(tiny, mirrors=()):
-    train, test = mnist.load(tiny.config(mirrors))
+    train, test = idx_sets.load(tiny.config(mirrors))
     assert_is(train, tiny.train)
     assert_is(test, tiny.test)
 
@@ -42,15 +44,15 @@ def test_where_the_files_are_looked_for(monkeypatch, configured, variables, expe
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert mnist.data_dir(configured) == Path(expected)
+    assert idx_sets.data_dir(configured) == Path(expected)
 
 
 def test_the_published_table_is_that_of_the_official_files(official_dir):
-    for name, file in mnist.FILES.items():
-        content = (official_dir / f"{name}.gz").read_bytes()
-        assert hashlib.sha256(content).hexdigest() == file.gz_sha256
+    for name, file in idx_sets.SETS["mnist"].files.items():
+        content = (official_dir / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == file.packed
         unpacked = gzip.decompress(content)
-        assert hashlib.sha256(unpacked).hexdigest() == file.sha256
+        assert hashlib.sha256(unpacked).hexdigest() == file.unpacked
 
 
 @pytest.mark.parametrize("pack", [None, 1, 9], ids=["unpacked", "level 1", "level 9"])
@@ -90,7 +92,7 @@ def test_no_network_and_no_files(tiny, no_network, list_files):
     before = list_files(tiny.folder)
     mirrors = ["http://one.invalid/mnist/", "http://two.invalid/mnist/"]
     with pytest.raises(UserError) as caught:
-        mnist.load(tiny.config(mirrors))
+        idx_sets.load(tiny.config(mirrors))
     message = str(caught.value)
     assert message.startswith(f"{tiny.folder / TEST_LABELS} is missing")
     for expected in (
@@ -127,7 +129,7 @@ def test_a_bad_file_is_named_with_reason_and_way_out_and_kept(
     with pytest.raises(
         DataError, match="Delete it.*--config.data.dir=FOLDER"
     ) as caught:
-        mnist.load(tiny.config(["http://mirror.invalid/"]))
+        idx_sets.load(tiny.config(["http://mirror.invalid/"]))
     official = "is not the official MNIST file: it is damaged, incomplete, or from"
     assert str(caught.value).startswith(f"{tiny.folder / name} {official}")
     assert list_files(tiny.folder) == before
@@ -143,5 +145,26 @@ def test_a_file_that_cannot_be_read(tiny, monkeypatch):
     with pytest.raises(
         DataError, match="Permission denied.*--config.data.dir"
     ) as caught:
-        mnist.load(tiny.config())
+        idx_sets.load(tiny.config())
     assert str(caught.value).startswith(f"Cannot read {tiny.folder}")
+
+
+def test_fashion_mnist_has_its_own_folder_and_checksums(fashion_dir, monkeypatch):
+    for name, file in idx_sets.SETS["fashion_mnist"].files.items():
+        content = gzip.decompress((fashion_dir / name).read_bytes())
+        assert hashlib.sha256(content).hexdigest() == file.unpacked
+    dataset = data.load(Data(source="fashion_mnist"))
+    assert [len(s) for s in (dataset.train, dataset.val, dataset.test)] == [
+        54000,
+        6000,
+        10000,
+    ]
+    first = [dataset.task.classes[label] for label in dataset.test.labels[:3]]
+    assert first == ["Ankle boot", "Pullover", "Trouser"]
+    monkeypatch.setenv("MNIST_DIR", str(fashion_dir))
+    with pytest.raises(
+        DataError,
+        match="train-images-idx3-ubyte.gz is not the official MNIST file: it is "
+        "train-images-idx3-ubyte.gz of Fashion-MNIST .*source=fashion_mnist",
+    ):
+        data.load(Data())

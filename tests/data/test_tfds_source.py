@@ -151,9 +151,9 @@ def test_neither_tensorflow_nor_the_network_is_asked_for(tiny, tmp_path):
         sys.path.insert(0, sys.argv[2])
         socket.socket.connect = socket.getaddrinfo = refuse
         from mnist_jax.config import Data
-        from mnist_jax.data import idx, mnist, tfds
+        from mnist_jax.data import idx, idx_sets, tfds
 
-        mnist._read_file = lambda path, sha256: idx.read(path)
+        idx_sets._read = lambda path, *_: idx.read_bytes(path)
         for _ in range(2):
             train, test = tfds.load(Data(dir=sys.argv[1], mirrors=()))
         assert (len(train), len(test)) == (30, 20)
