@@ -16,6 +16,7 @@ from mnist_jax import commands
 VERBS = {
     "train": "train and test one experiment",
     "sweep": "one experiment with several seeds",
+    "ensemble": "several finished runs that answer together",
     "compare": "a table of finished runs, over their seeds",
     "evaluate": "how far networks can be trusted: calibration, damaged images",
     "predict": "the digits in photographs and other pictures",

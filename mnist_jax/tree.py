@@ -15,8 +15,8 @@ Tree = Any
 
 
 def name_of(path: tuple[Any, ...]) -> str:
-    """Return the name of a leaf of nested dicts: `block1_conv1/kernel`."""
-    return "/".join(str(key.key) for key in path)
+    """Return the name of a leaf: `block1_conv1/kernel`."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def layers(tree: Tree) -> dict[str, dict[str, Any]]:

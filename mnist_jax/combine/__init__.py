@@ -12,7 +12,10 @@ from mnist_jax.runs.trained import Trained
 
 __all__ = ["KINDS", "load"]
 
-KINDS = {"network": "mnist_jax.runs.load"}
+KINDS = {
+    "network": "mnist_jax.runs.load",
+    "ensemble": "mnist_jax.combine.ensemble",
+}
 """The modules by the `kind` in results.json."""
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from mnist_jax import data, evaluation, files
 from mnist_jax.report import render
+from mnist_jax.report.render import Table
 from mnist_jax.runs import environment, predictions
 from mnist_jax.runs.folder import RunFolder, check_fields
 from mnist_jax.runs.predictions import ONLY, Predictions
@@ -69,7 +70,7 @@ def write(
     val: np.ndarray,
     *,
     config: Mapping[str, Any],
-    sections: Mapping[str, Sequence[str]],
+    sections: Mapping[str, Sequence[str | Table]],
 ) -> None:
     """Write the files that all kinds have; results.json, the last, marks the end.
 
@@ -80,7 +81,7 @@ def write(
         tested: the logits of the test images.
         val: the logits of the validation images.
         config: what identifies the experiment, with its "name", "seed" and "data".
-        sections: the report's own parts: paragraphs and `Markup` by title.
+        sections: the report's own parts: paragraphs and tables by title.
 
     Raises:
         OSError: a file cannot be written.
@@ -101,12 +102,13 @@ def write(
         "Confusion matrix": figures.confusion_matrix(confusion, about),
         "Most confident mistakes": figures.mistakes(images, labels, tested, about),
     }
-    pictures = {title: f"{title.replace(' ', '_')}.png".lower() for title in drawn}
-    for title, figure in drawn.items():
-        if figure:
-            figures.save(figure, paths.figures / pictures[title])
-        else:
-            del pictures[title]
+    pictures = {
+        title: f"{title.replace(' ', '_').lower()}.png"
+        for title, figure in drawn.items()
+        if figure
+    }
+    for title, picture in pictures.items():
+        figures.save(drawn[title], paths.figures / picture)
     here = environment.describe()
     title = f"{results['config']}: {results['kind']} on {dataset.name}"
     text = render.markdown(

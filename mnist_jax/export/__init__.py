@@ -25,7 +25,7 @@ class Format(NamedTuple):
         packages: the ones that it needs beside the requirements of this package.
     """
 
-    make: Callable[[Network], bytes]
+    make: Callable[[Trained], bytes]
     mark: bytes = b"mnist_jax"
     packages: tuple[str, ...] = ()
 
@@ -36,12 +36,9 @@ def write(run: Trained, path: Path, *, format: str) -> Path:
     An existing file is replaced. `format` is a key of `FORMATS`.
 
     Raises:
-        UserError: a package is missing, it is no network, or it does not fit this
-            format.
+        UserError: a package is missing, or the network does not fit this format.
     """
     chosen = FORMATS[format]
-    if not isinstance(run, Network):
-        raise UserError(f"{run.path.parent} is no network: only networks are exported.")
     try:
         content = chosen.make(run)
     except ImportError as error:
@@ -65,14 +62,14 @@ def card_beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.md")
 
 
-def _onnx(run: Network) -> bytes:
+def _onnx(run: Trained) -> bytes:
     from mnist_jax.export import onnx_file
 
     shape = network.input_shape(run)
     content = onnx_file.to_bytes(
         graph.trace(*network.make_logits(run), shape),
         metadata={
-            "network": run.model.name,
+            "network": run.architecture,
             "classes": json.dumps(run.classes),
             "accuracy": str(run.accuracy),
             "tested_on": run.tested_on,
@@ -83,7 +80,7 @@ def _onnx(run: Network) -> bytes:
     return content
 
 
-def _stablehlo(run: Network) -> bytes:
+def _stablehlo(run: Trained) -> bytes:
     """Serialise a network by `jax.export`, for any number of images."""
     (count,) = jax.export.symbolic_shape("n")
     images = jax.ShapeDtypeStruct((count, *network.input_shape(run)), jnp.uint8)
@@ -97,11 +94,15 @@ def _stablehlo(run: Network) -> bytes:
     return bytes(export(images).serialize())
 
 
-def _safetensors(run: Network) -> bytes:
+def _safetensors(run: Trained) -> bytes:
+    if not isinstance(run, Network):
+        raise UserError(
+            f"{run.path.parent} is no network, and a .safetensors file is for one."
+        )
     return run.path.read_bytes()  # `load` has checked it
 
 
-def _html(run: Network) -> bytes:
+def _html(run: Trained) -> bytes:
     from mnist_jax.export import web_page
 
     shape = network.input_shape(run)

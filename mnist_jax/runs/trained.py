@@ -52,14 +52,22 @@ class Trained(abc.ABC):
         )
 
     @property
-    @abc.abstractmethod
     def name(self) -> str:
         """The name of its config."""
+        return self._reported("config")
 
     @property
-    @abc.abstractmethod
     def seed(self) -> int:
         """The seed of its config."""
+        return self._reported("seed")
+
+    @property
+    def parameters_sha256(self) -> str:
+        """The checksum of all fitted numbers, as in results.json."""
+        return self._reported("parameters_sha256")
+
+    def _reported(self, name: str) -> Any:
+        return (self.results or {})[name]
 
     @property
     @abc.abstractmethod
@@ -75,11 +83,6 @@ class Trained(abc.ABC):
     @abc.abstractmethod
     def data(self) -> Data:
         """The section `data` of its config."""
-
-    @property
-    @abc.abstractmethod
-    def parameters_sha256(self) -> str:
-        """The checksum of all fitted numbers, as in results.json."""
 
     @abc.abstractmethod
     def _logits(self, images: np.ndarray) -> Any:

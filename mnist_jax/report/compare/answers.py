@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Int64, Integer, UInt8
 
 from mnist_jax import data
-from mnist_jax.config import from_stored
+from mnist_jax.config import Data, parse
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import significance
 from mnist_jax.report.compare import findings
@@ -79,8 +79,8 @@ def wrong_by(answers: list[Answer], count: int) -> Bool[np.ndarray, " n"]:
 def images(answer: Answer) -> UInt8[np.ndarray, "n h w 1"]:
     """Return the images of the answers; UserError if these cannot be loaded."""
     folder = RunFolder(answer.run.folder)
-    config = from_stored(answer.run.config, name=str(folder.config))
-    split = data.load(config.data).test
+    config = parse(answer.run.config["data"], Data, flag=f"{folder.config}: data")
+    split = data.load(config).test
     if not np.array_equal(split.labels, answer.labels):
         raise UserError(
             f"{folder.predictions} is about other images than the data of its config."

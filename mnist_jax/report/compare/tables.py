@@ -48,7 +48,8 @@ def every_run(found: Comparison) -> Table:
             commit, *mark = str(run.environment.get("git_commit") or "-").split("-")
             rows.append(
                 [
-                    *(group.label, str(run.seed), group.weights or "-"),
+                    *(group.label, str(run.seed)),
+                    group.weights if run.kind == "network" else "-",
                     *(render.accuracy(each if on_test else None) for each in test),
                     render.accuracy(run.accuracy("val", group.weights)),
                     _range([run.results.get("epochs")]),
