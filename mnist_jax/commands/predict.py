@@ -1,6 +1,7 @@
 """Read handwritten digits in photographs, scans and drawings.
 
   mnist-jax predict PICTURE ... [--run=RUN] [--save=FOLDER] [--csv=FILE] [--json]
+  mnist-jax predict --kaggle=submission.csv test.csv [--run=RUN]
 
 PICTURE is an image file or a folder of them. Several digits are read from left to right
 and line by line. RUN is a run folder or its weights.safetensors. Default: the LeNet-5
@@ -20,7 +21,7 @@ from rich.console import Console
 
 from mnist_jax import files
 from mnist_jax.commands import outputs
-from mnist_jax.data import raster
+from mnist_jax.data import own, raster
 from mnist_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,8 +46,14 @@ _SAVE = flags.DEFINE_string(
 )
 _CSV = flags.DEFINE_string("csv", None, "A CSV file to write, a row for each digit.")
 _JSON = flags.DEFINE_bool("json", False, "Print JSON instead of a table.")
+_KAGGLE = flags.DEFINE_string(
+    "kaggle",
+    None,
+    "A new file of answers for Kaggle's test.csv, which is named instead of pictures.",
+)
 
 _COLUMNS = "picture,line,digit,probability,unsure,left,top,right,bottom"
+_ANSWERS = "ImageId,Label"
 _SOFTWARE = "mnist-jax predict"  # marks the drawings
 
 
@@ -59,6 +66,9 @@ def main(arguments: list[str]) -> None:
     """
     if not arguments:
         raise UserError("Name a picture: mnist-jax predict PICTURE ...")
+    if _KAGGLE.value:
+        _answer_kaggle(Path(_KAGGLE.value).expanduser(), arguments)
+        return
     failures: list[str] = []
     paths = list(_pictures_in(arguments, failures))
     drawings = _drawings(paths, _SAVE.value, arguments) if _SAVE.value else paths
@@ -97,6 +107,30 @@ def main(arguments: list[str]) -> None:
         _show(read, run)
     if failures:
         raise UserError("\n".join(failures))
+
+
+def _answer_kaggle(submission: Path, arguments: Sequence[str]) -> None:
+    """Write ImageId,Label for each image in a table without labels."""
+    if len(arguments) > 1 or _RAW.value or _SAVE.value or _CSV.value or _JSON.value:
+        raise UserError("--kaggle needs a test.csv, and no other flag than --run.")
+    table = Path(arguments[0]).expanduser()
+    outputs.check(submission, flag="--kaggle", mark=_ANSWERS.encode(), inputs=[table])
+    if submission.exists():  # Kaggle's example has the same columns
+        raise UserError(f"--kaggle: {submission} exists. Choose another name.")
+    images, labels = own.read_csv(table)
+    if labels is not None:
+        raise UserError(f"{table} has labels. Name a test.csv without them.")
+    from mnist_jax import combine
+    from mnist_jax.devices import compiler
+
+    compiler.keep_compiled()
+    run = combine.load(_RUN.value)
+    if run.task.image_shape != (28, 28, 1):
+        raise UserError(f"{run.path} is not for grey images of 28x28.")
+    answers = run.logits(images).argmax(axis=1)
+    rows = (f"{number},{label}\n" for number, label in enumerate(answers, start=1))
+    files.write_text(submission, "".join((_ANSWERS, "\n", *rows)))
+    print(f"Wrote {len(answers):,} answers to {submission}.")
 
 
 def _pictures_in(arguments: Sequence[str], failures: list[str]) -> Iterator[Path]:

@@ -199,13 +199,19 @@ class Data:
         '"mnist", "fashion_mnist", "kmnist", "emnist_digits", "emnist_letters", '
         '"emnist_balanced", "qmnist": the published files. "tfds": MNIST through '
         'TensorFlow Datasets. "digits": 1,797 digits that ship with scikit-learn, '
-        'with no download. Or "my_data:load": see docs/extending.md.',
+        'with no download. "idx", "folder", "npz", "csv": your own files; see '
+        'docs/data.md. Or "my_data:load": see docs/extending.md.',
     )
     dir: str | None = option(
         None,
         "Folder of the data files; missing files are downloaded to it. Default: "
         "$MNIST_DIR, $FASHION_MNIST_DIR, $KMNIST_DIR, $EMNIST_DIR or $QMNIST_DIR if "
         "set, otherwise a folder in ~/.cache/mnist_jax.",
+    )
+    classes: tuple[str, ...] = option(
+        (),
+        "Names of the classes of your own files, in the order of their labels. "
+        "Default: of a folder, the subfolders of train/; otherwise the ten digits.",
     )
     mirrors: tuple[str, ...] = option(
         (

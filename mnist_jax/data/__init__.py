@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from mnist_jax.config import Data, load_object
 from mnist_jax.config.fields import did_you_mean
-from mnist_jax.data import idx_sets
+from mnist_jax.data import idx_sets, own
 from mnist_jax.data.dataset import (
     DIGITS,
     DataError,
@@ -50,7 +50,8 @@ class Source(NamedTuple):
 
     task: Task
     load: Callable[[Data], Any]
-    """Returns the training and the test images: each a `Split` or a pair of arrays."""
+    """Returns the training and the test images: each a `Split` or a pair of arrays, or
+    None if there are no test images."""
 
 
 def source(
@@ -79,7 +80,7 @@ SOURCES: dict[str, Task] = {
     **{name: Task(each.classes) for name, each in SETS.items()},
     **dict.fromkeys(("tfds", "digits"), DIGITS),
 }
-"""The built-in data sets and their tasks."""
+"""The data sets that are known by name, and their tasks."""
 
 
 def task(config: Data) -> Task:
@@ -88,7 +89,7 @@ def task(config: Data) -> Task:
     Raises:
         UserError: there is no such data set, or its classes have invalid names.
     """
-    return SOURCES.get(config.source) or _find(config.source).task
+    return (not config.classes and SOURCES.get(config.source)) or _find(config).task
 
 
 def read(config: Data) -> tuple[Split, Split]:
@@ -96,23 +97,30 @@ def read(config: Data) -> tuple[Split, Split]:
 
     Raises:
         UserError: there is no such data set, or its images or labels cannot be read or
-            are not those of its task.
+            are not those of its task; or there are no test images, and `test_on` is not
+            "val".
     """
-    found, flag = _find(config.source), f"--config.data.source={config.source}"
+    found, flag = _find(config), f"--config.data.source={config.source}"
     parts = found.load(config)
     try:
-        train, test = (
-            part if isinstance(part, Split) else Split(*part) for part in parts
-        )
+        train, test = parts
+        train = train if isinstance(train, Split) else Split(*train)
+        if not isinstance(test, Split | None):
+            test = Split(*test)
     except (TypeError, ValueError) as error:
         raise DataError(
             f"{flag} does not return (images, labels) to train on and to test on: "
             f"{error}."
         ) from error
-    return (
-        check(train.images, train.labels, found.task, f"{flag}: its training"),
-        check(test.images, test.labels, found.task, f"{flag}: its test"),
-    )
+    train = check(train.images, train.labels, found.task, f"{flag}: its training")
+    if test is None and config.test_on == "val":
+        return train, Split(train.images[:0], train.labels[:0])
+    if test is None:
+        raise DataError(
+            f"{flag}: there are no test images with labels. Pass "
+            "--config.data.test_on=val to test on the validation images."
+        )
+    return train, check(test.images, test.labels, found.task, f"{flag}: its test")
 
 
 def load(config: Data) -> Dataset:
@@ -133,20 +141,28 @@ def load(config: Data) -> Dataset:
     return Dataset(config.source, train, val, test, task(config))
 
 
-def _find(name: str) -> Source:
+def _find(config: Data) -> Source:
+    name, flag = config.source, f"--config.data.source={config.source}"
+    if config.classes and name not in own.READERS:
+        raise UserError(
+            f"{flag} has classes of its own. Leave out --config.data.classes, which is "
+            f"for {', '.join(own.READERS)}."
+        )
     if name in SETS:
         return Source(SOURCES[name], functools.partial(idx_sets.load, name=name))
     if name in SOURCES:
         module = importlib.import_module(f"mnist_jax.data.{name}")
         return Source(SOURCES[name], module.load)
-    flag = f"--config.data.source={name}"
-    if ":" not in name:
+    if name in own.READERS:
+        found = Source(own.task(config), own.load)
+    elif ":" not in name:
+        known = (*SOURCES, *own.READERS)
         raise UserError(
-            f"{flag}: unknown (known: {', '.join(SOURCES)})."
-            f"{did_you_mean(name, SOURCES)} To use a function in my_data.py as a data "
-            "set, name it my_data:load."
+            f"{flag}: unknown (known: {', '.join(known)}).{did_you_mean(name, known)} "
+            "To use a function in my_data.py as a data set, name it my_data:load."
         )
-    found = load_object(name, "--config.data.source")
+    else:
+        found = load_object(name, "--config.data.source")
     if not isinstance(found, Source):
         raise UserError(
             f"{flag} is not a data set: mark the function that loads it with "

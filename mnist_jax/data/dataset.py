@@ -57,7 +57,7 @@ class Dataset:
     task: Task = DIGITS
 
 
-def check(images: Any, labels: Any, task: Task, whose: str) -> Split:
+def check(images: Any, labels: Any, task: Task, whose: str, *, hint: str = "") -> Split:
     """Return images with their labels, if they are those of a task.
 
     Args:
@@ -65,6 +65,7 @@ def check(images: Any, labels: Any, task: Task, whose: str) -> Split:
         labels: integers [N].
         task: the classes, and the shape of an image.
         whose: whose images and labels they are: the first words of the messages.
+        hint: ends the message that there are more classes.
 
     Raises:
         DataError: the images or labels have another type, shape or range.
@@ -89,7 +90,7 @@ def check(images: Any, labels: Any, task: Task, whose: str) -> Split:
         if not 0 <= label < count:
             raise DataError(
                 f"{whose} labels have {label} at index {labels.tolist().index(label)}, "
-                f"not one of 0..{count - 1}: there are {count} classes."
+                f"not one of 0..{count - 1}: there are {count} classes.{hint}"
             )
     return Split(images, labels.astype(np.uint8))
 

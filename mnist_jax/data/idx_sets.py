@@ -12,7 +12,7 @@ import hashlib
 import io
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,66 +23,45 @@ from mnist_jax.config import Data
 from mnist_jax.data import idx
 from mnist_jax.data.dataset import DIGITS, DataError, Split
 
-__all__ = ["SETS", "IdxSet", "Published", "data_dir", "load"]
+__all__ = ["SETS", "SHA256", "IdxSet", "data_dir", "find", "load"]
 
-
-class Published(NamedTuple):
-    """The checksums of a published file, SHA-256 in hex."""
-
-    packed: str
-    """Of the file as it is downloaded."""
-    unpacked: str = ""
-    """Of the uncompressed content, which any compression preserves. If it is not known,
-    only the published file itself can be verified."""
+_SUMS = Path(__file__).with_name("sha256sums.txt").read_text()
+SHA256 = {name: checksum for checksum, name in map(str.split, _SUMS.splitlines())}
+"""By the folder and name of a file: the SHA-256 in hex, without `.gz` of the content.
+If that of the content is not published, only the compressed file can be verified."""
 
 
 class IdxSet(NamedTuple):
     """A data set of four files: its images and labels to train on and to test on."""
 
-    title: str
+    folder: str
+    """The name of its cache folder; in capitals with _DIR, of its variable."""
     mirrors: tuple[str, ...]
     """URLs of folders with the published files."""
-    files: Mapping[str, Published]
-    """By name: the four in the order above, or an archive of them."""
     classes: tuple[str, ...] = DIGITS.classes
+    files: tuple[str, ...] = (
+        "train-images-idx3-ubyte.gz",
+        "train-labels-idx1-ubyte.gz",
+        "t10k-images-idx3-ubyte.gz",
+        "t10k-labels-idx1-ubyte.gz",
+    )
+    """The files in the order above, or an archive of them."""
     members: tuple[str, ...] = ()
     """The names of the four files in the archive."""
     transposed: bool = False
     """Whether the rows and columns of the images are exchanged in the files."""
     first_label: int = 0
 
-    @property
-    def folder(self) -> str:
-        """The name of its cache folder; in capitals, that of its variable."""
-        return self.title.lower().replace("-", "_")
-
-    @property
-    def variable(self) -> str:
-        """The environment variable that names the folder of its files."""
-        return f"{self.folder.upper()}_DIR"
-
-
-def _mnist_files(*checksums: Published) -> dict[str, Published]:
-    names = ("train-images-idx3", "train-labels-idx1")
-    names += ("t10k-images-idx3", "t10k-labels-idx1")
-    return {
-        f"{name}-ubyte.gz": each for name, each in zip(names, checksums, strict=True)
-    }
-
 
 def _emnist(part: str, classes: Sequence[str], first_label: int = 0) -> IdxSet:
     return IdxSet(
-        "EMNIST",
+        "emnist",
         (
             "https://biometrics.nist.gov/cs_links/EMNIST/",
             "https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/",
         ),
-        {
-            "gzip.zip": Published(
-                "fb9bb67e33772a9cc0b895e4ecf36d2cf35be8b709693c3564cea2a019fcda8e"
-            )
-        },
         tuple(classes),
+        ("gzip.zip",),
         tuple(
             f"gzip/emnist-{part}-{use}-{kind}-ubyte.gz"
             for use in ("train", "test")
@@ -95,73 +74,20 @@ def _emnist(part: str, classes: Sequence[str], first_label: int = 0) -> IdxSet:
 
 _CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SETS: dict[str, IdxSet] = {
-    "mnist": IdxSet(
-        "MNIST",
-        Data().mirrors,
-        _mnist_files(
-            Published(
-                "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-                "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            ),
-            Published(
-                "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-                "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            ),
-            Published(
-                "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-                "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            ),
-            Published(
-                "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-                "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-            ),
-        ),
-    ),
+    "mnist": IdxSet("mnist", Data().mirrors),
     "fashion_mnist": IdxSet(
-        "Fashion-MNIST",
+        "fashion_mnist",
         ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
-        _mnist_files(
-            Published(
-                "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-                "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-            ),
-            Published(
-                "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-                "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-            ),
-            Published(
-                "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-                "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-            ),
-            Published(
-                "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-                "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-            ),
-        ),
         (
             *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
             *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
         ),
     ),
     "kmnist": IdxSet(
-        "KMNIST",
+        "kmnist",
         (
             "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
             "https://storage.googleapis.com/kuzushiji-mnist/",
-        ),
-        _mnist_files(
-            Published(
-                "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4"
-            ),
-            Published(
-                "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17"
-            ),
-            Published(
-                "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5"
-            ),
-            Published(
-                "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c"
-            ),
         ),
         ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
     ),
@@ -170,24 +96,14 @@ SETS: dict[str, IdxSet] = {
     # Small letters that differ from capitals by their size alone count as these.
     "emnist_balanced": _emnist("balanced", f"0123456789{_CAPITALS}abdefghnqrt"),
     "qmnist": IdxSet(
-        "QMNIST",
+        "qmnist",
         ("https://raw.githubusercontent.com/facebookresearch/qmnist/master/",),
-        {
-            "qmnist-train-images-idx3-ubyte.gz": Published(
-                "9e26a7bf1683614e065d7b76460ccd52807165b3f22561fb782bd9f38c52b51d"
-            ),
-            "qmnist-train-labels-idx2-int.gz": Published(
-                "2c05dc77f6b916b38e455e97ab129a42a444f3dbef09b278a366f82904e0dd9f",
-                "bb1b6e1ec7b04fd5696f1ed50b5f58f8ef195118edd5c93c81783df9740b8ac5",
-            ),
-            "qmnist-test-images-idx3-ubyte.gz": Published(
-                "43fc22bf7498b8fc98de98369d72f752d0deabc280a43a7bcc364ab19e57b375"
-            ),
-            "qmnist-test-labels-idx2-int.gz": Published(
-                "9fbcbe594c3766fdf4f0b15c5165dc0d1e57ac604e01422608bb72c906030d06",
-                "92d0ccb8c25f9c6534270fb4be7e1d24a1c6d315edfc8a638bfbd31c70f362dd",
-            ),
-        },
+        files=(
+            "qmnist-train-images-idx3-ubyte.gz",
+            "qmnist-train-labels-idx2-int.gz",
+            "qmnist-test-images-idx3-ubyte.gz",
+            "qmnist-test-labels-idx2-int.gz",
+        ),
     ),
 }
 """By the name of the source."""
@@ -209,7 +125,7 @@ def data_dir(configured: str | None, name: str = "mnist") -> Path:
         name: a key of `SETS`.
     """
     found = SETS[name]
-    if chosen := configured or os.environ.get(found.variable):
+    if chosen := configured or os.environ.get(f"{found.folder.upper()}_DIR"):
         return Path(chosen).expanduser()
     cache = files.cache_folder()
     return cache if name == "mnist" else cache / found.folder
@@ -237,9 +153,8 @@ def load(config: Data, name: str = "mnist") -> tuple[Split, Split]:
     mirrors = found.mirrors if config.mirrors == Data().mirrors else config.mirrors
     # Find all files before reading any, to report a missing one sooner.
     paths = [_find_or_download(folder, found, file, mirrors) for file in found.files]
-    contents = [
-        _read(path, found, file) for path, file in zip(paths, found.files, strict=True)
-    ]
+    published = [f"{found.folder}/{file}" for file in found.files]
+    contents = list(map(_read, paths, published))
     if found.members:
         with zipfile.ZipFile(io.BytesIO(contents[0])) as archive:
             contents = [gzip.decompress(archive.read(name)) for name in found.members]
@@ -248,17 +163,24 @@ def load(config: Data, name: str = "mnist") -> tuple[Split, Split]:
     return _split(images, labels, found), _split(test_images, test_labels, found)
 
 
+def find(folder: Path, name: str) -> Path | None:
+    """Return the path of a file `name`, which ends with `.gz`, compressed or not.
+
+    Returns None if it is not in the folder.
+    """
+    # Some collections name the files with a dot: train-images.idx3-ubyte.
+    for spelling in (name, name.replace("-idx", ".idx")):
+        for path in (folder / spelling, folder / spelling.removesuffix(".gz")):
+            if path.is_file():
+                return path
+    return None
+
+
 def _find_or_download(
     folder: Path, found: IdxSet, name: str, mirrors: Sequence[str]
 ) -> Path:
-    # Some collections name the files with a dot: train-images.idx3-ubyte.
-    for spelling in (name, name.replace("-idx", ".idx")):
-        unpacked = folder / spelling.removesuffix(".gz")
-        # An unpacked file without a checksum cannot be verified.
-        if found.files[name].unpacked and unpacked.is_file():
-            return unpacked
-        if (folder / spelling).is_file():
-            return folder / spelling
+    if path := find(folder, name):
+        return path
 
     from mnist_jax.files import download  # Imported late: only downloads need pooch.
 
@@ -266,39 +188,36 @@ def _find_or_download(
     download.fetch(
         [f"{mirror.rstrip('/')}/{name}" for mirror in mirrors],
         path,
-        checksum=f"sha256:{found.files[name].packed}",
-        way_out=f"Put what {found.title} consists of ({', '.join(found.files)}) in a "
-        f"folder and pass --config.data.dir=FOLDER or set {found.variable}=FOLDER; or "
-        "use the digits that come with scikit-learn (--config.data.source=digits), "
-        "ready to run with --config=configs/quickstart.py.",
+        checksum=f"sha256:{SHA256[f'{found.folder}/{name}']}",
+        way_out=f"Put {', '.join(found.files)} in a folder and pass "
+        f"--config.data.dir=FOLDER or set {found.folder.upper()}_DIR=FOLDER; or use "
+        "the digits that come with scikit-learn (--config.data.source=digits), ready "
+        "to run with --config=configs/quickstart.py.",
     )
     return path
 
 
-def _read(path: Path, found: IdxSet, name: str) -> bytes:
-    """Return the uncompressed content of an official file."""
-    published = found.files[name]
+def _read(path: Path, published: str) -> bytes:
+    """Return the uncompressed content of a published file, a key of `SHA256`."""
     try:
         content = idx.read_bytes(path)
     except DataError as error:
         raise DataError(f"{error} {_WAY_OUT}") from error
     checksum = hashlib.sha256(content).hexdigest()
-    if published.unpacked == checksum:
+    if SHA256.get(published.removesuffix(".gz")) == checksum:
         return content
     packed = hashlib.sha256(path.read_bytes()).hexdigest()
-    if published.packed == packed:
+    if SHA256[published] == packed:
         return content
+    known = {checksum: name for name, checksum in SHA256.items()}
     reason = (
-        "damaged, incomplete, or from another data set (uncompressed, it has "
-        f"{len(content):,} bytes and the SHA-256 {checksum}"
+        known.get(checksum)
+        or known.get(packed)
+        or "damaged, changed, or from another data set (uncompressed, it has "
+        f"{len(content):,} bytes and the SHA-256 {checksum})"
     )
-    reason += f" instead of {published.unpacked})" if published.unpacked else ")"
-    for source, other in SETS.items():
-        for its_name, its in other.files.items():
-            if checksum == its.unpacked or packed == its.packed:
-                reason = f"{its_name} of {other.title} (--config.data.source={source})"
     raise DataError(
-        f"{path} is not the official {found.title} file: it is {reason}. {_WAY_OUT}"
+        f"{path} is not the official file {published}: it is {reason}. {_WAY_OUT}"
     )
 
 

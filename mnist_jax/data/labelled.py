@@ -54,7 +54,7 @@ def read_folder(folder: Path, task: Task = DIGITS) -> Split:
     images = np.stack([_read_png(path, task.image_shape) for path in labels])
     numbers = [task.classes.index(label) for label in labels.values()]
     split = Split(images, np.array(numbers, np.uint8))
-    return _check_dark(split, task, folder)
+    return check_dark(split, task, folder)
 
 
 def read_idx(images_path: Path, labels_path: Path, task: Task = DIGITS) -> Split:
@@ -67,7 +67,7 @@ def read_idx(images_path: Path, labels_path: Path, task: Task = DIGITS) -> Split
     """
     images, labels = idx.read(images_path), idx.read(labels_path)
     whose = f"{images_path}, {labels_path}: the"
-    return _check_dark(check(images, labels, task, whose), task, images_path)
+    return check_dark(check(images, labels, task, whose), task, images_path)
 
 
 def _read_table(table: Path) -> dict[Path, str]:
@@ -108,8 +108,8 @@ def _read_png(path: Path, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "h w
     return pixels.reshape(shape)
 
 
-def _check_dark(split: Split, task: Task, path: Path) -> Split:
-    """Return the images, unless most are of dark digits on bright paper."""
+def check_dark(split: Split, task: Task, path: Path) -> Split:
+    """Return the images; DataError if most are of dark digits on bright paper."""
     edge = np.ones(task.image_shape, bool)
     edge[1:-1, 1:-1] = False
     bright = int((np.median(split.images[:, edge], axis=1) > _PAPER).sum())

@@ -168,7 +168,7 @@ def describe(run: Trained) -> str:
 
 def found_here(config: Data) -> Data:
     """Return a run's data, in the usual place if its own is on another machine."""
-    if config.dir and not Path(config.dir).expanduser().is_dir():
+    if config.dir and not Path(config.dir).expanduser().exists():
         return dataclasses.replace(config, dir=None)
     return config
 

@@ -147,3 +147,34 @@ def test_photographs_are_never_written_over(predict, tmp_path, pictures):
         assert result.returncode == 1 and message in result.stderr, result
     assert [result.returncode for result in ended[-2:]] == [0, 0]  # it can be repeated
     assert scan.read_bytes() == before
+
+
+def test_answers_for_kaggle_are_those_of_the_network(predict, pictures, tmp_path):
+    images = digits.load()[1].images[..., 0]
+    header = ",".join(f"pixel{number}" for number in range(784))
+    rows = [",".join(map(str, image.ravel())) for image in images]
+    table, labelled = tmp_path / "test.csv", tmp_path / "train.csv"
+    table.write_text("\n".join([header, *rows]))
+    labelled.write_text("\n".join([f"label,{header}", *(f"0,{row}" for row in rows)]))
+    mine = tmp_path / "mine.csv"
+    mine.write_text("ImageId,Label\n")
+    done, again, *refused = predict(
+        [f"--kaggle={tmp_path / 'submission.csv'}", table],
+        [f"--kaggle={tmp_path / 'submission.csv'}", table],
+        [f"--kaggle={mine}", table],
+        [f"--kaggle={table}", table],
+        [f"--kaggle={tmp_path / 'new.csv'}", labelled],
+        [f"--kaggle={tmp_path / 'new.csv'}", table, table],
+        [f"--kaggle={tmp_path / 'new.csv'}", table, "--json"],
+    )
+    assert done.returncode == 0, done.stderr
+    answers = mnist_jax.load_run().predict(images).argmax(axis=1)
+    expected = [f"{number},{label}" for number, label in enumerate(answers, start=1)]
+    found = (tmp_path / "submission.csv").read_text()
+    assert found.split("\n") == ["ImageId,Label", *expected, ""]
+    reasons = ["exists", "exists", "also read", "has labels", "no other", "no other"]
+    for ended, reason in zip([again, *refused], reasons, strict=True):
+        assert ended.returncode == 1 and reason in ended.stderr
+        assert len(ended.stderr.strip().splitlines()) == 1
+    assert mine.read_text() == "ImageId,Label\n" and table.read_text()[:5] == "pixel"
+    assert not (tmp_path / "new.csv").exists()

@@ -18,7 +18,7 @@ __all__ = ["fashion_dir", "official", "official_dir"]
 
 @dataclasses.dataclass(frozen=True)
 class TinyMnist:
-    """Stands for the official files: `SETS` has their names and checksums."""
+    """Stands for the official files: `SHA256` has their checksums."""
 
     folder: Path
     packed: dict[str, bytes]
@@ -46,13 +46,11 @@ def tiny(tmp_path, monkeypatch) -> TinyMnist:
     """A set of 30 + 20 random images; `folder` is still empty."""
     train, test = random_split(30, seed=0), random_split(20, seed=1)
     arrays = train.images[..., 0], train.labels, test.images[..., 0], test.labels
-    files, packed = {}, {}
-    mnist = idx_sets.SETS["mnist"]
-    for name, array in zip(mnist.files, arrays, strict=True):
+    packed = {}
+    for name, array in zip(idx_sets.SETS["mnist"].files, arrays, strict=True):
         content = encode(array)
         packed[name] = gzip.compress(content, mtime=0)
-        contents = packed[name], content
-        sums = (hashlib.sha256(each).hexdigest() for each in contents)
-        files[name] = idx_sets.Published(*sums)
-    monkeypatch.setitem(idx_sets.SETS, "mnist", mnist._replace(files=files))
+        for key, each in ((name, packed[name]), (name.removesuffix(".gz"), content)):
+            checksum = hashlib.sha256(each).hexdigest()
+            monkeypatch.setitem(idx_sets.SHA256, f"mnist/{key}", checksum)
     return TinyMnist(tmp_path / "mnist", packed, train, test)

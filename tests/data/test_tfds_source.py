@@ -153,7 +153,7 @@ def test_neither_tensorflow_nor_the_network_is_asked_for(tiny, tmp_path):
         from mnist_jax.config import Data
         from mnist_jax.data import idx, idx_sets, tfds
 
-        idx_sets._read = lambda path, *_: idx.read_bytes(path)
+        idx_sets._read = lambda path, _: idx.read_bytes(path)
         for _ in range(2):
             train, test = tfds.load(Data(dir=sys.argv[1], mirrors=()))
         assert (len(train), len(test)) == (30, 20)

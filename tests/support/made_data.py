@@ -2,7 +2,8 @@
 
 By dotted path: `tests.support.made_data:three` and `tests.support.made_data:sixty_two`.
 An image is the pattern of its class, shifted by up to two pixels, with noise. One class
-in three has a name with a space in it, and there are names in other scripts.
+in three has a name with a space in it, and there are names with other letters or
+with a slash.
 """
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import ndimage
 
 from mnist_jax import data
 
-THREE = ("Ankle boot", "Bag", "Straße <b>&")
+THREE = ("Ankle boot", "T-shirt/top", "Straße <b>&")
 SIXTY_TWO = tuple(
     f"letter {letter}" if number % 3 == 0 else letter
     for number, letter in enumerate(

@@ -1,5 +1,7 @@
 import gzip
 import hashlib
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from mnist_jax import data
 from mnist_jax.config import Data
 from mnist_jax.data import DataError, idx_sets
 from mnist_jax.errors import UserError
+from tests.data.conftest import random_split
 from tests.support.idx_files import encode
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
@@ -48,11 +51,12 @@ def test_where_the_files_are_looked_for(monkeypatch, configured, variables, expe
 
 
 def test_the_published_table_is_that_of_the_official_files(official_dir):
-    for name, file in idx_sets.SETS["mnist"].files.items():
+    for name in idx_sets.SETS["mnist"].files:
         content = (official_dir / name).read_bytes()
-        assert hashlib.sha256(content).hexdigest() == file.packed
-        unpacked = gzip.decompress(content)
-        assert hashlib.sha256(unpacked).hexdigest() == file.unpacked
+        published = idx_sets.SHA256[f"mnist/{name}"]
+        assert hashlib.sha256(content).hexdigest() == published
+        published = idx_sets.SHA256[f"mnist/{name.removesuffix('.gz')}"]
+        assert hashlib.sha256(gzip.decompress(content)).hexdigest() == published
 
 
 @pytest.mark.parametrize("pack", [None, 1, 9], ids=["unpacked", "level 1", "level 9"])
@@ -130,8 +134,8 @@ def test_a_bad_file_is_named_with_reason_and_way_out_and_kept(
         DataError, match="Delete it.*--config.data.dir=FOLDER"
     ) as caught:
         idx_sets.load(tiny.config(["http://mirror.invalid/"]))
-    official = "is not the official MNIST file: it is damaged, incomplete, or from"
-    assert str(caught.value).startswith(f"{tiny.folder / name} {official}")
+    start = f"{tiny.folder / name} is not the official file mnist/{name}: it is "
+    assert str(caught.value).startswith(f"{start}damaged, changed, or from")
     assert list_files(tiny.folder) == before
     assert no_network() == 0
 
@@ -150,21 +154,71 @@ def test_a_file_that_cannot_be_read(tiny, monkeypatch):
 
 
 def test_fashion_mnist_has_its_own_folder_and_checksums(fashion_dir, monkeypatch):
-    for name, file in idx_sets.SETS["fashion_mnist"].files.items():
-        content = gzip.decompress((fashion_dir / name).read_bytes())
-        assert hashlib.sha256(content).hexdigest() == file.unpacked
     dataset = data.load(Data(source="fashion_mnist"))
-    assert [len(s) for s in (dataset.train, dataset.val, dataset.test)] == [
-        54000,
-        6000,
-        10000,
-    ]
+    parts = dataset.train, dataset.val, dataset.test
+    assert [len(part) for part in parts] == [54000, 6000, 10000]
     first = [dataset.task.classes[label] for label in dataset.test.labels[:3]]
     assert first == ["Ankle boot", "Pullover", "Trouser"]
+    name = "train-images-idx3-ubyte"
+    message = f"{name}.gz is not the official file mnist/{name}.gz: it is fashion_mnist"
     monkeypatch.setenv("MNIST_DIR", str(fashion_dir))
-    with pytest.raises(
-        DataError,
-        match="train-images-idx3-ubyte.gz is not the official MNIST file: it is "
-        "train-images-idx3-ubyte.gz of Fashion-MNIST .*source=fashion_mnist",
-    ):
+    with pytest.raises(DataError, match=f"{message}/{name}. Delete it"):
         data.load(Data())
+
+
+def publish(name, folder, monkeypatch):
+    """Write made-up files of a set as they are published; return the upright images."""
+    found, splits, contents = idx_sets.SETS[name], [], []
+    for count in (30, 20):
+        split = random_split(count, seed=sum(name.encode()) + count)
+        splits.append(split)
+        images, labels = split.images[..., 0], split.labels
+        if name.startswith("emnist"):
+            images = images.transpose(0, 2, 1)
+        if name == "emnist_letters":
+            labels = labels + np.uint8(1)
+        if name == "qmnist":
+            labels = np.c_[labels, 300 + np.arange(7 * count).reshape(count, 7)]
+            labels = labels.astype(np.int32)
+        contents += [gzip.compress(encode(x)) for x in (images, labels)]
+    if found.members:
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            for member, content in zip(found.members, contents, strict=True):
+                archive.writestr(member, content)
+        contents = [packed.getvalue()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, content in zip(found.files, contents, strict=True):
+        (folder / file).write_bytes(content)
+        checksum = hashlib.sha256(content).hexdigest()
+        monkeypatch.setitem(idx_sets.SHA256, f"{found.folder}/{file}", checksum)
+    return splits
+
+
+@pytest.mark.parametrize("name", idx_sets.SETS)
+def test_a_set_is_upright_counts_from_0_and_has_a_folder(name, tmp_path, monkeypatch):
+    folder = name.partition("_")[0] if name.startswith("emnist") else name
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for each in idx_sets.SETS.values():
+        monkeypatch.delenv(f"{each.folder.upper()}_DIR", raising=False)
+    cache = tmp_path / "mnist_jax"
+    splits = publish(name, cache if name == "mnist" else cache / folder, monkeypatch)
+    parts = data.read(Data(source=name))
+    list(map(assert_is, parts, splits))
+    assert max(parts[0].labels) == 9 < len(data.task(Data(source=name)).classes)
+    monkeypatch.setenv(f"{folder.upper()}_DIR", str(tmp_path / "mine"))
+    splits = publish(name, tmp_path / "mine", monkeypatch)
+    list(map(assert_is, data.read(Data(source=name)), splits))
+    # Damage is noticed, whatever can be verified of the set.
+    file = tmp_path / "mine" / idx_sets.SETS[name].files[0]
+    file.write_bytes(gzip.compress(encode(np.zeros((30, 28, 28), np.uint8))))
+    with pytest.raises(DataError, match=f"is not the official file {folder}/"):
+        data.read(Data(source=name))
+
+
+def test_classes_have_the_names_of_the_publications():
+    counts = {"emnist_letters": 26, "emnist_balanced": 47}
+    for name in idx_sets.SETS:
+        classes = data.task(Data(source=name)).classes
+        assert len(set(classes)) == len(classes) == counts.get(name, 10)
+    assert data.task(Data(source="emnist_balanced")).classes[36:39] == ("a", "b", "d")
