@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from mnist_jax.data import idx, raster
+from mnist_jax.data import idx
 from mnist_jax.data.dataset import DIGITS, DataError, Split, Task, check
 
 LABELS_FILE = "labels.csv"
@@ -93,6 +93,8 @@ def _read_table(table: Path) -> dict[Path, str]:
 
 
 def _read_png(path: Path, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "h w c"]:
+    from mnist_jax.data import raster  # imported late: only pictures need Pillow
+
     try:
         with raster.open_image(path) as image:
             pixels = np.asarray(image.convert(_MODES[shape[2]]))
