@@ -23,12 +23,11 @@ from typing import Any
 
 import jax
 from absl import flags
-from ml_collections import ConfigDict, config_flags
-from ml_collections.config_flags import config_path
+from ml_collections import config_flags
 from rich.console import Console
 
 from mnist_jax.commands import config_flag
-from mnist_jax.config import ConfigError, Experiment
+from mnist_jax.config import ConfigError, Experiment, to_json
 from mnist_jax.console import LOGGER
 from mnist_jax.errors import UserError
 
@@ -76,32 +75,41 @@ def parse_seeds(text: str) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
-def vary(config: ConfigDict, text: str) -> dict[str, ConfigDict]:
-    """Return a config for each value that "FIELD=VALUE,VALUE,..." means, by the value.
+def vary(config: Experiment, text: str) -> dict[str, Experiment]:
+    """Return an experiment for each value of "FIELD=VALUE,VALUE,...", by the value.
 
     Their names say the value, so that each has a row of its own.
 
     Raises:
-        ConfigError: the text is anything else, or there is no such field.
+        ConfigError: the text is anything else, there is no such field, or it cannot
+            have such a value.
     """
+    from mnist_jax import experiment  # imported late, as in `main`
+
     field, equals, values = text.partition("=")
-    varied: dict[str, ConfigDict] = {}
-    for value in values.split(","):
-        if not (equals and value.strip()):
+    varied: dict[str, Experiment] = {}
+    for value in map(str.strip, values.split(",")):
+        if not (equals and value):
             raise ConfigError(f"--vary={text}: give FIELD=VALUE,VALUE,...")
-        parsed: Any = value.strip()
-        with contextlib.suppress(ValueError, SyntaxError):
-            parsed = ast.literal_eval(parsed)
-        one = ConfigDict(config)
+        fields = to_json(config)
+        *path, last = re.findall(r"[^.\[\]]+", field) or [field]
         try:
-            config_path.set_value(field, one, parsed)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            section: Any = fields
+            for key in path:
+                section = section[int(key) if isinstance(section, list) else key]
+            section[last]
+        except (IndexError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(
-                f"--vary={text}: {config_flag.one_line(error)}. `mnist-jax fields` "
-                "lists the fields."
+                f"--vary={text}: there is no such field. `mnist-jax fields` lists them."
             ) from error
-        one.name = f"{config.name}-{field.rpartition('.')[2]}={value.strip()}"
-        varied[value.strip()] = one
+        section[last] = value
+        with contextlib.suppress(ValueError, SyntaxError):
+            section[last] = ast.literal_eval(value)
+        fields["name"] = f"{config.name}-{last}={value}"
+        try:
+            varied[value] = experiment.parse(fields)
+        except ConfigError as error:
+            raise ConfigError(f"--vary={text}: {error}") from error
     return varied
 
 
@@ -111,7 +119,6 @@ def main() -> None:
     overrides = config_flags.get_override_values(flags.FLAGS["config"])
     if "seed" in overrides:
         raise ConfigError("--seeds cannot go with --config.seed. Leave out one.")
-    configs = vary(_CONFIG.value, _VARY.value) if _VARY.value else {"": _CONFIG.value}
     # Imported late: bad flags need not wait for them.
     from mnist_jax import experiment
     from mnist_jax.devices import compiler, memory, parallel
@@ -121,14 +128,16 @@ def main() -> None:
     from mnist_jax.training.trainer import NonFiniteLossError
 
     memory.keep()
+    config = experiment.parse(_CONFIG.value)
+    configs = vary(config, _VARY.value) if _VARY.value else {"": config}
     part = (_VARY.value or "seeds").partition("=")[0]
-    workdir = Path(_WORKDIR.value or Path("runs") / _CONFIG.value.name / part)
+    workdir = Path(_WORKDIR.value or Path("runs") / config.name / part)
     flags.FLAGS.workdir = str(workdir)
     compiler.keep_compiled()
     runs: dict[Path, Experiment] = {}
     for value, each in configs.items():
         for seed in seeds:
-            config = dataclasses.replace(experiment.parse(each), seed=seed)
+            config = dataclasses.replace(each, seed=seed)
             if config.data.train_size and "data.subset_seed" not in overrides:
                 drawn = dataclasses.replace(config.data, subset_seed=seed)
                 config = dataclasses.replace(config, data=drawn)

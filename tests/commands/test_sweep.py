@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs import base
 from mnist_jax.commands import sweep
+from mnist_jax.config import Experiment
 from mnist_jax.errors import UserError
 from tests.conftest import LITTLE_OPTIMIZED
 from tests.support import commands
@@ -57,12 +57,14 @@ def test_other_seeds_are_refused(text):
 
 
 def test_each_value_has_a_config_of_its_own():
-    found = sweep.vary(base.get_config(), "phases[0].optimizer.learning_rate=1e-3, 2")
+    found = sweep.vary(Experiment(), "phases[0].optimizer.learning_rate=1e-3, 2")
     rates = {value: c.phases[0].optimizer.learning_rate for value, c in found.items()}
     assert rates == {"1e-3": 1e-3, "2": 2.0}
     assert len({config.name for config in found.values()}) == 2
-    found = sweep.vary(base.get_config(), "model.name=lenet5,my_nets:MLP")
-    assert [c.model.name for c in found.values()] == ["lenet5", "my_nets:MLP"]
+    found = sweep.vary(Experiment(), "data.train_size=100,200")
+    assert [c.data.train_size for c in found.values()] == [100, 200]
+    found = sweep.vary(Experiment(), "model.name=lenet5,fast_cnn")
+    assert [c.model.name for c in found.values()] == ["lenet5", "fast_cnn"]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_each_value_has_a_config_of_its_own():
 )
 def test_other_values_are_refused(text):
     with pytest.raises(UserError, match=f"^--vary={re.escape(text)}: "):
-        sweep.vary(base.get_config(), text)
+        sweep.vary(Experiment(), text)
 
 
 def test_bad_flags_are_one_clear_line(command_env, tmp_path):
@@ -144,12 +146,12 @@ def test_a_varied_field_is_that_of_a_run_with_its_override(command_env, tmp_path
     vary = ("--vary=data.train_size=200,300", "--seeds=3", f"--workdir={tmp_path}/all")
     code, output = finish(command_env, *QUICK, *vary)
     assert code == 0, output
-    sizes = (f"--config.data.{field}" for field in ("train_size=300", "subset_seed=3"))
+    sizes = (f"--config.data.{field}" for field in ("train_size=200", "subset_seed=3"))
     own = ("--seeds=3", *sizes, f"--workdir={tmp_path}/one")
     assert finish(command_env, *QUICK, *own)[0] == 0
     one, other = (
         outcome(tmp_path / folder / "seed3")[0]["parameters_sha256"]
-        for folder in ("all/300", "one")
+        for folder in ("all/200", "one")
     )
     assert one == other
     code, output = finish(command_env, *QUICK, *vary)

@@ -178,6 +178,25 @@ def test_a_seed_with_several_runs_counts_once_and_a_note_says_so(tmp_path, chang
         assert note in output
 
 
+def test_experiments_that_differ_in_one_number_are_a_series(tmp_path):
+    """And only networks that were trained on as many images are compared."""
+    for name, sizes in {"lenet5": (1000, 20, 300, 0), "wide": (20, 300)}.items():
+        for size in sizes:
+            config = {"name": f"{name}-train_size={size}", "data.train_size": size}
+            for seed in (0, 1):
+                folder = tmp_path / f"{name}{size}" / f"seed{seed}"
+                subset = config | {"data.subset_seed": seed}
+                write_run(folder, accuracy=0.9, seed=seed, config=subset, model=name)
+    found = compare.read([tmp_path])
+    [series] = compare.groups.series(found.groups)
+    assert (series.field, series.name) == ("data.train_size", "lenet5")
+    assert series.values == [group.train_size for group in series.groups]
+    assert series.values == [0, 20, 300, 1000]
+    assert [len(group.runs) for group in series.groups] == [2] * 4
+    pairs = findings.pairs(found.groups)
+    assert [(a.train_size, b.train_size) for a, b in pairs] == [(20, 20), (300, 300)]
+
+
 def test_accuracies_on_test_and_on_validation_images_are_kept_apart(tmp_path):
     published = {"report_accuracy": 0.9897}
     write_run(tmp_path / "a", accuracy=0.95, config=published)

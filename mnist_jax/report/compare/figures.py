@@ -12,7 +12,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from mnist_jax.report import style
 from mnist_jax.report.compare.answers import Answer, wrong_by
-from mnist_jax.report.compare.groups import Group
+from mnist_jax.report.compare.groups import Group, Series
 
 _SHOWN = 8
 
@@ -77,6 +77,37 @@ def cost(groups: Sequence[Group]) -> Figure:
         style.plain(axes)
     where: dict[str, Any] = {"loc": "outside lower left", "ncols": 2}
     figure.legend([*handles.values()], [*handles], frameon=False, **where)
+    return figure
+
+
+@matplotlib.rc_context(style.STYLE)
+def varied(found: Sequence[Series]) -> Figure:
+    """Draw error rates over the number that a field of the config has.
+
+    Args:
+        found: series of one field.
+    """
+    figure, ((axes,),) = style.subplots(1, 1, 4.4)
+    title = f"error rate by {found[0].field}"
+    note = "mean and standard deviation over seeds"
+    style.set_title(figure, "Comparison", title, note)
+    for each, line in zip(found, style.line_styles(len(found)), strict=True):
+        errors = np.array([100 * (1 - group.mean) for group in each.groups])
+        sd = np.array([100 * (group.sd or 0) for group in each.groups])
+        band = np.maximum(errors - sd, errors / 2), errors + sd
+        axes.fill_between(each.values, *band, color=line["color"], alpha=0.15, lw=0)
+        name = style.drawable(each.name, style.RUN_LENGTH)
+        axes.plot(each.values, errors, **line, ms=4, label=name)
+    axes.set(xlabel=found[0].field, ylabel="error rate (%)", yscale="log")
+    if min(value for each in found for value in each.values) > 0:
+        axes.set_xscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_scale() == "log":
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_minor_formatter(NullFormatter())
+        axis.set_major_formatter("{x:g}")
+    style.plain(axes)
+    axes.legend(frameon=False)
     return figure
 
 

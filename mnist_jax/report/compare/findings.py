@@ -44,8 +44,9 @@ def pairs(groups: Sequence[Group]) -> list[tuple[Group, Group]]:
     Every further pair weakens the test of all, so there are few: each recipe of a
     network with the network's plain recipe, the one with the fewest parts in its name;
     and each network's best recipe on the validation images with the next network's, in
-    this order. Only experiments that were tested on the same images are paired. Neither
-    the order of the groups nor any test accuracy has an influence.
+    this order. Only experiments that were tested on the same images, and trained on as
+    many, are paired. Neither the order of the groups nor any test accuracy has an
+    influence.
     """
     # Variants are appended to a name: lenet5-tuned.
     groups = sorted(
@@ -54,7 +55,8 @@ def pairs(groups: Sequence[Group]) -> list[tuple[Group, Group]]:
     chosen: dict[frozenset[str], tuple[Group, Group]] = {}
     tests: dict[str, dict[str, list[Group]]] = {}
     for group in groups:
-        networks = tests.setdefault(group.first.images, {})
+        chapter = f"{group.first.images} {group.train_size}"
+        networks = tests.setdefault(chapter, {})
         networks.setdefault(group.first.model, []).append(group)
     for networks in tests.values():
         best = [max(same, key=lambda g: g.val_accuracy) for same in networks.values()]

@@ -2,6 +2,8 @@
 
 import functools
 import json
+import math
+import os
 import re
 import statistics
 from collections.abc import Sequence
@@ -41,6 +43,16 @@ class Group:
     def first(self) -> Record:
         """Any of the runs, for their common properties."""
         return self.runs[0]
+
+    @property
+    def data(self) -> str:
+        """The name of the data set."""
+        return str(self.first.results["data"])
+
+    @property
+    def train_size(self) -> int:
+        """The number of training images that were drawn; 0 for all."""
+        return self.first.config.get("data", {}).get("train_size", 0)
 
     @property
     def weights(self) -> str:
@@ -90,11 +102,24 @@ class Group:
         return " and ".join(dict.fromkeys(r.hardware for r in self.runs if r.hardware))
 
 
+class Series(NamedTuple):
+    """Experiments that differ in one number alone."""
+
+    field: str
+    """Of the config, such as "data.train_size"."""
+    name: str
+    """Of the experiment without the number."""
+    values: list[float]
+    """Ascending; at least three."""
+    groups: list[Group]
+    """One for each value."""
+
+
 class Comparison(NamedTuple):
     """The runs found in some folders."""
 
     groups: list[Group]
-    """By name."""
+    """By data set, number of training images, and name."""
     notes: list[str]
     """Remarks that a reader of the table needs, one sentence each."""
 
@@ -115,6 +140,7 @@ def group(records: Sequence[Record]) -> Comparison:
         Group(tuple(seeds[seed][0] for seed in sorted(seeds)), key, labels[key])
         for key, seeds in sorted(found.items())
     ]
+    groups.sort(key=lambda one: (one.data, one.train_size or math.inf))
     notes = [
         f"{runs[0].name}, seed {runs[0].seed}, is counted once, by the first of: "
         + ", ".join(f"{r.folder} ({r.results['test_accuracy']:.4f})" for r in runs)
@@ -124,6 +150,31 @@ def group(records: Sequence[Record]) -> Comparison:
         if len(runs) > 1
     ]
     return Comparison(groups, notes)
+
+
+def series(groups: Sequence[Group]) -> list[Series]:
+    """Find experiments of `mnist-jax sweep --vary`, with three or more values each."""
+    found: dict[tuple[str, str], dict[float, Group]] = {}
+    for group in groups:
+        fields = experiment(group.first)
+        del fields["name"]
+        about = group.first.kind, group.first.model, group.first.images
+        for field, value in fields.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                others = json.dumps([about, fields | {field: None}], sort_keys=True)
+                found.setdefault((field, others), {})[value] = group
+    return [
+        Series(
+            field,
+            os.path.commonprefix([g.first.name for g in by_value.values()])
+            .partition(field.rpartition(".")[2])[0]
+            .rstrip("-"),
+            sorted(by_value),
+            [by_value[value] for value in sorted(by_value)],
+        )
+        for (field, _), by_value in found.items()
+        if len(by_value) >= 3
+    ]
 
 
 def experiment(run: Record) -> Fields:

@@ -1,12 +1,13 @@
 """A comparison as a page: comparison.md with its pictures, comparison.html with all."""
 
+import itertools
 from pathlib import Path
 
 from mnist_jax import files
 from mnist_jax.errors import UserError
 from mnist_jax.report import render
 from mnist_jax.report.compare import answers, figures, findings, tables
-from mnist_jax.report.compare.groups import Comparison
+from mnist_jax.report.compare.groups import Comparison, series
 from mnist_jax.report.figures import save
 
 
@@ -20,6 +21,9 @@ def write(found: Comparison, folder: Path) -> None:
     groups = found.groups
     read, notes = answers.read(found)
     drawn = {"accuracy": figures.accuracy(groups), "cost": figures.cost(groups)}
+    found_series = sorted(series(groups), key=lambda each: each.field)
+    for field, same in itertools.groupby(found_series, key=lambda each: each.field):
+        drawn[f"by_{field.replace('.', '_')}"] = figures.varied([*same])
     if len(read) > 1:
         try:
             drawn["mistakes"] = figures.mistakes(read, answers.images(read[0]))

@@ -10,7 +10,12 @@ from mnist_jax.report.render import Table
 
 # Title, cell of a group, alignment. Columns without content are left out.
 _COLUMNS: tuple[tuple[str, Callable[[Group], str], str], ...] = (
-    ("Data", lambda group: str(group.first.results["data"]), "left"),
+    ("Data", lambda group: group.data, "left"),
+    (
+        "Images",
+        lambda group: format(group.train_size, ",") if group.train_size else "all",
+        "right",
+    ),
     ("Accuracy", lambda group: _mean(group), "right"),
     ("n", lambda group: str(len(group.runs)), "right"),
     ("Report", lambda group: render.accuracy(group.report_accuracy), "right"),
@@ -27,7 +32,8 @@ def results(found: Comparison, *, commands: bool = False) -> Table:
     shown = []
     for title, cell, side in _COLUMNS:
         cells = [cell(group) for group in found.groups]
-        different = len({*cells}) > 1 if title == "Data" else {*cells} != {"-"}
+        of_all = title in ("Data", "Images")
+        different = len({*cells}) > 1 if of_all else {*cells} != {"-"}
         if different and (commands or title != "Command"):
             shown.append((title, cells, side))
     header, columns, align = zip(*shown, strict=True)
