@@ -18,9 +18,13 @@ def prepare(work: Work, options: list[str]):
     """Build and compile the network; see `work.prepare`."""
     del options
     recipe = work.recipe
-    stack = [_build(layer) for layer in [*recipe.layers, ("dense", 10, None)]]
-    model = keras.Sequential([keras.Input((28, 28, 1)), *stack])
-    optimizers = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}
+    inputs = keras.Input((28, 28, 1))
+    model = keras.Model(inputs, _apply([*recipe.layers, ("dense", 10, None)], inputs))
+    optimizers = {
+        "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
+        "rmsprop": keras.optimizers.RMSprop,
+    }
     model.compile(
         optimizer=optimizers[recipe.optimizer](recipe.learning_rate),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -51,8 +55,29 @@ def prepare(work: Work, options: list[str]):
     return run
 
 
+def _apply(stack: list[Layer], x):
+    for layer in stack:
+        if layer[0] == "add":
+            x = layers.Add()([_apply(branch, x) for branch in layer[1:]])
+        else:
+            x = _build(layer)(x)
+    return x
+
+
 def _build(layer: Layer):
     match layer:
+        case "bare_conv", channels, size, strides:
+            return layers.Conv2D(
+                channels, size, strides, padding="same", use_bias=False
+            )
+        case "separable", _, channels:
+            return layers.SeparableConv2D(channels, 3, padding="same", use_bias=False)
+        case ("overlapping_pool",):
+            return layers.MaxPooling2D(3, 2, "same")
+        case ("relu",):
+            return layers.ReLU()
+        case ("mean",):
+            return layers.GlobalAveragePooling2D()
         case "conv", channels, size, padding, activation:
             return layers.Conv2D(channels, size, padding=padding, activation=activation)
         case "dense", units, activation:

@@ -25,10 +25,14 @@ def prepare(work: Work, options: list[str]):
     images, labels = make_images(work)
     every = torch.from_numpy(images).permute(0, 3, 1, 2).to(device)
     targets = torch.from_numpy(labels).long().to(device)
-    model = _build(work.recipe.layers).to(device)
+    model = nn.Sequential(*_build(work.recipe.layers), nn.LazyLinear(10)).to(device)
     model(every[:2].float())  # gives the lazy layers their shapes
     model.to(memory_format=torch.channels_last)
-    optimizers = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
+    optimizers = {
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+        "rmsprop": torch.optim.RMSprop,
+    }
     optimizer = optimizers[work.recipe.optimizer](
         model.parameters(), lr=work.recipe.learning_rate
     )
@@ -74,7 +78,7 @@ def _augment(batch):
     return F.grid_sample(batch, grid, padding_mode="border", align_corners=True)
 
 
-def _build(layers: list[Layer]) -> nn.Sequential:
+def _build(layers: list[Layer]) -> list[nn.Module]:
     activations = {"relu": nn.ReLU, "tanh": nn.Tanh}
     stack, flat = [], False
     for kind, *arguments in layers:
@@ -83,6 +87,25 @@ def _build(layers: list[Layer]) -> nn.Sequential:
                 channels, size, padding, activation = arguments
                 stack.append(nn.LazyConv2d(channels, size, padding=padding))
                 stack.append(activations[activation]())
+            case "bare_conv":
+                channels, size, stride = arguments
+                sizes = {"stride": stride, "padding": size // 2}
+                stack.append(nn.LazyConv2d(channels, size, **sizes, bias=False))
+            case "separable":
+                inputs, outputs = arguments
+                options = {"padding": 1, "groups": inputs, "bias": False}
+                stack.append(nn.Conv2d(inputs, inputs, 3, **options))
+                stack.append(nn.Conv2d(inputs, outputs, 1, bias=False))
+            case "add":
+                stack.append(
+                    _Add(*(nn.Sequential(*_build(each)) for each in arguments))
+                )
+            case "relu":
+                stack.append(nn.ReLU())
+            case "overlapping_pool":
+                stack.append(nn.MaxPool2d(3, 2, padding=1))
+            case "mean":
+                stack += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
             case "dense":
                 units, activation = arguments
                 stack += [nn.LazyLinear(units), activations[activation]()]
@@ -101,7 +124,16 @@ def _build(layers: list[Layer]) -> nn.Sequential:
                 stack.append(nn.MaxPool2d(2))
             case "average_pool":
                 stack.append(nn.AvgPool2d(2))
-    return nn.Sequential(*stack, nn.LazyLinear(10))
+    return stack
+
+
+class _Add(nn.Module):
+    def __init__(self, first: nn.Module, second: nn.Module):
+        super().__init__()
+        self.first, self.second = first, second
+
+    def forward(self, images):
+        return self.first(images) + self.second(images)
 
 
 class _ThreeChannels(nn.Module):

@@ -13,7 +13,9 @@ from mnist_jax.devices import memory
 ROTATION, ZOOM, SHIFT = 10.0, 0.1, 0.1
 
 # Layers as the peers build them: a kind, and its arguments. Convolutions have channels,
-# size, padding and activation, dense layers units and activation.
+# size, padding and activation, bare ones (without bias) channels, size and stride,
+# separable ones channels in and out, dense layers units and activation; "add" has two
+# lists of layers, whose outputs are added.
 Layer = tuple[Any, ...]
 
 
@@ -52,8 +54,43 @@ for _channels, _count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
 _VGG16 += [("flatten",), ("dense", 512, "relu"), ("dropout", 0.5)]
 
 
+_ACTIVATE: list[Layer] = [("norm",), ("relu",)]
+_RESNET: list[Layer] = [("bare_conv", 32, 3, 1)]
+for _channels, _strides in ((32, (1,)), (64, (2, 1)), (128, (2, 1))):
+    for _stride in _strides:
+        _last: list[Layer] = [*_ACTIVATE, ("bare_conv", _channels, 3, 1)]
+        _unit: list[Layer] = [("bare_conv", _channels, 3, _stride), *_last]
+        if _stride == 1:
+            _RESNET += [("add", [], [*_ACTIVATE, *_unit])]
+        else:
+            _shortcut: Layer = ("bare_conv", _channels, 1, _stride)
+            _RESNET += [*_ACTIVATE, ("add", [_shortcut], _unit)]
+_RESNET += [*_ACTIVATE, ("mean",)]
+
+
+def _separable(*channels: int) -> list[Layer]:
+    return [("separable", *channels), ("norm",), ("relu",)]
+
+
+_XCEPTION: list[Layer] = [
+    *(("bare_conv", 32, 3, 1), *_ACTIVATE, ("bare_conv", 64, 3, 2), *_ACTIVATE),
+    (
+        "add",
+        [("bare_conv", 128, 1, 2), ("norm",)],
+        [
+            *_separable(64, 128),
+            ("separable", 128, 128),
+            ("norm",),
+            ("overlapping_pool",),
+        ],
+    ),
+    *3 * (("add", [], [("relu",), *3 * _separable(128, 128)][:-1]),),
+    *(*_separable(128, 192), *_separable(192, 256), ("mean",), ("dropout", 0.3)),
+]
+
+
 class Recipe(NamedTuple):
-    """How the report trains a network; an epoch here takes seconds on two cores."""
+    """How a network is trained; an epoch here takes seconds on two cores."""
 
     layers: list[Layer]  # but for the last, which gives the logits
     optimizer: str
@@ -67,6 +104,8 @@ RECIPES = {
     "double_cnn": Recipe(_DOUBLE_CNN, "rmsprop", 1e-3, 86, 20),
     "triple_cnn": Recipe(_TRIPLE_CNN, "adam", 1e-3, 86, 20),
     "vgg16": Recipe(_VGG16, "adam", 1e-5, 32, 6),
+    "resnet": Recipe(_RESNET, "adamw", 3e-3, 128, 12),
+    "xception": Recipe(_XCEPTION, "adamw", 3e-3, 128, 12),
 }
 
 _MODULES = {

@@ -110,6 +110,29 @@ def train_better(
     config.phases = (phase,)
 
 
+def learn_from_few(config: ConfigDict, *, learning_rate: float = 2e-3) -> None:
+    """Apply the recipe of `:small_data`, for 1,000 training images or so.
+
+    An epoch is 250 steps, however few images there are.
+
+    Args:
+        config: the experiment.
+        learning_rate: the largest learning rate of the schedule.
+    """
+    train_better(
+        config,
+        learning_rate=learning_rate,
+        epochs=8,
+        batch_size=64,
+        weight_decay=0.05,
+        shift=0.1,
+    )
+    config.data.train_size = 1000
+    config.report_accuracy = 0.0  # which is that of all images
+    config.augment.update(rotation=15.0, zoom=0.15, elastic=0.5, fade=0.3)
+    config.phases[0].update(steps_per_epoch=250, ema_decay=0.995)
+
+
 def train_head_first(config: ConfigDict, body: tuple[str, ...]) -> None:
     """Set the report's two phases for a pretrained network: its head, then everything.
 

@@ -32,7 +32,7 @@ def _train_fast(config: ConfigDict) -> None:
     config.augment.fade = 0.25
 
 
-VARIANTS = {"tuned": _tune, "fast": _train_fast}
+VARIANTS = {"tuned": _tune, "fast": _train_fast, "small_data": base.learn_from_few}
 
 
 def get_config(variant: str = "") -> ConfigDict:

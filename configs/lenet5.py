@@ -17,11 +17,15 @@ def get_config(variant: str = "") -> ConfigDict:
     config = base.get_config()
     config.name = "lenet5"
     config.report_accuracy = 0.9897
-    return base.with_variants(config, variant, VARIANTS)
+    return base.with_variants(config, variant, VARIANTS, alternatives=[VARIANTS.keys()])
 
 
 def _tuned(config: ConfigDict) -> None:
     base.train_better(config, learning_rate=4e-3, epochs=50)
 
 
-VARIANTS = {"tuned": _tuned}
+def _small_data(config: ConfigDict) -> None:
+    base.learn_from_few(config, learning_rate=4e-3)
+
+
+VARIANTS = {"tuned": _tuned, "small_data": _small_data}

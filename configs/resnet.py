@@ -4,8 +4,9 @@ python run.py --config=configs/resnet.py
 python run.py --config=configs/resnet.py:imagenet
 python run.py --config=configs/resnet.py:head_only
 python run.py --config=configs/resnet.py:first_stages=3
+python run.py --config=configs/resnet.py:small_data
 
-The variants are those of `base.published` for `resnet50v2`.
+The variants but the last are those of `base.published` for `resnet50v2`.
 Test accuracy and time: not measured.
 """
 
@@ -13,7 +14,7 @@ from ml_collections import ConfigDict
 
 from configs import base
 
-VARIANTS = base.published("resnet50v2", stages=5)
+VARIANTS = base.published("resnet50v2", stages=5) | {"small_data": base.learn_from_few}
 
 
 def get_config(variant: str = "") -> ConfigDict:

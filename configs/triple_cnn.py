@@ -26,7 +26,7 @@ def _train_fast(config: ConfigDict) -> None:
     base.train_better(config, learning_rate=4e-3, epochs=16)
 
 
-VARIANTS = {"tuned": _tune, "fast": _train_fast}
+VARIANTS = {"tuned": _tune, "fast": _train_fast, "small_data": base.learn_from_few}
 
 
 def get_config(variant: str = "") -> ConfigDict:

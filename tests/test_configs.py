@@ -52,9 +52,12 @@ def test_a_variant_trains_the_same_network_on_the_same_images(name):
         published = other.model.pretrained == "imagenet"
         named = variant == other.model.name
         assert published or named or other.model.name == plain.model.name
+        # The report gives two figures for VGG16, one with augmentation, and none for
+        # a part of the images.
+        few = bool(other.data.train_size)
+        assert bool(other.report_accuracy) == (bool(plain.report_accuracy) and not few)
+        other.data.train_size = 0
         assert other.data == plain.data
-        # The report gives two figures for VGG16, one with augmentation.
-        assert bool(other.report_accuracy) == bool(plain.report_accuracy)
 
 
 @pytest.mark.parametrize("name", [x for x in MODULES if "imagenet" in VARIANTS[x]])

@@ -77,7 +77,10 @@ SETS: dict[str, IdxSet] = {
     "mnist": IdxSet("mnist", Data().mirrors),
     "fashion_mnist": IdxSet(
         "fashion_mnist",
-        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+        (
+            "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+        ),
         (
             *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
             *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
