@@ -101,11 +101,10 @@ SETS: dict[str, IdxSet] = {
     "qmnist": IdxSet(
         "qmnist",
         ("https://raw.githubusercontent.com/facebookresearch/qmnist/master/",),
-        files=(
-            "qmnist-train-images-idx3-ubyte.gz",
-            "qmnist-train-labels-idx2-int.gz",
-            "qmnist-test-images-idx3-ubyte.gz",
-            "qmnist-test-labels-idx2-int.gz",
+        files=tuple(
+            f"qmnist-{use}-{kind}.gz"
+            for use in ("train", "test")
+            for kind in ("images-idx3-ubyte", "labels-idx2-int")
         ),
     ),
 }

@@ -190,6 +190,8 @@ def publish(name, folder, monkeypatch):
     folder.mkdir(parents=True, exist_ok=True)
     for file, content in zip(found.files, contents, strict=True):
         (folder / file).write_bytes(content)
+        if not found.members:  # torchvision leaves both
+            (folder / file.removesuffix(".gz")).write_bytes(gzip.decompress(content))
         checksum = hashlib.sha256(content).hexdigest()
         monkeypatch.setitem(idx_sets.SHA256, f"{found.folder}/{file}", checksum)
     return splits
@@ -205,7 +207,8 @@ def test_a_set_is_upright_counts_from_0_and_has_a_folder(name, tmp_path, monkeyp
     splits = publish(name, cache if name == "mnist" else cache / folder, monkeypatch)
     parts = data.read(Data(source=name))
     list(map(assert_is, parts, splits))
-    assert max(parts[0].labels) == 9 < len(data.task(Data(source=name)).classes)
+    count = {"emnist_letters": 26, "emnist_balanced": 47}.get(name, 10)
+    assert len(set(data.task(Data(source=name)).classes)) == count
     monkeypatch.setenv(f"{folder.upper()}_DIR", str(tmp_path / "mine"))
     splits = publish(name, tmp_path / "mine", monkeypatch)
     list(map(assert_is, data.read(Data(source=name)), splits))
@@ -214,11 +217,3 @@ def test_a_set_is_upright_counts_from_0_and_has_a_folder(name, tmp_path, monkeyp
     file.write_bytes(gzip.compress(encode(np.zeros((30, 28, 28), np.uint8))))
     with pytest.raises(DataError, match=f"is not the official file {folder}/"):
         data.read(Data(source=name))
-
-
-def test_classes_have_the_names_of_the_publications():
-    counts = {"emnist_letters": 26, "emnist_balanced": 47}
-    for name in idx_sets.SETS:
-        classes = data.task(Data(source=name)).classes
-        assert len(set(classes)) == len(classes) == counts.get(name, 10)
-    assert data.task(Data(source="emnist_balanced")).classes[36:39] == ("a", "b", "d")
