@@ -39,6 +39,18 @@ def test_published_runs_have_the_same_files_and_stay_as_they_are(runs, tmp_path)
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
+@pytest.mark.parametrize("name", ["weights.safetensors", "predictions.npz"])
+@pytest.mark.parametrize(
+    ("size", "published"), [(499_999, {0, 3}), (1_000_000, {0}), (5_000_000, set())]
+)
+def test_large_files_are_published_for_one_seed(runs, tmp_path, name, size, published):
+    for seed in (0, 3):
+        (runs / f"r{seed}" / name).write_bytes(bytes(size))
+    new = publish.collect(read(runs), tmp_path / "results")
+    found = {seed for seed, folder in zip((0, 3), new) if (folder / name).exists()}
+    assert found == published
+
+
 @pytest.mark.parametrize("change", ["accuracy", "config"])
 def test_another_result_is_never_written_over(runs, tmp_path, change):
     publish.collect(read(runs), tmp_path / "results")

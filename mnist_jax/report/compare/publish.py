@@ -1,8 +1,8 @@
 """Publish results: copy the small files of runs, insert their tables into documents.
 
 A run is published in FOLDER/<config>/seed<seed>/, as config.json, environment.json,
-results.json, and its weights if they are small: of every seed if below 0.5 MB, of one
-seed if below 5 MB. Tables are written between such lines of a document,
+results.json, and its weights and predictions if they are small: of every seed if below
+0.5 MB, of one seed if below 5 MB. Tables are written between such lines of a document,
 
     <!-- results -->
     <!-- end of results -->
@@ -48,9 +48,10 @@ def collect(found: Comparison, folder: Path) -> list[Path]:
             )
     for target, run in copies.items():
         target.mkdir(parents=True, exist_ok=True)
-        weights = RunFolder(run.folder).weights
-        if weights.exists() and _is_small(weights, target):
-            shutil.copyfile(weights, target / weights.name)
+        source = RunFolder(run.folder)
+        for file in (source.weights, source.predictions):
+            if file.exists() and _is_small(file, target):
+                shutil.copyfile(file, target / file.name)
         # results.json is last: it marks a finished run.
         for name in ("config.json", "environment.json", "results.json"):
             text = (run.folder / name).read_text(encoding="utf-8")
@@ -62,10 +63,10 @@ def _outcome(run: Record) -> tuple[Any, Any]:
     return run.results["test_accuracy"], run.results.get("parameters_sha256")
 
 
-def _is_small(weights: Path, target: Path) -> bool:
-    """Return whether weights are small enough to be published; see above."""
-    size = weights.stat().st_size
-    others = target.parent.glob(f"*/{weights.name}")
+def _is_small(file: Path, target: Path) -> bool:
+    """Return whether a file is small enough to be published; see above."""
+    size = file.stat().st_size
+    others = target.parent.glob(f"*/{file.name}")
     return size < 500_000 or (size < 5_000_000 and not any(others))
 
 
