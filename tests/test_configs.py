@@ -97,8 +97,15 @@ def test_published_runs_are_of_these_experiments(path):
     # Fields that came later have their defaults.
     known, fields = flatten(to_json(run)), flatten(stored)
     assert {field: known[field] for field in fields} == fields
-    name, _, variant = run.name.partition("-")
-    config = MODULES[name].get_config(variant.replace("-", ","))
+    name, *variants = run.name.split("-")
+    known = [variant for variant in variants if variant in VARIANTS[name]]
+    config = MODULES[name].get_config(",".join(known))
+    for varied in set(variants) - set(known):  # by `mnist-jax sweep --vary`
+        field, _, value = varied.partition("=")
+        config.data[field] = int(value)
+        config.name = f"{config.name}-{varied}"
+    if config.data.train_size:
+        config.data.subset_seed = run.seed
     config.seed = run.seed
     # The command of a result may name the type to compute in.
     config.dtype = run.dtype

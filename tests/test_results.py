@@ -32,12 +32,13 @@ def test_published_runs_are_clean_and_lie_where_their_config_and_seed_say():
             assert run.folder.resolve() == place.resolve()
             # Made from a commit, not from what lay around at the time.
             assert not run.environment["git_commit"].endswith("-dirty")
-            assert run.kind == "network" and run.classes == data.DIGITS.classes
+            assert run.classes == data.SOURCES[run.results["data"]].classes
     assert found.groups and not found.notes  # all are finished, none is there twice
-    [images] = {group.first.images for group in found.groups}
+    tested = {(group.data, group.first.images) for group in found.groups}
+    assert len(tested) == len(dict(tested))
     if "MNIST_DIR" in os.environ:
         _, test = data.read(Data(source="mnist"))
-        assert images == data.images_sha256(test.images)
+        assert dict(tested)["mnist"] == data.images_sha256(test.images)
 
 
 def test_a_run_of_today_counts_with_the_published_ones(tmp_path):
