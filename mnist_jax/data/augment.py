@@ -84,9 +84,8 @@ def create(config: Augment) -> Callable[..., Images] | None:
         # jax.random are few since XLA takes half a second to compile each.
         warp_key, elastic_key, erasing_key = jax.random.split(key, 3)
         if config.flip:
-            on = jax.random.uniform(jax.random.fold_in(key, _FLIP))
-            on = on < strength * config.flip
-            image = jnp.where(on, jnp.flip(image, axis=1), image)
+            draw = jax.random.uniform(jax.random.fold_in(key, _FLIP))
+            image = jnp.where(draw < strength * config.flip, jnp.flip(image, 1), image)
         if affine or config.elastic:
             parameters = draw_parameters(warp_key, config, (height, width), strength)
             off = CENTRES[config.centre] - 0.5

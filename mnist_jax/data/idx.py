@@ -43,9 +43,7 @@ def parse(content: bytes, path: Path) -> Integer[np.ndarray, " ..."]:
     dtype = _TYPES.get(content[:3])
     ndim = content[3] if dtype and content[3:] else None
     if dtype is None or ndim is None or len(content) < 4 + 4 * ndim:
-        raise DataError(
-            f"{path} is not an IDX file of unsigned bytes or 32-bit integers."
-        )
+        raise DataError(f"{path} is not an IDX file of unsigned bytes or int32.")
     shape = struct.unpack_from(f">{ndim}I", content, offset=4)
     if len(content) != 4 + 4 * ndim + dtype.itemsize * math.prod(shape):
         raise DataError(

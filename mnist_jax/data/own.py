@@ -101,8 +101,9 @@ def read_csv(
 
 def _place(config: Data) -> Path:
     if not config.dir:
-        flag = f"--config.data.source={config.source}"
-        raise ConfigError(f"{flag} needs --config.data.dir=FOLDER.")
+        raise ConfigError(
+            f"data.source={config.source} needs --config.data.dir=FOLDER."
+        )
     place = Path(config.dir).expanduser()
     if not place.exists():
         raise DataError(f"--config.data.dir={place}: there is no such folder.")
