@@ -20,8 +20,8 @@ def _train(config: ConfigDict, like: ConfigDict, epochs: int) -> None:
 
 
 VARIANTS = {
-    "double_cnn": lambda config: _train(config, double_cnn.get_config("tuned"), 40),
-    "lenet5": lambda config: _train(config, lenet5.get_config("tuned"), 50),
+    "double_cnn": lambda config: _train(config, double_cnn.get_config("tuned"), 20),
+    "lenet5": lambda config: _train(config, lenet5.get_config("tuned"), 30),
 }
 
 
@@ -30,5 +30,5 @@ def get_config(variant: str = "") -> ConfigDict:
     config = base.get_config()
     config.name = "fashion_mnist"
     config.data.source = "fashion_mnist"
-    _train(config, triple_cnn.get_config("tuned"), 40)
+    _train(config, triple_cnn.get_config("tuned"), 20)
     return base.with_variants(config, variant, VARIANTS, alternatives=[VARIANTS.keys()])
