@@ -17,7 +17,7 @@ BY = {
 """How predictors are combined. The mean probability breaks the ties of a vote."""
 
 FOLDS = 5
-_COSTS = tuple(10.0**power for power in range(-4, 1))  # candidates for C
+_COSTS = tuple(10.0**power for power in range(-3, 2))  # candidates for C
 _TINY = float(np.finfo(np.float32).tiny)  # has a finite logarithm
 
 Stacker = Mapping[str, np.ndarray]
