@@ -82,10 +82,13 @@ def logits(member: Trained, dataset: data.Dataset) -> tuple[Logits, Logits]:
     """Return a member's logits of test and validation images, stored or computed.
 
     Raises:
-        UserError: its predictions.npz is damaged, or about other images.
+        UserError: its predictions.npz is damaged, or it was about other images.
     """
     path = RunFolder(member.path.parent).predictions
     parts = dataset.test, dataset.val
+    tested = (member.results or {})["test_images_sha256"]
+    if tested != data.images_sha256(dataset.test.images):
+        raise UserError(f"{path.parent} was tested on other images than the data has.")
     if not path.exists():
         test, val = (member.logits(part.images) for part in parts)
         return test, val

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from configs import quickstart
-from mnist_jax import combine, demo, experiment, export, load_run
+from mnist_jax import combine, data, demo, experiment, export, load_run
 from mnist_jax.combine import ensemble, members, stacking
 from mnist_jax.commands import measure
 from mnist_jax.errors import UserError
@@ -26,14 +26,14 @@ from tests.support.made_data import THREE, make
 from tests.support.runs import leave_out_pictures
 
 pytestmark = pytest.mark.usefixtures("little_optimized")
-RNG = np.random.default_rng(0)
 
 
 def drawn(classes, *, count=60, runs=3):
     """Labels, and logits of some runs that are right more often than not."""
     labels = np.arange(count) % classes
     right = 2 * np.eye(classes)[labels]
-    noisy = right + RNG.normal(size=(runs, count, classes))
+    noise = np.random.default_rng(0).normal(size=(runs, count, classes))
+    noisy = right + noise
     return labels, list(noisy.astype(np.float32))
 
 
@@ -90,7 +90,7 @@ def test_probabilities_of_zero_have_finite_logits():
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_stacking_is_the_regression_of_scikit_learn(classes):
-    labels, logits = drawn(classes)
+    labels, logits = drawn(classes, count=30)
     stacker, held, cost = stacking.fit(logits, labels)
     joined = np.concatenate(logits, axis=-1).astype(np.float64)
 
@@ -113,8 +113,7 @@ def test_stacking_is_the_regression_of_scikit_learn(classes):
 
 def test_members_are_selected_by_validation_accuracy():
     labels, logits = drawn(3, runs=4)
-    logits.append(np.zeros_like(logits[0]))  # which helps nobody
-    found = members.table(list("abcde"), logits, labels, "probabilities").rows
+    found = members.table(list("abcd"), logits, labels, "probabilities").rows
 
     def accuracy(*chosen):
         combined = stacking.combine([logits[k] for k in chosen], "probabilities", {})
@@ -122,12 +121,14 @@ def test_members_are_selected_by_validation_accuracy():
 
     for k, (_, alone, without, _) in enumerate(found):
         assert alone == accuracy(k)
-        assert without == accuracy(*({*range(5)} - {k}))
+        assert without == accuracy(*({*range(4)} - {k}))
     turns = sorted((cells[-1], k) for k, cells in enumerate(found))
     order = [k for _, k in turns]
-    assert order[0] == max(range(4), key=accuracy) and order[-1] == 4
-    for count, (cell, _) in enumerate(turns, start=1):
-        assert cell == f"{count}: {accuracy(*order[:count])}"
+    for count, (cell, _) in enumerate(turns):
+        before, left = order[:count], order[count:]
+        highest = max(accuracy(*before, k) for k in left)
+        assert cell == f"{count + 1}: {highest}"
+        assert accuracy(*before, order[count]) == highest
 
 
 @pytest.mark.parametrize("by", stacking.BY)
@@ -258,6 +259,19 @@ def test_members_are_finished_runs_that_stay_as_they_are(made, runs, tmp_path):
     (mine / "results.json").unlink()
     with pytest.raises(UserError, match="ensemble.json names a run .*is not finished"):
         load_run(copy)
+
+
+def test_logits_are_stored_or_computed_for_the_images_of_the_data(runs, tmp_path):
+    dataset = data.load(load.load(runs[0]).data)
+    folder = shutil.copytree(runs[0], tmp_path / "run")
+    member = members.load(folder)
+    stored = members.logits(member, dataset)
+    (folder / "predictions.npz").unlink()
+    for found, expected in zip(members.logits(member, dataset), stored, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    other = dataclasses.replace(dataset, test=dataset.val)
+    with pytest.raises(UserError, match="was tested on other images than the data"):
+        members.logits(member, other)
 
 
 def test_a_kind_that_is_not_known_is_refused(made, tmp_path):
