@@ -19,6 +19,7 @@ VERBS = {
     "ensemble": "several finished runs that answer together",
     "compare": "a table of finished runs, over their seeds",
     "evaluate": "how far networks can be trusted: calibration, damaged images",
+    "classify": "random forests, SVMs and others on the features of a network",
     "predict": "the digits in photographs and other pictures",
     "demo": "a page in the browser to draw in, read as you draw",
     "export": "a trained network as ONNX, StableHLO, safetensors or a page",

@@ -15,6 +15,7 @@ __all__ = ["KINDS", "load"]
 KINDS = {
     "network": "mnist_jax.runs.load",
     "ensemble": "mnist_jax.combine.ensemble",
+    "classifier": "mnist_jax.combine.classifier",
 }
 """The modules by the `kind` in results.json."""
 
