@@ -6,7 +6,8 @@ python run.py --config=configs/densenet.py:head_only
 python run.py --config=configs/densenet.py:first_stages=3
 
 The variants are those of `base.published` for `densenet121`.
-Test accuracy and time: not measured.
+Test accuracy, in bfloat16: 0.9965, n = 1; see docs/recipes.md. With ImageNet's weights:
+not measured.
 """
 
 from ml_collections import ConfigDict
