@@ -1,5 +1,6 @@
 """Group runs by their configs."""
 
+import collections
 import functools
 import json
 import math
@@ -119,7 +120,8 @@ class Comparison(NamedTuple):
     """The runs found in some folders."""
 
     groups: list[Group]
-    """By data set, number of training images, and name."""
+    """By data set, the one with the most experiments first; by the number of training
+    images, all of them first; and by name."""
     notes: list[str]
     """Remarks that a reader of the table needs, one sentence each."""
 
@@ -140,7 +142,10 @@ def group(records: Sequence[Record]) -> Comparison:
         Group(tuple(seeds[seed][0] for seed in sorted(seeds)), key, labels[key])
         for key, seeds in sorted(found.items())
     ]
-    groups.sort(key=lambda one: (one.data, one.train_size or math.inf))
+    sizes = collections.Counter(one.data for one in groups)
+    groups.sort(
+        key=lambda one: (-sizes[one.data], one.data, -(one.train_size or math.inf))
+    )
     notes = [
         f"{runs[0].name}, seed {runs[0].seed}, is counted once, by the first of: "
         + ", ".join(f"{r.folder} ({r.results['test_accuracy']:.4f})" for r in runs)
