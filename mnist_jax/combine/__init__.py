@@ -40,4 +40,10 @@ def load(path: Path | str | None = None) -> Trained:
             f"{path} is a run of the kind {kind!r}, which this version cannot load "
             f"(known: {', '.join(KINDS)})."
         )
-    return importlib.import_module(KINDS[kind]).load(path)
+    try:
+        module = importlib.import_module(KINDS[kind])
+    except ImportError as error:
+        raise UserError(
+            f"{path} is a {kind}: {error}. Install that package."
+        ) from error
+    return module.load(path)

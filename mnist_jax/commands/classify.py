@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> None:
         from mnist_jax.combine.features import make_extractor
         from mnist_jax.devices import compiler
     except ImportError as error:
-        raise UserError(f"{error}: pip install scikit-learn skops") from error
+        raise UserError(f"{error}. Run pip install scikit-learn skops.") from error
 
     compiler.keep_compiled()
     network = combine.load(arguments[0])
