@@ -12,6 +12,9 @@ from mnist_jax.photos import pictures, ruling
 # of a window, a part of that side, and than the picture closed with that window, is a
 # stroke: a shadow is wider, or not as dark.
 _LIGHT_SIDE, _LIGHT_WINDOW, _DARKER = 128, 0.4, 0.2
+# Whether ink is dark or bright is judged by how it differs from the median of a window,
+# a part of the side of a picture this large.
+_GROUND_SIDE, _GROUND_WINDOW = 64, 0.3
 # What differs less from the paper is no ink, nor is what is lost in so much noise.
 _LEAST_CONTRAST, _NOISE = 0.1, 5.0
 # Ink is what has this part of the darkest strokes' contrast.
@@ -30,14 +33,10 @@ def flatten(grey: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
 
     If the digits are brighter than their ground, both are exchanged first.
     """
-    small = pictures.shrink(grey, _LIGHT_SIDE)
-    if _is_dark_ground(small):
-        grey, small = 1 - grey, 1 - small
-    light = _light_of(small)
-    light = Image.fromarray(light).resize(
-        (grey.shape[1], grey.shape[0]), Image.Resampling.BICUBIC
-    )
-    return (1 - grey / np.maximum(np.asarray(light), 0.05)).clip(0, 1)
+    if _is_dark_ground(grey):
+        grey = 1 - grey
+    light = _enlarge(_light_of(pictures.shrink(grey, _LIGHT_SIDE)), grey.shape)
+    return (1 - grey / np.maximum(light, 0.05)).clip(0, 1)
 
 
 def _light_of(small: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
@@ -59,18 +58,23 @@ def _light_of(small: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     return np.minimum(light, closed).astype(np.float32)
 
 
-def _is_dark_ground(small: Float[np.ndarray, "h w"]) -> bool:
-    """Return whether the background, judged by the border, is the darker part.
+def _is_dark_ground(grey: Float[np.ndarray, "H W"]) -> bool:
+    """Return whether ink is brighter than its ground, by the sign of the third moment.
 
-    Each pixel is compared with the four at the border in its row and its column, most
-    of which are in the same light or shadow.
+    Ink is rare and differs strongly from the ground around it, in light and in shadow.
     """
-    edges = small[:1], small[-1:], small[:, :1], small[:, -1:]
-    above = small - np.median(np.broadcast_arrays(*edges), axis=0)
-    darkest, brightest = np.quantile(above, (0.005, 0.995))
-    if abs(brightest + darkest) < _LEAST_CONTRAST / 2:  # strokes too thin to be seen
-        return bool(np.median(np.concatenate([edge.ravel() for edge in edges])) < 0.5)
-    return bool(brightest > -darkest)
+    small = pictures.shrink(grey, _GROUND_SIDE)
+    window = round(_GROUND_WINDOW * max(small.shape))
+    ground = ndimage.median_filter(small, window, mode="nearest")
+    return bool(np.mean((grey - _enlarge(ground, grey.shape)) ** 3) > 0)
+
+
+def _enlarge(
+    small: Float[np.ndarray, "h w"], shape: tuple[int, ...]
+) -> Float[np.ndarray, "H W"]:
+    """Return a smooth picture at a given size."""
+    size = shape[1], shape[0]
+    return np.asarray(Image.fromarray(small).resize(size, Image.Resampling.BICUBIC))
 
 
 def find_ink(contrast: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:

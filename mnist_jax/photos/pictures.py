@@ -20,7 +20,7 @@ TILTS = np.radians([0, -2, 2, -4, 4, -6, 6, -8, 8, -10, 10])
 
 
 def read(source: Any) -> tuple[Float[np.ndarray, "H W"], float]:
-    """Read a picture as brightness, upright and on white where it is transparent.
+    """Read a picture as brightness, upright and opaque.
 
     Args:
         source: a path, a file opened to read bytes, a Pillow image, or an array
@@ -83,15 +83,16 @@ def as_bytes(array: np.ndarray) -> UInt8[np.ndarray, "..."]:
 
 def _to_grey(image: Image.Image) -> Image.Image:
     """Return an image of mode L (0..255) or F (0..1)."""
-    if image.mode.startswith(("I", "F")):  # 16 bits and more
+    if image.mode.startswith(("I", "F")):  # 16 bits and more, of which cameras use 12
         values = np.asarray(image, np.float32)
         values = np.nan_to_num(values, posinf=0.0, neginf=0.0).clip(0)
-        most = 65535 if image.mode.startswith("I") else 1
-        grey = Image.fromarray(values / max(most, values.max()))
-    elif image.has_transparency_data:
+        least = 1 if image.mode == "F" else 1e-9
+        return Image.fromarray(values / max(least, values.max()))
+    if image.has_transparency_data:
         layer = image.convert("RGBA")
-        paper = Image.new("RGBA", layer.size, "white")
-        grey = Image.alpha_composite(paper, layer).convert("RGB").convert("L")
-    else:
-        grey = image.convert("RGB" if image.mode == "CMYK" else "L").convert("L")
-    return grey
+        for colour in ("white", "black"):  # where no ink is seen on white, it is bright
+            ground = Image.new("RGBA", layer.size, colour)
+            image = Image.alpha_composite(ground, layer).convert("RGB").convert("L")
+            if np.min(np.asarray(image)) < 128:
+                break
+    return image.convert("RGB" if image.mode == "CMYK" else "L").convert("L")

@@ -74,6 +74,41 @@ def test_a_negative_gives_the_same_images():
     assert np.abs(one.astype(float) - other).mean() < 1
 
 
+@pytest.mark.parametrize("paper_grey, ink_grey", [(0.9, 0.15), (0.8, 0.45), (0.2, 0.7)])
+def test_light_does_not_decide_whether_ink_is_dark(paper_grey, ink_grey):
+    """A pen or chalk, thin and thick, in a vignette that leaves half the light."""
+    thick = page(*((60 + 110 * n, 60 + 120 * n, n) for n in range(4)), shape=(500, 660))
+    rows, columns = np.mgrid[-1:1:500j, -1:1:660j]
+    light = 1 - 0.25 * (rows**2 + columns**2)
+    rng = np.random.default_rng(0)
+    for ink in (thick, ndimage.grey_erosion(thick, 3)):
+        picture = paper_grey + ink * (ink_grey - paper_grey)
+        expected = prepared(picture)
+        grainy = picture * light + rng.normal(0, 0.01, picture.shape)
+        found = prepared(grainy.clip(0, 1))
+        assert found.shape == expected.shape == (4, 28, 28)
+        assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.9
+
+
+def test_ink_on_a_transparent_ground_may_be_dark_or_bright():
+    ink = np.rint(255 * page((80, 90, 3), (100, 220, 7))).astype(np.uint8)
+    expected = prepared(255 - ink)
+    for level in (0, 70, 170, 255):
+        layer = Image.new("L", (400, 300), level).convert("RGB")
+        layer.putalpha(Image.fromarray(ink))
+        found = prepared(layer)
+        assert found.shape == expected.shape
+        assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_files_of_16_bits_may_use_fewer(photograph, bits):
+    values = np.asarray(photograph.convert("L"))
+    deep = Image.fromarray(values.astype(np.uint16) << (bits - 8))
+    difference = np.abs(prepared(deep).astype(float) - prepared(values))
+    assert difference.mean() < 1
+
+
 @pytest.mark.parametrize("edge", [170, 250])  # between the digits, and on one
 @pytest.mark.parametrize("left, right", [(1, 0.5), (0.5, 1)])
 def test_a_sharp_shadow_changes_little(edge, left, right):
