@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> None:
             f"--with={','.join(families)}: there is no {unknown[0]!r} (known: "
             f"{', '.join(_FAMILIES)}, all)."
         )
-    folder = Path(_OUTPUT.value).expanduser()
+    folder = files.expand(_OUTPUT.value)
     outputs.check_folder(folder, flag="--output", sign="classify.json")
     try:
         from mnist_jax.combine import classifier, ensemble, members, stacking

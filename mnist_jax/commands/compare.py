@@ -16,6 +16,7 @@ from pathlib import Path
 from absl import flags
 from rich.console import Console
 
+from mnist_jax import files
 from mnist_jax.commands import outputs
 from mnist_jax.errors import UserError
 from mnist_jax.report import compare
@@ -67,21 +68,21 @@ def main(arguments: list[str]) -> None:
             "There is no folder runs/ here: name the runs to compare, as in "
             "mnist-jax compare FOLDER ..."
         )
-    report = Path(_REPORT.value).expanduser() if _REPORT.value else None
+    report = files.expand(_REPORT.value) if _REPORT.value else None
     if report:
         outputs.check_folder(report, flag="--report", sign="comparison.md")
-    folders = [Path(folder).expanduser() for folder in arguments or ["runs"]]
+    folders = [files.expand(folder) for folder in arguments or ["runs"]]
     found = compare.read(folders)
     if _SORT.value != "name":
         found.groups.sort(key=_ORDERS[_SORT.value])
     if _PUBLISH.value:
-        target = Path(_PUBLISH.value).expanduser()
+        target = files.expand(_PUBLISH.value)
         for run in (run for group in found.groups for run in group.runs):
             place = target / run.name / f"seed{run.seed}"
             outputs.check_folder(place, flag="--publish", sign="results.json")
         print(f"{len(publish.collect(found, target))} new in {target}.")
     for document in map(Path, _INSERT.value):
-        publish.insert(found, document.expanduser())
+        publish.insert(found, files.expand(document))
         print(f"Wrote the tables into {document}.")
     if report:
         from mnist_jax.report.compare import page  # late: it draws

@@ -8,6 +8,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from mnist_jax import files
 from mnist_jax.config import ConfigError
 from mnist_jax.errors import UserError
 
@@ -64,7 +65,7 @@ def load(argument: str) -> ConfigDict:
             the message names the file and the line of the error.
     """
     name, colon, variant = argument.partition(":")
-    path = Path(name).expanduser()
+    path = files.expand(name)
     if not path.exists() and name in names():
         path = _FOLDER / f"{name}.py"
     if not path.is_file() or path.suffix != ".py":

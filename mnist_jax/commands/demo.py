@@ -7,10 +7,9 @@ the LeNet-5 that comes with the package. The page also reads photographs, and sa
 misread images, with the right label, for `mnist-jax evaluate --data=FOLDER`.
 """
 
-from pathlib import Path
-
 from absl import flags
 
+from mnist_jax import files
 from mnist_jax.commands import outputs
 
 _PORT = flags.DEFINE_integer(
@@ -33,7 +32,7 @@ def main(arguments: list[str]) -> None:
     from mnist_jax.devices import compiler
 
     compiler.keep_compiled()
-    folder = Path(_CORRECTIONS.value).expanduser()
+    folder = files.expand(_CORRECTIONS.value)
     outputs.check_folder(folder, flag="--corrections", sign="labels.csv")
     runs = [combine.load(argument) for argument in arguments] or [combine.load()]
     app = demo.App(runs, demo.Corrections(folder))

@@ -8,11 +8,10 @@ evaluate, compare, demo and export take like any other. It names the runs by pat
 checksum: leave them where they are.
 """
 
-from pathlib import Path
-
 from absl import flags
 from rich.console import Console
 
+from mnist_jax import files
 from mnist_jax.combine.stacking import BY
 from mnist_jax.commands import outputs
 from mnist_jax.errors import UserError
@@ -38,11 +37,11 @@ def main(arguments: list[str]) -> None:
     from mnist_jax.combine import ensemble
     from mnist_jax.devices import compiler
 
-    folder = Path(_OUTPUT.value).expanduser()
+    folder = files.expand(_OUTPUT.value)
     outputs.check_folder(folder, flag="--output", sign=ensemble.FILE)
     compiler.keep_compiled()
     results, sections = ensemble.create(
-        [Path(argument).expanduser() for argument in arguments],
+        [files.expand(argument) for argument in arguments],
         folder,
         by=_BY.value,
         name=_NAME.value or f"ensemble-{_BY.value}",

@@ -11,14 +11,12 @@ files as IMAGES,LABELS. Its classes must be those of the runs.
 The figures describe finished networks: do not choose networks by them.
 """
 
-from pathlib import Path
-
 import jax
 from absl import flags
 from rich.console import Console
 from rich.text import Text
 
-from mnist_jax import combine
+from mnist_jax import combine, files
 from mnist_jax.commands import measure, outputs
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import robustness
@@ -53,7 +51,7 @@ def main(arguments: list[str]) -> None:
     """Evaluate networks, print the figures and write them to files."""
     from mnist_jax.devices import compiler
 
-    output = Path(_OUTPUT.value).expanduser() if _OUTPUT.value else None
+    output = files.expand(_OUTPUT.value) if _OUTPUT.value else None
     if output:
         outputs.check_folder(output, flag="--output", sign="evaluation.json")
     if _LIMIT.value and not _ROBUSTNESS.value:

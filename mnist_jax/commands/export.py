@@ -18,6 +18,7 @@ from pathlib import Path
 
 from absl import flags
 
+from mnist_jax import files
 from mnist_jax.commands import outputs
 from mnist_jax.errors import UserError
 
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> None:
     # Imported late: they import JAX, and bad flags need not wait for that.
     from mnist_jax import combine, export
 
-    output = Path(_OUTPUT.value).expanduser()
+    output = files.expand(_OUTPUT.value)
     kind, flag = output.suffix.removeprefix("."), f"--output={output}"
     if kind not in export.FORMATS:
         endings = ", ".join(f".{name}" for name in export.FORMATS)

@@ -2,12 +2,11 @@
 
 import functools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mnist_jax import data
+from mnist_jax import data, files
 from mnist_jax.config import Data, parse
 from mnist_jax.data import labelled
 from mnist_jax.errors import UserError
@@ -94,14 +93,14 @@ def images_for(runs: Sequence[Trained], wanted: str | None) -> Images:
         config = trained.found_here(runs[0].data)
         _check_task(runs, config.source, data.task(config))
         return Images(_load(config).test, _name(runs[0]))
-    path, task = Path(wanted).expanduser(), runs[0].task
+    path, task = files.expand(wanted), runs[0].task
     if wanted in data.SOURCES or (":" in wanted and not path.exists()):
         config = parse({"source": wanted}, Data)
         _check_task(runs, wanted, data.task(config))
         return Images(data.read(config)[1], f"test images of {wanted}")
     _check_task(runs, str(runs[0].path), task)
     if "," in wanted:
-        images, labels = (Path(p).expanduser() for p in wanted.split(",", 1))
+        images, labels = (files.expand(p) for p in wanted.split(",", 1))
         split, path = labelled.read_idx(images, labels, task), images
     elif path.exists():
         split = labelled.read_folder(path, task)

@@ -13,7 +13,7 @@ def check(path: Path, *, flag: str, mark: bytes, inputs: Iterable[Path] = ()) ->
     """Check that a file may be written, before any work is done.
 
     An existing file is replaced only if it has the mark of a file of ours, so that a
-    command can be repeated.
+    command can be repeated. Pipes and devices are always written to.
 
     Args:
         path: the file.
@@ -32,7 +32,10 @@ def check(path: Path, *, flag: str, mark: bytes, inputs: Iterable[Path] = ()) ->
         raise UserError(
             f"{flag}: {path} is also read by this command. Choose another name."
         )
-    is_ours = path.is_file() and (not path.stat().st_size or mark in path.read_bytes())
+    if path.is_file():
+        is_ours = not path.stat().st_size or mark in path.read_bytes()
+    else:
+        is_ours = not path.is_dir()
     if not is_ours:
         raise UserError(
             f"{flag}: {path} exists, and this command did not write it. Choose another "

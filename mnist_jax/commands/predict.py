@@ -11,17 +11,21 @@ that comes with the package.
 import csv
 import io
 import json
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from absl import flags
 from PIL import Image, PngImagePlugin
 from rich.console import Console
 
 from mnist_jax import files
 from mnist_jax.commands import outputs
-from mnist_jax.data import own, raster
+from mnist_jax.data import labelled, own, raster
+from mnist_jax.data.dataset import DataError
 from mnist_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -67,12 +71,15 @@ def main(arguments: list[str]) -> None:
     if not arguments:
         raise UserError("Name a picture: mnist-jax predict PICTURE ...")
     if _KAGGLE.value:
-        _answer_kaggle(Path(_KAGGLE.value).expanduser(), arguments)
+        _answer_kaggle(files.expand(_KAGGLE.value), arguments)
         return
     failures: list[str] = []
-    paths = list(_pictures_in(arguments, failures))
+    skipped: list[str] = []
+    paths = list(_pictures_in(arguments, failures, skipped))
+    if skipped:
+        print(f"Skipped {len(skipped)}: {', '.join(skipped)}.", file=sys.stderr)
     drawings = _drawings(paths, _SAVE.value, arguments) if _SAVE.value else paths
-    table = Path(_CSV.value).expanduser() if _CSV.value else None
+    table = files.expand(_CSV.value) if _CSV.value else None
     if table:
         outputs.check(table, flag="--csv", mark=_COLUMNS.encode(), inputs=paths)
     # Imported late: bad flags need not wait for JAX.
@@ -87,13 +94,18 @@ def main(arguments: list[str]) -> None:
         try:
             if _RAW.value:
                 found = photos.read_prepared(path)
+                images = np.stack([digit.image for digit in found])
+                labelled.check_dark(images[..., np.newaxis], run.task, path)
             else:
                 found = photos.divide(run, below, photos.find_digits(path))
         except photos.PhotoError as error:
-            failures.append(f"{path} {error}.")
+            failures.append(f"{_shown(path)} {error}.")
+            continue
+        except DataError as error:
+            failures.append(str(error))
             continue
         except OSError as error:
-            failures.append(f"{path}: {error.strerror or error}.")
+            failures.append(f"{_shown(path)}: {error.strerror or error}.")
             continue
         reading = photos.classify(run, below, found)
         read.append((path, reading))
@@ -113,9 +125,9 @@ def _answer_kaggle(submission: Path, arguments: Sequence[str]) -> None:
     """Write ImageId,Label for each image in a table without labels."""
     if len(arguments) > 1 or _RAW.value or _SAVE.value or _CSV.value or _JSON.value:
         raise UserError("--kaggle needs a test.csv, and no other flag than --run.")
-    table = Path(arguments[0]).expanduser()
+    table = files.expand(arguments[0])
     outputs.check(submission, flag="--kaggle", mark=_ANSWERS.encode(), inputs=[table])
-    if submission.exists():  # Kaggle's example has the same columns
+    if submission.is_file():  # Kaggle's example has the same columns
         raise UserError(f"--kaggle: {submission} exists. Choose another name.")
     images, labels = own.read_csv(table)
     if labels is not None:
@@ -133,28 +145,44 @@ def _answer_kaggle(submission: Path, arguments: Sequence[str]) -> None:
     print(f"Wrote {len(answers):,} answers to {submission}.")
 
 
-def _pictures_in(arguments: Sequence[str], failures: list[str]) -> Iterator[Path]:
-    """Yield the pictures; a folder without any is a failure."""
+def _pictures_in(
+    arguments: Sequence[str], failures: list[str], skipped: list[str]
+) -> Iterator[Path]:
+    """Yield the pictures; a folder without any is a failure.
+
+    What else is in a folder is skipped, and hidden files, which are no pictures: macOS
+    writes `._photo.jpg` beside `photo.jpg`.
+    """
     known = Image.registered_extensions().items()
     endings = {ending for ending, kind in known if kind in raster.FORMATS}
     if _RAW.value:
         endings |= {".npy", ".idx"}
-    for path in (Path(argument).expanduser() for argument in arguments):
+    for path in (files.expand(argument) for argument in arguments):
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in endings)
-            if not inside:
-                failures.append(f"{path} is a folder without pictures.")
-            yield from inside
+            has_pictures = False
+            for inside in sorted(path.iterdir()):
+                if inside.suffix.lower() in endings and inside.name[0] != ".":
+                    has_pictures = True
+                    yield inside
+                else:
+                    skipped.append(_shown(inside))
+            if not has_pictures:
+                failures.append(f"{_shown(path)} is a folder without pictures.")
         else:
             yield path
 
 
+def _shown(path: Path) -> str:
+    """Return a path as text, even if its name is not UTF-8."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
 def _drawings(paths: Sequence[Path], save: str, arguments: Sequence[str]) -> list[Path]:
     """Return a file in the folder --save for each picture, if it may be written."""
-    folder = Path(save).expanduser()
+    folder = files.expand(save)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--save={folder} is not a folder.")
-    read = [Path(argument).expanduser() for argument in arguments]
+    read = [files.expand(argument) for argument in arguments]
     if folder.exists() and any(p.is_dir() and p.samefile(folder) for p in read):
         raise UserError(f"--save={folder} is a folder to read. Name another one.")
     folder.mkdir(exist_ok=True)
@@ -181,7 +209,7 @@ def _as_json(read: "_Read", failures: Sequence[str], run: "Trained") -> dict[str
             }
             for digit in reading.digits
         ]
-        named = {"picture": str(path), "reading": str(reading)}
+        named = {"picture": _shown(path), "reading": str(reading)}
         pictures.append(named | {"digits": digits})
     about = {"network": str(run.path), "unsure_below": run.threshold[0]}
     return about | {"pictures": pictures, "errors": failures}
@@ -195,7 +223,9 @@ def _as_csv(read: "_Read", classes: Sequence[str]) -> str:
     for path, reading in read:
         for digit in reading.digits:
             about = [digit.line, digit.label, digit.probability, digit.unsure]
-            writer.writerow([path, *about, *digit.box, *digit.probabilities.tolist()])
+            writer.writerow(
+                [_shown(path), *about, *digit.box, *digit.probabilities.tolist()]
+            )
     return file.getvalue()
 
 
@@ -212,7 +242,7 @@ def _show(read: "_Read", run: "Trained") -> None:
 
     rows = []
     for path, reading in read:
-        texts = [str(path), str(reading).replace("\n", " / ")]
+        texts = [_shown(path), str(reading).replace("\n", " / ")]
         for digit in reading.digits:
             first, second = (
                 f"{label} {100 * probability:5.1f} %"

@@ -60,6 +60,8 @@ class Dataset:
 def check(images: Any, labels: Any, task: Task, whose: str, *, hint: str = "") -> Split:
     """Return images with their labels, if they are those of a task.
 
+    Images whose pixels are all 0 or 1 are multiplied by 255.
+
     Args:
         images: [N, height, width, channels], or [N, height, width] if grey.
         labels: integers [N].
@@ -92,6 +94,8 @@ def check(images: Any, labels: Any, task: Task, whose: str, *, hint: str = "") -
                 f"{whose} labels have {label} at index {labels.tolist().index(label)}, "
                 f"not one of 0..{count - 1}: there are {count} classes.{hint}"
             )
+    if images.max() == 1:
+        images = 255 * images
     return Split(images, labels.astype(np.uint8))
 
 

@@ -128,7 +128,7 @@ def data_dir(configured: str | None, name: str = "mnist") -> Path:
     """
     found = SETS[name]
     if chosen := configured or os.environ.get(f"{found.folder.upper()}_DIR"):
-        return Path(chosen).expanduser()
+        return files.expand(chosen)
     cache = files.cache_folder()
     return cache if name == "mnist" else cache / found.folder
 

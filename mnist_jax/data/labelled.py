@@ -12,7 +12,7 @@ from mnist_jax.data.dataset import DIGITS, DataError, Split, Task, check
 LABELS_FILE = "labels.csv"
 # Edges that are brighter in the median are paper.
 _PAPER = 191
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's, by the number of channels
+_MODES = {3: "RGB", 4: "RGBA"}  # Pillow's, by the number of channels
 _LAYOUT = (
     f"Put PNG files into subfolders named after their classes, or next to a "
     f"{LABELS_FILE} with the columns file,label."
@@ -54,7 +54,8 @@ def read_folder(folder: Path, task: Task = DIGITS) -> Split:
     images = np.stack([_read_png(path, task.image_shape) for path in labels])
     numbers = [task.classes.index(label) for label in labels.values()]
     split = Split(images, np.array(numbers, np.uint8))
-    return check_dark(split, task, folder)
+    check_dark(split.images, task, folder)
+    return split
 
 
 def read_idx(images_path: Path, labels_path: Path, task: Task = DIGITS) -> Split:
@@ -67,7 +68,9 @@ def read_idx(images_path: Path, labels_path: Path, task: Task = DIGITS) -> Split
     """
     images, labels = idx.read(images_path), idx.read(labels_path)
     whose = f"{images_path}, {labels_path}: the"
-    return check_dark(check(images, labels, task, whose), task, images_path)
+    split = check(images, labels, task, whose)
+    check_dark(split.images, task, images_path)
+    return split
 
 
 def _read_table(table: Path) -> dict[Path, str]:
@@ -97,7 +100,10 @@ def _read_png(path: Path, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "h w
 
     try:
         with raster.open_image(path) as image:
-            pixels = np.asarray(image.convert(_MODES[shape[2]]))
+            if shape[2] == 1:
+                pixels = raster.as_bytes(np.asarray(raster.to_grey(image)))
+            else:
+                pixels = np.asarray(image.convert(_MODES[shape[2]]))
     except raster.PhotoError as error:
         raise DataError(f"{path} {error}.") from error
     except OSError as error:
@@ -110,14 +116,13 @@ def _read_png(path: Path, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "h w
     return pixels.reshape(shape)
 
 
-def check_dark(split: Split, task: Task, path: Path) -> Split:
-    """Return the images; DataError if most are of dark digits on bright paper."""
-    edge = np.ones(task.image_shape, bool)
+def check_dark(images: UInt8[np.ndarray, "N h w c"], task: Task, path: Path) -> None:
+    """Raise DataError if most images are of dark digits on bright paper."""
+    edge = np.ones(images.shape[1:], bool)
     edge[1:-1, 1:-1] = False
-    bright = int((np.median(split.images[:, edge], axis=1) > _PAPER).sum())
-    if 2 * bright > len(split) and task.classes == DIGITS.classes:
+    bright = int((np.median(images[:, edge], axis=1) > _PAPER).sum())
+    if 2 * bright > len(images) and task.classes == DIGITS.classes:
         raise DataError(
-            f"{path}: {bright:,} of {len(split):,} images have a bright edge. Digits "
+            f"{path}: {bright:,} of {len(images):,} images have a bright edge. Digits "
             "must be bright on black: write each pixel as 255 less its value."
         )
-    return split

@@ -10,6 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from mnist_jax import files
 from mnist_jax.config import ConfigError, Data
 from mnist_jax.data import idx, idx_sets, labelled
 from mnist_jax.data.dataset import DIGITS, DataError, Split, Task, check
@@ -50,7 +51,9 @@ def load(config: Data) -> tuple[Split, Split | None]:
     for part in ("train", "test"):
         found = read(place, part, its_task)
         split = found and check(*found, its_task, f"{place}: the {part}", hint=_HINT)
-        parts.append(split and labelled.check_dark(split, its_task, place))
+        if split:
+            labelled.check_dark(split.images, its_task, place)
+        parts.append(split)
     train, test = parts
     if train is None:
         raise DataError(f"--config.data.dir={place} has no {needed}.")
@@ -104,7 +107,7 @@ def _place(config: Data) -> Path:
         raise ConfigError(
             f"data.source={config.source} needs --config.data.dir=FOLDER."
         )
-    place = Path(config.dir).expanduser()
+    place = files.expand(config.dir)
     if not place.exists():
         raise DataError(f"--config.data.dir={place}: there is no such folder.")
     return place

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Iterator
 from typing import IO
 
+import numpy as np
+from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
 from mnist_jax.errors import UserError
@@ -56,3 +58,42 @@ def open_image(
         if isinstance(error, MemoryError) or getattr(error, "errno", None):
             raise  # not because of the content of the file
         raise PhotoError(f"is damaged or cut off: {error}") from error
+
+
+def as_bytes(array: np.ndarray) -> UInt8[np.ndarray, "..."]:
+    """Return grey values in 0..255 of bytes, bits or floating-point numbers in 0..1.
+
+    Bytes that are all 0 or 1 are bits.
+
+    Raises:
+        PhotoError: the array has another type, or numbers outside 0..1.
+    """
+    if np.issubdtype(array.dtype, np.floating) or array.dtype == bool:
+        if not np.all((array >= 0) & (array <= 1)):  # also where they are NaN
+            raise PhotoError("has floating-point numbers outside 0..1")
+        return np.rint(255.0 * array).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise PhotoError(f"is an array of {array.dtype}; give uint8, or floats in 0..1")
+    return 255 * array if array.size and array.max() == 1 else array
+
+
+def to_grey(image: Image.Image) -> Image.Image:
+    """Return an image of mode L (0..255), or of mode F (0..1) if it has more bits.
+
+    It is as bright as its brightest pixel if it has 16 bits, of which cameras use 12.
+    Transparent parts are white, or black if no dark ink is left on white.
+    """
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image, np.float32)
+        values = np.nan_to_num(values, posinf=0.0, neginf=0.0).clip(0)
+        least = 1 if image.mode == "F" else 1e-9
+        return Image.fromarray(values / max(least, values.max()))
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        for colour in ("white", "black"):
+            ground = Image.new("RGBA", layer.size, colour)
+            image = Image.alpha_composite(ground, layer).convert("RGB").convert("L")
+            if np.min(np.asarray(image)) < 128:
+                break
+    grey = image.convert("RGB" if image.mode == "CMYK" else "L").convert("L")
+    return Image.fromarray(as_bytes(np.asarray(grey)))

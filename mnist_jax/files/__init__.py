@@ -15,11 +15,17 @@ _SUFFIX = ".tmp"  # until a file is renamed
 def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file that is renamed to `path` at the end.
 
-    If the block raises an error, the file at `path` remains as it was.
+    If the block raises an error, the file at `path` remains as it was. The file that a
+    link leads to is replaced, not the link; pipes and devices are written to directly.
 
     Raises:
         OSError: the folder cannot be written to, or the disk is full.
     """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
     descriptor, temporary = tempfile.mkstemp(
         dir=path.parent, prefix=f".{path.name}.", suffix=_SUFFIX
     )
@@ -57,4 +63,9 @@ def write_json(path: Path, value: Any) -> None:
 def cache_folder() -> Path:
     """Return `mnist_jax` in `$XDG_CACHE_HOME`, or in `~/.cache` if that is not set."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "mnist_jax"
+    return expand(cache) / "mnist_jax"
+
+
+def expand(path: str | os.PathLike[str]) -> Path:
+    """Return a path with the home folder for `~`, if there is one."""
+    return Path(os.path.expanduser(path))

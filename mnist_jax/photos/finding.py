@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 from scipy import ndimage
 
-from mnist_jax.data import idx
+from mnist_jax.data import idx, raster
 from mnist_jax.data.centering import center_in_28x28
 from mnist_jax.data.dataset import DataError
 from mnist_jax.data.raster import PhotoError
@@ -165,7 +165,7 @@ def read_prepared(source: Any) -> list[Digit]:
             raise PhotoError(str(error)) from error
     else:
         images, _ = pictures.read(source)
-    images = pictures.as_bytes(images)
+    images = raster.as_bytes(images)
     if images.shape[-1:] == (1,):
         images = images[..., 0]
     if images.ndim == 2:

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from PIL import Image, ImageOps
 from scipy import ndimage
 
@@ -46,7 +46,7 @@ def read(source: Any) -> tuple[Float[np.ndarray, "H W"], float]:
         longer = max(image.size)
         if image.format == "JPEG":  # decodes less, as long as more than enough is left
             image.draft("L", (2 * _WORKING_SIDE, 2 * _WORKING_SIDE))
-        upright = _to_grey(ImageOps.exif_transpose(image))
+        upright = raster.to_grey(ImageOps.exif_transpose(image))
     if max(upright.size) > _WORKING_SIDE:
         upright.thumbnail((_WORKING_SIDE, _WORKING_SIDE), Image.Resampling.BOX)
     grey = np.asarray(upright, np.float32) / (255 if upright.mode == "L" else 1)
@@ -67,32 +67,4 @@ def _from_array(array: np.ndarray) -> Image.Image:
         raise PhotoError(f"is an array of shape {list(array.shape)}, where {shapes}")
     if not array.size:
         raise PhotoError("has no pixels")
-    return Image.fromarray(np.ascontiguousarray(as_bytes(array)))
-
-
-def as_bytes(array: np.ndarray) -> UInt8[np.ndarray, "..."]:
-    """Return grey values in 0..255 of an array of bytes, booleans or floats in 0..1."""
-    if np.issubdtype(array.dtype, np.floating) or array.dtype == bool:
-        if not np.all((array >= 0) & (array <= 1)):  # also where they are NaN
-            raise PhotoError("has floating-point numbers outside 0..1")
-        return np.rint(255.0 * array).astype(np.uint8)
-    if array.dtype != np.uint8:
-        raise PhotoError(f"is an array of {array.dtype}; give uint8, or floats in 0..1")
-    return array
-
-
-def _to_grey(image: Image.Image) -> Image.Image:
-    """Return an image of mode L (0..255) or F (0..1)."""
-    if image.mode.startswith(("I", "F")):  # 16 bits and more, of which cameras use 12
-        values = np.asarray(image, np.float32)
-        values = np.nan_to_num(values, posinf=0.0, neginf=0.0).clip(0)
-        least = 1 if image.mode == "F" else 1e-9
-        return Image.fromarray(values / max(least, values.max()))
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        for colour in ("white", "black"):  # where no ink is seen on white, it is bright
-            ground = Image.new("RGBA", layer.size, colour)
-            image = Image.alpha_composite(ground, layer).convert("RGB").convert("L")
-            if np.min(np.asarray(image)) < 128:
-                break
-    return image.convert("RGB" if image.mode == "CMYK" else "L").convert("L")
+    return Image.fromarray(np.ascontiguousarray(raster.as_bytes(array)))

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mnist_jax import models, tree
+from mnist_jax import files, models, tree
 from mnist_jax.config import Model
 from mnist_jax.pretrained import imagenet, names, readers
 from mnist_jax.runs import weights
@@ -82,7 +82,7 @@ def load(config: Model, model: models.Model) -> Weights | None:
     if config.pretrained == "imagenet":
         path = imagenet.find_or_download(model.name)
     else:
-        path = Path(config.pretrained).expanduser()
+        path = files.expand(config.pretrained)
     try:
         found = _select(*readers.read(path), model=model, patterns=patterns, path=path)
     except WeightsError as error:

@@ -54,7 +54,7 @@ def find_or_download(network: str) -> Path:
     url, checksum = PUBLISHED[network]
     algorithm, _, digest = checksum.partition(":")
     named = [os.environ[name] for name in _VARIABLES if os.environ.get(name)]
-    folders = [Path(folder).expanduser() for folder in (*named, *_CACHES)]
+    folders = [files.expand(folder) for folder in (*named, *_CACHES)]
     folders.insert(len(named), files.cache_folder())
     name = url.rpartition("/")[2]
     for path in (folder / name for folder in folders):

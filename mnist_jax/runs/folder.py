@@ -54,7 +54,7 @@ class RunFolder:
 
     def __init__(self, path: Path | str):
         # Orbax wants absolute paths, and a later chdir must not move the run.
-        self.path = Path(path).expanduser().absolute()
+        self.path = files.expand(path).absolute()
         self.config = self.path / "config.json"
         self.environment = self.path / "environment.json"
         self.log = self.path / "log.txt"

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mnist_jax import models, tree
+from mnist_jax import files, models, tree
 from mnist_jax.config import Data, Experiment, from_stored
 from mnist_jax.data import Task
 from mnist_jax.errors import UserError
@@ -88,7 +88,7 @@ def load(path: Path | str | None = None) -> Network:
         UserError: the run is not finished, or its weights are missing, damaged or those
             of another network.
     """
-    path = PACKAGED if path is None else Path(path).expanduser().absolute()
+    path = PACKAGED if path is None else files.expand(path).absolute()
     folder = RunFolder(path)
     results, environment = None, {}
     if path.is_dir():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32
 
+from mnist_jax import files
 from mnist_jax.config import Data
 from mnist_jax.data import Task
 from mnist_jax.evaluation import log_softmax
@@ -168,7 +169,7 @@ def describe(run: Trained) -> str:
 
 def found_here(config: Data) -> Data:
     """Return a run's data, in the usual place if its own is on another machine."""
-    if config.dir and not Path(config.dir).expanduser().exists():
+    if config.dir and not files.expand(config.dir).exists():
         return dataclasses.replace(config, dir=None)
     return config
 

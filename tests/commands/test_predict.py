@@ -2,8 +2,11 @@
 
 import csv
 import json
+import os
 import re
 import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,6 +93,46 @@ def test_prepared_images_go_to_the_network_as_they_are(predict, pictures):
     labels = mnist_jax.load_run().predict(images[:5]).argmax(axis=1)
     expected = "".join(map(str, labels))
     assert [picture["reading"] for picture in told] == [expected] * 2 + [expected[3]]
+
+
+def test_what_is_skipped_in_a_folder_is_named(predict, pictures, tmp_path):
+    shutil.copy(pictures / "prepared.png", tmp_path / "good.png")
+    others = ["._good.png", "b.heic", "c.avif", "notes.txt"]
+    for name in others:
+        (tmp_path / name).write_bytes(b"\0\5\x16\7")
+    (ended,) = predict([tmp_path, "--raw"])
+    assert ended.returncode == 0, ended.stderr
+    assert f"Skipped {len(others)}: " in ended.stderr
+    assert all(str(tmp_path / name) in ended.stderr for name in others)
+
+
+def test_names_may_be_any_bytes_and_begin_with_a_tilde(predict, pictures, tmp_path):
+    prepared = (pictures / "prepared.png").read_bytes()
+    for name in (b"\xff.png", b"~$scan.png"):
+        (Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))).write_bytes(prepared)
+    table, text, tilde = tmp_path / "t.csv", tmp_path / "text", "~$scan/none.png"
+    ended = predict(
+        [tmp_path, "--raw", f"--csv={table}", f"--save={text}"],
+        [tmp_path, "--raw", "--json"],
+        [tilde, "--raw"],
+    )
+    assert [result.returncode for result in ended] == [0, 0, 1], ended
+    for output in (ended[0].stdout, table.read_text(), ended[1].stdout):
+        assert "xff.png" in output and "~$scan.png" in output
+    assert len(list(text.iterdir())) == 2
+    assert ended[2].stderr.startswith(f"Error: {tilde}: No such file")
+
+
+def test_targets_may_be_links_and_pipes(predict, pictures, tmp_path):
+    prepared, pipe = pictures / "prepared.png", tmp_path / "pipe"
+    file, link = tmp_path / "file.csv", tmp_path / "link.csv"
+    link.symlink_to(file)
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE)
+    ended = predict(*([prepared, "--raw", f"--csv={to}"] for to in (link, link, pipe)))
+    assert [result.returncode for result in ended] == [0, 0, 0], ended
+    assert reader.communicate(timeout=60)[0] == file.read_bytes() != b""
+    assert link.is_symlink() and pipe.is_fifo()
 
 
 def test_each_bad_picture_has_a_line_of_its_own(predict, pictures):

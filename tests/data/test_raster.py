@@ -10,7 +10,8 @@ from PIL import Image, PngImagePlugin
 
 import mnist_jax
 from mnist_jax import photos
-from mnist_jax.data import DataError, labelled, raster
+from mnist_jax.data import DataError, digits, labelled, raster
+from mnist_jax.data.dataset import DIGITS
 from mnist_jax.errors import UserError
 
 
@@ -100,3 +101,34 @@ def test_an_animation_is_refused(picture):
     picture.save(file, "GIF", save_all=True, append_images=[picture.rotate(90)])
     with pytest.raises(raster.PhotoError, match="has 2 frames"):
         photos.find_digits(file)
+
+
+def test_prepared_and_labelled_images_are_the_same_however_they_are_stored(tmp_path):
+    """16 bits, fewer of them, transparent ground, bits; dark digits are refused."""
+    ink = digits.load()[1].images[0, ..., 0]
+    bright, dark = (Image.new("RGB", (28, 28), name) for name in ("white", "black"))
+    for layer in (bright, dark):
+        layer.putalpha(Image.fromarray(ink))
+    bits = (ink > 127).astype(np.uint8)
+    ink = ink.copy()
+    ink[14, 14] = 255
+    stored = {
+        "8": (Image.fromarray(ink), ink),
+        "16": (Image.fromarray(ink.astype(np.uint16) * 257), ink),
+        "10": (Image.fromarray(ink.astype(np.uint16) * 4), ink),
+        "transparent": (bright, np.asarray(bright)[..., 3]),
+        "bits": (Image.fromarray(bits), 255 * bits),
+    }
+    folder = tmp_path / "labelled" / "7"
+    folder.mkdir(parents=True)
+    for name, (image, expected) in stored.items():
+        image.save(folder / f"{name}.png")
+        (found,) = photos.read_prepared(folder / f"{name}.png")
+        np.testing.assert_array_equal(found.image, expected, name)
+    found = labelled.read_folder(tmp_path / "labelled").images[..., 0]
+    in_order = [stored[name][1] for name in sorted(stored, key=lambda n: f"{n}.png")]
+    np.testing.assert_array_equal(found, in_order)
+    dark.save(tmp_path / "dark.png")
+    as_dark = photos.read_prepared(tmp_path / "dark.png")[0].image[None, ..., None]
+    with pytest.raises(DataError, match="1 of 1 images have a bright edge"):
+        labelled.check_dark(as_dark, DIGITS, tmp_path)
