@@ -16,7 +16,7 @@ from mnist_jax import console, data, models, pretrained, report
 from mnist_jax.config import Experiment, to_json
 from mnist_jax.config import parse as parse_config
 from mnist_jax.data import augment
-from mnist_jax.devices import parallel, processes
+from mnist_jax.devices import parallel, processes, settings
 from mnist_jax.errors import UserError
 from mnist_jax.models import operations
 from mnist_jax.report import training_images
@@ -72,6 +72,7 @@ def run(
     return outcome
 
 
+@settings.defaults()
 def run_seeds(
     config: Experiment,
     workdirs: Mapping[int, Path | str],

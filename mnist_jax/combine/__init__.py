@@ -6,6 +6,7 @@ Each kind of run has a module with a function `load(path) -> Trained`.
 import importlib
 from pathlib import Path
 
+from mnist_jax.devices import parallel, settings
 from mnist_jax.errors import UserError
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.trained import Trained
@@ -20,6 +21,7 @@ KINDS = {
 """The modules by the `kind` in results.json."""
 
 
+@settings.defaults()
 def load(path: Path | str | None = None) -> Trained:
     """Load a finished run, whatever its kind.
 
@@ -33,6 +35,7 @@ def load(path: Path | str | None = None) -> Trained:
         UserError: the run is not finished, or a file of it is missing, damaged or that
             of another run.
     """
+    parallel.check_available()
     results = RunFolder(path).read_results() if path else None
     kind = results["kind"] if results else "network"
     if kind not in KINDS:

@@ -10,6 +10,7 @@ import jax.export
 import jax.numpy as jnp
 
 from mnist_jax import files
+from mnist_jax.devices import settings
 from mnist_jax.errors import UserError
 from mnist_jax.export import card, graph, network
 from mnist_jax.runs.load import Network
@@ -30,6 +31,7 @@ class Format(NamedTuple):
     packages: tuple[str, ...] = ()
 
 
+@settings.defaults()
 def write(run: Trained, path: Path, *, format: str) -> Path:
     """Write a network to a file, and its model card beside it; return the card's path.
 

@@ -4,6 +4,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -18,7 +19,12 @@ LOGGER = logging.getLogger(__name__)
 
 _PACKAGES = "jax jaxlib flax optax orbax-checkpoint numpy ml-collections".split()
 # A difference in these can change the last bits of a result.
-_AFFECTS_RESULTS = "versions device device_kind device_count cores convolutions".split()
+_AFFECTS_RESULTS = (
+    *("versions", "device", "device_kind", "device_count", "cores", "convolutions"),
+    "settings",
+)
+_VARIABLES = re.compile("XLA_FLAGS|LIBTPU_INIT_ARGS|OMP_.*|(ONE)?DNNL?_.*")
+_SETTINGS = "jax_default_matmul_precision", "jax_disable_most_optimizations"
 
 
 def describe(convolutions: str = "XLA", *, seeds: int = 1) -> dict[str, Any]:
@@ -37,11 +43,19 @@ def describe(convolutions: str = "XLA", *, seeds: int = 1) -> dict[str, Any]:
         "device_count": jax.device_count(),
         "cores": available_cores(),
         "convolutions": convolutions,
+        "settings": _settings(),
         "platform": platform.platform(),
         "git_commit": git_commit(),
         "command": typed_command(),
         "seeds_together": seeds,
     }
+
+
+def _settings() -> dict[str, str]:
+    """Return the variables, and the settings of JAX, that change the last bits."""
+    found = {name: str(jax.config.values[name] or "") for name in _SETTINGS}
+    found |= {k: v for k, v in sorted(os.environ.items()) if _VARIABLES.fullmatch(k)}
+    return {name: value for name, value in found.items() if value}
 
 
 def available_cores() -> int | None:
@@ -87,6 +101,8 @@ def git_commit() -> str | None:
 def warn_if_changed(path: Path, here: dict[str, Any]) -> None:
     """Warn if a run is resumed in another environment than that of `path`."""
     there = folder.read_json(path)
+    # Earlier versions recorded no settings.
+    there.setdefault("settings", here["settings"])
     changed = [name for name in _AFFECTS_RESULTS if there.get(name) != here[name]]
     if changed:
         LOGGER.warning(

@@ -13,6 +13,7 @@ from jaxtyping import Float32
 from mnist_jax import files
 from mnist_jax.config import Data
 from mnist_jax.data import Task
+from mnist_jax.devices import settings
 from mnist_jax.evaluation import log_softmax
 from mnist_jax.runs import predictions
 from mnist_jax.runs.folder import RunFolder
@@ -107,6 +108,7 @@ class Trained(abc.ABC):
         """
         return np.exp(log_softmax(self.logits(images))).astype(np.float32)
 
+    @settings.defaults()
     def logits(self, images: Any) -> Float32[np.ndarray, "n classes"]:
         """Return unnormalised log-probabilities; arguments as in `predict`."""
         images = _check_images(images, self.task.image_shape)

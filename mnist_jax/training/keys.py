@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int32, PRNGKeyArray
 
+from mnist_jax.devices.settings import PRNG
+
 
 class Keys(NamedTuple):
     """A run's random streams; none depends on how another one is used."""
@@ -18,7 +20,8 @@ class Keys(NamedTuple):
 
 def make_keys(seed: int) -> Keys:
     """Derive the streams of a run from its seed."""
-    key = jax.random.key(seed)
+    # `jax.random.key` would add JAX_RANDOM_SEED_OFFSET to the seed.
+    key = jax.random.wrap_key_data(jnp.array([0, seed], jnp.uint32), impl=PRNG)
     return Keys(
         *(jax.random.fold_in(key, stream) for stream in range(len(Keys._fields)))
     )

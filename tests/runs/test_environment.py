@@ -52,7 +52,12 @@ def test_the_cores_are_those_that_the_process_may_use():
 
 @pytest.mark.parametrize(
     ("change", "told"),
-    [({}, None), ({"cores": -1}, "cores"), ({"versions": {}}, "versions")],
+    [
+        ({}, None),
+        ({"cores": -1}, "cores"),
+        ({"versions": {}}, "versions"),
+        ({"settings": {"XLA_FLAGS": "--xla_x"}}, "settings"),
+    ],
 )
 def test_a_run_that_goes_on_elsewhere_says_so(
     described, tmp_path, caplog, change, told
