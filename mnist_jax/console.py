@@ -21,9 +21,16 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from mnist_jax.errors import CONTROL
+
 LOGGER = logging.getLogger("mnist_jax")
 # The log that lines are for, and what the terminal has before them.
 _about = contextvars.ContextVar[tuple[Path | None, str]]("about", default=(None, ""))
+
+
+def printable(text: str) -> str:
+    """Return a text with escaped control characters, apart from breaks and tabs."""
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 class _ConsoleHandler(logging.Handler):
@@ -35,7 +42,7 @@ class _ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else ""
-        text = Text(_about.get()[1] + self.format(record), style)
+        text = Text(printable(_about.get()[1] + self.format(record)), style)
         self.console.print(text, soft_wrap=True)
 
 

@@ -1,4 +1,9 @@
-"""The kind of error that users can fix."""
+"""The kind of error that users can fix, and the characters that no message prints."""
+
+import re
+
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Characters by which a text could command the terminal."""
 
 
 class UserError(Exception):

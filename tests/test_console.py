@@ -9,6 +9,7 @@ from rich.console import Console
 
 from mnist_jax import console
 from mnist_jax.errors import UserError
+from mnist_jax.report.render import Table
 
 
 @pytest.fixture
@@ -33,6 +34,14 @@ def test_lines_are_printed_as_they_are(pipe):
     line = "epoch [1] --config.phases[0].epochs=5 " + "x" * 200
     console.LOGGER.info(line)
     assert written(pipe) == line + "\n"
+
+
+def test_a_name_cannot_command_the_terminal(pipe):
+    console.start(pipe)
+    console.LOGGER.info("\x1b[31m\x9b31m\r%s", "two\nlines")
+    assert written(pipe) == "\\x1b[31m\\x9b31m\\rtwo\nlines\n"
+    Table(["x"], [["\x1b[31m"]], ["left"]).show(pipe)
+    assert "\x1b" not in written(pipe)
 
 
 def test_the_file_keeps_the_time_and_why_a_run_ended(pipe, tmp_path):

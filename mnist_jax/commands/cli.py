@@ -1,6 +1,7 @@
 """What all commands share: parsing flags, and errors without tracebacks."""
 
 import inspect
+import os
 import re
 import shlex
 import signal
@@ -47,6 +48,8 @@ def run(command: ModuleType, *, verb: str = "") -> NoReturn:
             message = f"Unexpected argument {rest[0]!r}: flags are --name=value."
             _fail(message, _EXIT_USAGE)
         console.start()
+        # Pictures go to files alone, so that it need not be a backend.
+        os.environ.pop("MPLBACKEND", None)
         if not flags.FLAGS["verbosity"].present:
             # orbax logs every save and deletion at level INFO.
             logging.set_verbosity(logging.WARNING)
@@ -55,10 +58,14 @@ def run(command: ModuleType, *, verb: str = "") -> NoReturn:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             command.main(*([rest] if takes_arguments else []))
+            sys.stdout.flush()
         except ConfigError as error:
             _fail(str(error), _EXIT_USAGE)
         except UserError as error:
             _fail(str(error), 1)
+        except BrokenPipeError:  # the reader of the output, such as `head`, has ended
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(128 + 13)  # SIGPIPE, which some systems lack
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             _fail(f"{where}{error.strerror or error}.", 1)
@@ -125,7 +132,7 @@ def _parse(arguments: list[str]) -> list[str]:
             message += " Fields are --config.FIELD: mnist-jax fields lists them."
     except AttributeError as error:  # ml_collections suggests a name
         message = f"No such field: {config_flag.one_line(error)}"
-    except (flags.Error, OSError, TypeError, ValueError) as error:
+    except (flags.Error, IndexError, OSError, TypeError, ValueError) as error:
         message = f"{config_flag.one_line(error)}. --helpshort lists the flags."
     _fail(message, _EXIT_USAGE)
 
@@ -135,7 +142,7 @@ def _on_terminate(signal_number: int, frame: object) -> NoReturn:
 
 
 def _fail(message: str, code: int, *, label: str = "Error: ") -> NoReturn:
-    print(f"{label}{message}", file=sys.stderr, flush=True)
+    print(f"{label}{console.printable(message)}", file=sys.stderr, flush=True)
     # After a failed save, orbax's threads would bury the message in tracebacks.
     sys.excepthook = sys.unraisablehook = lambda *_: None
     logging.set_verbosity(logging.FATAL)

@@ -14,6 +14,7 @@ from rich.console import Console
 from mnist_jax import files
 from mnist_jax.combine.stacking import BY
 from mnist_jax.commands import outputs
+from mnist_jax.config import is_name
 from mnist_jax.errors import UserError
 
 _BY = flags.DEFINE_enum(
@@ -33,6 +34,8 @@ def main(arguments: list[str]) -> None:
     """Combine runs, and print the accuracy and which members help."""
     if not _OUTPUT.value:
         raise UserError("Name a folder to write: RUN RUN ... --output=FOLDER")
+    if _NAME.value and not is_name(_NAME.value):
+        raise UserError(f"--name={_NAME.value!r} cannot be the name of a folder.")
     # Imported late: they import JAX, and bad flags need not wait for that.
     from mnist_jax.combine import ensemble
     from mnist_jax.devices import compiler

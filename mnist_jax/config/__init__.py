@@ -27,6 +27,7 @@ from mnist_jax.config.fields import (
     did_you_mean,
     doc_of,
     fields_of,
+    is_name,
     option,
     parse,
     parse_options,

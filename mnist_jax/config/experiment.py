@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mnist_jax.config.fields import option, parse
+from mnist_jax.config.fields import ConfigError, is_name, option, parse
 
 Monitor = Literal["train_loss", "val_loss", "val_accuracy"]
 MonitorOrNone = Literal["none", "train_loss", "val_loss", "val_accuracy"]
@@ -375,6 +375,11 @@ class Experiment:
         at_least=0,
     )
     log: Log = option(Log(), "What a run writes for other programs to follow it.")
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a name that would lead out of the folder `runs`."""
+        if not is_name(self.name):
+            raise ConfigError(f"--config.name={self.name!r}: not a folder within runs/.")
 
 
 def from_stored(stored: Any, *, name: str = "config.json") -> Experiment:

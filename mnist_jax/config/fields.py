@@ -7,7 +7,7 @@ import types
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from mnist_jax.errors import UserError
+from mnist_jax.errors import CONTROL, UserError
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ class _Range:
 
     def __contains__(self, value: float) -> bool:
         return (
-            math.isfinite(value)
+            abs(value) < 1e308  # whole numbers may be larger than floats
             and self.at_least <= value <= self.at_most
             and self.above < value < self.below
         )
@@ -124,6 +124,12 @@ def parse_options(
     }
 
 
+def is_name(text: str) -> bool:
+    """Return whether a text can be the path of a folder within another one."""
+    parts = text.split("/")
+    return not CONTROL.search(text) and all(part.strip(". ") for part in parts)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ' Did you mean "seed"?', or "" if no known name is similar."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
@@ -178,7 +184,10 @@ def _convert(value: Any, kind: Any, flag: str) -> Any:
         names = {int: "a whole number", float: "a number", str: "a string"}
         wanted = names.get(kind, "True or False")
         raise ConfigError(f"{flag}={_shown(value)}: must be {wanted}.")
-    return kind(value)
+    try:
+        return kind(value)
+    except OverflowError as error:
+        raise ConfigError(f"{flag}={_shown(value)}: is too large.") from error
 
 
 def _convert_tuple(value: Any, kinds: tuple[Any, ...], flag: str) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ elements, last index fastest; numbers are big-endian. The format is described at
 """
 
 import gzip
+import io
 import math
 import struct
 import zlib
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer
 
+from mnist_jax import files
 from mnist_jax.data.dataset import DataError
 
 # By the first three bytes of a file.
@@ -24,12 +26,17 @@ def read_bytes(path: Path) -> bytes:
     """Return the content of a file, which may be gzipped, whatever its name.
 
     Raises:
-        DataError: it cannot be read or decompressed.
+        DataError: it cannot be read or decompressed, or holds far more than its size.
     """
     try:
         content = path.read_bytes()
-        return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
-    except (EOFError, OSError, zlib.error) as error:
+        if not content.startswith(b"\x1f\x8b"):
+            return content
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            unpacked = file.read(100 * len(content) + 2**26)  # more than is allowed
+        files.check_unpacked(len(unpacked), len(content))
+        return unpacked
+    except (EOFError, OSError, ValueError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"Cannot read {path}: {reason}.") from error
 
@@ -42,7 +49,7 @@ def parse(content: bytes, path: Path) -> Integer[np.ndarray, " ..."]:
     """
     dtype = _TYPES.get(content[:3])
     ndim = content[3] if dtype and content[3:] else None
-    if dtype is None or ndim is None or len(content) < 4 + 4 * ndim:
+    if dtype is None or ndim is None or ndim > 8 or len(content) < 4 + 4 * ndim:
         raise DataError(f"{path} is not an IDX file of unsigned bytes or int32.")
     shape = struct.unpack_from(f">{ndim}I", content, offset=4)
     if len(content) != 4 + 4 * ndim + dtype.itemsize * math.prod(shape):

@@ -107,7 +107,7 @@ class App:
             grey = base64.b64decode(request["image"], validate=True)
             image = np.frombuffer(grey, np.uint8).reshape(SIDE, SIDE)
             label, read_as = request["label"], str(request["read_as"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, RecursionError, TypeError, ValueError) as error:
             raise RequestError(400, f"not a correction: {error!r}") from error
         if label not in self.classes:
             known = ", ".join(self.classes)

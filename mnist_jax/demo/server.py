@@ -70,6 +70,7 @@ class _Requests(BaseHTTPRequestHandler):
     """Answers one connection's requests."""
 
     server: Server  # type: ignore
+    timeout = 30  # seconds, for the next bytes
     protocol_version = "HTTP/1.1"  # keeps the connection
     # Otherwise an answer's body would wait until its headers are acknowledged.
     disable_nagle_algorithm = True
@@ -90,6 +91,9 @@ class _Requests(BaseHTTPRequestHandler):
         except RequestError as error:
             self.close_connection = True  # its body may not have been read
             self._send_error(*error.args)
+        except TimeoutError:
+            self.close_connection = True
+            self._send_error(408, "the body is shorter than its Content-Length")
         except UserError as error:
             self._send_error(422, str(error))
         except OSError as error:
@@ -100,7 +104,8 @@ class _Requests(BaseHTTPRequestHandler):
     def _answer(self) -> dict[str, Any]:
         """Check a request, read its body, and return the answer."""
         headers, url = self.headers, urlsplit(self.path)
-        host, length = headers.get("Host", ""), headers.get("Content-Length", "")
+        host = headers.get("Host", "")
+        length = ",".join(headers.get_all("Content-Length", []))  # twice: no number
         same_origin = headers.get("Origin", f"http://{host}") == f"http://{host}"
         if not self.server.knows(host) or not same_origin:
             raise RequestError(403, "not from a page of this demo")

@@ -1,11 +1,8 @@
-"""JAX's settings: results do not depend on those that a program or a variable changes.
-
-`JAX_THREEFRY_PARTITIONABLE=0`, for example, would draw other random numbers, and
-`JAX_ENABLE_X64=1` compute in another type.
-"""
+"""JAX's settings, on which results do not depend, whatever changes them."""
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.experimental
@@ -14,20 +11,18 @@ PRNG = "threefry2x32"
 """JAX's default implementation of random numbers."""
 
 # In `jax` since version 0.8.
-_enable_x64 = getattr(
-    jax if hasattr(jax, "enable_x64") else jax.experimental, "enable_x64"
-)
+_x64: Any = jax if hasattr(jax, "enable_x64") else jax.experimental
 
 
 @contextlib.contextmanager
 def defaults() -> Iterator[None]:
-    """Use JAX's defaults for all that changes results, or makes them fail, in a block.
+    """Use JAX's defaults in a block for all that changes results or prevents them.
 
-    `JAX_DISABLE_JIT` and `JAX_DEBUG_NANS` are among them: steps are compiled ahead, and
-    the monitors of a run begin with NaN. A run checks its losses itself.
+    `JAX_DISABLE_JIT` and `JAX_DEBUG_NANS` prevent them, since steps are compiled ahead,
+    and monitors begin with NaN.
     """
     with (
-        _enable_x64(False),
+        _x64.enable_x64(False),
         jax.threefry_partitionable(True),
         jax.default_prng_impl(PRNG),
         jax.numpy_dtype_promotion("standard"),

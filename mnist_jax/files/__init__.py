@@ -60,6 +60,16 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def check_unpacked(size: int, packed: int) -> None:
+    """Raise ValueError if a file of `packed` bytes announces too many numbers.
+
+    Images and weights are compressed to a fifth at best. A small file that announces
+    gigabytes would only fill the memory.
+    """
+    if size > max(100 * packed, 2**26):
+        raise ValueError(f"it announces {size:,} bytes in a file of {packed:,}")
+
+
 def cache_folder() -> Path:
     """Return `mnist_jax` in `$XDG_CACHE_HOME`, or in `~/.cache` if that is not set."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"

@@ -36,6 +36,7 @@ from jaxtyping import Array, Float, Integer, PRNGKeyArray
 from mnist_jax import config, tree
 from mnist_jax.config import ConfigError
 from mnist_jax.data import Task
+from mnist_jax.errors import CONTROL
 from mnist_jax.models import layers, operations
 from mnist_jax.models.alexnet import AlexNet, AlexNetOWT
 from mnist_jax.models.capsnet import CapsNet
@@ -341,6 +342,8 @@ def create(model: config.Model, task: Task, *, dtype: str = "float32") -> Model:
     Raises:
         ConfigError: as in `complete`; or the network computes in float32 only.
     """
+    if CONTROL.search("".join(task.classes)):
+        raise ConfigError(f"{task.classes} are no names: they have control characters.")
     module = _find(model.name)
     fields = config.fields_of(module)
     if "dtype" not in fields and dtype != "float32":

@@ -15,6 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from mnist_jax import files
 from mnist_jax.pretrained.readers import KERAS_WEIGHTS
 from mnist_jax.runs.weights import WeightsError
 
@@ -58,13 +59,16 @@ def read(path: Path) -> dict[str, np.ndarray]:
                 archive = stack.enter_context(zipfile.ZipFile(path))
                 source = stack.enter_context(archive.open(KERAS_WEIGHTS))
             file = stack.enter_context(h5py.File(source, "r"))
-            arrays = _read_keras_3(file) if "layers" in file else _read_legacy(file)
-    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+            found = _read_keras_3(file) if "layers" in file else _read_legacy(file)
+            size = sum(item.nbytes for item in found.values())
+            files.check_unpacked(size, file.id.get_filesize())
+            arrays = {name: np.asarray(item) for name, item in found.items()}
+    except WeightsError as error:
+        raise WeightsError(f"{path} {error}") from None
+    except Exception as error:  # h5py and zipfile raise a dozen kinds
         raise WeightsError(
             f"{path} is damaged, or not an HDF5 file of weights: {error}."
         ) from error
-    except WeightsError as error:
-        raise WeightsError(f"{path} {error}") from None
     if not arrays:
         raise WeightsError(f"{path} is an HDF5 file without weights.")
     return {
@@ -73,7 +77,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     }
 
 
-def _read_legacy(file: h5py.File) -> dict[str, np.ndarray]:
+def _read_legacy(file: h5py.File) -> dict[str, Any]:
     root: Any = file.get("model_weights", file)
     arrays = {}
     for layer in _listed(root, "layer_names"):
@@ -84,7 +88,7 @@ def _read_legacy(file: h5py.File) -> dict[str, np.ndarray]:
             nested = len(set(folders)) > 1
             own_name = folder.rpartition("/")[2] if nested else layer.replace("/", "_")
             variable = _variable(path.rpartition("/")[2])
-            arrays[f"{own_name}/{variable}"] = np.asarray(root[layer][path])
+            arrays[f"{own_name}/{variable}"] = root[layer][path]
     return arrays
 
 
@@ -102,7 +106,7 @@ def _listed(group: h5py.Group, key: str) -> list[str]:
     return [x if isinstance(x, str) else x.decode() for part in parts for x in part]
 
 
-def _read_keras_3(file: h5py.File) -> dict[str, np.ndarray]:
+def _read_keras_3(file: h5py.File) -> dict[str, Any]:
     arrays = {}
 
     def visit(path: str, item: Any) -> None:
@@ -119,7 +123,7 @@ def _read_keras_3(file: h5py.File) -> dict[str, np.ndarray]:
             known = known[1:]  # without a scale, as in Inception v3
         if int(number) < len(known):
             number = known[int(number)]
-        arrays[f"{item.parent.attrs['name']}/{number}"] = np.asarray(item)
+        arrays[f"{item.parent.attrs['name']}/{number}"] = item
 
     file.visititems(visit)
     return arrays

@@ -6,6 +6,7 @@ PyTorch 1.6), and a sequence of pickles, which torchvision's VGG16 has to this d
 """
 
 import io
+import math
 import pickle
 import struct
 import zipfile
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from mnist_jax import files
 from mnist_jax.runs.weights import WeightsError
 
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -55,6 +57,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
             read_layout = _read_zip if zipfile.is_zipfile(file) else _read_pickles
             file.seek(0)
             tensors, storages = read_layout(file)
+            size = sum(math.prod(x.shape) for x in tensors.values()) * 8
+            files.check_unpacked(size, path.stat().st_size)
             return {name: _view(tensor, storages) for name, tensor in tensors.items()}
         except WeightsError as error:
             raise WeightsError(f"{path}: {error}") from error
@@ -66,6 +70,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 def _read_zip(file: BinaryIO) -> tuple[dict[str, _Tensor], dict[str, bytes]]:
     with zipfile.ZipFile(file) as archive:
+        size = sum(info.file_size for info in archive.infolist())
+        files.check_unpacked(size, file.seek(0, io.SEEK_END))
         pickles = [n for n in archive.namelist() if n.split("/")[1:] == ["data.pkl"]]
         if len(pickles) != 1:
             raise WeightsError("is a zip file, and PyTorch did not write it.")

@@ -23,6 +23,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from mnist_jax.console import printable
+
 _TEMPLATES = Path(__file__).with_name("templates")
 # An underscore within a word does not emphasise, and would be hard to read escaped.
 _SPECIAL = re.compile(r"[\\`*\[\]<>|&#~$]|(?<![^\W_])_|_(?![^\W_])")
@@ -125,7 +127,7 @@ class Table(NamedTuple):
             justify = "right" if right else "left"
             shown.add_column(title, justify=justify, no_wrap=right, overflow="fold")
         for row in self.rows:
-            shown.add_row(*map(Text, row))
+            shown.add_row(*(Text(printable(cell)) for cell in row))
         console.print(shown)
         for line in ("", *notes):
             console.print(Text(line, "dim"))

@@ -20,8 +20,7 @@ LOGGER = logging.getLogger(__name__)
 _PACKAGES = "jax jaxlib flax optax orbax-checkpoint numpy ml-collections".split()
 # A difference in these can change the last bits of a result.
 _AFFECTS_RESULTS = (
-    *("versions", "device", "device_kind", "device_count", "cores", "convolutions"),
-    "settings",
+    "versions device device_kind device_count cores convolutions settings".split()
 )
 _VARIABLES = re.compile("XLA_FLAGS|LIBTPU_INIT_ARGS|OMP_.*|(ONE)?DNNL?_.*")
 _SETTINGS = "jax_default_matmul_precision", "jax_disable_most_optimizations"

@@ -11,7 +11,7 @@ from typing import Any
 import filelock
 
 from mnist_jax import files
-from mnist_jax.config import Experiment, from_stored, to_json
+from mnist_jax.config import Experiment, from_stored, is_name, to_json
 from mnist_jax.errors import UserError
 
 # Fields that say where files are or how results are computed, not what the experiment
@@ -129,6 +129,8 @@ class RunFolder:
             check_fields(found, _NETWORK, self.results)
             self._check_evaluations(found)
         allowed = {
+            "config": is_name(found["config"]),
+            "tested_on": found["tested_on"] in ("test", "val"),
             "test_accuracy": 0 <= found["test_accuracy"] <= 1,
             "classes": all(isinstance(name, str) and name for name in found["classes"]),
             "test_weights": not is_network or found["test_weights"] in found["test"],
@@ -192,7 +194,7 @@ class RunFolder:
 def read_text(path: Path) -> str:
     """Return the text of a file of a run, or raise UserError naming the file."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise unreadable(path, error) from error
     except UnicodeDecodeError as error:
@@ -214,9 +216,18 @@ def read_json(path: Path, schema: Schema | None = None) -> Fields:
 def parse_json(text: str, path: Path, where: str = "") -> Any:
     """Parse text from a file; UserError names the file and `where` in it."""
     try:
-        return json.loads(text)
-    except ValueError as error:
+        return json.loads(
+            text, parse_int=_number, parse_float=_number, parse_constant=_number
+        )
+    except (RecursionError, ValueError) as error:
         raise damaged(path, f"{where}{error}") from error
+
+
+def _number(text: str) -> float:
+    """Return a number; ValueError for one that none of our files has, such as NaN."""
+    if not abs(float(text)) < 1e100:
+        raise ValueError(f"{text[:9]} is not a number below 1e100")
+    return int(text) if text.lstrip("-").isdecimal() else float(text)
 
 
 def check_fields(value: Any, schema: Schema, path: Path, where: str = "") -> None:

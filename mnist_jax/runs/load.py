@@ -104,9 +104,11 @@ def load(path: Path | str | None = None) -> Network:
     try:
         config = from_stored(json.loads(metadata["config"]), name="its metadata")
         accuracy, tested_on = float(metadata["accuracy"]), metadata["tested_on"]
+        if not 0 <= accuracy <= 1 or tested_on not in ("test", "val"):
+            raise ValueError(f"accuracy is {accuracy}, tested_on {tested_on!r}")
         network = dataclasses.replace(config.model, name=metadata[weights.NETWORK])
         model = models.create(network, weights.task_of(metadata), dtype=config.dtype)
-    except (KeyError, TypeError, ValueError) as error:
+    except weights.DAMAGE as error:
         raise WeightsError(f"{path} is damaged: {error!r} in its metadata.") from error
     except UserError as error:
         raise WeightsError(f"{path} cannot be used here: {error}") from error

@@ -1,7 +1,6 @@
 """A run in training: its folder, its log, where it is, and how it is resumed."""
 
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from mnist_jax.models import operations
 from mnist_jax.runs import checkpoint, environment
 from mnist_jax.runs.checkpoint import Checkpoints
 from mnist_jax.runs.events import Events
-from mnist_jax.runs.folder import RunFolder, damaged, read_json, read_text
+from mnist_jax.runs.folder import RunFolder, damaged, parse_json, read_json, read_text
 from mnist_jax.training import state
 from mnist_jax.training.keys import Keys, make_keys
 from mnist_jax.training.phase import Phase
@@ -275,9 +274,9 @@ def _read_epochs(path: Path, epochs: int) -> list[dict[str, Any]]:
     """
     lines = read_text(path).splitlines()[: 2 * epochs]
     try:
-        records = [json.loads(line) for line in lines]
+        records = [parse_json(line, path) for line in lines]
         found = [(record["epoch"], record["split"]) for record in records]
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise damaged(path, error) from error
     if found != [
         (n, split) for n in range(1, epochs + 1) for split in ("train", "val")

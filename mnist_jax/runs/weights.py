@@ -34,6 +34,10 @@ from mnist_jax.tree import Tree
 NETWORK, CONFIG, PREPROCESS = "mnist_jax_network", "config", "preprocess"
 
 
+# Raised by whatever is not as it should be in the metadata.
+DAMAGE = (KeyError, TypeError, ValueError, ArithmeticError, RecursionError)
+
+
 class WeightsError(UserError):
     """A file of weights cannot be read, or belongs to another network."""
 
@@ -64,7 +68,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise WeightsError(
             f"{path} is damaged, or not a safetensors file: {error}."
         ) from error
-    except TypeError as error:  # a type that NumPy lacks, such as bfloat16
+    except (AttributeError, TypeError) as error:  # such as float8 or bfloat16
         raise WeightsError(
             f"{path} has numbers of a type that NumPy lacks: {error}. Save the weights "
             "as float32."
@@ -86,7 +90,7 @@ def model_config(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     try:
         stored = json.loads(metadata[CONFIG]) if CONFIG in metadata else None
         fields = dict(stored["model"]) if stored else {}
-    except (KeyError, TypeError, ValueError) as error:
+    except DAMAGE as error:
         raise WeightsError(f"{path} is damaged: {error!r} in its metadata.") from error
     for field, entry in (("name", NETWORK), ("preprocess", PREPROCESS)):
         if entry in metadata:
@@ -95,12 +99,14 @@ def model_config(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
 
 
 def task_of(metadata: Mapping[str, str]) -> data.Task:
-    """Return the network's task; KeyError or ValueError if an entry is damaged."""
+    """Return the network's task; an error of `DAMAGE` if an entry is damaged."""
     # Earlier versions, which knew digits only, separated classes by spaces.
     stored = metadata["classes"]
     classes = json.loads(stored) if stored.startswith("[") else stored.split()
-    height, width, channels = json.loads(metadata.get("image_shape", "[28, 28, 1]"))
-    return data.Task(tuple(map(str, classes)), (int(height), int(width), int(channels)))
+    shape = tuple(map(int, json.loads(metadata.get("image_shape", "[28, 28, 1]"))))
+    if len(shape) != 3 or not all(0 < side < 10_000 for side in shape) or not classes:
+        raise ValueError(f"image_shape is {shape}, classes are {classes}")
+    return data.Task(tuple(map(str, classes)), shape)
 
 
 def named(params: Tree, batch_stats: Tree) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`mnist-jax compare` as a user meets it."""
 
+import os
 import re
 import subprocess
 import sys
@@ -76,3 +77,23 @@ def test_it_needs_no_jax():
     program = "import sys, mnist_jax.commands.compare; print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", program], cwd=ROOT)
     assert not {b"jax", b"flax", b"matplotlib"} & set(loaded.split())
+
+
+def test_output_cut_off_and_a_backend_of_others_do_not_matter(command_env, tmp_path):
+    """A process of its own, since Matplotlib reads the variable when imported."""
+    write_run(tmp_path / "run")
+    reading, writing = os.pipe()
+    os.close(reading)  # as `head` does
+    report = tmp_path / "report"
+    flags = [str(tmp_path / "run"), "--format=markdown", f"--report={report}"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "mnist_jax", "compare", *flags],
+        env=command_env | {"MPLBACKEND": "nonsense"},
+        cwd=ROOT,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, "")
+    assert (report / "comparison.html").exists()

@@ -60,7 +60,14 @@ def test_the_names_that_a_field_allows_are_those_of_the_table(section, field, ta
         ("seed", -1, "--config.seed=-1: must be at least 0 and below 4294967296."),
         ("seed", 1.5, "--config.seed=1.5: must be a whole number."),
         ("seed", True, "--config.seed=True: must be a whole number."),
+        ("seed", 10**400, "--config.seed=1000"),
+        ("augment.zoom", 10**400, "zoom=1000"),
+        ("eval_batch_size", 10**400, "eval_batch_size=1000"),
         ("name", 3, "--config.name=3: must be a string."),
+        *(
+            ("name", name, f"--config.name={name!r}: not a folder within runs/.")
+            for name in ("", ".", "../x", "x/../../y", "/x", "\x1b[31m")
+        ),
         ("dtype", "float16", "--config.dtype=float16: unknown (known: float32, bf"),
         ("augment.zoom", float("nan"), "--config.augment.zoom=nan: must be at le"),
         ("augment.zoom", "much", "--config.augment.zoom=much: must be a number."),

@@ -2,10 +2,11 @@ import gzip
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
-from mnist_jax.data import idx
+from mnist_jax.data import DataError, idx
 from tests.support.idx_files import encode
 
 
@@ -19,3 +20,17 @@ def test_the_layout_is_the_published_one(tmp_path):
 @given(hnp.arrays(np.uint8, hnp.array_shapes(max_dims=4, min_side=0)))
 def test_any_array_is_read(array):
     np.testing.assert_array_equal(idx.parse(encode(array), Path("x")), array)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(bytes(2**26 + 1)),
+        b"\0\0\x08\x03" + b"\xff" * 12,
+        b"\0\0\x08\xff" + bytes(4 * 255),
+    ],
+)
+def test_a_small_file_that_announces_much_is_refused(tmp_path, content):
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(DataError, match="announces|not an IDX file"):
+        idx.read(tmp_path / "x")

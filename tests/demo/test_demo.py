@@ -157,9 +157,15 @@ def test_columns_and_rows_of_others_stay(tmp_path, images):
         ("/__init__", b"", {"Content_Type": None}, 404, "unknown path"),
         ("/predict", b"", {"Content_Length": "abc"}, 411, "number of bytes"),
         ("/predict", b"", {"Content_Length": None}, 411, "number of bytes"),
+        ("/predict", b"", {"Content_Length": "1e3"}, 411, "number of bytes"),
+        ("/predict", b"", {"Content_Length": ""}, 411, "number of bytes"),
+        ("/predict", b"", {"content-length": "3"}, 411, "number of bytes"),
+        ("/predict", b"x", {"Content_Length": "784"}, 408, "shorter"),
         ("/predict", b"", {"Content_Length": "9" * 5000}, 411, "number of bytes"),
         ("/read?run=0", b"no image", {}, 422, "is not an image"),
         ("/read?run=0", b"", {"Content_Length": "64000001"}, 413, "at most 64"),
+        ("/correct", b"[" * 200_000, {"Content_Type": "application/json"}, 400,
+         "not a correction"),
         ("/correct", b"{}", {"Content_Type": "application/json"}, 400, "correction"),
         *(
             ("/correct", correction(np.zeros(784, np.uint8), label),
@@ -168,7 +174,10 @@ def test_columns_and_rows_of_others_stay(tmp_path, images):
         ),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said(server, folder, path, body, headers, status, message):
+def test_what_is_wrong_is_said(
+    server, folder, path, body, headers, status, message, monkeypatch
+):
+    monkeypatch.setattr(server.RequestHandlerClass, "timeout", 0.3)
     headers = {"Content_Type": BINARY} | headers
     answered, _, content = send(server, "POST", path, body, **headers)
     assert answered == status and message in json.loads(content)["error"]

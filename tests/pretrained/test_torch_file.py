@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -134,6 +135,25 @@ def test_a_tensor_may_not_reach_beyond_its_numbers():
     ):
         with pytest.raises(WeightsError, match="larger than the numbers"):
             torch_file._view(bad, numbers)
+
+
+def test_a_small_file_that_announces_much_is_refused(tmp_path, monkeypatch):
+    storage = torch_file._Storage("0", np.dtype("<f4"), 4)
+    repeated = torch_file._Tensor(storage, 0, (10**9,), (0,))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch_file, "_read_zip", lambda _: ({"x": repeated}, {}))
+        (tmp_path / "x.pth").write_bytes(content_of(FILES[0]))
+        with pytest.raises(WeightsError, match="announces 8,000,000,000 bytes"):
+            readers.read(tmp_path / "x.pth")
+    with zipfile.ZipFile(tmp_path / "x.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(2**26 + 1))
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.attrs["layer_names"] = ["x"]
+        file.create_group("x").attrs["weight_names"] = ["kernel:0"]
+        file["x"].create_dataset("kernel:0", (10**12,), "f4", chunks=(10**6,))
+    for path in tmp_path.iterdir():
+        with pytest.raises(WeightsError, match="announces"):
+            readers.read(path)
 
 
 def test_a_zip_file_or_a_pickle_of_something_else_is_refused(tmp_path):

@@ -14,7 +14,7 @@ from mnist_jax.errors import UserError
 from mnist_jax.experiment import parse
 from mnist_jax.report import record
 from mnist_jax.report.compare import groups
-from mnist_jax.runs.folder import RunFolder
+from mnist_jax.runs.folder import RunFolder, read_json
 from tests.support.made_runs import write_run
 
 
@@ -59,6 +59,32 @@ def test_a_damaged_file_is_named(folder, name):
     with pytest.raises(UserError, match=f"{name}.json is damaged"):
         folder.check_config(parse(lenet5.get_config()))
         folder.read_results()
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 200_000, *(f'{{"x": [{x}]}}' for x in ("1" * 401, "1e999", "NaN"))]
+)
+def test_json_that_we_never_write_is_damaged(tmp_path, text):
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match="config.json is damaged"):
+        read_json(path)
+
+
+def test_an_editor_may_put_a_byte_order_mark_before_a_config(folder):
+    text = folder.config.read_text()
+    folder.config.write_text(text, encoding="utf-8-sig")
+    folder.check_config(parse(lenet5.get_config()))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("config", {"name": "../x"}), ("config", {"name": "\x9bm"}), ("tested_on", "all")],
+)
+def test_results_with_a_false_name_are_damaged(tmp_path, field, value):
+    write_run(tmp_path, **{field: value})
+    with pytest.raises(UserError, match=f"results.json is damaged: {field} is"):
+        RunFolder(tmp_path).read_results()
 
 
 @pytest.mark.parametrize(

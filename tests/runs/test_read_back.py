@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import struct
 
+import jax
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -245,7 +247,18 @@ def other_numbers(tensors):
         ({"config": "{"}, "is damaged.*in its metadata"),
         ({"config": '{"sed": 3}'}, "its metadata: config.sed: no such field"),
         ({"config": None}, "does not say which experiment"),
-        ({"accuracy": "much"}, "is damaged.*in its metadata"),
+        *(
+            ({name: value}, "is damaged.*in its metadata")
+            for name, value in (
+                *(("accuracy", text) for text in ("much", "nan", "7")),
+                *(("classes", text) for text in ("[]", "[" * 100_000)),
+                *(("image_shape", f"[28, {side}, 1]") for side in (0, 10**9, "1e400")),
+                *(("config", "[" * 100_000), ("tested_on", "all")),
+            )
+        ),
+        ({"config": "3"}, "cannot be used here.*must be a section"),
+        ({"classes": json.dumps(["\x1b[m", *"123456789"])}, "control characters"),
+        ({"classes": '["0", "1"]'}, "of another shape: logits/bias"),
         ({"sha256": None, "change": other_numbers}, "does not have the weights that"),
     ],
 )
@@ -253,6 +266,22 @@ def test_metadata_that_lies_is_noticed(folder, changes, message):
     rewrite(folder.weights, **changes)
     with pytest.raises(UserError, match=message):
         load(folder.path)
+
+
+def test_numbers_that_numpy_lacks_are_named(tmp_path):
+    head = b'{"a": {"dtype": "F8_E4M3", "shape": [1], "data_offsets": [0, 1]}}'
+    (tmp_path / "x").write_bytes(struct.pack("<Q", len(head)) + head + b"x")
+    with pytest.raises(UserError, match="a type that NumPy lacks"):
+        load(tmp_path / "x")
+
+
+def test_a_platform_without_a_device_is_named(monkeypatch):
+    def none():
+        raise AssertionError
+
+    monkeypatch.setattr(jax, "devices", none)
+    with pytest.raises(UserError, match="JAX found no device"):
+        mnist_jax.load_run()
 
 
 def test_a_run_without_onednn_is_computed_without(folder):
