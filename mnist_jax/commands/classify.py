@@ -23,6 +23,7 @@ from rich.console import Console
 from mnist_jax import combine, data, files
 from mnist_jax.commands import outputs
 from mnist_jax.config import ConfigError
+from mnist_jax.devices import settings
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import significance
 from mnist_jax.report import render
@@ -53,6 +54,7 @@ class _Answers(NamedTuple):
     """Logits of the validation images."""
 
 
+@settings.defaults()
 def main(arguments: list[str]) -> None:
     """Fit, test and write the classifiers, and print how they compare."""
     families = _FAMILIES if _WITH.value == ["all"] else _WITH.value

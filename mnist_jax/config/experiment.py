@@ -379,7 +379,7 @@ class Experiment:
     def __post_init__(self) -> None:
         """Raise ConfigError for a name that would lead out of the folder `runs`."""
         if not is_name(self.name):
-            raise ConfigError(f"--config.name={self.name!r}: not a folder within runs/.")
+            raise ConfigError(f"--config.name={self.name!r}: not the name of a folder.")
 
 
 def from_stored(stored: Any, *, name: str = "config.json") -> Experiment:

@@ -16,18 +16,14 @@ _x64: Any = jax if hasattr(jax, "enable_x64") else jax.experimental
 
 @contextlib.contextmanager
 def defaults() -> Iterator[None]:
-    """Use JAX's defaults in a block for all that changes results or prevents them.
-
-    `JAX_DISABLE_JIT` and `JAX_DEBUG_NANS` prevent them, since steps are compiled ahead,
-    and monitors begin with NaN.
-    """
+    """Use JAX's defaults in a block for everything that changes or prevents results."""
     with (
         _x64.enable_x64(False),
         jax.threefry_partitionable(True),
         jax.default_prng_impl(PRNG),
         jax.numpy_dtype_promotion("standard"),
-        jax.debug_nans(False),
+        jax.debug_nans(False),  # monitors begin with NaN
         jax.debug_infs(False),
-        jax.disable_jit(False),
+        jax.disable_jit(False),  # steps are compiled ahead
     ):
         yield

@@ -65,7 +65,7 @@ def test_the_names_that_a_field_allows_are_those_of_the_table(section, field, ta
         ("eval_batch_size", 10**400, "eval_batch_size=1000"),
         ("name", 3, "--config.name=3: must be a string."),
         *(
-            ("name", name, f"--config.name={name!r}: not a folder within runs/.")
+            ("name", name, f"--config.name={name!r}: not the name of a folder.")
             for name in ("", ".", "../x", "x/../../y", "/x", "\x1b[31m")
         ),
         ("dtype", "float16", "--config.dtype=float16: unknown (known: float32, bf"),
