@@ -216,17 +216,15 @@ def read_json(path: Path, schema: Schema | None = None) -> Fields:
 def parse_json(text: str, path: Path, where: str = "") -> Any:
     """Parse text from a file; UserError names the file and `where` in it."""
     try:
-        return json.loads(
-            text, parse_int=_number, parse_float=_number, parse_constant=_number
-        )
+        return json.loads(text, parse_int=_number, parse_float=_number)
     except (RecursionError, ValueError) as error:
         raise damaged(path, f"{where}{error}") from error
 
 
 def _number(text: str) -> float:
-    """Return a number; ValueError for one that none of our files has, such as NaN."""
+    """Return a number; ValueError for one that none of our files has."""
     if not abs(float(text)) < 1e100:
-        raise ValueError(f"{text[:9]} is not a number below 1e100")
+        raise ValueError(f"{text[:9]}... is not below 1e100")
     return int(text) if text.lstrip("-").isdecimal() else float(text)
 
 

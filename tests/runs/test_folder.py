@@ -62,7 +62,7 @@ def test_a_damaged_file_is_named(folder, name):
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 200_000, *(f'{{"x": [{x}]}}' for x in ("1" * 401, "1e999", "NaN"))]
+    "text", ["[" * 200_000, *(f'{{"x": [{x}]}}' for x in ("1" * 401, "-1e999"))]
 )
 def test_json_that_we_never_write_is_damaged(tmp_path, text):
     path = tmp_path / "config.json"
