@@ -97,7 +97,7 @@ def main(arguments: list[str]) -> None:
                 images = np.stack([digit.image for digit in found])
                 labelled.check_dark(images[..., np.newaxis], run.task, path)
             else:
-                found = photos.divide(run, below, photos.find_digits(path))
+                found = photos.find_digits(path)
         except photos.PhotoError as error:
             failures.append(f"{_shown(path)} {error}.")
             continue
@@ -255,7 +255,7 @@ def _show(read: "_Read", run: "Trained") -> None:
     Table(header, rows, ["left"] * 5).show(
         Console(),
         f"Read by {trained.describe(run)}. Unsure: below {below:.1%}, as "
-        f"{trained.UNSURE_SHARE:.0%} of {source} are, or cut off another digit.",
+        f"{trained.UNSURE_SHARE:.0%} of {source} are, or too wide for one digit.",
     )
 
 

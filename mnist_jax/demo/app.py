@@ -86,10 +86,6 @@ class App:
             found = photos.find_digits(io.BytesIO(body))
         except photos.PhotoError as error:
             raise UserError(f"The picture {error}.") from error
-        # All networks read the same digits: as the first one divides them.
-        first = self.networks[next(iter(chosen), 0)]
-        with self._lock:
-            found = photos.divide(first, first.threshold[0], found)
         digits = [
             {
                 "box": digit.box,

@@ -12,14 +12,15 @@ from mnist_jax.data import idx, raster
 from mnist_jax.data.centering import center_in_28x28
 from mnist_jax.data.dataset import DataError
 from mnist_jax.data.raster import PhotoError
-from mnist_jax.photos import pictures, sheet, touching
+from mnist_jax.photos import pictures, sheet
 from mnist_jax.photos.ink import FEWEST_PIXELS, find_ink, flatten, widen_thin_strokes
 
 # In sizes of a digit: parts of ink below the first are specks; those below the second,
 # or flatter than the third, are no digits, and belong to one beside them if there is.
 _SPECK, _FRAGMENT, _FLAT = 0.1, 0.45, 0.36
-# Flatter than this part of its width, ink is a line.
-_LINE = 0.15
+# Flatter than this part of its width, ink is a line; wider than so many times its
+# height, it is several digits.
+_LINE, _WIDE = 0.15, 1.7
 # The gap that a stroke may have, and how high a digit of several parts may be.
 _GAP, _TALLEST = 0.25, 1.75
 # More parts are a texture.
@@ -53,19 +54,17 @@ class Digit:
         box: where it is, in pixels of the upright picture.
         image: as a network sees it, bright on dark.
         line: counted from 0.
-        ink: 0..1, in the box, if it was found in a photograph.
-        is_piece: whether it was cut off another digit that it touches.
+        is_wide: whether it is wider than any digit: several may touch.
         label: the most probable class.
         probabilities: of each class.
-        unsure: whether the highest probability is below the threshold, or it is a
-            piece.
+        unsure: whether the highest probability is below the threshold, or it is too
+            wide.
     """
 
     box: Box
     image: UInt8[np.ndarray, "28 28"]
     line: int
-    ink: Float[np.ndarray, "h w"] | None = None
-    is_piece: bool = False
+    is_wide: bool = False
     label: str = ""
     probabilities: Float32[np.ndarray, " classes"] = dataclasses.field(
         default_factory=lambda: np.zeros(0, np.float32)
@@ -113,32 +112,9 @@ def find_digits(source: Any) -> list[Digit]:
             alone = np.where(np.isin(labels[window], members), ink[window], 0)
             image = center_in_28x28(widen_thin_strokes(alone))
             full_size = Box(*(round(scale * side) for side in box))
-            digits.append(Digit(full_size, image, line, alone))
+            is_wide = box.right - box.left > _WIDE * box.height
+            digits.append(Digit(full_size, image, line, is_wide))
     return digits
-
-
-def divide(digit: Digit) -> dict[tuple[int, int], Digit]:
-    """Cut a digit into candidates for the several digits that it may be.
-
-    Returns:
-        The candidates, by their first column in its ink and the one after their last.
-        They overlap: `touching.best_division` chooses among them.
-    """
-    ink, box = digit.ink, digit.box
-    assert ink is not None, "it was found in a photograph"
-    scale = (box.right - box.left) / ink.shape[1]
-    found = {}
-    for (left, right), piece in touching.find_pieces(ink).items():
-        rows = np.flatnonzero((piece > 0).any(axis=1))
-        part = Box(
-            box.left + round(scale * left),
-            box.top + round(scale * rows[0]),
-            box.left + round(scale * right),
-            box.top + round(scale * (rows[-1] + 1)),
-        )
-        image = center_in_28x28(widen_thin_strokes(piece))
-        found[left, right] = Digit(part, image, digit.line, piece, is_piece=True)
-    return found
 
 
 def read_prepared(source: Any) -> list[Digit]:

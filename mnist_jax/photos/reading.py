@@ -13,7 +13,7 @@ from scipy import special
 
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation.predictor import Predictor
-from mnist_jax.photos import finding, touching
+from mnist_jax.photos import finding
 from mnist_jax.photos.finding import Digit
 
 _SMALLEST_BATCH = 8  # few programs are compiled, however many digits there are
@@ -68,8 +68,7 @@ def read(predictor: Predictor, threshold: float, source: Any) -> Reading:
         PhotoError: it is not an image, or there is no digit in it.
         OSError: the file cannot be read.
     """
-    found = finding.find_digits(source)
-    return classify(predictor, threshold, divide(predictor, threshold, found))
+    return classify(predictor, threshold, finding.find_digits(source))
 
 
 def classify(predictor: Predictor, threshold: float, found: Sequence[Digit]) -> Reading:
@@ -89,36 +88,8 @@ def classify(predictor: Predictor, threshold: float, found: Sequence[Digit]) -> 
                 digit,
                 label=predictor.classes[row.argmax()],
                 probabilities=row,
-                unsure=digit.is_piece or bool(row.max() < threshold),
+                unsure=digit.is_wide or bool(row.max() < threshold),
             )
             for digit, row in zip(found, each, strict=False)
         )
     )
-
-
-def divide(
-    predictor: Predictor, threshold: float, found: Sequence[Digit]
-) -> list[Digit]:
-    """Divide what `find_digits` found where it is several digits that touch.
-
-    That is where the classifier is unsure that it is one, or it is too wide for one,
-    and it can be cut so that each piece is above the threshold. (Where to cut is a
-    guess: the pieces count as unsure.)
-    """
-    divided: list[Digit] = []
-    wholes = classify(predictor, threshold, found).digits
-    for digit, whole in zip(found, wholes, strict=True):
-        assert digit.ink is not None, "it was found in a photograph"
-        may_be_several = whole.unsure or touching.is_wide(digit.ink)
-        pieces = finding.divide(digit) if may_be_several else {}
-        if pieces:
-            said = classify(predictor, threshold, list(pieces.values())).digits
-            probabilities = {
-                where: each.probability
-                for where, each in zip(pieces, said, strict=True)
-                if each.probability >= threshold
-            }
-            best = touching.best_division(probabilities, digit.ink.shape[1])
-            pieces = {where: pieces[where] for where in best}
-        divided.extend(pieces.values() or [digit])
-    return divided
