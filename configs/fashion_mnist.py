@@ -3,6 +3,9 @@
 python run.py --config=configs/fashion_mnist.py
 python run.py --config=configs/fashion_mnist.py:double_cnn
 python run.py --config=configs/fashion_mnist.py:lenet5
+
+Test accuracy of the triple CNN, in bfloat16: 0.9296, n = 1. The recipe has not been
+tuned: the validation accuracy still rose in the last of the 20 epochs.
 """
 
 from ml_collections import ConfigDict
