@@ -25,11 +25,12 @@ def load(path: Path) -> Trained:
     Raises:
         UserError: it is not finished, or an ensemble, or a file of weights alone.
     """
+    # Before it is loaded: a damaged ensemble.json may name its own folder.
+    if (RunFolder(path).read_results() or {}).get("kind") == "ensemble":
+        raise UserError(f"{path} is an ensemble. Name its members instead.")
     found = combine.load(path)
     if found.results is None:
         raise UserError(f"{path} is a file: name the folder of the finished run.")
-    if found.results["kind"] == "ensemble":
-        raise UserError(f"{path} is an ensemble. Name its members instead.")
     return found
 
 

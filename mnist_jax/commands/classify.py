@@ -57,13 +57,15 @@ class _Answers(NamedTuple):
 @settings.defaults()
 def main(arguments: list[str]) -> None:
     """Fit, test and write the classifiers, and print how they compare."""
-    families = _FAMILIES if _WITH.value == ["all"] else _WITH.value
+    stacked = "all" in _WITH.value
+    families = _FAMILIES if stacked else list(dict.fromkeys(_WITH.value))
     if len(arguments) != 1 or not _OUTPUT.value:
         raise ConfigError("Give one run, and a folder: RUN --output=FOLDER")
-    if unknown := [name for name in families if name not in _FAMILIES]:
+    known = *_FAMILIES, "all"
+    if unknown := [name for name in _WITH.value or [""] if name not in known]:
         raise ConfigError(
-            f"--with={','.join(families)}: there is no {unknown[0]!r} (known: "
-            f"{', '.join(_FAMILIES)}, all)."
+            f"--with={','.join(_WITH.value)}: there is no {unknown[0]!r} (known: "
+            f"{', '.join(known)})."
         )
     folder = files.expand(_OUTPUT.value)
     outputs.check_folder(folder, flag="--output", sign="classify.json")
@@ -93,7 +95,7 @@ def main(arguments: list[str]) -> None:
             f"--images={_IMAGES.value}: must be at least {classes}, one for each class."
         )
     fewest = np.bincount(dataset.val.labels, minlength=classes).min()
-    if _WITH.value == ["all"] and fewest < stacking.FOLDS:
+    if stacked and fewest < stacking.FOLDS:
         raise UserError(
             f"--with=all stacks classifiers, which needs {stacking.FOLDS} validation "
             f"images of each class. Use --with={','.join(_FAMILIES)}."
@@ -119,7 +121,7 @@ def main(arguments: list[str]) -> None:
             )
             found[name] = _Answers(*created)
             print(f"Wrote {folder / name} ({created[0]}).", flush=True)
-    if _WITH.value == ["all"]:
+    if stacked:
         paths = [network.path.parent, *(folder / family for family in families)]
         place, name = folder / "stack", f"stack on {network.name}"
         ensemble.create(paths, place, by="stacking", name=name)

@@ -17,7 +17,7 @@ import contextlib
 import dataclasses
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +87,17 @@ def vary(config: Experiment, text: str) -> dict[str, Experiment]:
     from mnist_jax import experiment  # imported late, as in `main`
 
     field, equals, values = text.partition("=")
+    if field in ("name", "seed"):
+        raise ConfigError(f"--vary={text}: the sweep itself sets {field}.")
     varied: dict[str, Experiment] = {}
     for value in map(str.strip, values.split(",")):
         if not (equals and value):
             raise ConfigError(f"--vary={text}: give FIELD=VALUE,VALUE,...")
+        if "/" in value or value.strip(".") == "":
+            raise ConfigError(
+                f"--vary={text}: {value} cannot be the name of a folder in --workdir. "
+                "Give values without slashes."
+            )
         fields = to_json(config)
         *path, last = re.findall(r"[^.\[\]]+", field) or [field]
         try:
@@ -113,6 +120,38 @@ def vary(config: Experiment, text: str) -> dict[str, Experiment]:
     return varied
 
 
+def plan(
+    config: Experiment,
+    seeds: Sequence[int],
+    workdir: Path,
+    *,
+    varied: str = "",
+    overrides: Collection[str] = (),
+) -> dict[Path, Experiment]:
+    """Return the experiment of each run folder.
+
+    Args:
+        config: the experiment.
+        seeds: each is also that of the training images, unless these are chosen.
+        workdir: the folder of the run folders.
+        varied: the text for `vary`, if any.
+        overrides: the fields that flags have set.
+
+    Raises:
+        ConfigError: as in `vary`.
+    """
+    draws = "data.subset_seed" not in {*overrides, varied.partition("=")[0]}
+    runs: dict[Path, Experiment] = {}
+    for value, each in (vary(config, varied) if varied else {"": config}).items():
+        for seed in seeds:
+            seeded = dataclasses.replace(each, seed=seed)
+            if each.data.train_size and draws:
+                drawn = dataclasses.replace(each.data, subset_seed=seed)
+                seeded = dataclasses.replace(seeded, data=drawn)
+            runs[workdir / value / f"seed{seed}"] = seeded
+    return runs
+
+
 def main() -> None:
     """Run the experiment of the flags with each of the values and the seeds."""
     seeds = parse_seeds(_SEEDS.value or "")
@@ -129,19 +168,11 @@ def main() -> None:
 
     memory.keep()
     config = experiment.parse(_CONFIG.value)
-    configs = vary(config, _VARY.value) if _VARY.value else {"": config}
     part = (_VARY.value or "seeds").partition("=")[0]
     workdir = Path(_WORKDIR.value or Path("runs") / config.name / part)
     flags.FLAGS.workdir = str(workdir)
     compiler.keep_compiled()
-    runs: dict[Path, Experiment] = {}
-    for value, each in configs.items():
-        for seed in seeds:
-            config = dataclasses.replace(each, seed=seed)
-            if config.data.train_size and "data.subset_seed" not in overrides:
-                drawn = dataclasses.replace(config.data, subset_seed=seed)
-                config = dataclasses.replace(config, data=drawn)
-            runs[workdir / value / f"seed{seed}"] = config
+    runs = plan(config, seeds, workdir, varied=_VARY.value or "", overrides=overrides)
     for folder, config in runs.items():  # before hours go into the first
         RunFolder(folder).check_config(config)
     parallel.check_available()

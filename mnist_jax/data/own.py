@@ -26,13 +26,14 @@ def task(config: Data) -> Task:
     """Return the classes of the images, which are grey and of 28x28; reads none.
 
     By default, they are the ten digits; for `folder`, the names of the subfolders of
-    train/ in alphabetical order, if there are any.
+    train/ in alphabetical order, if there are any and no labels.csv.
 
     Raises:
         UserError: there is no such folder.
     """
     classes, train = config.classes, _place(config) / "train"
-    if not classes and config.source == "folder" and train.is_dir():
+    in_table = (train / labelled.LABELS_FILE).exists()
+    if config.source == "folder" and train.is_dir() and not (classes or in_table):
         names = [path.name for path in train.iterdir() if path.is_dir()]
         classes = tuple(sorted(name for name in names if not name.startswith(".")))
     return Task(classes or DIGITS.classes)

@@ -143,7 +143,8 @@ def test_every_command_takes_it(folder, command_env, tmp_path):
     cases = [
         ([], 2, "Give one run, and a folder"),
         ([net], 2, "Give one run, and a folder"),
-        ([net, out, "--with=svm,tree"], 2, "there is no 'tree' .known: forest"),
+        ([net, out, "--with=all,tree"], 2, "there is no 'tree' .known: forest"),
+        ([net, out, "--with="], 2, "there is no '' .known: forest"),
         ([svm, out], 1, "svm is not the run folder of a network"),
         ([folder / "out put" / "stack", out], 1, "stack is not the run folder"),
         ([net / "weights.safetensors", out], 1, "is not the run folder of a network"),

@@ -155,7 +155,7 @@ def test_it_is_loaded_and_exported_as_it_was_written(by, all_made, runs, tmp_pat
     np.testing.assert_allclose(exported, found.predict(images), atol=1e-5)
 
 
-def test_every_command_takes_it(made, runs, tmp_path):
+def test_every_command_takes_it(made, runs, tmp_path, monkeypatch):
     found = load_run(made)
     images, _ = make(3, 60, seed=2)
     expected = found.predict(images)
@@ -166,9 +166,13 @@ def test_every_command_takes_it(made, runs, tmp_path):
     [digit] = app.predict(images[0].tobytes(), [0])["answers"][0]["digits"]
     assert digit["label"] in THREE and b"two runs" in app.page()
     np.testing.assert_allclose(digit["probabilities"], expected[0], atol=1e-5)
+    config = json.loads((made / "config.json").read_text())
+    config["data"]["dir"] = "/home/me"
+    monkeypatch.setattr("mnist_jax.export.card.read_json", lambda _: config)
     for kind in ("stablehlo", "html"):
         card = export.write(found, tmp_path / f"file.{kind}", format=kind).read_text()
         assert found.parameters_sha256 in card and "two runs" in card
+        assert "/home/me" not in card
     with pytest.raises(UserError, match="is no network, and a .safetensors"):
         export.write(found, tmp_path / "file.safetensors", format="safetensors")
 
@@ -258,6 +262,11 @@ def test_members_are_finished_runs_that_stay_as_they_are(made, runs, tmp_path):
         load_run(copy)
     (mine / "results.json").unlink()
     with pytest.raises(UserError, match="ensemble.json names a run .*is not finished"):
+        load_run(copy)
+    stored = json.loads((copy / "ensemble.json").read_text())
+    stored["members"][0]["path"] = "."
+    (copy / "ensemble.json").write_text(json.dumps(stored))
+    with pytest.raises(UserError, match="names a run to combine: .* is an ensemble"):
         load_run(copy)
 
 

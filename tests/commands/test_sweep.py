@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_jax.commands import sweep
-from mnist_jax.config import Experiment
+from mnist_jax.config import Data, Experiment
 from mnist_jax.errors import UserError
 from tests.conftest import LITTLE_OPTIMIZED
 from tests.support import commands
@@ -69,13 +69,27 @@ def test_each_value_has_a_config_of_its_own():
 
 @pytest.mark.parametrize(
     "text",
-    "seed | seed= | seed=1,,2 | sed=1 | data.x=1 | phases[1].epochs=2 | seed=a".split(
-        " | "
-    ),
+    [
+        *("val_size", "dtype=", "report_accuracy=1,,2", "sed=1", "data.x=1"),
+        *("phases[1].epochs=2", "report_accuracy=a", "seed=1,2", "name=a,b"),
+        *("data.dir=/x", "data.dir=a/../..", "data.dir=.."),
+    ],
 )
 def test_other_values_are_refused(text):
     with pytest.raises(UserError, match=f"^--vary={re.escape(text)}: "):
         sweep.vary(Experiment(), text)
+
+
+def test_a_seed_draws_its_training_images_unless_these_are_chosen(tmp_path):
+    def drawn(**chosen):
+        config = Experiment(data=Data(train_size=20, subset_seed=7))
+        runs = sweep.plan(config, [3, 4], tmp_path, **chosen).values()
+        return [(run.seed, run.data.subset_seed) for run in runs]
+
+    assert drawn() == drawn(varied="data.val_size=9") == [(3, 3), (4, 4)]
+    assert drawn(overrides=["data.subset_seed"]) == [(3, 7), (4, 7)]
+    both = drawn(varied="data.subset_seed=0,1")
+    assert both == [(3, 0), (4, 0), (3, 1), (4, 1)]
 
 
 def test_bad_flags_are_one_clear_line(command_env, tmp_path):

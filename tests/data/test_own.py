@@ -89,6 +89,8 @@ def test_the_same_images_in_any_files_are_the_same_data_set(tmp_path, way):
         (tmp_path / "train" / "7").rename(tmp_path / "train" / "Ankle boot")
         (tmp_path / "train" / ".cache").mkdir()
         assert data.task(chosen).classes == (*"01234568", "9", "Ankle boot")
+        (tmp_path / "train" / "labels.csv").write_text("file,label")
+        assert data.task(chosen) == data.DIGITS
 
 
 def test_without_test_labels_the_validation_images_are_the_test(tmp_path):
