@@ -85,7 +85,9 @@ def images_for(runs: Sequence[Trained], wanted: str | None) -> Images:
             the runs were tested on different images.
     """
     if wanted is None:
-        if len(different := sorted({*map(_name, runs)})) > 1:
+        different = sorted({*map(_name, runs)})
+        digests = {run.results["test_images_sha256"] for run in runs if run.results}
+        if len(different) > 1 or len(digests) > 1:
             raise UserError(
                 f"The runs were tested on different images: {', '.join(different)}. "
                 "Choose the images for all by --data=mnist, for example."

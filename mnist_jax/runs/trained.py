@@ -12,7 +12,7 @@ from jaxtyping import Float32
 
 from mnist_jax import files
 from mnist_jax.config import Data
-from mnist_jax.data import Task
+from mnist_jax.data import Task, own
 from mnist_jax.devices import settings
 from mnist_jax.evaluation import log_softmax
 from mnist_jax.runs import predictions
@@ -171,7 +171,8 @@ def describe(run: Trained) -> str:
 
 def found_here(config: Data) -> Data:
     """Return a run's data, in the usual place if its own is on another machine."""
-    if config.dir and not files.expand(config.dir).exists():
+    elsewhere = config.dir and not files.expand(config.dir).exists()
+    if elsewhere and config.source not in own.READERS:
         return dataclasses.replace(config, dir=None)
     return config
 

@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 
 from mnist_jax.commands import measure
+from mnist_jax.config import Data
 from mnist_jax.data import Split
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import calibration
 from mnist_jax.runs.load import load
+from mnist_jax.runs.trained import found_here
 from tests.support.commands import run_each
 
 pytestmark = pytest.mark.usefixtures("little_optimized")
@@ -63,8 +65,17 @@ def test_runs_of_different_data_are_not_set_side_by_side(run_and_images):
     )
     with pytest.raises(UserError, match="test images of .*validation images of"):
         measure.images_for([run, validated], None)
+    results = run.results | {"test_images_sha256": "0"}
+    elsewhere = dataclasses.replace(run, results=results)
+    with pytest.raises(UserError, match="tested on different images"):
+        measure.images_for([run, elsewhere], None)
     # Its own validation images are no place to fit a temperature on.
     assert "no temperature" in measure.assess([validated], run_and_images[1]).notes[0]
+
+
+def test_published_files_may_be_elsewhere_but_not_files_of_the_user():
+    for source, found in (("mnist", None), ("folder", "/nowhere"), ("npz", "/nowhere")):
+        assert found_here(Data(source=source, dir="/nowhere")).dir == found
 
 
 def test_damage_and_views_are_measured(run_and_images):
@@ -82,7 +93,7 @@ def test_which_images(run_and_images, tmp_path):
     (tmp_path / "empty").mkdir()
     for wanted, message in {
         f"{tmp_path / 'empty'}": "empty holds no PNG files",
-        "cifar": r"--data=cifar: .*known: mnist, tfds, digits\)",
+        "cifar": r"--data=cifar: .*known: mnist, .*digits\)",
         f"{tmp_path / 'a'},{tmp_path / 'b'}": "Cannot read .*/a: No such file",
         "tests.support.made_data:sixty_two": (
             r"for 10 classes \(0, 1, 2, ...\) .* but .* has 62 classes \(letter 0, 1,"
