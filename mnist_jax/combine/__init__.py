@@ -1,4 +1,4 @@
-"""What is made of trained networks, and the one function that loads any finished run.
+"""Ensembles and classifiers, and the one function that loads any finished run.
 
 Each kind of run has a module with a function `load(path) -> Trained`.
 """

@@ -1,4 +1,4 @@
-"""The run folder of what is made of networks: its figures, its files, its report.
+"""The run folder of an ensemble or a classifier: its figures, its files, its report.
 
 It has no metrics, checkpoints or weights.safetensors. Its config.json identifies the
 experiment; each kind adds a file of its own, from which it is loaded.

@@ -227,8 +227,8 @@ class Data:
     )
     train_size: int = option(
         0,
-        "Images to train on, drawn from those that are not for validation, each class "
-        "by its share. 0: all.",
+        "Images to train on, drawn without the validation images, each class by its "
+        "share. 0: all.",
         at_least=0,
     )
     subset_seed: int = option(

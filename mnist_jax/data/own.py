@@ -1,4 +1,4 @@
-"""Images of one's own in files: `--config.data.source=idx`, folder, npz or csv."""
+"""The user's own images in files: `--config.data.source=idx`, folder, npz or csv."""
 
 import csv
 import re

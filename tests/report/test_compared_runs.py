@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mnist_jax.errors import UserError
 from mnist_jax.report import compare
-from mnist_jax.report.compare import findings, publish
+from mnist_jax.report.compare import findings, groups, publish
 from tests.support.made_runs import (
     scores,
     shown,
@@ -188,7 +188,7 @@ def test_experiments_that_differ_in_one_number_are_a_series(tmp_path):
                 subset = config | {"data.subset_seed": seed}
                 write_run(folder, accuracy=0.9, seed=seed, config=subset, model=name)
     found = compare.read([tmp_path])
-    [series] = compare.groups.series(found.groups)
+    [series] = groups.series(found.groups)
     assert (series.field, series.name) == ("data.train_size", "lenet5")
     assert series.values == [group.train_size for group in series.groups]
     assert series.values == [0, 20, 300, 1000]
