@@ -185,14 +185,16 @@ def test_experiments_that_differ_in_one_number_are_a_series(tmp_path):
             config = {"name": f"{name}-train_size={size}", "data.train_size": size}
             for seed in (0, 1):
                 folder = tmp_path / f"{name}{size}" / f"seed{seed}"
-                subset = config | {"data.subset_seed": seed}
+                subset = config | {"data.subset_seed": seed, "report_accuracy": 0.9}
                 write_run(folder, accuracy=0.9, seed=seed, config=subset, model=name)
     found = compare.read([tmp_path])
     [series] = groups.series(found.groups)
     assert (series.field, series.name) == ("data.train_size", "lenet5")
     assert series.values == [group.train_size for group in series.groups]
-    assert series.values == [0, 20, 300, 1000]
-    assert [len(group.runs) for group in series.groups] == [2] * 4
+    assert series.values == [20, 300, 1000]  # of all images there is no number
+    assert [len(group.runs) for group in series.groups] == [2] * 3
+    for group in found.groups:  # the report's networks saw all images
+        assert (group.report_accuracy is None) == bool(group.train_size)
     pairs = findings.pairs(found.groups)
     assert [(a.train_size, b.train_size) for a, b in pairs] == [(20, 20), (300, 300)]
 

@@ -84,8 +84,8 @@ class Group:
     @property
     def report_accuracy(self) -> float | None:
         """The report's test accuracy for this network, if comparable."""
-        on_test = self.first.tested_on == "test"
-        return self.first.config.get("report_accuracy") or None if on_test else None
+        comparable = self.first.tested_on == "test" and not self.train_size
+        return self.first.config.get("report_accuracy") or None if comparable else None
 
     def numbers(self, name: str) -> list[float]:
         """Return the values of a field of results.json, which other kinds may lack."""
@@ -165,7 +165,8 @@ def series(groups: Sequence[Group]) -> list[Series]:
         del fields["name"]
         about = group.first.kind, group.first.model, group.first.images
         for field, value in fields.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if is_number and (field, value) != ("data.train_size", 0):  # 0: all images
                 others = json.dumps([about, fields | {field: None}], sort_keys=True)
                 found.setdefault((field, others), {})[value] = group
     return [
