@@ -120,18 +120,19 @@ def run_small(
 
 
 @contextlib.contextmanager
-def runs_on(small: data.Dataset) -> Iterator[pytest.MonkeyPatch]:
-    """Have runs within a block, for fixtures of a wider scope, be on `small`.
+def runs_on(small: data.Dataset | None) -> Iterator[pytest.MonkeyPatch]:
+    """Have runs within a block, for fixtures of a wider scope, be on `small`, if any.
 
     Yields the patch, for more of them.
     """
     with pytest.MonkeyPatch.context() as patch, _same_logging():
-        patch.setattr(data, "load", lambda config: small)
+        if small:
+            patch.setattr(data, "load", lambda config: small)
         yield patch
 
 
 @contextlib.contextmanager
-def run_without_pictures(small: data.Dataset) -> Iterator[None]:
+def run_without_pictures(small: data.Dataset | None = None) -> Iterator[None]:
     """Do the same, without the pictures."""
     with runs_on(small) as patch:
         leave_out_pictures(patch.setattr)

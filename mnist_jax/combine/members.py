@@ -69,8 +69,7 @@ def check(members: Sequence[Trained], by: str) -> None:
 def _identity(member: Trained) -> dict[str, object]:
     """Return all that members must have in common."""
     fields = flatten({"data": to_json(member.data)})
-    if not member.data.train_size:
-        del fields["data.subset_seed"]  # which then draws nothing
+    del fields["data.subset_seed"]  # no subset has images for validation
     results = member.results or {}
     return {
         **{name: fields[name] for name in fields if name not in INCIDENTAL_FIELDS},

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from absl import flags
-from PIL import Image, PngImagePlugin
+from PIL import PngImagePlugin
 from rich.console import Console
 
 from mnist_jax import files
@@ -153,8 +153,7 @@ def _pictures_in(
     What else is in a folder is skipped, and hidden files, which are no pictures: macOS
     writes `._photo.jpg` beside `photo.jpg`.
     """
-    known = Image.registered_extensions().items()
-    endings = {ending for ending, kind in known if kind in raster.FORMATS}
+    endings = raster.endings()
     if _RAW.value:
         endings |= {".npy", ".idx"}
     for path in (files.expand(argument) for argument in arguments):

@@ -1,4 +1,4 @@
-"""Labelled images from files: a folder of PNG files, or a pair of IDX files."""
+"""Labelled images from files: a folder of pictures, or a pair of IDX files."""
 
 import csv
 from pathlib import Path
@@ -14,13 +14,13 @@ LABELS_FILE = "labels.csv"
 _PAPER = 191
 _MODES = {3: "RGB", 4: "RGBA"}  # Pillow's, by the number of channels
 _LAYOUT = (
-    f"Put PNG files into subfolders named after their classes, or next to a "
+    f"Put pictures into subfolders named after their classes, or next to a "
     f"{LABELS_FILE} with the columns file,label."
 )
 
 
 def read_folder(folder: Path, task: Task = DIGITS) -> Split:
-    """Read a folder of PNG files.
+    """Read a folder of pictures.
 
     Their classes are the names of subfolders, or in labels.csv.
 
@@ -30,10 +30,14 @@ def read_folder(folder: Path, task: Task = DIGITS) -> Split:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder.")
+
+    from mnist_jax.data import raster  # imported late: only pictures need Pillow
+
+    known = raster.endings()
     files = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() == ".png" and not path.name.startswith(".")
+        if path.suffix.lower() in known and not path.name.startswith(".")
     )
     table = folder / LABELS_FILE
     if table.exists():
@@ -46,12 +50,12 @@ def read_folder(folder: Path, task: Task = DIGITS) -> Split:
         more = f" and {len(unlabelled) - 3} more" if unlabelled[3:] else ""
         raise DataError(f"{', '.join(unlabelled[:3])}{more}: no label. {_LAYOUT}")
     if not labels:
-        raise DataError(f"{folder} holds no PNG files. {_LAYOUT}")
+        raise DataError(f"{folder} holds no pictures. {_LAYOUT}")
     for path, label in labels.items():
         if label not in task.classes:
             known = ", ".join(task.classes)
             raise DataError(f"{path}: its label {label!r} is not one of {known}.")
-    images = np.stack([_read_png(path, task.image_shape) for path in labels])
+    images = np.stack([_read(path, task.image_shape) for path in labels])
     numbers = [task.classes.index(label) for label in labels.values()]
     split = Split(images, np.array(numbers, np.uint8))
     check_dark(split.images, task, folder)
@@ -95,7 +99,7 @@ def _read_table(table: Path) -> dict[Path, str]:
     return found
 
 
-def _read_png(path: Path, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "h w c"]:
+def _read(path: Path, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "h w c"]:
     from mnist_jax.data import raster  # imported late: only pictures need Pillow
 
     try:

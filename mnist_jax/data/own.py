@@ -127,7 +127,7 @@ def _read_folder(place: Path, part: str, its_task: Task) -> _Arrays:
     found = labelled.read_folder(place / part, its_task)
     for label, name in enumerate(its_task.classes):
         if part == "train" and label not in found.labels:
-            raise DataError(f"{place / part} holds no PNG files of the class {name}.")
+            raise DataError(f"{place / part} holds no pictures of the class {name}.")
     return found.images, found.labels
 
 

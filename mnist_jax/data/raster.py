@@ -16,6 +16,12 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
 """The known formats. Pillow has others: for EPS, it runs Ghostscript on the file."""
 
 
+def endings() -> set[str]:
+    """Return the endings of the names of such files, such as ".png"."""
+    known = Image.registered_extensions().items()
+    return {ending for ending, kind in known if kind in FORMATS}
+
+
 class PhotoError(UserError):
     """A picture that cannot be read; the message says why, after the picture's name."""
 

@@ -24,10 +24,9 @@ from mnist_jax.config import Model
 from mnist_jax.errors import UserError
 from mnist_jax.report import compare
 from mnist_jax.runs import load, weights
-from tests.conftest import LITTLE_OPTIMIZED
+from tests.conftest import LITTLE_OPTIMIZED, run_without_pictures
 from tests.support.commands import check_lines, run
 from tests.support.made_data import THREE, make
-from tests.support.runs import leave_out_pictures
 
 pytestmark = pytest.mark.usefixtures("little_optimized")
 IMAGES, LABELS = make(3, 60, seed=2)
@@ -44,8 +43,7 @@ def folder(little_optimized, command_env, tmp_path_factory):
     config.data.update(source="tests.support.made_data:three", val_size=60)
     config.model = {"name": "tests.support.own_nets:TwoOutputs"}
     config.phases[0].update(epochs=1, batch_size=10)
-    with pytest.MonkeyPatch.context() as patch:
-        leave_out_pictures(patch.setattr)
+    with run_without_pictures():
         experiment.run(experiment.parse(config), folder / "net")
     words = [str(folder / "net"), f"--output={folder / 'out put'}", "--images=80"]
     ended = run("mnist_jax", "classify", *words, env=command_env | LITTLE_OPTIMIZED)

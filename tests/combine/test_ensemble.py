@@ -20,10 +20,9 @@ from mnist_jax.errors import UserError
 from mnist_jax.report import compare
 from mnist_jax.report.compare import page, publish
 from mnist_jax.runs import load
-from tests.conftest import LITTLE_OPTIMIZED
+from tests.conftest import LITTLE_OPTIMIZED, run_without_pictures
 from tests.support.commands import run
 from tests.support.made_data import THREE, make
-from tests.support.runs import leave_out_pictures
 
 pytestmark = pytest.mark.usefixtures("little_optimized")
 
@@ -46,8 +45,7 @@ def runs(little_optimized, tmp_path_factory):
     config.data.update(source="tests.support.made_data:three", val_size=60)
     config.model = {"name": "tests.support.own_nets:MLP"}
     config.phases[0].update(epochs=1, batch_size=10)
-    with pytest.MonkeyPatch.context() as patch:
-        leave_out_pictures(patch.setattr)
+    with run_without_pictures():
         for config.seed in (3, 4):
             experiment.run(experiment.parse(config), folder / str(config.seed))
     return [folder / "3", folder / "4"]

@@ -92,7 +92,7 @@ def test_which_images(run_and_images, tmp_path):
     assert len(digits.split) == 359 and digits.name == "test images of digits"
     (tmp_path / "empty").mkdir()
     for wanted, message in {
-        f"{tmp_path / 'empty'}": "empty holds no PNG files",
+        f"{tmp_path / 'empty'}": "empty holds no pictures",
         "cifar": r"--data=cifar: .*known: mnist, .*digits\)",
         f"{tmp_path / 'a'},{tmp_path / 'b'}": "Cannot read .*/a: No such file",
         "tests.support.made_data:sixty_two": (

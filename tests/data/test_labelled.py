@@ -22,8 +22,9 @@ def write_png(path, image, mode="L"):
 
 def test_subfolders_are_labels(tmp_path, images):
     for number, image in enumerate(images):
-        mode = ("L", "RGB")[number % 2]
-        write_png(tmp_path / str(number % 3) / "more" / f"{number}.PNG", image, mode)
+        mode, ending = (("L", "PNG"), ("RGB", "bmp"))[number % 2]
+        path = tmp_path / str(number % 3) / "more" / f"{number}.{ending}"
+        write_png(path, image, mode)
     (tmp_path / "notes.txt").write_text("")
     found = labelled.read_folder(tmp_path)
     order = [0, 3, 1, 4, 2, 5]
@@ -103,9 +104,9 @@ def test_a_folder_that_says_too_little_is_refused(tmp_path, images):
     folder = tmp_path / "photos"
     refuse("photos: there is no such folder")
     folder.mkdir()
-    refuse("photos holds no PNG files. Put PNG files into subfolders named")
+    refuse("photos holds no pictures. Put pictures into subfolders named")
     write_png(folder / "a.png", images[0])
-    refuse("a.png: no label. Put PNG files into subfolders named")
+    refuse("a.png: no label. Put pictures into subfolders named")
     (folder / "a.png").unlink()
     write_png(folder / "10" / "b.png", images[0])
     refuse("photos/10/b.png: its label '10' is not one of 0, 1, 2,")

@@ -157,6 +157,6 @@ def test_bad_files_are_refused_with_the_reason(tmp_path):
     refuse("npz", "Cannot read .*mnist.npz")
     for name in ("cat", "dog"):
         (tmp_path / "train" / name).mkdir(parents=True)
-    refuse("folder", "train holds no PNG files")
+    refuse("folder", "train holds no pictures")
     Image.new("L", (28, 28)).save(tmp_path / "train" / "dog" / "1.png")
-    refuse("folder", "train holds no PNG files of the class cat")
+    refuse("folder", "train holds no pictures of the class cat")

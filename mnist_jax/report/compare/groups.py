@@ -53,7 +53,8 @@ class Group:
     @property
     def train_size(self) -> int:
         """The number of training images that were drawn; 0 for all."""
-        return self.first.config.get("data", {}).get("train_size", 0)
+        config = self.first.config
+        return config.get("images", config.get("data", {}).get("train_size", 0))
 
     @property
     def weights(self) -> str:
