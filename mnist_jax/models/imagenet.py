@@ -3,6 +3,7 @@
 `Published` is the base of the networks whose weights others give away.
 """
 
+import abc
 from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
@@ -91,15 +92,15 @@ class Published(nn.Module):
     )
     dtype: DTypeLike = jnp.float32
 
+    @abc.abstractmethod
     def body(self) -> tuple[tuple[str, ...], ...]:
         """Return the names of the layers of each stage before the head."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def run_stage(
         self, x: Float[Array, "batch _ _ _"], stage: int, *, train: bool
     ) -> Float[Array, "batch _ _ _"]:
         """Compute the stage of that index in the body."""
-        raise NotImplementedError
 
     @property
     def stages(self) -> tuple[tuple[str, ...], ...]:
