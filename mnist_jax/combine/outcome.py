@@ -1,7 +1,7 @@
 """The run folder of an ensemble or a classifier: its figures, its files, its report.
 
 It has no metrics, checkpoints or weights.safetensors. Its config.json identifies the
-experiment; each kind adds a file of its own, from which it is loaded.
+experiment; each kind adds another file, from which it is loaded.
 """
 
 from collections.abc import Mapping, Sequence

@@ -209,7 +209,7 @@ def main() -> None:
 def _groups(
     runs: Mapping[Path, Experiment], *, together: bool
 ) -> list[dict[Path, Experiment]]:
-    """Divide runs into those that are trained together: only their seeds differ."""
+    """Group runs that can be trained together, which differ only in their seeds."""
     groups: dict[Any, dict[Path, Experiment]] = {}
     for folder, config in runs.items():
         key = repr(dataclasses.replace(config, seed=0)) if together else folder

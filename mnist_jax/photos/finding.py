@@ -18,8 +18,8 @@ from mnist_jax.photos.ink import FEWEST_PIXELS, find_ink, flatten, widen_thin_st
 # In sizes of a digit: parts of ink below the first are specks; those below the second,
 # or flatter than the third, are no digits, and belong to one beside them if there is.
 _SPECK, _FRAGMENT, _FLAT = 0.1, 0.45, 0.36
-# Flatter than this part of its width, ink is a line; wider than so many times its
-# height, it is several digits.
+# Ink whose height is below the first share of its width is a line; ink wider than the
+# second number times its height is several digits.
 _LINE, _WIDE = 0.15, 1.7
 # The gap that a stroke may have, and how high a digit of several parts may be.
 _GAP, _TALLEST = 0.25, 1.75
