@@ -37,7 +37,7 @@ from mnist_jax.report import record
 from mnist_jax.report.compare.groups import experiment
 from mnist_jax.report.render import count
 from mnist_jax.runs import load as networks
-from mnist_jax.runs.folder import NUMBER, RunFolder, damaged, read_json, unreadable
+from mnist_jax.runs.folder import NUMBER, RunFolder, damaged, unreadable
 from mnist_jax.runs.load import Network
 from mnist_jax.runs.trained import Trained
 
@@ -258,21 +258,15 @@ def load(path: Path | str) -> Classifier:
         UserError: a file is missing or damaged, classifier.skops has types that are not
             scikit-learn's, or the network is not where it was, or another one.
     """
-    folder = RunFolder(path)
-    results, file = folder.read_results() or {}, folder.path / _FILE
-    outcome.check(results, folder.results)
-    about = read_json(
-        file, {str: "inputs network network_sha256", NUMBER: "temperature"}
+    folder, results, about = outcome.read(
+        path,
+        _FILE,
+        {str: "inputs network network_sha256", NUMBER: "temperature"},
     )
-    try:
-        network = networks.load(folder.path / about["network"])
-    except UserError as error:
-        raise UserError(f"{file} names a network: {error}") from error
-    if network.parameters_sha256 != about["network_sha256"]:
-        raise UserError(
-            f"{network.path} has changed since {file} was written. Restore it, or run "
-            "mnist-jax classify again."
-        )
+    file, where = folder.path / _FILE, folder.path / about["network"]
+    network = outcome.load_part(networks.load, where, about["network_sha256"], file)
+    if about["inputs"] not in features.INPUTS or not about["temperature"] > 0:
+        raise damaged(file, "its inputs or its temperature are not possible")
     return Classifier(
         path=folder.path / _SKOPS,
         accuracy=results["test_accuracy"],

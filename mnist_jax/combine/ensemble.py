@@ -21,13 +21,12 @@ from mnist_jax.combine import outcome, stacking
 from mnist_jax.combine.stacking import BY, Stacker
 from mnist_jax.config import Data, Experiment, to_json
 from mnist_jax.data import Task
-from mnist_jax.errors import UserError
-from mnist_jax.evaluation import significance
+from mnist_jax.evaluation import calibration, significance
 from mnist_jax.report import record
 from mnist_jax.report.compare.groups import experiment
 from mnist_jax.report.render import Table
 from mnist_jax.runs import trained, weights
-from mnist_jax.runs.folder import RunFolder, check_fields, damaged, flatten, read_json
+from mnist_jax.runs.folder import RunFolder, check_fields, damaged, flatten
 from mnist_jax.runs.trained import Trained
 
 FILE, _STACKER = "ensemble.json", "stacking.safetensors"
@@ -71,23 +70,12 @@ def load(path: Path | str) -> Ensemble:
     Raises:
         UserError: a file is missing or damaged, or a member is missing or has changed.
     """
-    folder = RunFolder(path)
-    results, file = folder.read_results() or {}, folder.path / FILE
-    outcome.check(results, folder.results)
-    stored = read_json(file, {str: "by", list: "members"})
-    members = []
+    folder, results, stored = outcome.read(path, FILE, {str: "by", list: "members"})
+    file, members = folder.path / FILE, []
     for entry in stored["members"]:
         check_fields(entry, {str: "path parameters_sha256"}, file, "members: ")
-        try:
-            member = runs.load(folder.path / entry["path"])
-        except UserError as error:
-            raise UserError(f"{file} names a run to combine: {error}") from error
-        if member.parameters_sha256 != entry["parameters_sha256"]:
-            raise UserError(
-                f"{member.path} has changed since {file} was written. Restore it, or "
-                "make the ensemble again."
-            )
-        members.append(member)
+        where, sha256 = folder.path / entry["path"], entry["parameters_sha256"]
+        members.append(outcome.load_part(runs.load, where, sha256, file))
     stacker: Stacker = {}
     if stored["by"] == "stacking":
         stacker, _ = weights.read(folder.path / _STACKER)
@@ -132,7 +120,8 @@ def create(
     averaged, stacked = by, []
     if by == "stacking":
         stacker, held, cost = stacking.fit(val, val_labels)
-        averaged, stacked = "probabilities", [_about_stacking(val, val_labels, cost)]
+        averaged = "probabilities"
+        stacked = [_about_stacking(val, val_labels, held, cost)]
     else:
         held = stacking.combine(val, by, stacker)
     answers = stacking.combine(tested, by, stacker)
@@ -204,13 +193,20 @@ def _experiment(member: Trained) -> dict[str, Any]:
     return {k: v for k, v in fields.items() if k == "name" or defaults.get(k, ...) != v}
 
 
-def _about_stacking(val: Sequence[np.ndarray], labels: np.ndarray, cost: float) -> str:
-    """Say how little there was to learn from."""
+def _about_stacking(
+    val: Sequence[np.ndarray], labels: np.ndarray, held: np.ndarray, cost: float
+) -> str:
+    """Say how little there was to learn from, and what boosting would learn."""
     wrong = np.array([logits.argmax(axis=1) != labels for logits in val])
+    regression, boosting = (
+        f"{(found.argmax(axis=1) == labels).mean():.4f} (loss "
+        f"{calibration.loss(found, labels):.4f})"
+        for found in (held, stacking.boosted(val, labels))
+    )
     return (
         f"The best member misreads {wrong.sum(axis=1).min()} of {len(labels):,} "
         f"validation images, and {wrong.all(axis=0).sum()} are misread by all: "
         f"stacking has little to learn from. C is {cost:g}, chosen by {stacking.FOLDS} "
-        "folds of these images; the ensemble's accuracy on them is that of regressions "
-        "which were fitted without their fold."
+        "folds of these images. On folds that it was not fitted to, the regression's "
+        f"accuracy is {regression}, that of gradient boosting in its place {boosting}."
     )

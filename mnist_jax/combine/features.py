@@ -18,6 +18,8 @@ from mnist_jax.training.step import to_input
 Extractor = Callable[[np.ndarray], Float32[np.ndarray, "n d"]]
 """From images, at least one, to a row of numbers for each."""
 
+INPUTS = "features", "pixels"
+
 
 def make_extractor(network: Network, inputs: str) -> Extractor:
     """Return the function that computes "features" of a network, or "pixels" in 0..1.

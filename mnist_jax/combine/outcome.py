@@ -4,18 +4,22 @@ It has no metrics, checkpoints or weights.safetensors. Its config.json identifie
 experiment; each kind adds another file, from which it is loaded.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from mnist_jax import data, evaluation, files
+from mnist_jax.errors import UserError
 from mnist_jax.report import render
 from mnist_jax.report.render import Table
 from mnist_jax.runs import environment, predictions
-from mnist_jax.runs.folder import RunFolder, check_fields
+from mnist_jax.runs.folder import RunFolder, check_fields, read_json
 from mnist_jax.runs.predictions import ONLY, Predictions
+from mnist_jax.runs.trained import Trained
+
+Part = TypeVar("Part", bound=Trained)
 
 _RESULTS = {
     str: "parameters_sha256 test_weights",
@@ -55,11 +59,55 @@ def results(
     }
 
 
-def check(results: Mapping[str, Any], path: Path) -> None:
-    """Raise UserError unless results.json, at `path`, has what `load` needs."""
-    check_fields(results, _RESULTS, path)
+def read(
+    path: Path | str, name: str, fields: Mapping[Any, str]
+) -> tuple[RunFolder, dict[str, Any], dict[str, Any]]:
+    """Read a run folder, written by `write`.
+
+    Args:
+        path: the folder.
+        name: the file that its kind adds.
+        fields: of this file, as for `folder.read_json`.
+
+    Returns:
+        The folder, and the contents of results.json and of this file.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    folder = RunFolder(path)
+    found = folder.read_results() or {}
+    check_fields(found, _RESULTS, folder.results)
     for split in ("test", "val"):
-        check_fields(results[split].get(ONLY), {int: "examples"}, path, f"{split}: ")
+        scores = found[split].get(ONLY)
+        check_fields(scores, {int: "examples"}, folder.results, f"{split}: ")
+    return folder, found, read_json(folder.path / name, fields)
+
+
+def load_part(
+    load: Callable[[Path], Part], path: Path, sha256: str, file: Path
+) -> Part:
+    """Load a run that the run folder of a combination names.
+
+    Args:
+        load: from its folder to the run.
+        path: the folder.
+        sha256: the checksum of the run's parameters when `file` was written.
+        file: that names it.
+
+    Raises:
+        UserError: the run cannot be loaded, or has changed.
+    """
+    try:
+        found = load(path)
+    except UserError as error:
+        raise UserError(f"{file} names another run: {error}") from error
+    if found.parameters_sha256 != sha256:
+        raise UserError(
+            f"{found.path} has changed since {file} was written. Restore it, or make "
+            f"{file.parent} again."
+        )
+    return found
 
 
 def write(

@@ -66,7 +66,7 @@ def fit(
         UserError: a class has fewer than `FOLDS` images.
     """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, cross_val_predict
+    from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -82,11 +82,29 @@ def fit(
     options: dict[str, Any] = {"cv": FOLDS, "scoring": "neg_log_loss"}
     search = GridSearchCV(make_pipeline(StandardScaler(), regression), costs, **options)
     best = search.fit(joined, labels).best_estimator_
-    held = cross_val_predict(best, joined, labels, cv=FOLDS, method="predict_proba")
-    held = np.log(np.maximum(held, _TINY)).astype(np.float32)
     scaler, fitted = best
     kernel = fitted.coef_.T / scaler.scale_[:, None]
     bias = fitted.intercept_ - scaler.mean_ @ kernel
     if classes == 2:  # scikit-learn then has one logit, of the second class
         kernel, bias = np.pad(kernel, ((0, 0), (1, 0))), np.pad(bias, (1, 0))
+    held = _held_out(best, joined, labels)
     return {"kernel": kernel, "bias": bias}, held, float(fitted.C)
+
+
+def boosted(
+    logits: Sequence[Float32[np.ndarray, "n classes"]],
+    labels: Integer[np.ndarray, " n"],
+) -> Float32[np.ndarray, "n classes"]:
+    """Return the held-out logits of gradient boosting, for comparison with `fit`."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    trees = HistGradientBoostingClassifier(max_iter=50, random_state=0)
+    return _held_out(trees, np.concatenate(logits, axis=-1), labels)
+
+
+def _held_out(estimator: Any, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return logits of rows, each computed by an estimator fitted without its fold."""
+    from sklearn.model_selection import cross_val_predict
+
+    found = cross_val_predict(estimator, rows, labels, cv=FOLDS, method="predict_proba")
+    return np.log(np.maximum(found, _TINY)).astype(np.float32)

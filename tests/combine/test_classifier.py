@@ -195,11 +195,15 @@ def test_files_that_are_damaged_or_not_scikit_learns_are_refused(copy):
 def test_the_network_must_be_where_and_what_it_was(copy):
     file, net = copy / "classifier.json", copy.parents[1] / "net"
     about = json.loads(file.read_text())
+    for impossible in {"temperature": 0}, {"temperature": -1}, {"inputs": "names"}:
+        file.write_text(json.dumps(about | impossible))
+        with pytest.raises(UserError, match="classifier.json .*are not possible"):
+            load_run(copy)
     file.write_text(json.dumps(about | {"network_sha256": "0"}))
     with pytest.raises(UserError, match="has changed since .*classifier.json was"):
         load_run(copy)
     net.rename(net.with_name("moved"))
-    with pytest.raises(UserError, match="json names a network: Cannot read .*net"):
+    with pytest.raises(UserError, match="json names another run: Cannot read .*net"):
         load_run(copy)
     file.write_text(json.dumps(about | {"network": "../../moved"}))
     assert load_run(copy).seed == 3

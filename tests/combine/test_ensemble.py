@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.special import softmax
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -105,6 +106,10 @@ def test_stacking_is_the_regression_of_scikit_learn(classes):
     fold = everything[: len(labels) // stacking.FOLDS]
     others = np.setdiff1d(everything, fold)
     np.testing.assert_allclose(np.exp(held[fold]), predict(others, fold), atol=1e-5)
+    trees = HistGradientBoostingClassifier(max_iter=50, random_state=0)
+    trees.fit(joined[others], labels[others])
+    boosted = np.exp(stacking.boosted(logits, labels)[fold])
+    np.testing.assert_allclose(boosted, trees.predict_proba(joined[fold]), atol=1e-5)
     with pytest.raises(UserError, match="needs 5 validation images of each class"):
         stacking.fit([each[:8] for each in logits], labels[:8])
 
@@ -259,12 +264,14 @@ def test_members_are_finished_runs_that_stay_as_they_are(made, runs, tmp_path):
     ):
         load_run(copy)
     (mine / "results.json").unlink()
-    with pytest.raises(UserError, match="ensemble.json names a run .*is not finished"):
+    with pytest.raises(
+        UserError, match="ensemble.json names another run: .*is not finished"
+    ):
         load_run(copy)
     stored = json.loads((copy / "ensemble.json").read_text())
     stored["members"][0]["path"] = "."
     (copy / "ensemble.json").write_text(json.dumps(stored))
-    with pytest.raises(UserError, match="names a run to combine: .* is an ensemble"):
+    with pytest.raises(UserError, match="names another run: .* is an ensemble"):
         load_run(copy)
 
 
