@@ -52,10 +52,12 @@ def check_folder(path: Path, *, flag: str, sign: str) -> None:
         sign: a file that is in every folder which the command has written to.
 
     Raises:
-        UserError: it is a file, or holds files that the command did not write.
+        UserError: it is a file or below one, or holds files that the command did not
+            write.
     """
-    if path.exists() and not path.is_dir():
-        raise UserError(f"{flag}={path} is not a folder.")
+    for parent in (path, *path.parents):
+        if parent.exists() and not parent.is_dir():
+            raise UserError(f"{flag}={path}: {parent} is not a folder.")
     if path.is_dir() and any(path.iterdir()) and not (path / sign).exists():
         raise UserError(
             f"{flag}={path} holds other files, which might be overwritten. Name a new "

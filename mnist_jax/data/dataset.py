@@ -168,8 +168,8 @@ def subset(split: Split, *, train_size: int, subset_seed: int, task: Task) -> Sp
         members = order[split.labels[order] == label]
         if not len(members):
             raise DataError(
-                f"--config.data.train_size={train_size}: no training image shows "
-                f"{name}, so that no subset can have all classes."
+                f"There is no subset of {train_size} training images with all classes: "
+                f"no training image shows {name}."
             )
         place[members] = np.arange(len(members)) / len(members)
     chosen = np.sort(np.argsort(place, kind="stable")[:train_size])

@@ -99,7 +99,10 @@ def read_csv(
             raise ValueError(f"it has pixels in {images.min()}..{images.max()}")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).partition(";")[0]
-        raise DataError(f"Cannot read {path}: {reason.rstrip('.')}.") from error
+        raise DataError(
+            f"Cannot read {path}: {reason.rstrip('.')}. A row has a label or none, and "
+            f"{_PIXELS} pixels, whole numbers in 0..255."
+        ) from error
     return images.astype(np.uint8), table[:, 0] if is_labelled else None
 
 

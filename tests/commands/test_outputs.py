@@ -35,7 +35,12 @@ def test_a_folder_is_new_empty_or_of_the_same_command(tmp_path):
     (tmp_path / "file").touch()
     for name in ("new", "empty"):
         outputs.check_folder(tmp_path / name, flag="--flag", sign="sign")
-    for path, message in ((tmp_path, "other files"), (tmp_path / "file", "not a fold")):
+    file = tmp_path / "file"
+    for path, message in {
+        tmp_path: "other files",
+        file: "not a folder",
+        file / "new" / "new": "file is not a folder",
+    }.items():
         with pytest.raises(UserError, match=message):
             outputs.check_folder(path, flag="--flag", sign="sign")
     outputs.check_folder(tmp_path, flag="--flag", sign="file")
