@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check native cannot-build test-oldest results imagenet bench lock clean
+.PHONY: help run test test-all check native cannot-build test-oldest results imagenet bench lock docs dist clean
 # Where the native part can be built: oneDNN's packages are for Linux on x86-64.
 CAN_BUILD := $(and $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),$(shell command -v $(CXX)))
 CANNOT_BUILD := native/ needs Linux on x86-64 and a C++ compiler (CXX=$(CXX) is not one)
@@ -66,8 +66,16 @@ lock: $(VENV)/installed  ## update requirements.lock to the newest versions
 	    --python-version 3.11 --custom-compile-command "make lock" --no-emit-index-url --no-annotate \
 	    --no-cache --upgrade --output-file requirements.lock
 
+docs: .venv-docs/installed  ## build the documentation as a site in site/
+	.venv-docs/bin/mkdocs build --strict --quiet
+
+dist: $(VENV)/installed  ## build the wheel and the sdist in dist/, and test the wheel in an empty environment
+	rm -rf dist
+	$(BIN)/uv build --quiet --out-dir dist
+	tests/wheel.sh $(BIN)/uv docs/predict.png
+
 clean:  ## remove the environments and what tests compiled; run folders and data stay
-	rm -rf .venv .venv-oldest .venv-bench .pytest_cache
+	rm -rf .venv .venv-oldest .venv-bench .venv-docs .pytest_cache
 
 # The stamp is written last, so that an installation broken off is done again.
 $(VENV)/installed: requirements.txt pyproject.toml
@@ -93,4 +101,9 @@ $(VENV)/native: $(VENV)/installed $(wildcard native/*.* native/onednn_jax/*.*)
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --editable . --requirement benchmarks/requirements.txt
 	$(if $(CAN_BUILD),.venv-bench/bin/python -m pip install --quiet ./native)
+	touch $@
+
+.venv-docs/installed: docs/requirements.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --requirement docs/requirements.txt
 	touch $@

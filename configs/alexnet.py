@@ -11,7 +11,7 @@ Test accuracy, in bfloat16: 0.9957, n = 1; see docs/recipes.md.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from mnist_jax.configs import base
 
 VARIANTS = base.published("alexnet_owt", stages=5)
 

@@ -7,7 +7,7 @@ Test accuracy, in bfloat16: mean 0.9956, sd 0.0004, n = 2; see docs/recipes.md.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from mnist_jax.configs import base
 
 
 def get_config(variant: str = "") -> ConfigDict:

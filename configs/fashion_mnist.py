@@ -11,7 +11,7 @@ tuned: the validation accuracy still rose in the last of the 20 epochs.
 
 from ml_collections import ConfigDict
 
-from configs import base, double_cnn, lenet5, resnet, triple_cnn
+from mnist_jax.configs import base, double_cnn, lenet5, resnet, triple_cnn
 
 
 def _train(

@@ -9,7 +9,7 @@ Time: 1 to 2 minutes on two x86 cores with oneDNN (`make native`), 4 to 6 withou
 
 from ml_collections import ConfigDict
 
-from configs import base
+from mnist_jax.configs import base
 
 
 def get_config(variant: str = "") -> ConfigDict:

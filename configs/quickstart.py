@@ -8,7 +8,7 @@ Time: 16 seconds on two x86 cores, half of them training.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from mnist_jax.configs import base
 
 
 def get_config(variant: str = "") -> ConfigDict:

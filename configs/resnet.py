@@ -13,7 +13,7 @@ not measured.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from mnist_jax.configs import base
 
 VARIANTS = base.published("resnet50v2", stages=5) | {"small_data": base.learn_from_few}
 

@@ -9,7 +9,7 @@ oneDNN's convolutions (`make native`).
 
 from ml_collections import ConfigDict
 
-from configs import base
+from mnist_jax.configs import base
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -13,7 +13,7 @@ H200, 50 epochs take one and a half.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from mnist_jax.configs import base
 
 
 def _tune(config: ConfigDict) -> None:

@@ -25,7 +25,7 @@ import functools
 
 from ml_collections import ConfigDict
 
-from configs import base
+from mnist_jax.configs import base
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -12,7 +12,7 @@ not measured.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from mnist_jax.configs import base
 
 VARIANTS = base.published("xception_v1", stages=14)
 

@@ -12,7 +12,7 @@ PACKAGE = Path(mnist_jax.__file__).parent
 # From top to bottom; a room is a file or a folder of the package.
 FLOORS = (
     ("__main__", "commands"),
-    ("experiment", "demo"),
+    ("experiment", "demo", "configs"),
     ("report", "runs", "combine", "pretrained", "export"),
     ("training", "evaluation", "photos"),
     ("data", "models"),

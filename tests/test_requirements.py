@@ -1,4 +1,4 @@
-"""The lower bounds of requirements are versions that `make test-oldest` installs."""
+"""Lower bounds can be installed by `make test-oldest`; wheels have every file."""
 
 import importlib.metadata
 import sys
@@ -10,9 +10,11 @@ from packaging.version import Version
 
 from tests.conftest import ROOT
 
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
 
 def requirements():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = PYPROJECT["project"]
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     product = [line.partition("#")[0] for line in lines]
     return [
@@ -31,3 +33,18 @@ def test_a_lower_bound_can_be_installed(requirement):
         assert installed == Version(bound.version)
     else:
         assert installed >= Version(bound.version)
+
+
+def test_a_wheel_has_every_file_of_the_package():
+    package = ROOT / "mnist_jax"
+    setuptools = PYPROJECT["tool"]["setuptools"]
+    packed = {
+        path
+        for pattern in setuptools["package-data"]["mnist_jax"]
+        for path in package.glob(pattern)
+    }
+    for path in package.rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            own = path.suffix == ".py" and (path.parent / "__init__.py").exists()
+            assert own or path in packed, path
+    assert setuptools["package-dir"] == {"mnist_jax.configs": "configs"}

@@ -8,13 +8,13 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from mnist_jax import files
+from mnist_jax import configs, files
 from mnist_jax.config import ConfigError
 from mnist_jax.errors import UserError
 
 flags.disclaim_key_flags()  # --config belongs to the command that calls `define`
 
-_FOLDER = Path(__file__).resolve().parents[2] / "configs"
+_FOLDER = Path(configs.__path__[0])
 
 
 class _Parser(flags.ArgumentParser):
@@ -76,8 +76,11 @@ def load(argument: str) -> ConfigDict:
     except UserError:
         raise
     except Exception as error:
+        moved = isinstance(error, ImportError) and error.name == "configs"
+        hint = " Import from mnist_jax.configs instead." if moved else ""
         raise ConfigError(
-            f"{name}{_line_of(error, path)}: {type(error).__name__}: {one_line(error)}."
+            f"{name}{_line_of(error, path)}: {type(error).__name__}: "
+            f"{one_line(error)}.{hint}"
         ) from error
 
 

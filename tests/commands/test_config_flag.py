@@ -1,12 +1,14 @@
 """Files of experiments: an error in one is reported in one line."""
 
+import sys
+
 import pytest
 
 from mnist_jax.commands import config_flag
 from mnist_jax.errors import UserError
 from tests.conftest import ROOT
 
-FILE = """from configs import base
+FILE = """from mnist_jax.configs import base
 
 
 def get_config(variant=""):
@@ -53,3 +55,22 @@ def test_an_experiment_is_found_by_its_name(tmp_path, monkeypatch):
     (tmp_path / "lenet5").mkdir()  # the user's own comes first
     with pytest.raises(UserError, match="--config=lenet5: no such Python"):
         config_flag.load("lenet5")
+
+
+@pytest.fixture
+def no_folder_configs(monkeypatch):
+    """As in a wheel, where configs/ is mnist_jax.configs alone."""
+    monkeypatch.setitem(sys.modules, "configs", None)
+
+
+@pytest.mark.usefixtures("no_folder_configs")
+def test_every_experiment_of_the_project_loads_from_a_wheel():
+    for name in config_flag.names():
+        config_flag.load(name)
+
+
+@pytest.mark.usefixtures("no_folder_configs")
+def test_a_file_that_imports_the_folder_configs_is_told_of_the_package(tmp_path):
+    (tmp_path / "mine.py").write_text("from configs import base")
+    with pytest.raises(UserError, match="line 1: .* Import from mnist_jax.configs"):
+        config_flag.load(str(tmp_path / "mine.py"))
