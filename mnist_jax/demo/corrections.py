@@ -65,10 +65,9 @@ class Corrections:
         try:
             with self._table.open(encoding="utf-8-sig", newline="") as file:
                 reader = csv.DictReader(file, strict=True)
-                rows = list(reader)
+                rows, columns = list(reader), list(reader.fieldnames or [])
         except (UnicodeDecodeError, csv.Error) as error:
             raise UserError(f"Cannot read {self._table}: {error}.") from error
-        columns = list(reader.fieldnames or [])
         if not {"file", "label"} <= set(columns) or any(None in row for row in rows):
             raise UserError(
                 f"{self._table} is not a table of images: its first line must be "

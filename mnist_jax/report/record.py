@@ -6,19 +6,15 @@ from pathlib import Path
 
 from mnist_jax.errors import UserError
 from mnist_jax.runs.folder import (
-    NUMBER,
     Fields,
     RunFolder,
-    check_fields,
     damaged,
-    parse_json,
     read_json,
     read_text,
     unreadable,
 )
 
 _ENVIRONMENT = {dict: "versions", str: "command"}
-_EPOCH = {int: "epoch", str: "phase split", NUMBER: "loss accuracy"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,15 +47,11 @@ class Record:
         Raises:
             UserError: the file is missing or damaged; the message names the line.
         """
-        path = RunFolder(self.folder).metrics
-        rows = {}
-        for number, line in enumerate(read_text(path).splitlines(), start=1):
-            row = parse_json(line, path, f"line {number}: ")
-            check_fields(row, _EPOCH, path, f"line {number}: ")
-            # A resumed run may repeat an epoch that the killed run had written.
-            rows[row["epoch"], row["split"]] = row
+        folder = RunFolder(self.folder)
+        # A resumed run may repeat an epoch that the killed run had written.
+        rows = {(row["epoch"], row["split"]): row for row in folder.read_metrics()}
         if not rows:
-            raise damaged(path, "it has no lines")
+            raise damaged(folder.metrics, "it has no lines")
         return sorted(rows.values(), key=lambda row: row["epoch"])
 
     @functools.cached_property

@@ -44,6 +44,7 @@ _EVALUATION = {
     (*NUMBER, type(None)): "accuracy_first_half",
     list: "accuracy_interval confusion per_class",
 }
+_EPOCH = {int: "epoch", str: "phase split", NUMBER: "loss accuracy"}
 # Every config.json of ours has these fields; few others do.
 _OUR_FIELDS = {"name", "seed", "data", "phases"}
 _FILE_MANAGER_FILES = {".DS_Store", ".directory", "Thumbs.db", "desktop.ini"}
@@ -181,14 +182,19 @@ class RunFolder:
         finally:
             lock.release()
 
-    def write_metrics(self, history: list[dict[str, Any]]) -> None:
-        """Replace the contents of metrics.jsonl, one object per line."""
-        files.write_text(self.metrics, _to_lines(history))
+    def read_metrics(self) -> list[Fields]:
+        """Return the objects of metrics.jsonl; UserError names file and line."""
+        rows = []
+        for number, line in enumerate(read_text(self.metrics).splitlines(), start=1):
+            rows.append(parse_json(line, self.metrics, f"line {number}: "))
+            check_fields(rows[-1], _EPOCH, self.metrics, f"line {number}: ")
+        return rows
 
     def append_metrics(self, records: list[dict[str, Any]]) -> None:
         """Append to metrics.jsonl, one object per line."""
+        lines = (json.dumps(record, allow_nan=False) + "\n" for record in records)
         with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(_to_lines(records))
+            file.write("".join(lines))
 
 
 def read_text(path: Path) -> str:
@@ -268,7 +274,3 @@ def flatten(value: Any, name: str = "") -> dict[str, Any]:
     else:
         return {name: value}
     return {k: v for key, item in items for k, v in flatten(item, key).items()}
-
-
-def _to_lines(records: list[dict[str, Any]]) -> str:
-    return "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)

@@ -9,6 +9,7 @@ from mnist_jax import data, evaluation, models, tree
 from mnist_jax.config import to_json
 from mnist_jax.runs import predictions
 from mnist_jax.runs import weights as run_weights
+from mnist_jax.runs.folder import NUMBER, check_fields
 from mnist_jax.runs.predictions import Predictions
 from mnist_jax.runs.run import Run
 from mnist_jax.training.evaluator import Evaluator
@@ -53,7 +54,9 @@ def test(
         "accuracy": repr(accuracy),
     }
     run_weights.write(run.folder.weights, run_weights.named(*reported), metadata)
-    epochs = [entry for entry in run.history if entry["split"] == "train"]
+    epochs = [each for each in run.folder.read_metrics() if each["split"] == "train"]
+    for each in epochs:
+        check_fields(each, {NUMBER: "seconds images_per_second"}, run.folder.metrics)
     run.finish(
         {
             "kind": "network",
@@ -72,10 +75,10 @@ def test(
             "test_weights": config.test_weights,
             "test_accuracy": accuracy,
             "train_seconds": run.feature_seconds
-            + sum(entry["seconds"] for entry in epochs),
+            + sum(each["seconds"] for each in epochs),
             "wall_seconds": run.seconds + time.perf_counter() - begin,
             "images_per_second": float(
-                np.median([entry["images_per_second"] for entry in epochs])
+                np.median([each["images_per_second"] for each in epochs])
             ),
             "parameters_sha256": tree.digest(reported),
             **scores,

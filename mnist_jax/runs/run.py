@@ -1,6 +1,7 @@
 """A run in training: its folder, its log, where it is, and how it is resumed."""
 
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from mnist_jax.models import operations
 from mnist_jax.runs import checkpoint, environment
 from mnist_jax.runs.checkpoint import Checkpoints
 from mnist_jax.runs.events import Events
-from mnist_jax.runs.folder import RunFolder, damaged, parse_json, read_json, read_text
+from mnist_jax.runs.folder import RunFolder, damaged, read_json, read_text
 from mnist_jax.training import state
 from mnist_jax.training.keys import Keys, make_keys
 from mnist_jax.training.phase import Phase
@@ -43,7 +44,6 @@ class Run:
         phase_epochs: epochs done in that phase.
         seconds: spent on the run, without epochs that were lost by a kill.
         feature_seconds: the part of them spent on the features of frozen layers.
-        history: the contents of metrics.jsonl.
         error: the error that ended the run, if any.
         results: the contents of results.json, once the run is tested.
     """
@@ -54,7 +54,6 @@ class Run:
         self.config, self.folder, self.seeds = config, RunFolder(path), seeds
         self.epoch = self.phase = self.phase_epochs = 0
         self.seconds = self.feature_seconds = 0.0
-        self.history: list[dict[str, Any]] = []
         self.error: NonFiniteLossError | None = None
         self.results: dict[str, Any] | None = None
         self.writes = processes.is_first()
@@ -155,13 +154,13 @@ class Run:
         """
         self._begun = time.perf_counter()
         found = self._checkpoints.restore()
-        metrics = self.folder.metrics
+        metrics, lines = self.folder.metrics, []
         if found:
             for name in _RECORD:
                 setattr(self, name, found.record[name])
             self._begun -= self.seconds
             self.state = found.as_state(state.shapes(model, phases[self.phase]))
-            self.history = _read_epochs(metrics, self.epoch)
+            lines = _lines_of(metrics, self.epoch)
         # A kill before the first checkpoint leaves the first epoch's lines at most.
         elif metrics.exists() and read_text(metrics).count("\n") > 2:
             raise UserError(
@@ -173,11 +172,11 @@ class Run:
         if not self.writes:
             self.folder.check_config(self.config)  # which the first process wrote
             return found is not None
-        self.folder.write_metrics(self.history)
+        files.write_text(metrics, "".join(lines))
         if found:
             LOGGER.info("Resuming after epoch %d.", self.epoch)
         if self.config.log.tensorboard:
-            self._events = Events(self.folder.events, self.history)
+            self._events = Events(self.folder.events, self.folder.read_metrics())
         return found is not None
 
     def begin_phase(self, index: int, phase: Phase) -> None:
@@ -216,7 +215,6 @@ class Run:
         about = {"phase": phase.name, "time": time.time()}
         records = [about | record for record in outcome]
         self.state = current
-        self.history += records
         self.epoch, self.phase_epochs = self.epoch + 1, self.phase_epochs + 1
         self.seconds = time.perf_counter() - self._begun
         if self.writes:
@@ -267,22 +265,18 @@ class Run:
         LOGGER.info("Report:   %s", self.folder.path / "report.html")
 
 
-def _read_epochs(path: Path, epochs: int) -> list[dict[str, Any]]:
-    """Return the records of the first epochs in metrics.jsonl.
+def _lines_of(path: Path, epochs: int) -> list[str]:
+    """Return the lines of the first epochs in metrics.jsonl.
 
-    Further lines, the last of which a kill may have cut off, are ignored.
+    Further lines, the last of which a kill may have cut off, are ignored. A million
+    lines would take ten seconds to parse, and a gigabyte.
     """
-    lines = read_text(path).splitlines()[: 2 * epochs]
-    try:
-        records = [parse_json(line, path) for line in lines]
-        found = [(record["epoch"], record["split"]) for record in records]
-    except (KeyError, TypeError) as error:
-        raise damaged(path, error) from error
-    if found != [
-        (n, split) for n in range(1, epochs + 1) for split in ("train", "val")
-    ]:
-        raise damaged(path, f"it lacks lines of the first {epochs} epochs")
-    return records
+    lines = read_text(path).splitlines(keepends=True)[: 2 * epochs]
+    expected = itertools.product(range(1, epochs + 1), ("train", "val"))
+    for line, (epoch, split) in itertools.zip_longest(lines, expected, fillvalue=""):
+        if f'"epoch": {epoch}, "split": "{split}"' not in line or line[-2:] != "}\n":
+            raise damaged(path, f"it lacks lines of the first {epochs} epochs")
+    return lines
 
 
 def begun_convolutions(runs: Sequence[Run]) -> str | None:

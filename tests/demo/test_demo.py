@@ -204,9 +204,10 @@ def test_the_page_is_complete_and_the_only_one(server):
 def test_bad_folders_and_ports_are_refused(run, server, tmp_path):
     with pytest.raises(UserError, match=r"--port=\d+: .*in use"):
         Server(server.app, host="127.0.0.1", port=server.port)
-    (tmp_path / "labels.csv").write_text("name\nx.png\n")
-    with pytest.raises(UserError, match="first line must be file,label"):
-        Corrections(tmp_path)
+    for text in ("name\nx.png\n", ""):
+        (tmp_path / "labels.csv").write_text(text)
+        with pytest.raises(UserError, match="first line must be file,label"):
+            Corrections(tmp_path)
 
 
 def test_the_command_as_a_user_types_it(command_env, tmp_path):
