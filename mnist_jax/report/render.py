@@ -182,13 +182,12 @@ def _parser() -> MarkdownIt:
 
 
 def _image(self: RendererHTML, tokens: Any, index: int, options: Any, env: Any) -> str:
-    """Return a picture with its data, in a box that scrolls on a narrow screen."""
+    """Return a picture with its data."""
     token = tokens[index]
     path = env["figures"] / Path(token.attrs["src"]).name
     data = base64.b64encode(path.read_bytes()).decode()
     alt = escape_html(self.renderInlineAsText(token.children, options, env))
-    source = f"data:image/png;base64,{data}"
-    return f'<span class="wide"><img alt="{alt}" src="{source}"></span>'
+    return f'<img alt="{alt}" src="data:image/png;base64,{data}">'
 
 
 def _longest(character: str, text: str) -> int:

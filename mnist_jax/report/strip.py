@@ -61,10 +61,10 @@ def _with_boxes(source: Any, reading: Reading) -> Image.Image:
         left, top = max(left - 3, 0), max(top - 3, 0)
         right, bottom = min(right + 2, width - 1), min(bottom + 2, height - 1)
         pen.rectangle((left, top, right, bottom), outline=colour, width=2)
-        place = left + 1, max(top - 2, size)
-        pen.text(
-            place, style.drawable(digit.label), fill=colour, font=font, anchor="lb"
-        )
+        place, label = (left + 3, max(top - 1, size)), style.drawable(digit.label)
+        x0, y0, x1, y1 = pen.textbbox(place, label, font, anchor="lb")
+        pen.rectangle((x0 - 3, y0 - 2, x1 + 3, y1 + 2), colour)
+        pen.text(place, label, fill="white", font=font, anchor="lb")
     return ImageOps.expand(picture, _PAD, "white")
 
 

@@ -277,6 +277,7 @@ def test_a_browser_shows_what_is_drawn_read_and_corrected(
         button.click()
         assert texts(".digit") == [text[place]] * 2
         assert button.get_attribute("aria-pressed") == "true"
+    assert not browser.find_element("id", "undo").is_enabled()  # nothing is drawn
     (tmp_path / "blank.png").write_bytes(b"no picture")
     chooser.send_keys(str(tmp_path / "blank.png"))
     wait_for("#trouble", [

@@ -149,7 +149,8 @@ function showFound(answer) {
     paintImage(button.firstChild, bytes);
     const [first] = digit.answers;
     button.lastChild.textContent = first ? `${first.label}${first.unsure ? " ?" : ""}` : "";
-    button.addEventListener("click", () => {
+    button.addEventListener("click", async () => {
+      if (strokes.length) await clear();
       current = digit;
       paintSeen(digit.image);
       showCurrent();

@@ -79,7 +79,7 @@ async function changed() {
 function clear() {
   strokes.length = 0;
   pen.down = false;
-  changed();
+  return changed();
 }
 
 function undo() {

@@ -71,7 +71,7 @@ def cost(groups: Sequence[Group]) -> Figure:
                 (handles[name],) = axes.plot([value], [100 * group.mean], **line)
     for axes in panels:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_minor_formatter(NullFormatter())
         style.plain(axes)
