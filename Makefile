@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all check native cannot-build test-oldest results imagenet bench lock docs dist clean
@@ -16,20 +18,20 @@ run: $(VENV)/installed  ## set up, then train LeNet-5 on the embedded digits (a 
 	$(BIN)/python run.py --config=configs/quickstart.py
 
 # Even on two cores, three processes are a tenth faster than two.
-test: $(VENV)/installed $(if $(CAN_BUILD),$(VENV)/native) check  ## set up, then every check
+test: $(VENV)/dev $(if $(CAN_BUILD),$(VENV)/native) check  ## set up, then every check
 	$(if $(CAN_BUILD),,@echo "Not tested: $(CANNOT_BUILD).")
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-all: test  ## likewise, with the exhaustive tests, more kills and more photographs
 	KILLS=20 $(BIN)/python -m pytest -n 3 -m exhaustive
-	PHOTOS=1000 $(BIN)/python -m pytest tests/data/test_photos.py -k "photographed or ruled_paper"
+	PHOTOS=1000 $(BIN)/python -m pytest tests/photos/test_photos.py -k "photographed or ruled_paper"
 
 native: $(if $(CAN_BUILD),$(VENV)/native,cannot-build)  ## build oneDNN's convolutions: twice as fast on a CPU with AVX-512 (needs a C++ compiler)
 
 cannot-build:
 	@echo "$(CANNOT_BUILD)."; exit 1
 
-check: $(VENV)/installed  ## formatter, linter and type checker
+check: $(VENV)/dev  ## formatter, linter and type checker
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
@@ -61,7 +63,7 @@ imagenet: $(VENV)/installed  ## train networks with ImageNet's weights and add t
 bench: .venv-bench/installed  ## training speed beside Keras and PyTorch (an hour, nothing else running)
 	.venv-bench/bin/python -m benchmarks.throughput --output=benchmarks/throughput.json
 
-lock: $(VENV)/installed  ## update requirements.lock to the newest versions
+lock: $(VENV)/dev  ## update requirements.lock to the newest versions
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --quiet \
 	    --python-version 3.11 --custom-compile-command "make lock" --no-emit-index-url --no-annotate \
 	    --no-cache --upgrade --output-file requirements.lock
@@ -69,7 +71,7 @@ lock: $(VENV)/installed  ## update requirements.lock to the newest versions
 docs: .venv-docs/installed  ## build the documentation as a site in site/
 	.venv-docs/bin/mkdocs build --strict --quiet
 
-dist: $(VENV)/installed  ## build the wheel and the sdist in dist/, and test the wheel in an empty environment
+dist: $(VENV)/dev  ## build the wheel and the sdist in dist/, and test the wheel in an empty environment
 	rm -rf dist
 	$(BIN)/uv build --quiet --out-dir dist
 	tests/wheel.sh $(BIN)/uv docs/predict.png
@@ -77,13 +79,23 @@ dist: $(VENV)/installed  ## build the wheel and the sdist in dist/, and test the
 clean:  ## remove the environments and what tests compiled; run folders and data stay
 	rm -rf .venv .venv-oldest .venv-bench .venv-docs .pytest_cache
 
-# The stamp is written last, so that an installation broken off is done again.
+# pip, with its progress: the large packages, and the silence while it unpacks them.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
+PROGRESS := awk '/(Downloading|Using cached) .* MB\)/ { print "  " $$0; fflush() } \
+    /^Installing/ { print "  unpacking ..."; fflush() }'
+
+# Stamps are written last, so that an installation broken off is done again.
 $(VENV)/installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mnist_jax needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	@echo "Setting up $(VENV) (a minute or two; only this time) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --upgrade --editable ".[dev]"
-	touch $@
+	@$(PIP) --editable . | $(PROGRESS)
+	@touch $@
+
+$(VENV)/dev: $(VENV)/installed
+	@echo "Adding the tools of developers (a minute; only this time) ..."
+	@$(PIP) --editable ".[dev]" | $(PROGRESS)
+	@touch $@
 
 $(VENV)/native: $(VENV)/installed $(wildcard native/*.* native/onednn_jax/*.*)
 	@echo "Building native (half a minute) ..."
@@ -91,7 +103,7 @@ $(VENV)/native: $(VENV)/installed $(wildcard native/*.* native/onednn_jax/*.*)
 	touch $@
 
 # Later pyparsing warns of how old Matplotlibs call it.
-.venv-oldest/installed: $(VENV)/installed
+.venv-oldest/installed: $(VENV)/dev
 	$(PYTHON) -m venv .venv-oldest
 	$(BIN)/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --editable ".[dev]" pyparsing==3.1.0
 	touch $@

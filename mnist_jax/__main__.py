@@ -23,6 +23,7 @@ VERBS = {
     "predict": "the digits in photographs and other pictures",
     "demo": "a page in the browser to draw in, read as you draw",
     "export": "a trained network as ONNX, StableHLO, safetensors or a page",
+    "list": "the networks, the configs with their variants, the data sets",
     "fields": "every field of an experiment, with its default and meaning",
 }
 
@@ -30,16 +31,18 @@ VERBS = {
 def main() -> NoReturn:
     """Run the verb that the first argument names."""
     commands.exit_on_interrupt()
+    if sys.argv[1:2] == ["help"] and sys.argv[2:]:
+        sys.argv[1:] = [sys.argv[2], "--help"]
     verb = sys.argv[1] if sys.argv[1:] else ""
-    if verb == "--version":
+    if verb in ("-V", "--version"):
         print(f"mnist_jax {mnist_jax.__version__}")
         sys.exit()
     if verb not in VERBS:
         verbs = "\n".join(f"  {name:10} {what}" for name, what in VERBS.items())
         usage = f"{(__doc__ or '').rstrip()}\n\n{verbs}\n\n"
-        usage += "mnist-jax VERB --helpshort describes a verb and its flags.\n"
+        usage += "mnist-jax VERB --help describes a verb and its flags.\n"
         usage += "mnist-jax --version prints the version."
-        if verb in ("", "help", "-h", "--help", "--helpshort"):
+        if verb in ("", "help", "-h", "-help", "--help", "--helpshort"):
             print(usage)
             sys.exit()
         print(f"Error: there is no verb {verb!r}.\n{usage}", file=sys.stderr)

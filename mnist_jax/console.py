@@ -8,8 +8,10 @@ left.
 import contextlib
 import contextvars
 import logging
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -33,6 +35,38 @@ def printable(text: str) -> str:
     return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def output() -> Console:
+    """Return a console on standard output, as wide as any line if no terminal."""
+    found = Console()
+    return found if found.is_terminal else Console(width=10_000)
+
+
+def fit(text: str, console: Console, *, indent: int = 0) -> str:
+    """Return a text whose lines are broken between words if a terminal needs it.
+
+    Args:
+        text: one or several lines.
+        console: nothing is broken if it is no terminal.
+        indent: the spaces before the rest of a broken line.
+    """
+    if not console.is_terminal:
+        return text
+    # Words such as paths may be wider than the terminal.
+    form: Any = {"break_long_words": False, "break_on_hyphens": False}
+    form["subsequent_indent"] = " " * indent
+    return "\n".join(
+        textwrap.fill(line, console.width, **form)
+        if len(line) > console.width
+        else line
+        for line in text.split("\n")
+    )
+
+
+def say(text: str) -> None:
+    """Print a text at once, fitted to the terminal."""
+    print(fit(text, Console()), flush=True)
+
+
 class _ConsoleHandler(logging.Handler):
     """Prints through rich, which puts lines above the bar."""
 
@@ -42,8 +76,8 @@ class _ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else ""
-        text = Text(printable(_about.get()[1] + self.format(record)), style)
-        self.console.print(text, soft_wrap=True)
+        text = printable(_about.get()[1] + self.format(record))
+        self.console.print(Text(fit(text, self.console), style), soft_wrap=True)
 
 
 class _FileHandler(logging.FileHandler):

@@ -1,14 +1,14 @@
-"""Fit classical classifiers to the features of a network, and compare them with it.
+"""Fit classical classifiers to the features of a network and compare them.
 
   mnist-jax classify RUN --output=FOLDER [--with=svm,knn] [--images=10000]
 
-RUN is the folder of a network's run. Its features are the activations before the last
-layer. Beside each classifier of features, the same one is fitted to the pixels of the
-same training images. Hyperparameters are chosen on the validation images; then each
-classifier sees the test images once.
+RUN is the folder of a network's run. Its features are the activations before
+the last layer. Beside each classifier of features, the same one is fitted to
+the pixels of the same training images. Hyperparameters are chosen on the
+validation images; then each classifier sees the test images once.
 
-FOLDER gets a report, and a run folder for each classifier (svm, svm_pixels, ...), which
-predict, evaluate, compare and demo take as they take a network's.
+FOLDER gets a report, and a run folder for each classifier (svm, svm_pixels,
+...), which predict, evaluate, compare and demo take as they take a network's.
 """
 
 import dataclasses
@@ -18,9 +18,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from absl import flags
-from rich.console import Console
 
-from mnist_jax import combine, data, files
+from mnist_jax import combine, console, data, files
 from mnist_jax.commands import outputs
 from mnist_jax.config import ConfigError
 from mnist_jax.devices import settings
@@ -120,7 +119,7 @@ def main(arguments: list[str]) -> None:
                 folder / name, family, inputs, network, dataset, rows
             )
             found[name] = _Answers(*created)
-            print(f"Wrote {folder / name} ({created[0]}).", flush=True)
+            console.say(f"Wrote {folder / name} ({created[0]}).")
     if stacked:
         paths = [network.path.parent, *(folder / family for family in families)]
         place, name = folder / "stack", f"stack on {network.name}"
@@ -171,7 +170,7 @@ def _report(
         "To: the images that only the first, and only the second gets right, and the p "
         f"value of McNemar's test, after Holm's correction for {len(tests)} tests.",
     ]
-    table.show(Console(), *notes)
+    table.show(console.output(), *notes)
     title = f"Classifiers of {network.name}, seed {network.seed}, on {dataset.name}"
     command = environment.typed_command()
     text = render.markdown(
@@ -179,4 +178,4 @@ def _report(
     )
     files.write_text(folder / "report.md", text)
     files.write_text(folder / "report.html", render.html(text, title, folder))
-    print(f"Wrote report.md and report.html in {folder}.")
+    console.say(f"Wrote report.md and report.html in {folder}.")

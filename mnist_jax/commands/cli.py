@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from absl import app, flags, logging
+from rich.console import Console
 
 from mnist_jax import console
 from mnist_jax.commands import config_flag
@@ -18,6 +19,7 @@ from mnist_jax.config import ConfigError
 from mnist_jax.errors import UserError
 
 _EXIT_USAGE = 2
+_HELP = frozenset(("-h", "-help", "--help", "--helpshort"))
 # The words differ: "Out of memory allocating 8 bytes" on a CPU, "Failed to allocate
 # request" on a GPU, "Ran out of memory in memory space hbm" on a TPU.
 _OUT_OF_MEMORY = re.compile(
@@ -41,9 +43,14 @@ def run(command: ModuleType, *, verb: str = "") -> NoReturn:
         verb: the verb, if the first argument names one.
     """
     takes_arguments = bool(inspect.signature(command.main).parameters)
+    if takes_arguments and "run" not in flags.FLAGS:
+        text = "A run, as without --run=; can be repeated."
+        flags.DEFINE_multi_string("run", [], text, module_name=command.__name__)
 
     def guarded(arguments: Sequence[str]) -> int:
         rest = list(arguments[2 if verb else 1 :])
+        if takes_arguments and isinstance(flags.FLAGS.run, list):
+            rest += flags.FLAGS.run
         if rest and not takes_arguments:
             message = f"Unexpected argument {rest[0]!r}: flags are --name=value."
             _fail(message, _EXIT_USAGE)
@@ -79,12 +86,13 @@ def run(command: ModuleType, *, verb: str = "") -> NoReturn:
             _fail(f"\nStopped.{_resume()}", 128 + signal.SIGINT, label="")
         return 0
 
-    for flag in flags.FLAGS.get_flags_for_module(command):
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)  # for --helpshort
-    # absl takes the text of --helpshort from the main module.
-    known = config_flag.describe() if _takes_config() else ""
-    usage = (command.__doc__ or "") + known
-    sys.modules["__main__"].__doc__ = usage.replace("%", "%%")
+    if _HELP.intersection(sys.argv[1:]):
+        print(command.__doc__, flags.FLAGS.module_help(command), sep="")
+        print("\n--helpfull describes the flags of JAX too.")
+        sys.exit()
+    if "--helpfull" in sys.argv[1:]:
+        print(flags.FLAGS.get_help())
+        sys.exit()
     app.run(guarded, flags_parser=_parse)
     raise AssertionError("app.run does not return")
 
@@ -127,13 +135,13 @@ def _parse(arguments: list[str]) -> list[str]:
     except UserError as error:
         message = str(error)
     except flags.UnrecognizedFlagError as error:
-        message = f"Unknown flag --{error.flagname}. --helpshort lists the flags."
+        message = f"Unknown flag --{error.flagname}. --help lists the flags."
         if _takes_config():
             message += " Fields are --config.FIELD: mnist-jax fields lists them."
     except AttributeError as error:  # ml_collections suggests a name
         message = f"No such field: {config_flag.one_line(error)}"
     except (flags.Error, IndexError, OSError, TypeError, ValueError) as error:
-        message = f"{config_flag.one_line(error)}. --helpshort lists the flags."
+        message = f"{config_flag.one_line(error)}. --help lists the flags."
     _fail(message, _EXIT_USAGE)
 
 
@@ -142,7 +150,8 @@ def _on_terminate(signal_number: int, frame: object) -> NoReturn:
 
 
 def _fail(message: str, code: int, *, label: str = "Error: ") -> NoReturn:
-    print(f"{label}{console.printable(message)}", file=sys.stderr, flush=True)
+    text = console.fit(f"{label}{console.printable(message)}", Console(stderr=True))
+    print(text, file=sys.stderr, flush=True)
     # After a failed save, orbax's threads would bury the message in tracebacks.
     sys.excepthook = sys.unraisablehook = lambda *_: None
     logging.set_verbosity(logging.FATAL)

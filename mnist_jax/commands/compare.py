@@ -1,12 +1,12 @@
-"""Compare finished runs: a table with one row for each experiment, over its seeds.
+"""Compare finished runs: a row for each experiment, over its seeds.
 
   mnist-jax compare [FOLDER ...] [--format=markdown] [--sort=accuracy]
       [--report=FOLDER] [--publish=FOLDER] [--insert=DOCUMENT]
 
-FOLDER is a run folder or any folder above some; default: runs/. Runs of one experiment
-make one row: their configs differ only in the seed, or in how things are computed. Only
-config.json, environment.json and results.json of each run are read; for --report its
-predictions too.
+FOLDER is a run folder or any folder above some; default: runs/. Runs of one
+experiment make one row: their configs differ only in the seed, or in how
+things are computed. Only config.json, environment.json and results.json of
+each run are read; for --report its predictions too.
 """
 
 import math
@@ -14,9 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
-from rich.console import Console
 
-from mnist_jax import files
+from mnist_jax import console, files
 from mnist_jax.commands import outputs
 from mnist_jax.errors import UserError
 from mnist_jax.report import compare
@@ -39,9 +38,10 @@ _SORT = flags.DEFINE_enum(
 _REPORT = flags.DEFINE_string(
     "report",
     None,
-    "A folder for a page, comparison.md and comparison.html: accuracy, its cost, "
+    "A folder for a page, comparison.md and comparison.html: accuracy, "
     "mistakes, McNemar's tests.",
 )
+flags.DEFINE_alias("output", "report")
 _INSERT = flags.DEFINE_multi_string(
     "insert",
     [],
@@ -80,19 +80,19 @@ def main(arguments: list[str]) -> None:
         for run in (run for group in found.groups for run in group.runs):
             place = target / run.name / f"seed{run.seed}"
             outputs.check_folder(place, flag="--publish", sign="results.json")
-        print(f"{len(publish.collect(found, target))} new in {target}.")
+        console.say(f"{len(publish.collect(found, target))} new in {target}.")
     for document in map(Path, _INSERT.value):
         publish.insert(found, files.expand(document))
-        print(f"Wrote the tables into {document}.")
+        console.say(f"Wrote the tables into {document}.")
     if report:
         from mnist_jax.report.compare import page  # late: it draws
 
         page.write(found, report)
-        print(f"Wrote comparison.md and comparison.html in {report}.")
+        console.say(f"Wrote comparison.md and comparison.html in {report}.")
     if _FORMAT.value == "markdown":
         parts = publish.as_markdown(found)
         pairs = parts["separated by seeds"]
         shown = [parts["results"], *([pairs, findings.EXPLANATION] if pairs else [])]
         print("\n\n".join([*shown, parts["every run"]]))
     elif _FORMAT.value or not (_PUBLISH.value or _INSERT.value or report):
-        findings.show(found, Console())
+        findings.show(found, console.output())

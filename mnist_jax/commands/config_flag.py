@@ -1,6 +1,7 @@
 """The flag --config: the file of an experiment."""
 
 import ast
+import re
 import runpy
 import traceback
 from pathlib import Path
@@ -29,7 +30,7 @@ def define() -> flags.FlagHolder:
     holder = config_flags.DEFINE_config_file(
         "config",
         None,
-        "The experiment: a file, or the name of one of the configs below, with or "
+        "The experiment: a name from `mnist-jax list` or a Python file, with or "
         "without :VARIANT. Precedes overrides of its fields.",
     )
     flags.FLAGS["config"].parser = _Parser()
@@ -44,31 +45,41 @@ def names() -> list[str]:
 
 def known() -> str:
     """List the project's experiments for a message."""
-    return f"Known: {', '.join(names())}, or the path of your own file."
+    return f"Known: {', '.join(names())}, or the path of a file."
 
 
-def describe() -> str:
-    """List the project's experiments with the first lines of their docstrings."""
-    lines = []
-    for name in names():
-        text = (_FOLDER / f"{name}.py").read_text()
-        docstring = ast.get_docstring(ast.parse(text)) or ""
-        lines.append(f"  {name:16s} {docstring.splitlines()[0]}")
-    return "\n".join(lines)
+def first_line(path: Path) -> str:
+    """Return the first line of the docstring of a Python file."""
+    return (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[0]
+
+
+def describe(name: str) -> str:
+    """Return what one of the project's experiments is."""
+    return first_line(_FOLDER / f"{name}.py")
+
+
+def variants(name: str) -> list[str]:
+    """Return the variants of one of the project's experiments, with N for numbers."""
+    found = runpy.run_path(str(_FOLDER / f"{name}.py")).get("VARIANTS", {})
+    return list(dict.fromkeys(re.sub(r"=\d+$", "=N", each) for each in found))
 
 
 def load(argument: str) -> ConfigDict:
     """Return the locked config of FILE or FILE:VARIANT.
 
+    FILE is a path, with or without its ending, or the name of one of the project's
+    experiments. The user's own files come first.
+
     Raises:
         UserError: there is no such file or variant, or the file defines no experiment;
             the message names the file and the line of the error.
     """
-    name, colon, variant = argument.partition(":")
-    path = files.expand(name)
-    if not path.exists() and name in names():
-        path = _FOLDER / f"{name}.py"
-    if not path.is_file() or path.suffix != ".py":
+    name, colon, variant = argument, "", ""
+    if not (path := _find(name)):  # a path may have a colon in it
+        name, colon, variant = argument.rpartition(":")
+        path = _find(name)
+    if not path:
+        name = name or argument
         raise ConfigError(f"--config={name}: no such Python file. {known()}")
     try:
         get_config = runpy.run_path(str(path))["get_config"]
@@ -82,6 +93,17 @@ def load(argument: str) -> ConfigDict:
             f"{name}{_line_of(error, path)}: {type(error).__name__}: "
             f"{one_line(error)}.{hint}"
         ) from error
+
+
+def _find(name: str) -> Path | None:
+    """Return the Python file that a name without a variant means, if there is one."""
+    named = files.expand(name)
+    own = [named, named.with_name(f"{named.name}.py")] if named.name else []
+    project = [_FOLDER / f"{name}.py"] if name in names() else []
+    for path in [*own, *project]:
+        if path.is_file() and path.suffix == ".py":
+            return path
+    return None
 
 
 def one_line(error: BaseException) -> str:

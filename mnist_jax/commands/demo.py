@@ -1,15 +1,17 @@
 """Draw in a browser and watch networks classify it.
 
-  mnist-jax demo [RUN ...] [--port=8000] [--host=127.0.0.1] [--corrections=FOLDER]
+  mnist-jax demo [RUN ...] [--port=8000] [--host=127.0.0.1]
+      [--corrections=FOLDER]
 
-RUN is a run folder or its weights.safetensors; several answer side by side. Default:
-the LeNet-5 that comes with the package. The page also reads photographs, and saves
-misread images, with the right label, for `mnist-jax evaluate --data=FOLDER`.
+RUN is a run folder or its weights.safetensors; several answer side by side.
+Default: the LeNet-5 that comes with the package. The page also reads
+photographs, and saves misread images, with the right label, for `mnist-jax
+evaluate --data=FOLDER`.
 """
 
 from absl import flags
 
-from mnist_jax import files
+from mnist_jax import console, files
 from mnist_jax.commands import outputs
 
 _PORT = flags.DEFINE_integer(
@@ -37,5 +39,5 @@ def main(arguments: list[str]) -> None:
     runs = [combine.load(argument) for argument in arguments] or [combine.load()]
     app = demo.App(runs, demo.Corrections(folder))
     with demo.Server(app, host=_HOST.value, port=_PORT.value) as server:
-        print(f"Open {server.address} in a browser (ctrl-C ends the demo).", flush=True)
+        console.say(f"Open {server.address} in a browser (ctrl-C ends the demo).")
         server.serve_forever()

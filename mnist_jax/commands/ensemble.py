@@ -1,17 +1,17 @@
 """Combine finished runs, which answer together.
 
-  mnist-jax ensemble RUN RUN ... --output=FOLDER [--by=probabilities] [--name=NAME]
+  mnist-jax ensemble RUN RUN ... --output=FOLDER [--by=probabilities]
+      [--name=NAME]
 
-RUN is the folder of a finished run, published or not. All must have been trained on the
-same data, with the same validation images. FOLDER becomes a run folder, which predict,
-evaluate, compare, demo and export take like any other. It names the runs by path and
-checksum: leave them where they are.
+RUN is the folder of a finished run, published or not. All must have been
+trained on the same data, with the same validation images. FOLDER becomes a run
+folder, which predict, evaluate, compare, demo and export take like any other.
+It names the runs by path and checksum: leave them where they are.
 """
 
 from absl import flags
-from rich.console import Console
 
-from mnist_jax import files
+from mnist_jax import console, files
 from mnist_jax.combine.stacking import BY
 from mnist_jax.commands import outputs
 from mnist_jax.config import is_name
@@ -49,15 +49,13 @@ def main(arguments: list[str]) -> None:
         by=_BY.value,
         name=_NAME.value or f"ensemble-{_BY.value}",
     )
-    console = Console()
     for title, parts in sections.items():
-        console.print(f"\n{title}\n", style="bold", markup=False)
+        print(f"\n{title}\n")
         for part in parts:
             if isinstance(part, str):
-                console.print(part, markup=False, highlight=False)
+                console.say(part)
             else:
-                part.show(console)
+                part.show(console.output())
     on = {"test": "Test", "val": "Validation"}[results["tested_on"]]
-    print(
-        f"\n{on} accuracy {results['test_accuracy']:.4f}. Report: {folder}/report.html"
-    )
+    console.say(f"\n{on} accuracy {results['test_accuracy']:.4f}.")
+    console.say(f"Report: {folder}/report.html")

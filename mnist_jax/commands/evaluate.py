@@ -1,22 +1,22 @@
-"""Report how far networks can be trusted: intervals, calibration, damaged images.
+"""Report how far to trust networks: intervals, calibration, damaged images.
 
-  mnist-jax evaluate [RUN ...] [--robustness] [--tta] [--data=DATA] [--output=FOLDER]
+  mnist-jax evaluate [RUN ...] [--robustness] [--tta] [--data=DATA]
+      [--output=FOLDER]
 
-RUN is the folder of a finished run, a published one, or a weights.safetensors of one;
-default: the LeNet-5 that comes with the package. DATA is a source of data, such as
-mnist or my_data:load (its test images), a folder of pictures (in subfolders named
-after their classes, or next to a labels.csv with the columns file,label), or two IDX
-files as IMAGES,LABELS. Its classes must be those of the runs.
+RUN is the folder of a finished run, a published one, or a weights.safetensors
+of one; default: the LeNet-5 that comes with the package. DATA is a source of
+data, such as mnist or my_data:load (its test images), a folder of pictures (in
+subfolders named after their classes, or next to a labels.csv with the columns
+file,label), or two IDX files as IMAGES,LABELS. Its classes must be those of
+the runs.
 
 The figures describe finished networks: do not choose networks by them.
 """
 
 import jax
 from absl import flags
-from rich.console import Console
-from rich.text import Text
 
-from mnist_jax import combine, files
+from mnist_jax import combine, console, files
 from mnist_jax.commands import measure, outputs
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import robustness
@@ -66,16 +66,19 @@ def main(arguments: list[str]) -> None:
         tta=_TTA.value,
         damaged=min(_LIMIT.value or count, count) if _ROBUSTNESS.value else 0,
     )
-    _show(found, Console())
+    _show(found)
     if output:
         evaluated.write(found, output)
-        print(f"Wrote evaluation.md, its pictures and evaluation.json in {output}.")
+        console.say(
+            f"Wrote evaluation.md, its pictures and evaluation.json in {output}."
+        )
 
 
-def _show(found: Evaluation, console: Console) -> None:
+def _show(found: Evaluation) -> None:
     """Print the tables and the notes."""
-    console.print(Text(f"Evaluation on {found.data}\n", "bold"))
-    evaluated.accuracies(found.runs).show(console, *found.notes)
+    output = console.output()
+    console.say(f"Evaluation on {found.data}\n")
+    evaluated.accuracies(found.runs).show(output, *found.notes)
     if damage := evaluated.robustness(found.runs):
-        console.print()
-        damage.show(console, f"On {found.runs[0]['robustness']['examples']:,} images.")
+        print()
+        damage.show(output, f"On {found.runs[0]['robustness']['examples']:,} images.")

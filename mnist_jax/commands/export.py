@@ -2,23 +2,23 @@
 
   mnist-jax export [RUN] --output=FILE
 
-RUN is a run folder or its weights.safetensors. Default: the LeNet-5 that comes with the
-package. The ending of FILE is its format:
+RUN is a run folder or its weights.safetensors. Default: the LeNet-5 that comes
+with the package. The ending of FILE is its format:
 
   .onnx         for ONNX Runtime, also in browsers, and many other programs
   .stablehlo    XLA's own program for CPUs, NVIDIA's GPUs and TPUs
   .safetensors  the parameters, for `mnist_jax.load_run`
   .html         a page to draw digits in, which needs no internet connection
 
-A model card is written to FILE.md: the network's data, accuracy, input and output, and
-how to use the file.
+A model card is written to FILE.md: the network's data, accuracy, input and
+output, and how to use the file.
 """
 
 from pathlib import Path
 
 from absl import flags
 
-from mnist_jax import files
+from mnist_jax import console, files
 from mnist_jax.commands import outputs
 from mnist_jax.errors import UserError
 
@@ -46,4 +46,5 @@ def main(arguments: list[str]) -> None:
     outputs.check(output, flag=flag, mark=export.FORMATS[kind].mark, inputs=inputs)
     outputs.check(card, flag=flag, mark=export.CARD_MARK, inputs=inputs)
     export.write(combine.load(*arguments), output, format=kind)
-    print(f"Wrote {output} ({output.stat().st_size / 1e6:.2f} MB), and a card, {card}.")
+    size = output.stat().st_size / 1e6
+    console.say(f"Wrote {output} ({size:.2f} MB), and a card, {card}.")

@@ -2,7 +2,8 @@
 
   mnist-jax fields
 
-Each can be set in a file of configs/ and on the command line, as --config.FIELD=VALUE.
+Each can be set in a file of configs/ and on the command line, as
+--config.FIELD=VALUE.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from mnist_jax import models
+from mnist_jax import console, models
 from mnist_jax.config import Experiment, Model, doc_of, fields_of, type_name
 
 _INDENT = " " * 4
@@ -18,7 +19,7 @@ _INDENT = " " * 4
 
 def main() -> None:
     """Print the fields."""
-    print("\n".join(lines_of(Experiment, "--config")))
+    console.say("\n".join(lines_of(Experiment, "--config")))
 
 
 def lines_of(section: Any, flag: str) -> Iterator[str]:
@@ -47,5 +48,5 @@ def lines_of(section: Any, flag: str) -> Iterator[str]:
 def _describe(field: dataclasses.Field, flag: str, owner: str = "") -> Iterator[str]:
     yield f"{flag}{owner}: {type_name(field.type)} = {field.default!r}"
     yield from textwrap.wrap(
-        doc_of(field), 88, initial_indent=_INDENT, subsequent_indent=_INDENT
+        doc_of(field), 80, initial_indent=_INDENT, subsequent_indent=_INDENT
     )

@@ -1,11 +1,12 @@
 """Read handwritten digits in photographs, scans and drawings.
 
-  mnist-jax predict PICTURE ... [--run=RUN] [--save=FOLDER] [--csv=FILE] [--json]
+  mnist-jax predict PICTURE ... [--run=RUN] [--save=FOLDER] [--csv=FILE]
+      [--format=json]
   mnist-jax predict --kaggle=submission.csv test.csv [--run=RUN]
 
-PICTURE is an image file or a folder of them. Several digits are read from left to right
-and line by line. RUN is a run folder or its weights.safetensors. Default: the LeNet-5
-that comes with the package.
+PICTURE is an image file or a folder of them. Several digits are read from left
+to right and line by line. RUN is a run folder or its weights.safetensors.
+Default: the LeNet-5 that comes with the package.
 """
 
 import csv
@@ -20,9 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from absl import flags
 from PIL import PngImagePlugin
-from rich.console import Console
 
-from mnist_jax import files
+from mnist_jax import console, files
 from mnist_jax.commands import outputs
 from mnist_jax.data import labelled, own, raster
 from mnist_jax.data.dataset import DataError
@@ -49,7 +49,11 @@ _SAVE = flags.DEFINE_string(
     "A folder for drawings of the readings: boxes, prepared digits, probabilities.",
 )
 _CSV = flags.DEFINE_string("csv", None, "A CSV file to write, a row for each digit.")
-_JSON = flags.DEFINE_bool("json", False, "Print JSON instead of a table.")
+_FORMAT = flags.DEFINE_enum(
+    "format", "table", ["table", "json"], "Format of the output."
+)
+_JSON = flags.DEFINE_bool("json", False, "The same as --format=json.")
+flags.DEFINE_alias("output", "save")
 _KAGGLE = flags.DEFINE_string(
     "kaggle",
     None,
@@ -113,7 +117,7 @@ def main(arguments: list[str]) -> None:
             _draw(path, reading, drawing, run.classes)
     if table:
         files.write_text(table, _as_csv(read, run.classes))
-    if _JSON.value:
+    if _JSON.value or _FORMAT.value == "json":
         print(json.dumps(_as_json(read, failures, run), indent=2))
     elif read:
         _show(read, run)
@@ -142,7 +146,7 @@ def _answer_kaggle(submission: Path, arguments: Sequence[str]) -> None:
     answers = run.logits(images).argmax(axis=1)
     rows = (f"{number},{label}\n" for number, label in enumerate(answers, start=1))
     files.write_text(submission, "".join((_ANSWERS, "\n", *rows)))
-    print(f"Wrote {len(answers):,} answers to {submission}.")
+    console.say(f"Wrote {len(answers):,} answers to {submission}.")
 
 
 def _pictures_in(
@@ -252,7 +256,7 @@ def _show(read: "_Read", run: "Trained") -> None:
     below, source = run.threshold
     header = ["Picture", "Reading", "Most probable", "Second", ""]
     Table(header, rows, ["left"] * 5).show(
-        Console(),
+        console.output(),
         f"Read by {trained.describe(run)}. Unsure: below {below:.1%}, as "
         f"{trained.UNSURE_SHARE:.0%} of {source} are, or too wide for one digit.",
     )

@@ -1,15 +1,13 @@
-"""Run one experiment with several seeds, and values of a field, and compare them.
+"""Run one experiment with several seeds, and compare the values of a field.
 
   mnist-jax sweep --config=lenet5 --seeds=0-4 [--vary=FIELD=VALUE,VALUE,...]
       [--[no]together] [--workdir=FOLDER] [--config.FIELD=VALUE ...]
 
-Seed k goes to <workdir>/seed<k>, a run folder as `mnist-jax train` makes it, or to
-<workdir>/<value>/seed<k>. The same command again skips finished runs and resumes
-stopped ones. The seeds train together, in one program, on an accelerator, and one after
-the other on a CPU. With data.train_size, each seed draws its own training images.
-
-The configs:
-
+Seed k goes to <workdir>/seed<k>, a run folder as `mnist-jax train` makes it,
+or to <workdir>/<value>/seed<k>. The same command again skips finished runs and
+resumes stopped ones. The seeds train together, in one program, on an
+accelerator, and one after the other on a CPU. With data.train_size, each seed
+draws its own training images.
 """
 
 import ast
@@ -24,11 +22,10 @@ from typing import Any
 import jax
 from absl import flags
 from ml_collections import config_flags
-from rich.console import Console
 
 from mnist_jax.commands import config_flag
 from mnist_jax.config import ConfigError, Experiment, to_json
-from mnist_jax.console import LOGGER
+from mnist_jax.console import LOGGER, output
 from mnist_jax.errors import UserError
 
 _CONFIG = config_flag.define()
@@ -197,11 +194,9 @@ def main() -> None:
                 failed[folders[seed]] = f"{of}Seed {seed}: {outcome}"
                 LOGGER.error(failed[folders[seed]])
     if finished := [folder for folder in runs if folder not in failed]:
-        console = Console()
-        console.print()
-        findings.show(compare.read(finished), console)
-        again = shlex.quote(str(workdir))
-        LOGGER.info("\nThis table again: mnist-jax compare %s", again)
+        print()
+        findings.show(compare.read(finished), output())
+        LOGGER.info("\nThis table: mnist-jax compare %s", shlex.quote(str(workdir)))
     if failed:
         raise UserError("\n".join(failed.values()))
 

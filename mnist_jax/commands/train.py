@@ -2,12 +2,9 @@
 
   mnist-jax train --config=lenet5 [--config.FIELD=VALUE ...] [--workdir=FOLDER]
 
-The config is one of those below, or your own file. Repeat the command with the
-same --workdir to resume a run that was stopped. `mnist-jax fields` lists every field;
-docs/scaling.md explains several processes.
-
-The configs:
-
+The config is one that `mnist-jax list` names, or a file. Repeat the command
+with the same --workdir to resume a run that was stopped. `mnist-jax fields`
+lists every field; docs/scaling.md explains several processes.
 """
 
 import contextlib

@@ -225,14 +225,13 @@ class Run:
             if self._events:
                 self._events.add(records)
         train, val = records
-        best = "  best so far" if int(current.best.epoch) == self.epoch else ""
+        best = "  best" if int(current.best.epoch) == self.epoch else ""
         with self.about():
             LOGGER.info(
                 f"epoch {self.epoch:3d}  "
-                f"train loss {train['loss']:.4f} accuracy {train['accuracy']:.4f}  "
-                f"val loss {val['loss']:.4f} accuracy {val['accuracy']:.4f}  "
-                f"{train['seconds']:.1f} s  "
-                f"{train['images_per_second']:,.0f} images/s{best}"
+                f"loss {train['loss']:.4f}, {100 * train['accuracy']:.2f} %  "
+                f"val loss {val['loss']:.4f}, {100 * val['accuracy']:.2f} %  "
+                f"{train['seconds']:.1f} s{best}"
             )
             if current.early_stopping.stopped:
                 rule = phase.config.early_stopping
@@ -261,8 +260,7 @@ class Run:
             f"{scores['accuracy']:.4f} (95 % interval {low:.4f}-{high:.4f}, "
             f"{scores['examples']:,} images), {which} epoch's weights."
         )
-        LOGGER.info("Pictures: %s", self.folder.figures)
-        LOGGER.info("Report:   %s", self.folder.path / "report.html")
+        LOGGER.info("Report: %s", self.folder.path / "report.html")
 
 
 def _lines_of(path: Path, epochs: int) -> list[str]:

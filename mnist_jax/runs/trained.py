@@ -166,7 +166,8 @@ def describe(run: Trained) -> str:
     where = folder.relative_to(here) if folder.is_relative_to(here) else folder
     if run.path == PACKAGED:
         where = "the LeNet-5 in this package"
-    return f"{where}, right on {run.accuracy:.2%} of its {run.tested_on} images"
+    of = f"the {run.tested_on} images of {run.data.source}"
+    return f"{where}, right on {run.accuracy:.2%} of {of}"
 
 
 def found_here(config: Data) -> Data:

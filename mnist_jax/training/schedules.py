@@ -39,9 +39,9 @@ def check(config: Schedule, *, epochs: int, flag: str = "schedule") -> None:
             f"{flag}.warmup_epochs={config.warmup_epochs}: must be 0 for one_cycle, "
             f"which warms up by itself, for {flag}.rising of the phase."
         )
-    if config.warmup_epochs >= epochs:
+    if config.warmup_epochs > epochs:
         raise ConfigError(
-            f"{flag}.warmup_epochs={config.warmup_epochs}: must be below the phase's "
+            f"{flag}.warmup_epochs={config.warmup_epochs}: must be at most the phase's "
             f"{epochs} epochs, of which the warm-up is a part."
         )
 

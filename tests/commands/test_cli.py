@@ -1,18 +1,22 @@
 """`mnist-jax` itself: its verbs and the fields of experiments."""
 
+import pytest
+
 import mnist_jax
-from mnist_jax import models
+from mnist_jax import data, models
 from mnist_jax.__main__ import VERBS
 from mnist_jax.commands import fields
 from mnist_jax.config import Experiment, to_json
 from mnist_jax.runs.folder import flatten
-from tests.support.commands import ROOT, run_each
+from tests.support.commands import ROOT, WITHOUT_PICTURES, run_each, run_on_terminal
+
+SHORT = ["--config.phases[0].epochs=1", "--workdir=new"]
 
 
 def test_every_verb_is_named_and_describes_itself(command_env):
-    cases = [[], ["--help"], ["--version"], ["predictt"]]
-    cases += [[verb, "--helpshort"] for verb in VERBS]
-    bare, helped, version, unknown, *described = run_each(
+    cases = [[], ["--help"], ["-V"], ["predictt"], ["list"]]
+    cases += [[verb, "-h"] for verb in VERBS]
+    bare, helped, version, unknown, listed, *described = run_each(
         "mnist_jax", cases, env=command_env
     )
     for ended in (bare, helped):
@@ -23,10 +27,11 @@ def test_every_verb_is_named_and_describes_itself(command_env):
     assert unknown.returncode == 2 and "no verb 'predictt'" in unknown.stderr
     for verb, ended in zip(VERBS, described, strict=True):
         assert f"mnist-jax {verb}" in ended.stdout, ended.stderr
-    for path in (ROOT / "configs").glob("*.py"):
-        listed = f"\n  {path.stem} " in described[0].stdout  # of train
-        assert listed == (path.stem not in ("base", "__init__"))
-    assert "--workdir" in described[0].stdout
+        assert ended.returncode == 0
+    stems = {path.stem for path in (ROOT / "configs").glob("*.py")}
+    for name in (*stems, *models.MODELS, *data.SOURCES):
+        assert (f"\n  {name} " in listed.stdout) == (name not in ("base", "__init__"))
+    assert "--workdir" in described[0].stdout  # of train
     assert "load_run" in dir(mnist_jax)
 
 
@@ -41,3 +46,30 @@ def test_every_field_is_listed_with_type_default_and_meaning():
             assert f"--config.model.{option}" in listed
     place = lines.index("--config.phases[0].batch_size: int = 86")
     assert lines[place + 1].startswith("    Images per step.")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *([verb, "--help"] for verb in VERBS),
+        ["list"],
+        ["fields"],
+        ["predict", "docs/sample.jpg"],
+        ["evaluate", "run", "--robustness", "--limit=5"],
+        ["compare", "results"],
+        ["export", "--output=a.safetensors"],
+        ["train", "--config=quickstart", *SHORT],
+        ["train", "--config=lenet5:tund"],
+    ],
+    ids=" ".join,
+)
+def test_no_line_is_wider_than_the_terminal(
+    arguments, three_steps, tmp_path, command_env
+):
+    links = {"docs": ROOT / "docs", "results": ROOT / "results", "run": three_steps}
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(target)
+    env = command_env | WITHOUT_PICTURES
+    code, lines = run_on_terminal("mnist_jax", *arguments, env=env, cwd=tmp_path)
+    assert max(map(len, lines)) <= 80 and len(lines) > 1
+    assert code == (2 if "lenet5:tund" in arguments[-1] else 0), lines

@@ -52,9 +52,20 @@ def test_other_files_are_refused(monkeypatch, name, message):
 def test_an_experiment_is_found_by_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert config_flag.load("lenet5:tuned").name == "lenet5-tuned"
-    (tmp_path / "lenet5").mkdir()  # the user's own comes first
-    with pytest.raises(UserError, match="--config=lenet5: no such Python"):
-        config_flag.load("lenet5")
+    (tmp_path / "lenet5").mkdir()  # a run's folder
+    assert config_flag.load("lenet5").name == "lenet5"
+
+
+@pytest.mark.parametrize("folder", ["", "a:b/"])
+@pytest.mark.parametrize("ending", ["", ".py"])
+def test_the_users_own_file_comes_first(tmp_path, monkeypatch, folder, ending):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / folder / "lenet5.py"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(FILE.format(line="config.name = f'mine{variant}'"))
+    for variant in ("", ":x"):
+        found = config_flag.load(f"{folder}lenet5{ending}{variant}")
+        assert found.name == f"mine{variant[1:]}"
 
 
 @pytest.fixture

@@ -57,19 +57,18 @@ def test_the_page_has_everything_and_needs_nothing_else(
     page.write(found, tmp_path)
     markdown = (tmp_path / "comparison.md").read_text()
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", markdown)
-    drawn = ["accuracy", "cost", "mistakes"]
+    drawn = ["accuracy", "mistakes"]
     assert pictures == [f"figures/{name}.png" for name in drawn]
     assert all((tmp_path / name).exists() for name in pictures)
     whole = (tmp_path / "comparison.html").read_text()
-    assert whole.count('src="data:image/png;base64,') == 3
+    assert whole.count('src="data:image/png;base64,') == 2
     assert "<table>" in whole and ".png" not in whole
     titles = re.findall("^## (.*)", markdown, re.M)
     assert titles == [unescape(each) for each in re.findall("<h2>(.*)</h2>", whole)]
     assert not re.search(r'(src|href)="(?!data:)', whole)
     read, _ = answers.read(found)
     assert_readable(figures.mistakes(read, answers.images(read[0])), at_least=9)
-    for draw in (figures.accuracy, figures.cost):
-        assert_readable(draw(found.groups), at_least=8)
+    assert_readable(figures.accuracy(found.groups), at_least=8)
 
 
 def test_mistakes_and_mcnemars_test(runs):

@@ -272,13 +272,16 @@ def test_an_unfinished_run_is_named(tmp_path):
 
 @pytest.mark.parametrize("name", ["config", "environment", "results"])
 @pytest.mark.parametrize("content", ["", "{", "[]", "\xff"])
-def test_damaged_files_are_named(tmp_path, name, content):
+def test_damaged_runs_are_skipped_and_named(tmp_path, name, content):
     write_run(tmp_path / "good", seed=1)
     path = write_run(tmp_path / "bad") / f"{name}.json"
     path.write_bytes(content.encode("latin-1"))
-    with pytest.raises(UserError, match=re.escape(str(path))) as error:
-        compare.read([tmp_path])
-    assert "\n" not in str(error.value)
+    found = compare.read([tmp_path])
+    assert [run.seed for group in found.groups for run in group.runs] == [1]
+    [note] = found.notes
+    assert note.startswith("Skipped: ") and str(path) in note and "\n" not in note
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        compare.read([tmp_path / "bad"])
 
 
 def test_an_unknown_field_is_named_with_its_file(tmp_path):

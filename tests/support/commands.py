@@ -5,15 +5,18 @@ threads. What is about the start of a process itself starts one.
 """
 
 import array
+import contextlib
 import functools
 import json
 import os
+import pty
 import re
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import termios
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -204,6 +207,25 @@ def run(
             file.seek(0)
             printed.append(file.read().decode())
     return Ended(code, *printed)
+
+
+def run_on_terminal(
+    program: str, *arguments: str, env: Mapping[str, str], cwd: Path, columns: int = 80
+) -> tuple[int | None, list[str]]:
+    """Run a program on a terminal; return its exit status and the lines it shows."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, columns))
+    env = {"TERM": "xterm"} | {k: v for k, v in env.items() if k != "COLUMNS"}
+    fds = [theirs, theirs]
+    command = Command([program, *arguments], fds, env=env, cwd=cwd, file_size=0)
+    os.close(theirs)
+    output = b""
+    with contextlib.suppress(OSError):  # as Linux ends the output of a terminal
+        while part := os.read(ours, 65536):
+            output += part
+    os.close(ours)
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.decode())
+    return command.wait(), re.split(r"[\r\n]+", shown)
 
 
 def run_each(

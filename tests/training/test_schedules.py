@@ -49,7 +49,7 @@ def rates(config, *, epochs, steps_per_epoch, more=0):
 
 def allowed_warmup(name, warmup_epochs, epochs):
     """None where it would be refused: as long as the phase, or before one_cycle."""
-    refused = name == "one_cycle" or warmup_epochs >= epochs
+    refused = name == "one_cycle" or warmup_epochs > epochs
     return 0.0 if refused else float(warmup_epochs)
 
 
@@ -130,7 +130,10 @@ def test_exponential_is_that_of_keras(decay_rate):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"warmup_epochs": 5.0}, r"warmup_epochs=5\.0: must be below the phase's 5"),
+        (
+            {"warmup_epochs": 5.5},
+            r"warmup_epochs=5\.5: must be at most the .* 5 epochs",
+        ),
         ({"name": "one_cycle", "warmup_epochs": 0.5}, "warmup.* must be 0 for one_cyc"),
     ],
 )

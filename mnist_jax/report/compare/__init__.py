@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mnist_jax.errors import UserError
 from mnist_jax.report import record
-from mnist_jax.report.compare.groups import Comparison, Group, group
+from mnist_jax.report.compare.groups import Comparison, Group, experiment, group
 
 __all__ = ["Comparison", "Group", "find", "read"]
 
@@ -19,8 +19,7 @@ def read(folders: Sequence[Path]) -> Comparison:
     """Read the runs in or below some folders, and group them by their configs.
 
     Raises:
-        UserError: a folder is missing or holds no run, no run is finished, or a file is
-            damaged; the message names it.
+        UserError: a folder is missing or holds no run, or no run can be compared.
     """
     found: dict[Path, Path] = {}  # resolved: as first named
     for folder in folders:
@@ -33,8 +32,18 @@ def read(folders: Sequence[Path]) -> Comparison:
         raise UserError(
             f"No run is finished: {names}. Repeat the command of a run to resume it."
         )
-    groups, notes = group([record.read(path) for path in finished])
-    return Comparison(groups, [*notes, *([f"Not finished: {names}."] if names else [])])
+    records, skipped = [], []
+    for path in finished:
+        try:
+            records.append(record.read(path))
+            experiment(records[-1])
+        except UserError as error:
+            skipped.append(f"Skipped: {error}")
+    if len(skipped) == len(finished):
+        raise UserError(skipped[0])
+    groups, notes = group(records)
+    unfinished = [f"Not finished: {names}."] if names else []
+    return Comparison(groups, [*notes, *unfinished, *skipped])
 
 
 def find(folder: Path) -> set[Path]:

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
 from jaxtyping import UInt8
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from mnist_jax.report import style
 from mnist_jax.report.compare.answers import Answer, wrong_by
@@ -51,32 +50,6 @@ def accuracy(groups: Sequence[Group]) -> Figure:
     axes.set_yticks(range(len(groups)), names)
     style.plain(axes)
     axes.grid(visible=False, axis="y")
-    return figure
-
-
-@matplotlib.rc_context(style.STYLE)
-def cost(groups: Sequence[Group]) -> Figure:
-    """Draw the accuracy over the number of parameters and over the training time."""
-    figure, (panels,) = style.subplots(1, 2, 3.4 + 0.2 * math.ceil(len(groups) / 2))
-    style.set_title(figure, "Comparison", "accuracy in per cent, and its cost")
-    panels[0].set_xlabel("parameters")
-    panels[1].set_xlabel("seconds of training (hardware: see the table)")
-    handles = {}
-    for group, line in zip(groups, style.line_styles(len(groups)), strict=True):
-        costs = group.first.results.get("parameters"), group.median_seconds
-        name = style.drawable(group.label, style.RUN_LENGTH)
-        for axes, value in zip(panels, costs, strict=True):
-            if value:
-                axes.plot([value, value], spread(group), color=line["color"], lw=1.5)
-                (handles[name],) = axes.plot([value], [100 * group.mean], **line)
-    for axes in panels:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        style.plain(axes)
-    where: dict[str, Any] = {"loc": "outside lower left", "ncols": 2}
-    figure.legend([*handles.values()], [*handles], frameon=False, **where)
     return figure
 
 

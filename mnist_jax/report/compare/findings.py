@@ -12,11 +12,11 @@ from mnist_jax.report.compare import tables
 from mnist_jax.report.compare.groups import Comparison, Group
 from mnist_jax.report.render import Table
 
+_RESULTS = "Mean ± standard deviation over n seeds; all columns: --format=markdown."
 EXPLANATION = (
-    "A - B is the difference of the mean accuracies in points (hundredths), with its "
-    "interval and p-value by Welch's t test over seeds, p corrected for the number of "
-    f"pairs by Holm's method; below {significance.LEVEL} the pair is separated."
+    "A - B in percentage points; Welch's t test over seeds, p corrected by Holm."
 )
+_UNTESTED = "too few seeds"
 
 
 class Finding(NamedTuple):
@@ -32,7 +32,7 @@ class Finding(NamedTuple):
     def verdict(self) -> str:
         """Which mean is higher, if the seeds separate them."""
         if self.difference is None:
-            return "too few seeds"
+            return _UNTESTED
         if self.difference.p >= significance.LEVEL:
             return "not separated"
         return "A is higher" if self.difference.mean > 0 else "B is higher"
@@ -89,20 +89,22 @@ def table(groups: Sequence[Group]) -> Table:
         if one.difference:
             ends = map(points, one.difference.interval)
             cells[1:] = [" to ".join(ends), p_value(one.difference.p)]
-        seeds = f"{len(one.first.runs)} and {len(one.second.runs)}"
-        names = one.first.label, one.second.label
-        rows.append([*names, seeds, *cells, one.verdict])
-    header = ["A", "B", "Seeds", "A - B", "95 % interval", "p", "Verdict"]
-    return Table(header, rows, ["left", "left", *["right"] * 4, "left"])
+        rows.append([one.first.label, one.second.label, *cells, one.verdict])
+    header = ["A", "B", "A - B", "95 % interval", "p", "Verdict"]
+    return Table(header, rows, ["left", "left", *["right"] * 3, "left"])
 
 
 def show(found: Comparison, console: Console) -> None:
     """Print the table of results and the findings."""
-    tables.results(found).show(console, *tables.explanation(found))
+    results = tables.results(found, room=console.width)
+    results.show(console, _RESULTS, *found.notes)
     content = table(found.groups)
-    if content.rows:
+    tested = [row for row in content.rows if row[-1] != _UNTESTED]
+    if untested := len(content.rows) - len(tested):
+        console.print(f"Not tested, as one of two has a single seed: {untested} pairs.")
+    if tested:
         console.print()
-        content.show(console, EXPLANATION)
+        content._replace(rows=tested).show(console, EXPLANATION)
 
 
 def points(value: float) -> str:

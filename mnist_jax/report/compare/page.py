@@ -20,7 +20,7 @@ def write(found: Comparison, folder: Path) -> None:
     """
     groups = found.groups
     read, notes = answers.read(found)
-    drawn = {"accuracy": figures.accuracy(groups), "cost": figures.cost(groups)}
+    drawn = {"accuracy": figures.accuracy(groups)}
     found_series = sorted(series(groups), key=lambda each: each.field)
     for field, same in itertools.groupby(found_series, key=lambda each: each.field):
         drawn[f"by_{field.replace('.', '_')}"] = figures.varied([*same])
@@ -34,7 +34,7 @@ def write(found: Comparison, folder: Path) -> None:
     text = render.markdown(
         "comparison",
         results=tables.results(found),
-        explanation=tables.explanation(found),
+        explanation=[tables.EXPLANATION, *found.notes],
         findings=findings.table(groups),
         about_findings=findings.EXPLANATION,
         figures=drawn,

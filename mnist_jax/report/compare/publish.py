@@ -7,8 +7,8 @@ results.json, and its weights and predictions if they are small: of every seed i
     <!-- results -->
     <!-- end of results -->
 
-and between lines with "short results" (with the command of each experiment), "every
-run" and "separated by seeds" (the findings).
+and between lines with "short results" (one recipe for each network, with its command),
+"every run" and "separated by seeds" (the findings).
 """
 
 import re
@@ -72,12 +72,11 @@ def _is_small(file: Path, target: Path) -> bool:
 
 def as_markdown(found: Comparison) -> dict[str, str]:
     """Return the tables of a comparison, with their explanations, by name."""
-    notes = [render.escape(line) for line in tables.explanation(found)]
+    notes = [render.escape(line) for line in (tables.EXPLANATION, *found.notes)]
     pairs = findings.table(found.groups)
-    short = tables.results(found, commands=True)
     return {
         "results": "\n\n".join([tables.results(found).markdown(), *notes]),
-        "short results": "\n\n".join([short.markdown(), *notes]),
+        "short results": tables.short(found).markdown(),
         "separated by seeds": pairs.markdown() if pairs.rows else "",
         "every run": tables.every_run(found).markdown(),
     }

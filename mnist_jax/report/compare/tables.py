@@ -23,23 +23,74 @@ _COLUMNS: tuple[tuple[str, Callable[[Group], str], str], ...] = (
     ("Epochs", lambda group: _range(group.numbers("epochs")), "right"),
     ("Time", lambda group: _time(group), "right"),
     ("Hardware", lambda group: group.hardware or "-", "left"),
-    ("Command", lambda group: _command(group.first, short=True), "left"),
 )
 
 
-def results(found: Comparison, *, commands: bool = False) -> Table:
-    """Return the table of results, with one row for each group."""
-    shown = []
+# Left out, in this order, if a terminal is too narrow.
+_DISPENSABLE = ("Hardware", "Epochs", "Report", "Parameters", "Time")
+_NAME = 28
+"""Characters, beyond which names are wrapped."""
+_SHORT = 8
+"""Rows of the short table, at most."""
+_LOCAL = r" --(workdir|seeds|config\.seed|config\.model\.pretrained)(=| )('[^']*'|\S+)"
+"""Flags that the command of the short table lacks."""
+_DEVICE = re.compile(r"^CPU, |NVIDIA |, \w*float\w*$")
+"""The parts of a run's hardware that the short table leaves out."""
+
+
+EXPLANATION = (
+    "Accuracy on the test images, mean ± sample standard deviation over n seeds. Times "
+    "are medians. Report: the accuracy of the student report, of a single run."
+)
+
+
+def results(found: Comparison, *, room: int | None = None) -> Table:
+    """Return the table of results, with one row for each group.
+
+    Args:
+        found: the runs.
+        room: the characters of a line, if they are limited.
+    """
+    names = [group.label for group in found.groups]
+    shown = {"Network": (names, "left")}
     for title, cell, side in _COLUMNS:
         cells = [cell(group) for group in found.groups]
         of_all = title in ("Data", "Images")
-        different = len({*cells}) > 1 if of_all else {*cells} != {"-"}
-        if different and (commands or title != "Command"):
-            shown.append((title, cells, side))
-    header, columns, align = zip(*shown, strict=True)
-    names = [group.label for group in found.groups]
-    rows = list(zip(names, *columns, strict=True))
-    return Table(["Network", *header], rows, ["left", *align])
+        if len({*cells}) > 1 if of_all else {*cells} != {"-"}:
+            shown[title] = cells, side
+    for title in _DISPENSABLE:
+        widths = {t: max(map(len, (t, *cells))) for t, (cells, _) in shown.items()}
+        widths["Network"] = min(widths["Network"], _NAME)
+        if room and sum(widths.values()) + 2 * len(widths) - 2 > room:
+            shown.pop(title, None)
+    columns, align = zip(*shown.values(), strict=True)
+    return Table(list(shown), list(zip(*columns, strict=True)), align)
+
+
+def short(found: Comparison) -> Table:
+    """Return a narrow table of the recommended recipes, with their commands.
+
+    For each network it has the recipe with the highest accuracy on the validation
+    images, of those for the first data set. Of more than eight networks, those of the
+    report precede others.
+    """
+    first, best = found.groups[0], dict[str, Group]()
+    for group in sorted(found.groups, key=lambda g: g.val_accuracy, reverse=True):
+        if (group.data, group.train_size) == (first.data, first.train_size):
+            best.setdefault(group.first.model, group)
+    chosen = sorted(best.values(), key=lambda g: not g.report_accuracy)[:_SHORT]
+    rows = [
+        [
+            *(group.first.model, _mean(group), str(len(group.runs))),
+            _range(group.numbers("parameters")),
+            f"{_time(group)}, {_DEVICE.sub('', group.hardware)}",
+            _command(group.first, short=True),
+        ]
+        for group in found.groups
+        if group in chosen
+    ]
+    header = ["Network", "Accuracy", "n", "Parameters", "Time", "Command"]
+    return Table(header, rows, ["left", *["right"] * 4, "left"])
 
 
 def every_run(found: Comparison) -> Table:
@@ -70,23 +121,6 @@ def every_run(found: Comparison) -> Table:
     return Table(header, rows, align)
 
 
-def explanation(found: Comparison) -> list[str]:
-    """Return the paragraphs below a table of results."""
-    kinds = {"test": "test", "val": "validation"}
-    sets = {
-        f"the {kinds[run.tested_on]} images of {run.results['data']}"
-        for run in (group.first for group in found.groups)
-    }
-    text = (
-        f"Accuracy on {' and '.join(sorted(sets))}, mean ± sample standard deviation "
-        "over n seeds. The weights are those of the last epoch or of the best one on "
-        "the validation images, as the config says. Times are medians."
-    )
-    if any(group.report_accuracy for group in found.groups):
-        text += " The report gives a single run."
-    return [text, *found.notes]
-
-
 def _time(group: Group) -> str:
     seconds = group.median_seconds
     if seconds is None:
@@ -106,9 +140,13 @@ def _range(values: Sequence[float | None], spec: str = ",") -> str:
 
 
 def _command(run: Record, *, short: bool = False) -> str:
-    """Return the command of a run; the short one lacks its seed and its folder."""
+    """Return the command of a run; the short one trains it anywhere, with seed 0."""
     command = str(run.environment.get("command") or "")
     if short:
-        flags = r" --(workdir|config\.seed)(=| )('[^']*'|\S+)"
-        command = re.sub(flags, "", command)
+        # ImageNet's weights are found, or downloaded, without a flag.
+        command = re.sub(_LOCAL, "", command)
+        command = re.sub(
+            r"^(python run.py|mnist-jax sweep)", "mnist-jax train", command
+        )
+        command = re.sub(r"=configs/(\w+)\.py", r"=\1", command)
     return render.code(command) if command else "-"
