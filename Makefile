@@ -79,10 +79,10 @@ dist: $(VENV)/dev  ## build the wheel and the sdist in dist/, and test the wheel
 clean:  ## remove the environments and what tests compiled; run folders and data stay
 	rm -rf .venv .venv-oldest .venv-bench .venv-docs .pytest_cache
 
-# pip, with its progress: the large packages, and the silence while it unpacks them.
+# pip, which names the packages that it collects and then unpacks them in silence.
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
-PROGRESS := awk '/(Downloading|Using cached) .* MB\)/ { print "  " $$0; fflush() } \
-    /^Installing/ { print "  unpacking ..."; fflush() }'
+PROGRESS := awk '/^Collecting/ { sub(/[^A-Za-z0-9_.-].*/, "", $$2); printf "  %s", $$2; fflush() } \
+    /^Installing/ { print "\nInstalling them ..."; fflush() }'
 
 # Stamps are written last, so that an installation broken off is done again.
 $(VENV)/installed: requirements.txt pyproject.toml

@@ -14,8 +14,6 @@ A model card is written to FILE.md: the network's data, accuracy, input and
 output, and how to use the file.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from mnist_jax import console, files
@@ -41,7 +39,9 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"{flag}: the ending must be one of {endings}.")
     card = export.card_beside(output)
     inputs = [
-        file for name in arguments for file in (Path(name), *Path(name).glob("*"))
+        file
+        for path in map(files.expand, arguments)
+        for file in (path, *path.glob("*"))
     ]
     outputs.check(output, flag=flag, mark=export.FORMATS[kind].mark, inputs=inputs)
     outputs.check(card, flag=flag, mark=export.CARD_MARK, inputs=inputs)

@@ -23,6 +23,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
+from mnist_jax import files
 from mnist_jax.commands import config_flag
 from mnist_jax.config import ConfigError, Experiment, to_json
 from mnist_jax.console import LOGGER, output
@@ -166,7 +167,7 @@ def main() -> None:
     memory.keep()
     config = experiment.parse(_CONFIG.value)
     part = (_VARY.value or "seeds").partition("=")[0]
-    workdir = Path(_WORKDIR.value or Path("runs") / config.name / part)
+    workdir = files.expand(_WORKDIR.value or Path("runs") / config.name / part)
     flags.FLAGS.workdir = str(workdir)
     compiler.keep_compiled()
     runs = plan(config, seeds, workdir, varied=_VARY.value or "", overrides=overrides)

@@ -10,28 +10,23 @@ from mnist_jax.config import Experiment, to_json
 from mnist_jax.runs.folder import flatten
 from tests.support.commands import ROOT, WITHOUT_PICTURES, run_each, run_on_terminal
 
-SHORT = ["--config.phases[0].epochs=1", "--workdir=new"]
 
-
-def test_every_verb_is_named_and_describes_itself(command_env):
-    cases = [[], ["--help"], ["-V"], ["predictt"], ["list"]]
-    cases += [[verb, "-h"] for verb in VERBS]
-    bare, helped, version, unknown, listed, *described = run_each(
+def test_verbs_configs_networks_and_data_sets_are_listed(command_env):
+    cases = [[], ["help"], ["-V"], ["predictt"], ["list"]]
+    bare, helped, version, unknown, listed = run_each(
         "mnist_jax", cases, env=command_env
     )
     for ended in (bare, helped):
         assert ended.returncode == 0
         assert all(f"\n  {verb} " in ended.stdout for verb in VERBS)
     assert version.stdout == f"mnist_jax {mnist_jax.__version__}\n"
-    assert f"version = {{{mnist_jax.__version__}}}" in (ROOT / "README.md").read_text()
+    assert (
+        f"version = {{{mnist_jax.__version__}}}" in (ROOT / "docs/usage.md").read_text()
+    )
     assert unknown.returncode == 2 and "no verb 'predictt'" in unknown.stderr
-    for verb, ended in zip(VERBS, described, strict=True):
-        assert f"mnist-jax {verb}" in ended.stdout, ended.stderr
-        assert ended.returncode == 0
     stems = {path.stem for path in (ROOT / "configs").glob("*.py")}
     for name in (*stems, *models.MODELS, *data.SOURCES):
         assert (f"\n  {name} " in listed.stdout) == (name not in ("base", "__init__"))
-    assert "--workdir" in described[0].stdout  # of train
     assert "load_run" in dir(mnist_jax)
 
 
@@ -51,15 +46,14 @@ def test_every_field_is_listed_with_type_default_and_meaning():
 @pytest.mark.parametrize(
     "arguments",
     [
-        *([verb, "--help"] for verb in VERBS),
+        *([verb, "-h"] for verb in VERBS),
         ["list"],
         ["fields"],
         ["predict", "docs/sample.jpg"],
         ["evaluate", "run", "--robustness", "--limit=5"],
         ["compare", "results"],
         ["export", "--output=a.safetensors"],
-        ["train", "--config=quickstart", *SHORT],
-        ["train", "--config=lenet5:tund"],
+        ["train", "--config=quickstart", "--config.phases[0].epochs=1"],
     ],
     ids=" ".join,
 )
@@ -71,5 +65,4 @@ def test_no_line_is_wider_than_the_terminal(
         (tmp_path / name).symlink_to(target)
     env = command_env | WITHOUT_PICTURES
     code, lines = run_on_terminal("mnist_jax", *arguments, env=env, cwd=tmp_path)
-    assert max(map(len, lines)) <= 80 and len(lines) > 1
-    assert code == (2 if "lenet5:tund" in arguments[-1] else 0), lines
+    assert code == 0 and max(map(len, lines)) <= 80, lines

@@ -210,12 +210,12 @@ def run(
 
 
 def run_on_terminal(
-    program: str, *arguments: str, env: Mapping[str, str], cwd: Path, columns: int = 80
+    program: str, *arguments: str, env: Mapping[str, str], cwd: Path
 ) -> tuple[int | None, list[str]]:
-    """Run a program on a terminal; return its exit status and the lines it shows."""
+    """Run a program on a terminal of 80 columns; return its status and its lines."""
     ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, columns))
-    env = {"TERM": "xterm"} | {k: v for k, v in env.items() if k != "COLUMNS"}
+    termios.tcsetwinsize(theirs, (24, 80))
+    env = {k: v for k, v in env.items() if k != "COLUMNS"} | {"TERM": "xterm"}
     fds = [theirs, theirs]
     command = Command([program, *arguments], fds, env=env, cwd=cwd, file_size=0)
     os.close(theirs)

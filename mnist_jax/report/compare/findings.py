@@ -96,7 +96,7 @@ def table(groups: Sequence[Group]) -> Table:
 
 def show(found: Comparison, console: Console) -> None:
     """Print the table of results and the findings."""
-    results = tables.results(found, room=console.width)
+    results = tables.results(found, narrow=console.width < 120)
     results.show(console, _RESULTS, *found.notes)
     content = table(found.groups)
     tested = [row for row in content.rows if row[-1] != _UNTESTED]

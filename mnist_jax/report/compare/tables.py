@@ -24,12 +24,8 @@ _COLUMNS: tuple[tuple[str, Callable[[Group], str], str], ...] = (
     ("Time", lambda group: _time(group), "right"),
     ("Hardware", lambda group: group.hardware or "-", "left"),
 )
-
-
-# Left out, in this order, if a terminal is too narrow.
-_DISPENSABLE = ("Hardware", "Epochs", "Report", "Parameters", "Time")
-_NAME = 28
-"""Characters, beyond which names are wrapped."""
+# Those of a narrow terminal.
+_NARROW = ("Data", "Images", "Accuracy", "n", "Time")
 _SHORT = 8
 """Rows of the short table, at most."""
 _LOCAL = r" --(workdir|seeds|config\.seed|config\.model\.pretrained)(=| )('[^']*'|\S+)"
@@ -44,27 +40,19 @@ EXPLANATION = (
 )
 
 
-def results(found: Comparison, *, room: int | None = None) -> Table:
-    """Return the table of results, with one row for each group.
-
-    Args:
-        found: the runs.
-        room: the characters of a line, if they are limited.
-    """
-    names = [group.label for group in found.groups]
-    shown = {"Network": (names, "left")}
+def results(found: Comparison, *, narrow: bool = False) -> Table:
+    """Return the table of results, with one row for each group."""
+    shown = []
     for title, cell, side in _COLUMNS:
         cells = [cell(group) for group in found.groups]
         of_all = title in ("Data", "Images")
-        if len({*cells}) > 1 if of_all else {*cells} != {"-"}:
-            shown[title] = cells, side
-    for title in _DISPENSABLE:
-        widths = {t: max(map(len, (t, *cells))) for t, (cells, _) in shown.items()}
-        widths["Network"] = min(widths["Network"], _NAME)
-        if room and sum(widths.values()) + 2 * len(widths) - 2 > room:
-            shown.pop(title, None)
-    columns, align = zip(*shown.values(), strict=True)
-    return Table(list(shown), list(zip(*columns, strict=True)), align)
+        different = len({*cells}) > 1 if of_all else {*cells} != {"-"}
+        if different and (title in _NARROW or not narrow):
+            shown.append((title, cells, side))
+    header, columns, align = zip(*shown, strict=True)
+    names = [group.label for group in found.groups]
+    rows = list(zip(names, *columns, strict=True))
+    return Table(["Network", *header], rows, ["left", *align])
 
 
 def short(found: Comparison) -> Table:
@@ -76,7 +64,8 @@ def short(found: Comparison) -> Table:
     """
     first, best = found.groups[0], dict[str, Group]()
     for group in sorted(found.groups, key=lambda g: g.val_accuracy, reverse=True):
-        if (group.data, group.train_size) == (first.data, first.train_size):
+        same = (group.data, group.train_size) == (first.data, first.train_size)
+        if same and group.first.kind == "network":
             best.setdefault(group.first.model, group)
     chosen = sorted(best.values(), key=lambda g: not g.report_accuracy)[:_SHORT]
     rows = [
