@@ -17,7 +17,7 @@ FIELDS = {
 }
 # Of Slurm, gcloud, TensorBoard and absl, and an option of an example's network.
 OTHERS = {"ntasks-per-node", "nodes", "worker", "command", "logdir"}
-OTHERS |= {"helpshort", "helpfull", "config.model.hidden"}
+OTHERS |= {"help", "helpfull", "config.model.hidden"}
 
 
 def defined(path):
@@ -50,6 +50,10 @@ def test_what_a_document_quotes_exists(page):
         assert quoted(line, FLAGS[verb]) <= FLAGS[verb] | FIELDS
     for config in set(re.findall(r"configs/\w+\.py(?::[\w=,]*\w)?", text)):
         config_flag.load(f"{ROOT}/{config}")
+    for config in set(
+        re.findall(r"--config=([a-z]\w*(?::[\w=,]*\w)?)(?![\w./])", text)
+    ):
+        config_flag.load(config)
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
     assert set(re.findall(r"`make ([\w-]+)", text)) <= targets
     links = re.findall(r"\]\((?!http)([^)#\s]+)", text)
