@@ -33,7 +33,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
-from mnist_jax import config, tree
+from mnist_jax import config
 from mnist_jax.config import ConfigError
 from mnist_jax.data import Task
 from mnist_jax.errors import CONTROL
@@ -104,8 +104,20 @@ class Model:
         """
         if stages := getattr(self.module, "stages", None):
             return stages
-        params, _ = self.shapes
-        return (tuple(tree.layers(params)),)
+        return (self.layers,)
+
+    @functools.cached_property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the layers with parameters, in the order of their creation."""
+        created: dict[str, None] = {}
+
+        def init(key: PRNGKeyArray) -> None:
+            params, _ = self.init(key)
+            paths = flax.traverse_util.flatten_dict(params)
+            created.update(dict.fromkeys("/".join(path[:-1]) for path in paths))
+
+        jax.eval_shape(init, jax.random.key(0))
+        return tuple(created)
 
     @functools.cached_property
     def shapes(self) -> tuple[Tree, Tree]:

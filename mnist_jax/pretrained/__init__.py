@@ -9,7 +9,7 @@ network for other classes can lend all but its last layer.
 import dataclasses
 import logging
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -106,6 +106,7 @@ def _select(
     """Return the tensors with the names that match, if they fit the network."""
     known, recognized = weights.shapes(model), None
     if not metadata:
+        tensors = names.unwrap(tensors, path)
         recognized = names.recognize(tensors)
         tensors, metadata = _to_ours(tensors, model, known)
     wanted = {
@@ -129,11 +130,15 @@ def _select(
 
 
 def _to_ours(
-    tensors: Mapping[str, np.ndarray], model: models.Model, known: Collection[str]
+    tensors: Mapping[str, np.ndarray],
+    model: models.Model,
+    known: Mapping[str, tuple[int, ...]],
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Rename the tensors of another program's file, and say what it is."""
-    layers = [layer for stage in model.stages[:-1] for layer in stage]
-    ours = names.to_ours(tensors, network=model.name, layers=layers, known=known)
+    body = [layer for stage in model.stages[:-1] for layer in stage]
+    ours = names.to_ours(
+        tensors, network=model.name, layers=body or model.layers, known=known
+    )
     # "imagenet" is the input of the published weights, which may be PyTorch's.
     url, _ = imagenet.PUBLISHED.get(model.name, ("", ""))
     of_torch = names.is_torch(tensors) and not url.endswith(".pth")

@@ -6,11 +6,16 @@ out].
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from mnist_jax.runs.weights import WeightsError
+
 # The classifier of 1,000 classes, which is of no use here.
 _CLASSIFIER = re.compile(r"classifier\.|(fc\d+|predictions|probs|dense_\d+)/")
+# Modules that wrap a network: DataParallel's, torch.compile's, Lightning's.
+_WRAPPERS = re.compile(r"^((module|_orig_mod|model)\.)+")
 _TORCH = re.compile(r"features\.(\d+)\.(weight|bias)")
 # The places of the convolutions among torchvision's `features`.
 _TORCH_PLACES = {
@@ -21,10 +26,10 @@ _TORCH_PLACES = {
 # Keras 1 counted from 1; all layers of the file that Keras publishes for Xception have
 # such names.
 _NUMBERED = re.compile(
-    r"(?:(?:separable_?)?conv(?:olution)?2d|batch_?normalization)(?:_(\d+))?"
+    r"(?:(?:separable_?)?conv(?:olution)?2d|batch_?normalization|dense)(?:_(\d+))?"
 )
-# An array that tells the kind of a layer.
-_KINDS = ("kernel", "mean", "depthwise/kernel")
+# An array that only one kind of layer has, by its name and number of axes.
+_KINDS = (("kernel", 4), ("kernel", 2), ("mean", 1), ("depthwise/kernel", 4))
 # What only the files of a network have, those of the networks above it aside.
 _SIGNS = {
     "xception_v1": r"block2_sepconv1/|separable_?conv(olution)?2d",
@@ -38,29 +43,49 @@ _SIGNS = {
 }
 
 
+def unwrap(tensors: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
+    """Remove the names of wrappers: `module.features.0.bias` is `features.0.bias`.
+
+    Raises:
+        WeightsError: two tensors of the file would have the same name.
+    """
+    inner: dict[str, np.ndarray] = {}
+    for name, tensor in tensors.items():
+        short = _WRAPPERS.sub("", name)
+        if short in inner:
+            raise WeightsError(
+                f"{path} has several tensors {short}, one as {name}: it contains "
+                "several networks. Save the state_dict() of one."
+            )
+        inner[short] = tensor
+    return inner
+
+
 def to_ours(
     tensors: Mapping[str, np.ndarray],
     *,
     network: str,
     layers: Sequence[str],
-    known: Collection[str],
+    known: Mapping[str, tuple[int, ...]],
 ) -> dict[str, np.ndarray]:
     """Rename the tensors of a file of weights, and transpose PyTorch's kernels.
 
     Args:
         tensors: by the names in the file; unknown names are kept.
         network: its name in the registry.
-        layers: of the network's body, in the order in which Keras creates them.
-        known: the names of the network's parameters and statistics.
+        layers: of the network or of its body, in the order in which Keras creates them.
+        known: the shapes of the network's parameters and statistics, by name.
 
     Returns:
-        The tensors by our names, without those of the classifier.
+        The tensors by our names, without those of a classifier that `layers` lack.
     """
-    kept = {name: x for name, x in tensors.items() if not _CLASSIFIER.match(name)}
-    renamed = _name_numbered(kept, layers, known)
+    renamed = _name_numbered(tensors, layers, known)
     places = dict(zip(map(str, _TORCH_PLACES.get(network, ())), layers, strict=False))
     ours = {}
-    for name, tensor in kept.items():
+    for name, tensor in tensors.items():
+        layer = name.partition("/")[0]
+        if layer not in renamed and _CLASSIFIER.match(name):
+            continue
         if (match := _TORCH.fullmatch(name)) and match[1] in places:
             layer, variable = places[match[1]], match[2]
             if variable == "weight" and tensor.ndim == 4:
@@ -72,16 +97,22 @@ def to_ours(
 
 
 def _name_numbered(
-    names: Collection[str], layers: Sequence[str], known: Collection[str]
+    tensors: Collection[str],
+    layers: Sequence[str],
+    known: Mapping[str, tuple[int, ...]],
 ) -> dict[str, str]:
     """Map the numbered layers, in order, to ours that the file does not name."""
     ours = dict.fromkeys(re.sub("/(depthwise|pointwise)$", "", x) for x in layers)
     renamed = {}
-    for kind in _KINDS:
-        theirs = [x.removesuffix(f"/{kind}") for x in names if x.endswith(f"/{kind}")]
-        numbers = {x: int(m[1] or 0) for x in theirs if (m := _NUMBERED.fullmatch(x))}
-        named = set(theirs) - set(numbers)
-        free = [x for x in ours if f"{x}/{kind}" in known and x not in named]
+    for kind, axes in _KINDS:
+        theirs = [x.removesuffix(f"/{kind}") for x in tensors if x.endswith(f"/{kind}")]
+        numbers = {
+            x: int(m[1] or 0)
+            for x in theirs
+            if (m := _NUMBERED.fullmatch(x)) and x.startswith("dense") == (axes == 2)
+        }
+        of_kind = [x for x in ours if len(known.get(f"{x}/{kind}", ())) == axes]
+        free = [x for x in of_kind if x in numbers or x not in theirs]
         first = min(numbers.values(), default=0)
         for layer, number in numbers.items():
             if number - first < len(free):

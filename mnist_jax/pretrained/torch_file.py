@@ -95,9 +95,10 @@ def _read_pickles(file: BinaryIO) -> tuple[dict[str, _Tensor], dict[str, bytes]]
 
 
 def _state_dict(value: Any) -> dict[str, _Tensor]:
-    if isinstance(value, dict) and isinstance(value.get("state_dict"), dict):
+    for key in ("state_dict", "model_state_dict", "model"):
         # A checkpoint of a training run, with other entries beside the weights.
-        value = value["state_dict"]
+        if isinstance(value, dict) and isinstance(value.get(key), dict):
+            value = value[key]
     if not isinstance(value, dict) or not all(
         isinstance(name, str)
         and isinstance(tensor, _Tensor)

@@ -105,11 +105,15 @@ def test_names_of_older_versions(layer, arrays, expected, tmp_path):
 # In the order in which Keras creates them.
 LAYERS = ("stem", "stem_bn", "conv2d", "batch_normalization")
 LAYERS += ("sep1/depthwise", "sep1/pointwise", "sep1_bn", "conv2d_1", "logits")
-KNOWN = [
-    *("stem/kernel", "stem_bn/mean", "conv2d/kernel", "batch_normalization/mean"),
-    *("sep1/depthwise/kernel", "sep1/pointwise/kernel", "sep1_bn/mean"),
-    *("conv2d_1/kernel", "logits/kernel"),
-]
+KNOWN = {
+    f"{name}/{array}": (1,) * axes
+    for name, array, axes in (
+        *(("stem", "kernel", 4), ("stem_bn", "mean", 1), ("conv2d", "kernel", 4)),
+        *(("batch_normalization", "mean", 1), ("sep1/depthwise", "kernel", 4)),
+        *(("sep1/pointwise", "kernel", 4), ("sep1_bn", "mean", 1)),
+        *(("conv2d_1", "kernel", 4), ("logits", "kernel", 2)),
+    )
+}
 
 
 def test_layers_that_have_only_numbers_are_ours_in_order():

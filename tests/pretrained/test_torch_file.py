@@ -91,6 +91,14 @@ def test_something_other_than_tensors_by_name_is_refused(name, state, tmp_path):
         readers.read(tmp_path / name)
 
 
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model"])
+def test_the_weights_of_a_checkpoint_are_those_alone(key):
+    storage = torch_file._Storage("0", np.dtype("<f4"), 4)
+    state = {"weight": torch_file._Tensor(storage, 0, (2, 2), (2, 1))}
+    others = {"epoch": 3, "optimizer_state_dict": {"lr": 0.1}}
+    assert torch_file._state_dict(others | {key: state}) == state
+
+
 @every_layout
 def test_a_file_cut_off_anywhere_is_an_error_and_nothing_else(name, tmp_path):
     content = content_of(name)
