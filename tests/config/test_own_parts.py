@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import re
+import runpy
+import sys
+import unittest.mock
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +50,7 @@ def test_the_documented_parts_train_together(tmp_path, monkeypatch, without_pict
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs" / "extending.md").read_text()
     blocks = re.findall(r"`(my_\w+\.py)`:\n\n```python\n(.*?)^```", text, re.S | re.M)
-    assert len(blocks) == text.count("```python") == 4
+    assert len(blocks) == text.count("```python") == 5
     for name, content in blocks:
         (tmp_path / name).write_text(content)
     values = base.get_config()
@@ -64,6 +67,20 @@ def test_the_documented_parts_train_together(tmp_path, monkeypatch, without_pict
         "Ankle boot",
         "Bag",
     )
+    client = unittest.mock.MagicMock()
+    monkeypatch.setitem(sys.modules, "wandb", client)
+    monkeypatch.setattr(sys, "argv", ["my_wandb.py", str(tmp_path / "run")])
+    runpy.run_path("my_wandb.py")
+    sent = {}
+    for call in client.init.return_value.__enter__.return_value.log.call_args_list:
+        assert call.kwargs == {"step": 1}
+        sent |= call.args[0]
+    expected = [
+        f"{s}/{name}" for s in ("train", "val") for name in ("loss", "accuracy")
+    ]
+    assert sent.keys() == {*expected, "train/learning_rate"}
+    accuracy = results["val"]["last"]["accuracy"]
+    assert sent["val/accuracy"] == pytest.approx(accuracy)
 
 
 def test_an_optimizer_is_what_its_function_returns():
