@@ -6,7 +6,7 @@ SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check native cannot-build test-oldest results imagenet bench lock docs dist clean
+.PHONY: help run test test-all torture check native cannot-build test-oldest results imagenet bench lock docs dist clean
 # Where the native part can be built: oneDNN's packages are for Linux on x86-64.
 CAN_BUILD := $(and $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),$(shell command -v $(CXX)))
 CANNOT_BUILD := native/ needs Linux on x86-64 and a C++ compiler (CXX=$(CXX) is not one)
@@ -30,6 +30,13 @@ native: $(if $(CAN_BUILD),$(VENV)/native,cannot-build)  ## build oneDNN's convol
 
 cannot-build:
 	@echo "$(CANNOT_BUILD)."; exit 1
+
+SECONDS ?= 600
+PARTS ?= damage,machine,fuzz,long,kills
+
+torture: $(VENV)/dev  ## kills, damage, hostile input: hours; repeat it to resume (PARTS=kills,fuzz SECONDS=60 choose)
+	-@$(BIN)/python -m pip install --quiet atheris
+	$(BIN)/python -m tests.torture --parts=$(PARTS) --seconds=$(SECONDS)
 
 check: $(VENV)/dev  ## formatter, linter and type checker
 	$(BIN)/ruff format --check .

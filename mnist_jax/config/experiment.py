@@ -225,6 +225,12 @@ class Data:
     split_seed: int = option(
         0, "Seed of the permutation that selects them, which all seeds share.", **_SEED
     )
+    images_megabytes: float = option(
+        4000.0,
+        "Memory limit, in MB, for training images. Larger sets are read as they are "
+        "needed, by one device and for one seed; see docs/data.md.",
+        at_least=0,
+    )
     train_size: int = option(
         0,
         "Images to train on, drawn without the validation images, each class by its "

@@ -16,6 +16,7 @@ from mnist_jax.data.dataset import (
     DIGITS,
     DataError,
     Dataset,
+    Rows,
     Split,
     Task,
     check,
@@ -31,6 +32,7 @@ __all__ = [
     "SOURCES",
     "DataError",
     "Dataset",
+    "Rows",
     "Source",
     "Split",
     "Task",
@@ -132,7 +134,8 @@ def load(config: Data) -> Dataset:
     """
     train, test = read(config)
     sizes = {"val_size": config.val_size, "split_seed": config.split_seed}
-    train, val = hold_out(train, **sizes)
+    fits = train.images.nbytes <= 1e6 * config.images_megabytes
+    train, val = hold_out(train, **sizes, copy=fits)
     if config.train_size:
         sizes = {"train_size": config.train_size, "subset_seed": config.subset_seed}
         train = subset(train, **sizes, task=task(config))

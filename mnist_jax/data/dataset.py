@@ -30,12 +30,27 @@ DIGITS = Task(tuple("0123456789"))
 """The ten digits of MNIST."""
 
 
+class Rows:
+    """Some images of an array that stays where it is, such as on the disk."""
+
+    def __init__(self, array: np.ndarray, rows: np.ndarray):
+        self._array, self._rows = array, rows
+        self.shape, self.dtype = (len(rows), *array.shape[1:]), array.dtype
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return self._array[self._rows[index]]
+
+
 @dataclasses.dataclass(frozen=True)
 class Split:
     """Images with their labels.
 
     Attributes:
-        images: 0 (background) to 255 (ink).
+        images: 0 (background) to 255 (ink). Training images that take more memory than
+            they may are `Rows`.
         labels: indices of classes, from 0.
     """
 
@@ -106,7 +121,9 @@ def images_sha256(images: UInt8[np.ndarray, " ..."]) -> str:
     return digest.hexdigest()
 
 
-def hold_out(split: Split, *, val_size: int, split_seed: int) -> tuple[Split, Split]:
+def hold_out(
+    split: Split, *, val_size: int, split_seed: int, copy: bool = True
+) -> tuple[Split, Split]:
     """Hold out random images, the same ones on every machine.
 
     These are the first `val_size` entries of a permutation of 0..N-1, drawn with
@@ -116,6 +133,7 @@ def hold_out(split: Split, *, val_size: int, split_seed: int) -> tuple[Split, Sp
         split: N images.
         val_size: how many to hold out, 1..N-1.
         split_seed: 0..2**32-1.
+        copy: whether to copy the remaining images, or to return `Rows`.
 
     Returns:
         The remaining images, and those held out.
@@ -133,8 +151,9 @@ def hold_out(split: Split, *, val_size: int, split_seed: int) -> tuple[Split, Sp
     permutation = np.random.RandomState(split_seed).permutation(count)
     held_out = np.zeros(count, dtype=bool)
     held_out[permutation[:val_size]] = True
+    images: Any = Rows(split.images, np.flatnonzero(~held_out))
     return (
-        Split(split.images[~held_out], split.labels[~held_out]),
+        Split(images[:] if copy else images, split.labels[~held_out]),
         Split(split.images[held_out], split.labels[held_out]),
     )
 

@@ -5,9 +5,11 @@ integer), a byte for the number of dimensions, each dimension as a uint32, and t
 elements, last index fastest; numbers are big-endian. The format is described at http://yann.lecun.com/exdb/mnist/.
 """
 
+import contextlib
 import gzip
 import io
 import math
+import mmap
 import struct
 import zlib
 from pathlib import Path
@@ -18,6 +20,7 @@ from jaxtyping import Integer
 from mnist_jax import files
 from mnist_jax.data.dataset import DataError
 
+_GZIP, _LARGE = b"\x1f\x8b", 2**26
 # By the first three bytes of a file.
 _TYPES = {b"\0\0\x08": np.dtype(np.uint8), b"\0\0\x0c": np.dtype(">i4")}
 
@@ -30,7 +33,7 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         content = path.read_bytes()
-        if not content.startswith(b"\x1f\x8b"):
+        if not content.startswith(_GZIP):
             return content
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
             unpacked = file.read(100 * len(content) + 2**26)  # more than is allowed
@@ -41,7 +44,7 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"Cannot read {path}: {reason}.") from error
 
 
-def parse(content: bytes, path: Path) -> Integer[np.ndarray, " ..."]:
+def parse(content: bytes | mmap.mmap, path: Path) -> Integer[np.ndarray, " ..."]:
     """Return the array in the content of a file, read-only and without a copy.
 
     Raises:
@@ -63,7 +66,15 @@ def parse(content: bytes, path: Path) -> Integer[np.ndarray, " ..."]:
 def read(path: Path) -> Integer[np.ndarray, " ..."]:
     """Return the array in a file.
 
+    That of a large file which is not compressed stays on the disk: its parts are read
+    when they are used.
+
     Raises:
         DataError: as in `read_bytes` and `parse`.
     """
+    if path.is_file() and path.stat().st_size > _LARGE:
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            if content[:2] != _GZIP:
+                return parse(content, path)
     return parse(read_bytes(path), path)

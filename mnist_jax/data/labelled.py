@@ -122,6 +122,7 @@ def _read(path: Path, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "h w c"]
 
 def check_dark(images: UInt8[np.ndarray, "N h w c"], task: Task, path: Path) -> None:
     """Raise DataError if most images are of dark digits on bright paper."""
+    images = images[:: 1 + len(images) // 100_000]
     edge = np.ones(images.shape[1:], bool)
     edge[1:-1, 1:-1] = False
     bright = int((np.median(images[:, edge], axis=1) > _PAPER).sum())

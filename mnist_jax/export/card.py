@@ -62,7 +62,7 @@ def facts(run: Trained) -> dict[str, str]:
 def stored_config(run: Trained) -> dict[str, Any]:
     """Return the config as JSON has it, without folders of the machine it ran on."""
     if not isinstance(run, Network):
-        stored = read_json(RunFolder(run.path.parent).config)
+        stored = read_json(RunFolder(run.path.parent).config, {dict: "data"})
         return stored | {"data": stored["data"] | {"dir": None}}
     config = run.config
     pretrained = Path(config.model.pretrained).name

@@ -17,7 +17,8 @@ from mnist_jax.errors import UserError
 # Fields that say where files are or how results are computed, not what the experiment
 # is: they may change when a run is resumed.
 INCIDENTAL_FIELDS = (
-    *("data.dir", "data.mirrors", "convolutions", "features_megabytes"),
+    *("data.dir", "data.mirrors", "data.images_megabytes"),
+    *("convolutions", "features_megabytes"),
     *("eval_batch_size", "parallel", "steps_per_call", "log.tensorboard"),
 )
 

@@ -27,7 +27,9 @@ class Batch(NamedTuple):
 
     @classmethod
     def from_split(cls, split: data.Split) -> "Batch":
-        """Put a whole set on the default device."""
+        """Put a whole set on the default device, unless it is too large."""
+        if isinstance(split.images, data.Rows):
+            return cls(split.images, split.labels)  # type: ignore[arg-type]
         return cls(*jax.device_put((split.images, split.labels)))
 
 

@@ -101,7 +101,13 @@ class Trainer:
             sizes = {"batch_size": config.eval_batch_size, "devices": devices}
             evaluator = Evaluator(apply_fn, model.loss, **sizes)
         self._evaluator = evaluator
-        self._data = devices.replicate(train)
+        self._large = isinstance(train.images, data.Rows)
+        if self._large and (devices.count, devices.replicas) != (1, 1):
+            raise UserError(
+                "Several devices, or several seeds at once, need all training images "
+                "in memory: raise --config.data.images_megabytes."
+            )
+        self._data = train if self._large else devices.replicate(train)
         # The evaluator puts one batch of images at a time on the devices.
         self._val_labels = devices.replicate(self._val.labels)
         stacked = stack_keys(keys, devices.replicas)
@@ -230,9 +236,8 @@ class Trainer:
         indices = self._devices.split(self._order(self._order_key, epochs))
         pending = None
         for first, length in _chunks(self._steps, self._chunk):
-            state, chunk = self._compiled[length](
-                state, self._data, indices, np.int32(first), self._step_key
-            )
+            arguments = self._inputs(indices, first, length)
+            state, chunk = self._compiled[length](state, *arguments, self._step_key)
             if self._devices.must_wait:
                 jax.block_until_ready(chunk)
             if pending is not None:
@@ -242,6 +247,19 @@ class Trainer:
                 break
         assert pending is not None, "an epoch has at least one step"
         return state, pending
+
+    def _inputs(self, indices: Any, first: int, length: int) -> tuple[Any, Any, Any]:
+        """Return the images, the indices of each step, and the first step of a call.
+
+        Of a large set, these are the images of the call alone, gathered on the host
+        while the device computes the previous call.
+        """
+        if not self._large:
+            return self._data, indices, np.int32(first)
+        rows = np.asarray(indices[first : first + length])
+        images, labels = (part[rows.ravel()] for part in self._data)
+        here = np.arange(rows.size, dtype=np.int32).reshape(rows.shape)
+        return step.Batch(images, labels), here, np.int32(0)
 
     def _fetch(
         self, metrics: "_EpochMetrics", first: int, chunk: step.StepMetrics
@@ -268,8 +286,8 @@ class Trainer:
         self._progress.compiling()
         epochs = self._epochs([None] * self._devices.replicas)
         indices = self._devices.split(self._order(self._order_key, epochs))
-        arguments = (state, self._data, indices, np.int32(0), self._step_key)
         for length in lengths:
+            arguments = (state, *self._inputs(indices, 0, length), self._step_key)
             train_steps = step.make_train_steps(
                 train_step=self._train_step, steps=length
             )

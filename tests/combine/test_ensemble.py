@@ -288,6 +288,13 @@ def test_logits_are_stored_or_computed_for_the_images_of_the_data(runs, tmp_path
         members.logits(member, other)
 
 
+def test_a_config_without_data_is_damaged(all_made, tmp_path):
+    folder = shutil.copytree(all_made["vote"], all_made["vote"].parent / "damaged")
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="config.json is damaged: data is missing"):
+        export.write(load_run(folder), tmp_path / "x.html", format="html")
+
+
 def test_a_kind_that_is_not_known_is_refused(made, tmp_path):
     results = json.loads((made / "results.json").read_text())
     (tmp_path / "results.json").write_text(json.dumps(results | {"kind": "oracle"}))

@@ -10,7 +10,9 @@ from mnist_jax.data import DataError, idx
 from tests.support.idx_files import encode
 
 
-def test_the_layout_is_the_published_one(tmp_path):
+@pytest.mark.parametrize("large", [2**26, 0])  # the file is read, or mapped
+def test_the_layout_is_the_published_one(tmp_path, monkeypatch, large):
+    monkeypatch.setattr(idx, "_LARGE", large)
     content = bytes.fromhex("00000802 00000002 00000003 010203040506")
     for written in (content, gzip.compress(content)):
         (tmp_path / "x").write_bytes(written)

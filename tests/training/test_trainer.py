@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mnist_jax import config
+from mnist_jax import config, data
 from mnist_jax.data import augment
 from mnist_jax.devices import parallel
 from mnist_jax.training import step
@@ -56,6 +56,18 @@ def test_every_image_has_its_turn():
     """The images that an epoch drops are drawn again each time."""
     drawn = [order(0, epoch, size=10, batch_size=6) for epoch in range(12)]
     assert set(np.ravel(drawn)) == set(range(10))
+
+
+def test_images_that_are_read_as_needed_are_the_same(small):
+    phase, found = make_phase(batch_size=12), []
+    for copy in (True, False):
+        sizes = {"val_size": 4, "split_seed": 0, "copy": copy}
+        train, _ = data.hold_out(small.train, **sizes)
+        dataset = dataclasses.replace(small, train=train)
+        calls = config.Experiment(steps_per_call=2)  # 2, 2 and 1 of the 5 steps
+        trainer = make_trainer(phase, dataset, experiment=calls)
+        found.append(run_epoch(trainer, make_state(TINY, phase), 1)[0])
+    assert_trees_equal(*found)
 
 
 # -- evaluation
