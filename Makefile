@@ -76,12 +76,12 @@ lock: $(VENV)/dev  ## update requirements.lock to the newest versions
 	    --no-cache --upgrade --output-file requirements.lock
 
 docs: .venv-docs/installed  ## build the documentation as a site in site/
-	.venv-docs/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
 dist: $(VENV)/dev  ## build the wheel and the sdist in dist/, and test the wheel in an empty environment
 	rm -rf dist
 	$(BIN)/uv build --quiet --out-dir dist
-	tests/wheel.sh $(BIN)/uv docs/predict.png
+	tests/wheel.sh $(BIN)/uv docs/sample.jpg
 
 clean:  ## remove the environments and what tests compiled; run folders and data stay
 	rm -rf .venv .venv-oldest .venv-bench .venv-docs .pytest_cache

@@ -11,6 +11,7 @@ from mnist_jax.config import Experiment
 from tests.conftest import ROOT
 
 PAGES = [*ROOT.glob("README*.md"), *ROOT.glob("docs/*.md"), ROOT / "results/README.md"]
+LINKED = {*PAGES, *ROOT.glob("*.md"), ROOT / "native/README.md"}
 FIELDS = {
     re.split("[: ]", line)[0].removeprefix("--")
     for line in fields.lines_of(Experiment, "--config")
@@ -56,7 +57,29 @@ def test_what_a_document_quotes_exists(page):
         config_flag.load(config)
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
     assert set(re.findall(r"`make ([\w-]+)", text)) <= targets
-    links = re.findall(r"\]\((?!http)([^)#\s]+)", text)
-    assert [link for link in links if not (page.parent / link).exists()] == []
     paths = re.findall(r"\b(?:tests|mnist_jax|benchmarks)/[\w/]+\.[a-z]+\b", text)
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def headings(page):
+    """The anchors that GitHub and mkdocs.yml give the headings of a page."""
+    text = re.sub("^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    titles = re.findall("^#+ (.+)", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", x.lower()).replace(" ", "-") for x in titles}
+
+
+@pytest.mark.parametrize("page", sorted(LINKED), ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings_that_exist(page):
+    text = page.read_text()
+    for path, anchor in re.findall(r"\]\((?!\w+:)([^)#\s]*)#?([^)\s]*)\)", text):
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        assert not anchor or anchor in headings(target), (path, anchor)
+
+
+def test_the_site_has_every_page():
+    nav = re.findall(
+        r": ([\w./]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE
+    )
+    pages = {page.name for page in ROOT.glob("docs/*.md")}
+    assert pages <= {*nav} and len(nav) == len({*nav})

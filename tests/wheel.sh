@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Test the wheel in dist/ in an empty environment, and in a folder that has a configs/ too:
-# tests/wheel.sh UV DIGIT.png
+# tests/wheel.sh UV PICTURE
 set -euo pipefail
-uv=$(realpath "$1") digit=$(realpath "$2") wheel=$(realpath dist/*.whl)
+uv=$(realpath "$1") picture=$(realpath "$2") wheel=$(realpath dist/*.whl)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
@@ -21,8 +21,8 @@ def get_config(variant=""):
     config.name = "mine"
     return base.with_variants(config, variant, {})
 PYTHON
-mnist-jax predict "$digit"
-python -m mnist_jax predict "$digit"
+mnist-jax predict "$picture"
+python -m mnist_jax predict "$picture"
 for config in quickstart configs/mine.py; do
     mnist-jax train --config=$config --config.phases[0].epochs=1 --workdir=runs/$(basename $config)
 done
