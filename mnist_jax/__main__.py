@@ -8,24 +8,14 @@ The verbs:
 
 import importlib
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import mnist_jax
 from mnist_jax import commands
 
-VERBS = {
-    "train": "train and test one experiment",
-    "sweep": "one experiment with several seeds",
-    "ensemble": "several finished runs that answer together",
-    "compare": "a table of finished runs, over their seeds",
-    "evaluate": "how far networks can be trusted: calibration, damaged images",
-    "classify": "random forests, SVMs and others on the features of a network",
-    "predict": "the digits in photographs and other pictures",
-    "demo": "a page in the browser to draw in, read as you draw",
-    "export": "a trained network as ONNX, StableHLO, safetensors or a page",
-    "list": "the networks, the configs with their variants, the data sets",
-    "fields": "every field of an experiment, with its default and meaning",
-}
+VERBS = ("train", "sweep", "compare", "evaluate", "predict", "demo", "ensemble")
+VERBS += ("classify", "export", "list", "fields")
 
 
 def main() -> NoReturn:
@@ -38,8 +28,9 @@ def main() -> NoReturn:
         print(f"mnist_jax {mnist_jax.__version__}")
         sys.exit()
     if verb not in VERBS:
-        verbs = "\n".join(f"  {name:10} {what}" for name, what in VERBS.items())
-        usage = f"{(__doc__ or '').rstrip()}\n\n{verbs}\n\n"
+        folder = Path(commands.__file__).parent
+        lines = [f"  {v:9} {commands.first_line(folder / f'{v}.py')}" for v in VERBS]
+        usage = "\n".join([f"{__doc__}".rstrip(), "", *lines, "", ""])
         usage += "mnist-jax VERB --help describes a verb and its flags.\n"
         usage += "mnist-jax --version prints the version."
         if verb in ("", "help", "-h", "-help", "--help", "--helpshort"):

@@ -46,7 +46,7 @@ def fit(text: str, console: Console, *, indent: int = 0) -> str:
 
     Args:
         text: one or several lines.
-        console: nothing is broken if it is no terminal.
+        console: on a file, nothing is broken.
         indent: the spaces before the rest of a broken line.
     """
     if not console.is_terminal:

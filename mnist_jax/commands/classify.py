@@ -1,4 +1,4 @@
-"""Fit classical classifiers to the features of a network and compare them.
+"""Fit random forests, SVMs and others to the features of a network.
 
   mnist-jax classify RUN --output=FOLDER [--with=svm,knn] [--images=10000]
 

@@ -39,7 +39,7 @@ _REPORT = flags.DEFINE_string(
     "report",
     None,
     "A folder for a page, comparison.md and comparison.html: accuracy, "
-    "mistakes, McNemar's tests.",
+    "McNemar's tests.",
 )
 flags.DEFINE_alias("output", "report")
 _INSERT = flags.DEFINE_multi_string(

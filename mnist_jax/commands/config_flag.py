@@ -1,15 +1,15 @@
 """The flag --config: the file of an experiment."""
 
-import ast
 import re
 import runpy
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from mnist_jax import configs, files
+from mnist_jax import commands, configs, files
 from mnist_jax.config import ConfigError
 from mnist_jax.errors import UserError
 
@@ -48,20 +48,14 @@ def known() -> str:
     return f"Known: {', '.join(names())}, or the path of a file."
 
 
-def first_line(path: Path) -> str:
-    """Return the first line of the docstring of a Python file."""
-    return (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[0]
-
-
-def describe(name: str) -> str:
-    """Return what one of the project's experiments is."""
-    return first_line(_FOLDER / f"{name}.py")
-
-
-def variants(name: str) -> list[str]:
-    """Return the variants of one of the project's experiments, with N for numbers."""
-    found = runpy.run_path(str(_FOLDER / f"{name}.py")).get("VARIANTS", {})
-    return list(dict.fromkeys(re.sub(r"=\d+$", "=N", each) for each in found))
+def described() -> Iterator[tuple[str, str]]:
+    """Yield the name of each of the project's experiments, and what it is."""
+    for name in names():
+        path = _FOLDER / f"{name}.py"
+        found = runpy.run_path(str(path)).get("VARIANTS", {})
+        variants = dict.fromkeys(re.sub(r"=\d+$", "=N", each) for each in found)
+        after = f" Variants: {', '.join(variants)}." if variants else ""
+        yield name, commands.first_line(path) + after
 
 
 def load(argument: str) -> ConfigDict:

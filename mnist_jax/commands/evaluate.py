@@ -1,4 +1,4 @@
-"""Report how far to trust networks: intervals, calibration, damaged images.
+"""Report how far to trust networks: calibration, damaged images.
 
   mnist-jax evaluate [RUN ...] [--robustness] [--tta] [--data=DATA]
       [--output=FOLDER]

@@ -1,4 +1,4 @@
-"""List every field of an experiment: its name, type, default and meaning.
+"""List every field of an experiment: type, default and meaning.
 
   mnist-jax fields
 

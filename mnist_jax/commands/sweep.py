@@ -1,4 +1,4 @@
-"""Run one experiment with several seeds, and compare the values of a field.
+"""Run one experiment with several seeds, or values of a field.
 
   mnist-jax sweep --config=lenet5 --seeds=0-4 [--vary=FIELD=VALUE,VALUE,...]
       [--[no]together] [--workdir=FOLDER] [--config.FIELD=VALUE ...]
@@ -76,7 +76,7 @@ def parse_seeds(text: str) -> list[int]:
 def vary(config: Experiment, text: str) -> dict[str, Experiment]:
     """Return an experiment for each value of "FIELD=VALUE,VALUE,...", by the value.
 
-    Their names say the value, so that each has a row of its own.
+    Their names say the value, so that each has its own row.
 
     Raises:
         ConfigError: the text is anything else, there is no such field, or it cannot

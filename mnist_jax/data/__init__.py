@@ -148,7 +148,7 @@ def _find(config: Data) -> Source:
     name, flag = config.source, f"--config.data.source={config.source}"
     if config.classes and name not in own.READERS:
         raise UserError(
-            f"{flag} has classes of its own. Leave out --config.data.classes, which is "
+            f"{flag} defines its classes. Leave out --config.data.classes, which is "
             f"for {', '.join(own.READERS)}."
         )
     if name in SETS:

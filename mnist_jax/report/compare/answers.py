@@ -4,11 +4,8 @@ import collections
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int64, Integer, UInt8
+from jaxtyping import Bool, Int64, Integer
 
-from mnist_jax import data
-from mnist_jax.config import Data, parse
-from mnist_jax.errors import UserError
 from mnist_jax.evaluation import significance
 from mnist_jax.report.compare import findings
 from mnist_jax.report.compare.groups import Comparison, Group
@@ -74,18 +71,6 @@ def read(found: Comparison) -> tuple[list[Answer], list[str]]:
 def wrong_by(answers: list[Answer], count: int) -> Bool[np.ndarray, " n"]:
     """Return the images that exactly `count` networks get wrong."""
     return np.sum([~one.right for one in answers], axis=0) == count
-
-
-def images(answer: Answer) -> UInt8[np.ndarray, "n h w 1"]:
-    """Return the images of the answers; UserError if these cannot be loaded."""
-    folder = RunFolder(answer.run.folder)
-    config = parse(answer.run.config["data"], Data, flag=f"{folder.config}: data")
-    split = data.load(config).test
-    if not np.array_equal(split.labels, answer.labels):
-        raise UserError(
-            f"{folder.predictions} is about other images than the data of its config."
-        )
-    return split.images
 
 
 def mcnemar(answers: list[Answer]) -> Table:

@@ -5,15 +5,11 @@ from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
-from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from mnist_jax.report import style
-from mnist_jax.report.compare.answers import Answer, wrong_by
 from mnist_jax.report.compare.groups import Group, Series
-
-_SHOWN = 8
 
 
 def spread(group: Group) -> list[float]:
@@ -81,31 +77,4 @@ def varied(found: Sequence[Series]) -> Figure:
         axis.set_major_formatter("{x:g}")
     style.plain(axes)
     axes.legend(frameon=False)
-    return figure
-
-
-@matplotlib.rc_context(style.STYLE)
-def mistakes(answers: list[Answer], images: UInt8[np.ndarray, "n h w 1"]) -> Figure:
-    """Draw images that all networks get wrong, and those that only one does."""
-    count = len(answers)
-    rows = [(f"all {count} networks", answers[0], wrong_by(answers, count))]
-    for one in answers:
-        alone = wrong_by(answers, 1) & ~one.right
-        name = style.drawable(one.name, style.RUN_LENGTH)
-        rows.append((f"{name}\nalone ({alone.sum():,})", one, alone))
-    figure, grid = style.subplots(len(rows), _SHOWN, 0.6 + 0.95 * len(rows))
-    note = "true class → prediction (of the first network, where all are wrong)"
-    style.set_title(
-        figure, "Comparison", "the first mistakes of all and of each alone", note
-    )
-    for line, (text, one, wrong) in zip(grid, rows, strict=True):
-        line[0].set_ylabel(text, rotation=0, ha="right", va="center", fontsize=8)
-        for axes in line:
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-        for axes, index in zip(line, np.flatnonzero(wrong), strict=False):
-            axes.imshow(images[index, ..., 0], vmin=0, vmax=255)
-            pair = one.labels[index], one.predicted[index]
-            text = " → ".join(one.run.classes[label] for label in pair)
-            axes.set_title(style.drawable(text, 16), fontsize=8, pad=3)
     return figure

@@ -4,7 +4,6 @@ import itertools
 from pathlib import Path
 
 from mnist_jax import files
-from mnist_jax.errors import UserError
 from mnist_jax.report import render
 from mnist_jax.report.compare import answers, figures, findings, tables
 from mnist_jax.report.compare.groups import Comparison, series
@@ -24,11 +23,6 @@ def write(found: Comparison, folder: Path) -> None:
     found_series = sorted(series(groups), key=lambda each: each.field)
     for field, same in itertools.groupby(found_series, key=lambda each: each.field):
         drawn[f"by_{field.replace('.', '_')}"] = figures.varied([*same])
-    if len(read) > 1:
-        try:
-            drawn["mistakes"] = figures.mistakes(read, answers.images(read[0]))
-        except UserError as error:
-            notes.append(f"The images are not drawn: {error}")
     for name, figure in drawn.items():
         save(figure, folder / "figures" / f"{name}.png")
     text = render.markdown(
