@@ -63,7 +63,8 @@ def test_a_run_says_what_it_got_and_where(finished):
     folder, output = finished
     results = json.loads((folder / "results.json").read_text())
     assert f"Test accuracy {results['test_accuracy']:.4f}" in output
-    assert output.strip().endswith(str(folder / "report.html"))
+    here = folder.parents[2]
+    assert output.strip().endswith(str(folder.relative_to(here) / "report.html"))
     # No terminal: no bar.
     assert "\r" not in output and "\x1b" not in output
 

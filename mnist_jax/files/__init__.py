@@ -79,3 +79,9 @@ def cache_folder() -> Path:
 def expand(path: str | os.PathLike[str]) -> Path:
     """Return a path with the home folder for `~`, if there is one."""
     return Path(os.path.expanduser(path))
+
+
+def shown(path: Path) -> Path:
+    """Return a path as messages name it: relative to the current folder if below it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -80,7 +80,7 @@ class Run:
         if self.results is None or not self.folder.report.exists():
             return False
         with self.about():
-            LOGGER.info("%s is finished: nothing to do.", self.folder.path)
+            LOGGER.info("%s is finished: nothing to do.", files.shown(self.folder.path))
             self.say_result()
         return True
 
@@ -138,7 +138,7 @@ class Run:
         )
         if convolutions.reason:
             LOGGER.info("Not using oneDNN's convolutions: %s.", convolutions.reason)
-        LOGGER.info("Run folder: %s", folder.path)
+        LOGGER.info("Run folder: %s", files.shown(folder.path))
         if weights and not self.has_checkpoint():
             LOGGER.info("Of the parameters, %s.", weights)
         return is_new
@@ -260,7 +260,7 @@ class Run:
             f"{scores['accuracy']:.4f} (95 % interval {low:.4f}-{high:.4f}, "
             f"{scores['examples']:,} images), {which} epoch's weights."
         )
-        LOGGER.info("Report: %s", self.folder.path / "report.html")
+        LOGGER.info("Report: %s", files.shown(self.folder.path / "report.html"))
 
 
 def _lines_of(path: Path, epochs: int) -> list[str]:

@@ -162,8 +162,7 @@ def unsure_below(logits: Float32[np.ndarray, "n classes"]) -> float:
 
 def describe(run: Trained) -> str:
     """Return where a run is and how good it is, for a line of text."""
-    folder, here = run.path.parent, Path.cwd()
-    where = folder.relative_to(here) if folder.is_relative_to(here) else folder
+    where: Path | str = files.shown(run.path.parent)
     if run.path == PACKAGED:
         where = "the LeNet-5 in this package"
     of = f"the {run.tested_on} images of {run.data.source}"
