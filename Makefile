@@ -81,7 +81,7 @@ docs: .venv-docs/installed  ## build the documentation as a site in site/
 dist: $(VENV)/dev  ## build the wheel and the sdist in dist/, and test the wheel in an empty environment
 	rm -rf dist
 	$(BIN)/uv build --quiet --out-dir dist
-	tests/wheel.sh $(BIN)/uv docs/sample.jpg
+	.ci/wheel $(BIN)/uv docs/sample.jpg
 
 clean:  ## remove the environments and what tests compiled; run folders and data stay
 	rm -rf .venv .venv-oldest .venv-bench .venv-docs .pytest_cache

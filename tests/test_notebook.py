@@ -47,7 +47,8 @@ def executed(notebook, command_env, tmp_path_factory):
     """The notebook after it ran with tiny settings, and its folder of runs."""
     runs = tmp_path_factory.mktemp("notebook")
     image = digits.load()[1].images[0, :, :, 0]
-    Image.fromarray(255 - image).resize((280, 280)).save(runs / "photo.png")
+    for name in ("photo.png", "other.png"):
+        Image.fromarray(255 - image).resize((280, 280)).save(runs / name)
     ours = {
         "settings": f"{TINY}RUNS = {str(runs)!r}",
         "photo": 'PHOTO = f"{RUNS}/photo.png"',
@@ -57,7 +58,9 @@ def executed(notebook, command_env, tmp_path_factory):
         tags = cell.metadata.get("tags", ())
         cells.append(cell)
         cells += [nbformat.v4.new_code_cell(ours[tag]) for tag in tags if tag in ours]
-    cells.append(nbformat.v4.new_code_cell(NO_JAX))
+    (predict,) = [cell for cell in cells if "predict" in cell.metadata.get("tags", ())]
+    again = f'PHOTO = f"{{RUNS}}/other.png"\n{predict.source}'
+    cells += [nbformat.v4.new_code_cell(source) for source in (again, NO_JAX)]
     copy = nbformat.v4.new_notebook(cells=cells, metadata=notebook.metadata)
     folder = os.path.dirname(sys.executable)
     path = os.pathsep.join([folder, os.environ["PATH"]])
@@ -70,8 +73,8 @@ def executed(notebook, command_env, tmp_path_factory):
 
 
 def outputs_of(executed, words):
-    """What the one cell with these words printed, and the pictures that it showed."""
-    (cell,) = [cell for cell in executed[0].cells if words in cell.source]
+    """What the first cell with these words printed, and the pictures that it showed."""
+    cell, *_ = [cell for cell in executed[0].cells if words in cell.source]
     printed = "".join(out.get("text", "") for out in cell.outputs)
     shown = [out.data["image/png"] for out in cell.outputs if "data" in out]
     return printed, [Image.open(io.BytesIO(base64.b64decode(png))) for png in shown]
@@ -87,5 +90,6 @@ def test_it_trains_shows_compares_and_reads(executed):
         assert pictures
     table, _ = outputs_of(executed, "mnist-jax compare")
     assert "quickstart" in table and "lenet5-tuned" in table
-    _, pictures = outputs_of(executed, "mnist-jax predict")
-    assert len(pictures) == 1
+    for photo in ("mnist-jax predict", "other.png"):  # again, with another photograph
+        _, pictures = outputs_of(executed, photo)
+        assert len(pictures) == 1

@@ -81,11 +81,8 @@ def load(argument: str) -> ConfigDict:
     except UserError:
         raise
     except Exception as error:
-        moved = isinstance(error, ImportError) and error.name == "configs"
-        hint = " Import from mnist_jax.configs instead." if moved else ""
         raise ConfigError(
-            f"{name}{_line_of(error, path)}: {type(error).__name__}: "
-            f"{one_line(error)}.{hint}"
+            f"{name}{_line_of(error, path)}: {type(error).__name__}: {one_line(error)}."
         ) from error
 
 

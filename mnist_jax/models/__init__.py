@@ -109,15 +109,12 @@ class Model:
     @functools.cached_property
     def layers(self) -> tuple[str, ...]:
         """The names of the layers with parameters, in the order of their creation."""
-        created: dict[str, None] = {}
-
-        def init(key: PRNGKeyArray) -> None:
-            params, _ = self.init(key)
-            paths = flax.traverse_util.flatten_dict(params)
-            created.update(dict.fromkeys("/".join(path[:-1]) for path in paths))
-
-        jax.eval_shape(init, jax.random.key(0))
-        return tuple(created)
+        paths: list[tuple[str, ...]] = []
+        flatten = flax.traverse_util.flatten_dict
+        jax.eval_shape(
+            lambda key: paths.extend(flatten(self.init(key)[0])), jax.random.key(0)
+        )
+        return tuple(dict.fromkeys("/".join(path[:-1]) for path in paths))
 
     @functools.cached_property
     def shapes(self) -> tuple[Tree, Tree]:

@@ -22,14 +22,15 @@ _TORCH_PLACES = {
     "alexnet_owt": (0, 3, 6, 8, 10),
     "vgg16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
 }
-# A layer named after its class and the number of such layers before it in the session.
-# Keras 1 counted from 1; all layers of the file that Keras publishes for Xception have
-# such names.
-_NUMBERED = re.compile(
-    r"(?:(?:separable_?)?conv(?:olution)?2d|batch_?normalization|dense)(?:_(\d+))?"
+# Keras names a layer after its class and the number of such layers before it in the
+# session, which Keras 1 counted from 1. All layers of the file that Keras publishes for
+# Xception have such names. With each class, an array that no other has, and its axes.
+_KINDS = (
+    ("conv(?:olution)?2d", "kernel", 4),
+    ("dense", "kernel", 2),
+    ("batch_?normalization", "mean", 1),
+    ("separable_?conv(?:olution)?2d", "depthwise/kernel", 4),
 )
-# An array that only one kind of layer has, by its name and number of axes.
-_KINDS = (("kernel", 4), ("kernel", 2), ("mean", 1), ("depthwise/kernel", 4))
 # What only the files of a network have, those of the networks above it aside.
 _SIGNS = {
     "xception_v1": r"block2_sepconv1/|separable_?conv(olution)?2d",
@@ -47,17 +48,14 @@ def unwrap(tensors: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarra
     """Remove the names of wrappers: `module.features.0.bias` is `features.0.bias`.
 
     Raises:
-        WeightsError: two tensors of the file would have the same name.
+        WeightsError: two tensors would then have the same name.
     """
-    inner: dict[str, np.ndarray] = {}
-    for name, tensor in tensors.items():
-        short = _WRAPPERS.sub("", name)
-        if short in inner:
-            raise WeightsError(
-                f"{path} has several tensors {short}, one as {name}: it contains "
-                "several networks. Save the state_dict() of one."
-            )
-        inner[short] = tensor
+    inner = {_WRAPPERS.sub("", name): tensor for name, tensor in tensors.items()}
+    if len(inner) < len(tensors):
+        raise WeightsError(
+            f"{path} has several tensors of the same name, apart from module., model. "
+            "and _orig_mod. in front. Save the state_dict() of a single network."
+        )
     return inner
 
 
@@ -83,15 +81,13 @@ def to_ours(
     places = dict(zip(map(str, _TORCH_PLACES.get(network, ())), layers, strict=False))
     ours = {}
     for name, tensor in tensors.items():
-        layer = name.partition("/")[0]
+        layer, slash, variable = name.partition("/")
         if layer not in renamed and _CLASSIFIER.match(name):
             continue
         if (match := _TORCH.fullmatch(name)) and match[1] in places:
-            layer, variable = places[match[1]], match[2]
+            layer, slash, variable = places[match[1]], "/", match[2]
             if variable == "weight" and tensor.ndim == 4:
                 variable, tensor = "kernel", tensor.transpose(2, 3, 1, 0)  # from OIHW
-            name = f"{layer}/{variable}"
-        layer, slash, variable = name.partition("/")
         ours[renamed.get(layer, layer) + slash + variable] = tensor
     return ours
 
@@ -104,14 +100,12 @@ def _name_numbered(
     """Map the numbered layers, in order, to ours that the file does not name."""
     ours = dict.fromkeys(re.sub("/(depthwise|pointwise)$", "", x) for x in layers)
     renamed = {}
-    for kind, axes in _KINDS:
-        theirs = [x.removesuffix(f"/{kind}") for x in tensors if x.endswith(f"/{kind}")]
-        numbers = {
-            x: int(m[1] or 0)
-            for x in theirs
-            if (m := _NUMBERED.fullmatch(x)) and x.startswith("dense") == (axes == 2)
-        }
-        of_kind = [x for x in ours if len(known.get(f"{x}/{kind}", ())) == axes]
+    for kind, array, axes in _KINDS:
+        end = f"/{array}"
+        theirs = [x.removesuffix(end) for x in tensors if x.endswith(end)]
+        matches = {x: re.fullmatch(rf"{kind}(?:_(\d+))?", x) for x in theirs}
+        numbers = {x: int(m[1] or 0) for x, m in matches.items() if m}
+        of_kind = [x for x in ours if len(known.get(x + end, ())) == axes]
         free = [x for x in of_kind if x in numbers or x not in theirs]
         first = min(numbers.values(), default=0)
         for layer, number in numbers.items():

@@ -77,15 +77,11 @@ def _card(digit: Digit, classes: Sequence[str]) -> Image.Image:
     pen, font = ImageDraw.Draw(card), ImageFont.truetype(style.font_path(), 10)
     left, step = _TILE + _NAMES + 2 * _PAD, _TILE / _CLASSES_SHOWN
     order = digit.probabilities.argsort(stable=True)[::-1][:_CLASSES_SHOWN].tolist()
-    room = _BARS - 40
+    room, first = _BARS - 40, style.VERMILION if digit.unsure else style.BLUE
     for place, label in enumerate(order):
         probability = float(digit.probabilities[label])
         middle = _PAD + (place + 0.5) * step
-        colour = (
-            (style.VERMILION if digit.unsure else style.BLUE)
-            if place == 0
-            else style.MUTED
-        )
+        colour = style.MUTED if place else first
         name = style.drawable(classes[int(label)], 9)
         pen.text((left - 6, middle), name, style.INK, font=font, anchor="rm")
         box = (left, middle - 6, left + room, middle + 6)

@@ -68,20 +68,8 @@ def test_the_users_own_file_comes_first(tmp_path, monkeypatch, folder, ending):
         assert found.name == f"mine{variant[1:]}"
 
 
-@pytest.fixture
-def no_folder_configs(monkeypatch):
-    """As in a wheel, where configs/ is mnist_jax.configs alone."""
+def test_every_experiment_of_the_project_loads_from_a_wheel(monkeypatch):
+    """Where configs/ is mnist_jax.configs alone."""
     monkeypatch.setitem(sys.modules, "configs", None)
-
-
-@pytest.mark.usefixtures("no_folder_configs")
-def test_every_experiment_of_the_project_loads_from_a_wheel():
     for name in config_flag.names():
         config_flag.load(name)
-
-
-@pytest.mark.usefixtures("no_folder_configs")
-def test_a_file_that_imports_the_folder_configs_is_told_of_the_package(tmp_path):
-    (tmp_path / "mine.py").write_text("from configs import base")
-    with pytest.raises(UserError, match="line 1: .* Import from mnist_jax.configs"):
-        config_flag.load(str(tmp_path / "mine.py"))

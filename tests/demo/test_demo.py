@@ -157,8 +157,6 @@ def test_columns_and_rows_of_others_stay(tmp_path, images):
         ("/__init__", b"", {"Content_Type": None}, 404, "unknown path"),
         ("/predict", b"", {"Content_Length": "abc"}, 411, "number of bytes"),
         ("/predict", b"", {"Content_Length": None}, 411, "number of bytes"),
-        ("/predict", b"", {"Content_Length": "1e3"}, 411, "number of bytes"),
-        ("/predict", b"", {"Content_Length": ""}, 411, "number of bytes"),
         ("/predict", b"", {"content-length": "3"}, 411, "number of bytes"),
         ("/predict", b"x", {"Content_Length": "784"}, 408, "shorter"),
         ("/predict", b"", {"Content_Length": "9" * 5000}, 411, "number of bytes"),

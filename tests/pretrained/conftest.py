@@ -65,8 +65,9 @@ def saved(keras_vgg16, by_name, tmp_path_factory) -> dict[str, Path]:
     torch = {}
     for place, layer in zip(places, layers, strict=True):
         kernel = by_name[f"{layer}/kernel"].transpose(3, 2, 0, 1)
-        torch[f"features.{place}.weight"] = np.ascontiguousarray(kernel)
-        torch[f"features.{place}.bias"] = by_name[f"{layer}/bias"]
+        # As torch.compile names what it wraps.
+        torch[f"_orig_mod.features.{place}.weight"] = np.ascontiguousarray(kernel)
+        torch[f"_orig_mod.features.{place}.bias"] = by_name[f"{layer}/bias"]
     torch["classifier.6.bias"] = np.zeros(1000, np.float32)
     safetensors.numpy.save_file(torch, paths["torch names"])
     return paths

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -148,6 +149,16 @@ def test_numbers_continue_those_of_a_session_and_gaps_stay():
     }
     with_gap = session | {"conv2d_96/kernel": np.ones(1)}
     assert rename(with_gap).keys() == {*named, "conv2d/kernel", "conv2d_96/kernel"}
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "model._orig_mod."])
+def test_names_of_modules_around_the_network_are_removed(wrapper):
+    """As DataParallel, torch.compile and Lightning add them."""
+    tensors = {"features.0.weight": np.ones(1), "model2.bias": np.zeros(1)}
+    wrapped = {wrapper + name: tensor for name, tensor in tensors.items()}
+    assert names.unwrap(wrapped, Path("x")) == tensors == names.unwrap(tensors, Path())
+    with pytest.raises(WeightsError, match="x has several tensors of the same name"):
+        names.unwrap(tensors | wrapped, Path("x"))
 
 
 @pytest.mark.parametrize("name", ["predictions", "fc1000", "probs", "dense_2"])

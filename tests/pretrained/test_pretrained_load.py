@@ -8,7 +8,6 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-import safetensors.numpy
 
 from configs import vgg16
 from mnist_jax import experiment, models, pretrained
@@ -139,34 +138,6 @@ def test_weights_of_another_network_are_refused(tmp_path):
 def test_expressions_that_take_nothing_are_refused(tmp_path, layers, message):
     with pytest.raises(UserError, match=f"pretrained_layers.*{message}"):
         load(tmp_path / "x", layers=layers)
-
-
-@pytest.mark.parametrize(
-    "wrapper", ["", "module.", "_orig_mod.", "model.", "model._orig_mod.module."]
-)
-def test_wrapped_networks_have_the_weights_of_the_network(wrapper, tmp_path):
-    """As DataParallel, torch.compile and Lightning name them."""
-    model = models.Model("vgg16", Narrow(num_classes=10, input_size=32), DIGITS)
-    rng, torch, expected = np.random.default_rng(0), {}, {}
-    for place, layer in enumerate(("block1_conv1", "block2_conv1")):
-        for ours, theirs in (("kernel", "weight"), ("bias", "bias")):
-            shape = run_weights.shapes(model)[f"{layer}/{ours}"]
-            value = rng.normal(size=shape).astype(np.float32)
-            expected[f"{layer}/{ours}"] = value
-            if ours == "kernel":
-                value = np.ascontiguousarray(value.transpose(3, 2, 0, 1))
-            torch[f"{wrapper}features.{2 * place}.{theirs}"] = value
-    path = tmp_path / "x.safetensors"
-    safetensors.numpy.save_file(torch, path)
-    found = pretrained.load(config(path, name="vgg16", layers=("block",)), model)
-    assert found and found.arrays.keys() == expected.keys()
-    for name, value in expected.items():
-        np.testing.assert_array_equal(found.arrays[name], value)
-    safetensors.numpy.save_file(
-        torch | {f"{wrapper}module.{name}": x for name, x in torch.items()}, path
-    )
-    with pytest.raises(WeightsError, match="x.safetensors has several tensors feat"):
-        pretrained.load(config(path, name="vgg16", layers=("block",)), model)
 
 
 def test_layers_that_keras_numbered_are_those_of_the_network_in_order(tmp_path):
