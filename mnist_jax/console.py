@@ -35,10 +35,17 @@ def printable(text: str) -> str:
     return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+class _Output(Console):
+    """Standard output."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # instead of ending the process
+
+
 def output() -> Console:
     """Return a console on standard output, as wide as any line if no terminal."""
-    found = Console()
-    return found if found.is_terminal else Console(width=10_000)
+    found = _Output()
+    return found if found.is_terminal else _Output(width=10_000)
 
 
 def fit(text: str, console: Console, *, indent: int = 0) -> str:
@@ -60,11 +67,6 @@ def fit(text: str, console: Console, *, indent: int = 0) -> str:
         else line
         for line in text.split("\n")
     )
-
-
-def say(text: str) -> None:
-    """Print a text at once, fitted to the terminal."""
-    print(fit(text, Console()), flush=True)
 
 
 class _ConsoleHandler(logging.Handler):
@@ -89,7 +91,7 @@ class _FileHandler(logging.FileHandler):
 
 def start(console: Console | None = None) -> Console:
     """Print the log lines of this package on `console`, or on standard output."""
-    console = console or Console()
+    console = console or output()
     for handler in list(LOGGER.handlers):
         if isinstance(handler, _ConsoleHandler):  # others are the caller's
             LOGGER.removeHandler(handler)

@@ -119,7 +119,7 @@ def main(arguments: list[str]) -> None:
                 folder / name, family, inputs, network, dataset, rows
             )
             found[name] = _Answers(*created)
-            console.say(f"Wrote {folder / name} ({created[0]}).")
+            console.LOGGER.info(f"Wrote {folder / name} ({created[0]}).")
     if stacked:
         paths = [network.path.parent, *(folder / family for family in families)]
         place, name = folder / "stack", f"stack on {network.name}"
@@ -178,4 +178,4 @@ def _report(
     )
     files.write_text(folder / "report.md", text)
     files.write_text(folder / "report.html", render.html(text, title, folder))
-    console.say(f"Wrote report.md and report.html in {folder}.")
+    console.LOGGER.info(f"Wrote report.md and report.html in {folder}.")

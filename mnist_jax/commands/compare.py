@@ -80,15 +80,15 @@ def main(arguments: list[str]) -> None:
         for run in (run for group in found.groups for run in group.runs):
             place = target / run.name / f"seed{run.seed}"
             outputs.check_folder(place, flag="--publish", sign="results.json")
-        console.say(f"{len(publish.collect(found, target))} new in {target}.")
+        console.LOGGER.info(f"{len(publish.collect(found, target))} new in {target}.")
     for document in map(Path, _INSERT.value):
         publish.insert(found, files.expand(document))
-        console.say(f"Wrote the tables into {document}.")
+        console.LOGGER.info(f"Wrote the tables into {document}.")
     if report:
         from mnist_jax.report.compare import page  # late: it draws
 
         page.write(found, report)
-        console.say(f"Wrote comparison.md and comparison.html in {report}.")
+        console.LOGGER.info(f"Wrote comparison.md and comparison.html in {report}.")
     if _FORMAT.value == "markdown":
         parts = publish.as_markdown(found)
         pairs = parts["separated by seeds"]

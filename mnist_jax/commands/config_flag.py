@@ -88,13 +88,10 @@ def load(argument: str) -> ConfigDict:
 
 def _find(name: str) -> Path | None:
     """Return the Python file that a name without a variant means, if there is one."""
-    named = files.expand(name)
-    own = [named, named.with_name(f"{named.name}.py")] if named.name else []
+    own = files.expand(name)
     project = [_FOLDER / f"{name}.py"] if name in names() else []
-    for path in [*own, *project]:
-        if path.is_file() and path.suffix == ".py":
-            return path
-    return None
+    paths = (own, Path(f"{own}.py"), *project)
+    return next((p for p in paths if p.is_file() and p.suffix == ".py"), None)
 
 
 def one_line(error: BaseException) -> str:

@@ -39,5 +39,7 @@ def main(arguments: list[str]) -> None:
     runs = [combine.load(argument) for argument in arguments] or [combine.load()]
     app = demo.App(runs, demo.Corrections(folder))
     with demo.Server(app, host=_HOST.value, port=_PORT.value) as server:
-        console.say(f"Open {server.address} in a browser (ctrl-C ends the demo).")
+        console.LOGGER.info(
+            f"Open {server.address} in a browser (ctrl-C ends the demo)."
+        )
         server.serve_forever()

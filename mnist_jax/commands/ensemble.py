@@ -53,9 +53,9 @@ def main(arguments: list[str]) -> None:
         print(f"\n{title}\n")
         for part in parts:
             if isinstance(part, str):
-                console.say(part)
+                console.LOGGER.info(part)
             else:
                 part.show(console.output())
     on = {"test": "Test", "val": "Validation"}[results["tested_on"]]
-    console.say(f"\n{on} accuracy {results['test_accuracy']:.4f}.")
-    console.say(f"Report: {folder}/report.html")
+    console.LOGGER.info(f"\n{on} accuracy {results['test_accuracy']:.4f}.")
+    console.LOGGER.info(f"Report: {folder}/report.html")

@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> None:
     _show(found)
     if output:
         evaluated.write(found, output)
-        console.say(
+        console.LOGGER.info(
             f"Wrote evaluation.md, its pictures and evaluation.json in {output}."
         )
 
@@ -77,7 +77,7 @@ def main(arguments: list[str]) -> None:
 def _show(found: Evaluation) -> None:
     """Print the tables and the notes."""
     output = console.output()
-    console.say(f"Evaluation on {found.data}\n")
+    console.LOGGER.info(f"Evaluation on {found.data}\n")
     evaluated.accuracies(found.runs).show(output, *found.notes)
     if damage := evaluated.robustness(found.runs):
         print()

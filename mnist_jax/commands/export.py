@@ -47,4 +47,4 @@ def main(arguments: list[str]) -> None:
     outputs.check(card, flag=flag, mark=export.CARD_MARK, inputs=inputs)
     export.write(combine.load(*arguments), output, format=kind)
     size = output.stat().st_size / 1e6
-    console.say(f"Wrote {output} ({size:.2f} MB), and a card, {card}.")
+    console.LOGGER.info(f"Wrote {output} ({size:.2f} MB), and a card, {card}.")

@@ -19,7 +19,7 @@ _INDENT = " " * 4
 
 def main() -> None:
     """Print the fields."""
-    console.say("\n".join(lines_of(Experiment, "--config")))
+    console.LOGGER.info("\n".join(lines_of(Experiment, "--config")))
 
 
 def lines_of(section: Any, flag: str) -> Iterator[str]:

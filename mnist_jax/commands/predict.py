@@ -146,7 +146,7 @@ def _answer_kaggle(submission: Path, arguments: Sequence[str]) -> None:
     answers = run.logits(images).argmax(axis=1)
     rows = (f"{number},{label}\n" for number, label in enumerate(answers, start=1))
     files.write_text(submission, "".join((_ANSWERS, "\n", *rows)))
-    console.say(f"Wrote {len(answers):,} answers to {submission}.")
+    console.LOGGER.info(f"Wrote {len(answers):,} answers to {submission}.")
 
 
 def _pictures_in(

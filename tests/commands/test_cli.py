@@ -20,9 +20,8 @@ def test_verbs_configs_networks_and_data_sets_are_listed(command_env):
         assert ended.returncode == 0
         assert all(f"\n  {verb} " in ended.stdout for verb in VERBS)
     assert version.stdout == f"mnist_jax {mnist_jax.__version__}\n"
-    assert (
-        f"version = {{{mnist_jax.__version__}}}" in (ROOT / "docs/usage.md").read_text()
-    )
+    cited = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {mnist_jax.__version__}\n" in cited
     assert unknown.returncode == 2 and "no verb 'predictt'" in unknown.stderr
     stems = {path.stem for path in (ROOT / "configs").glob("*.py")}
     for name in (*stems, *models.MODELS, *data.SOURCES):

@@ -68,11 +68,6 @@ def read(found: Comparison) -> tuple[list[Answer], list[str]]:
     return kept, notes
 
 
-def wrong_by(answers: list[Answer], count: int) -> Bool[np.ndarray, " n"]:
-    """Return the images that exactly `count` networks get wrong."""
-    return np.sum([~one.right for one in answers], axis=0) == count
-
-
 def mcnemar(answers: list[Answer]) -> Table:
     """Return a table of McNemar's test for the pairs that `findings` compares."""
     by_key = {one.group.key: one for one in answers}

@@ -32,8 +32,6 @@ def write(found: Comparison, folder: Path) -> None:
         findings=findings.table(groups),
         about_findings=findings.EXPLANATION,
         figures=drawn,
-        answers=read,
-        wrong_by_all=answers.wrong_by(read, len(read)).sum(),
         mcnemar=answers.mcnemar(read),
         notes=notes,
     )
