@@ -51,7 +51,7 @@ def parse(content: bytes | mmap.mmap, path: Path) -> Integer[np.ndarray, " ..."]
         DataError: it is damaged, or not an array of unsigned bytes or 32-bit integers.
     """
     dtype = _TYPES.get(content[:3])
-    ndim = content[3] if dtype and content[3:] else None
+    ndim = content[3] if dtype and len(content) > 3 else None
     if dtype is None or ndim is None or ndim > 8 or len(content) < 4 + 4 * ndim:
         raise DataError(f"{path} is not an IDX file of unsigned bytes or int32.")
     shape = struct.unpack_from(f">{ndim}I", content, offset=4)

@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -143,7 +142,7 @@ def _read_npz(place: Path, part: str, _: Task) -> _Arrays:
         if part == "test" and "x_test" not in arrays:
             return None
         return arrays[f"x_{part}"], arrays[f"y_{part}"]
-    except (EOFError, IndexError, KeyError, OSError, ValueError, BadZipFile) as error:
+    except Exception as error:  # NumPy and zipfile raise a dozen kinds
         raise DataError(
             f"Cannot read {path}: {error}. It must have the arrays x_train, y_train "
             "and, to test on, x_test and y_test."

@@ -57,7 +57,7 @@ def _is_keras(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return KERAS_WEIGHTS in archive.namelist()
-    except zipfile.BadZipFile:  # the reader of PyTorch's files says what is wrong
+    except Exception:  # of any kind: the reader of PyTorch's files says what is wrong
         return False
 
 

@@ -1,6 +1,7 @@
 """The same images in files of any kind are the same data set, or are refused."""
 
 import gzip
+import re
 from typing import Any
 
 import numpy as np
@@ -153,6 +154,11 @@ def test_bad_files_are_refused_with_the_reason(tmp_path):
     ):
         write_npz(tmp_path, **others)
         refuse("npz", message)
+    write_npz(tmp_path)
+    content = (tmp_path / "mnist.npz").read_bytes()
+    unknown = re.sub(rb"(PK\x01\x02.{6})..", rb"\1cc", content, flags=re.DOTALL)
+    (tmp_path / "mnist.npz").write_bytes(unknown)
+    refuse("npz", "Cannot read .*mnist.npz: .*compression method")
     (tmp_path / "mnist.npz").write_bytes(b"PK no archive")
     refuse("npz", "Cannot read .*mnist.npz")
     for name in ("cat", "dog"):
