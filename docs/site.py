@@ -7,12 +7,6 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 _ROOT = Path(__file__).resolve().parents[1]
-# Files outside docs/ that pages link to; all but README.md keep their place there.
-_OTHERS = [
-    *("README.es.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"),
-    *("native/README.md", "results/README.md"),
-    *("notebooks/colab.ipynb", "mnist_jax/data/sha256sums.txt"),
-]
 _REFERENCE = """# Reference
 
 What the examples of [the Python API](api.md) use.
@@ -36,11 +30,22 @@ What the examples of [the Python API](api.md) use.
 
 
 def on_files(files: Files, *, config: Any) -> Files:
-    """Add the pages."""
+    """Add the pages, and the files outside docs/ that pages link to."""
     files.append(File.generated(config, "reference.md", content=_REFERENCE))
-    for name, source in {"index.md": "README.md", **{x: x for x in _OTHERS}}.items():
-        path = str(_ROOT / source)
-        files.append(File.generated(config, name, abs_src_path=path))
+    others = {
+        *_ROOT.glob("*.md"),
+        _ROOT / "native/README.md",
+        _ROOT / "results/README.md",
+    }
+    for page in [*others, *_ROOT.glob("docs/*.md")]:
+        for link in re.findall(r"\]\((?!\w+:)([^)#\s]+)", page.read_text()):
+            path = (page.parent / link).resolve()
+            if path.is_file() and path.parent != _ROOT / "docs":
+                others.add(path)
+    for path in others:
+        name = path.relative_to(_ROOT).as_posix()
+        name = "index.md" if name == "README.md" else name
+        files.append(File.generated(config, name, abs_src_path=str(path)))
     return files
 
 

@@ -181,7 +181,7 @@ def names(runs: Sequence[Trained]) -> list[str]:
     """Name runs by config and seed, and by their folders if these are equal."""
     names = [f"{each.name} (seed {each.seed})" for each in runs]
     return [
-        f"{name} in {each.path.parent}" if names.count(name) > 1 else name
+        f"{name} in {files.shown(each.path.parent)}" if names.count(name) > 1 else name
         for name, each in zip(names, runs, strict=True)
     ]
 

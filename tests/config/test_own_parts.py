@@ -13,8 +13,8 @@ import numpy as np
 import optax
 import pytest
 
-from configs import base
 from mnist_jax import config, experiment, load_run
+from mnist_jax.commands import config_flag
 from mnist_jax.config import ConfigError, Experiment, Optimizer, from_stored, to_json
 from mnist_jax.data import augment
 from mnist_jax.runs.load import load
@@ -50,18 +50,18 @@ def test_the_documented_parts_train_together(tmp_path, monkeypatch, without_pict
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs" / "extending.md").read_text()
     blocks = re.findall(r"`(my_\w+\.py)`:\n\n```python\n(.*?)^```", text, re.S | re.M)
-    assert len(blocks) == text.count("```python") == 5
+    assert len(blocks) == text.count("```python") == 6
     for name, content in blocks:
         (tmp_path / name).write_text(content)
-    values = base.get_config()
+    values = config_flag.load("my_config.py")
     named = dict(re.findall(r"--config\.(\S+)=(my_\w+:\w+)$", text, re.M))
     named |= {"data.source": "my_data:load", "data.val_size": 100}
     optimizer_name = named.pop("phases[0].optimizer.name")
     values.update_from_flattened_dict(named)
     values.phases[0].optimizer.name = optimizer_name
-    values.phases[0].update(epochs=1, batch_size=50)
+    values.phases[0].epochs = 1
     results = experiment.run(experiment.parse(values), tmp_path / "run")
-    assert results["model"] == "my_nets:MLP"
+    assert (results["config"], results["model"]) == ("mine", "my_nets:MLP")
     assert load_run(tmp_path / "run").classes == (
         "T-shirt",
         "Ankle boot",
