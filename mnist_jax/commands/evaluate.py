@@ -79,6 +79,6 @@ def _show(found: Evaluation) -> None:
     output = console.output()
     console.LOGGER.info(f"Evaluation on {found.data}\n")
     evaluated.accuracies(found.runs).show(output, *found.notes)
-    if damage := evaluated.robustness(found.runs):
+    if damage := evaluated.robustness(found.runs, narrow=output.width < 120):
         print()
         damage.show(output, f"On {found.runs[0]['robustness']['examples']:,} images.")

@@ -255,11 +255,13 @@ def _show(read: "_Read", run: "Trained") -> None:
             texts = ["", ""]
     below, source = run.threshold
     header = ["Picture", "Reading", "Most probable", "Second", ""]
-    Table(header, rows, ["left"] * 5).show(
-        console.output(),
-        f"Read by {trained.describe(run)}. Unsure: below {below:.1%}, as "
-        f"{trained.UNSURE_SHARE:.0%} of {source} are, or too wide for one digit.",
-    )
+    notes = [f"Read by {trained.describe(run)}."]
+    if any(row[-1] for row in rows):
+        share = f"{trained.UNSURE_SHARE:.0%} of {source}"
+        notes.append(
+            f"Unsure: below {below:.1%}, as {share} are, or too wide for one digit."
+        )
+    Table(header, rows, ["left"] * 5).show(console.output(), *notes)
 
 
 def _draw(

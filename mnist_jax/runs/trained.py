@@ -165,8 +165,8 @@ def describe(run: Trained) -> str:
     where: Path | str = files.shown(run.path.parent)
     if run.path == PACKAGED:
         where = "the LeNet-5 in this package"
-    of = f"the {run.tested_on} images of {run.data.source}"
-    return f"{where}, right on {run.accuracy:.2%} of {of}"
+    images = f"the {run.tested_on} images of {run.data.source}"
+    return f"{where}: {run.accuracy:.2%} right on {images}"
 
 
 def found_here(config: Data) -> Data:

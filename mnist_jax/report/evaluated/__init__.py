@@ -72,17 +72,21 @@ def accuracies(runs: Sequence[dict[str, Any]]) -> Table:
     return _table(["", *names], [[title, *cells] for title, cells in rows.items()])
 
 
-def robustness(runs: Sequence[dict[str, Any]]) -> Table | None:
-    """Return a row for each kind of damage and network, if that was measured."""
+def robustness(runs: Sequence[dict[str, Any]], *, narrow: bool = False) -> Table | None:
+    """Return a row for each kind of damage and network, if that was measured.
+
+    Unless it is narrow, it says the amounts of each kind.
+    """
     if "robustness" not in runs[0]:
         return None
     rows = []
     for kind, damage in CORRUPTIONS.items():
         amounts = ", ".join(f"{amount:g}" for amount in damage.amounts)
+        title = kind if narrow else f"{kind}: {amounts} ({damage.unit})"
         for run in runs:
             found = run["robustness"]["accuracy"][kind]
             cells = map(render.accuracy, [*found, statistics.mean(found)])
-            rows.append([f"{kind}: {amounts} ({damage.unit})", run["name"], *cells])
+            rows.append([title, run["name"], *cells])
     for run in runs:
         every = itertools.chain(*run["robustness"]["accuracy"].values())
         rows.append(
