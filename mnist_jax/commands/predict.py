@@ -100,8 +100,9 @@ def main(arguments: list[str]) -> None:
                 found = photos.read_prepared(path)
                 images = np.stack([digit.image for digit in found])
                 labelled.check_dark(images[..., np.newaxis], run.task, path)
+                reading = photos.classify(run, below, found)
             else:
-                found = photos.find_digits(path)
+                reading = photos.read(run, below, path)
         except photos.PhotoError as error:
             failures.append(f"{_shown(path)} {error}.")
             continue
@@ -111,7 +112,6 @@ def main(arguments: list[str]) -> None:
         except OSError as error:
             failures.append(f"{_shown(path)}: {error.strerror or error}.")
             continue
-        reading = photos.classify(run, below, found)
         read.append((path, reading))
         if _SAVE.value:
             _draw(path, reading, drawing, run.classes)
@@ -207,13 +207,14 @@ def _as_json(read: "_Read", failures: Sequence[str], run: "Trained") -> dict[str
                 "digit": digit.label,
                 "probability": digit.probability,
                 "unsure": digit.unsure,
+                "doubt": digit.doubt,
                 "box": list(digit.box),
                 "probabilities": dict(_ranked(digit, run)),
             }
             for digit in reading.digits
         ]
         named = {"picture": _shown(path), "reading": str(reading)}
-        pictures.append(named | {"digits": digits})
+        pictures.append(named | {"turned": reading.turned, "digits": digits})
     about = {"network": str(run.path), "unsure_below": run.threshold[0]}
     return about | {"pictures": pictures, "errors": failures}
 
@@ -246,12 +247,15 @@ def _show(read: "_Read", run: "Trained") -> None:
     rows = []
     for path, reading in read:
         texts = [_shown(path), str(reading).replace("\n", " / ")]
+        if reading.turned:
+            texts[1] += f" (turned by {reading.turned} degrees)"
         for digit in reading.digits:
             first, second = (
                 f"{label} {100 * probability:5.1f} %"
                 for label, probability in _ranked(digit, run)[:2]
             )
-            rows.append([*texts, first, second, "unsure" if digit.unsure else ""])
+            doubt = f"unsure, {digit.doubt}".strip(", ") if digit.unsure else ""
+            rows.append([*texts, first, second, doubt])
             texts = ["", ""]
     below, source = run.threshold
     header = ["Picture", "Reading", "Most probable", "Second", ""]
@@ -259,7 +263,7 @@ def _show(read: "_Read", run: "Trained") -> None:
     if any(row[-1] for row in rows):
         share = f"{trained.UNSURE_SHARE:.0%} of {source}"
         notes.append(
-            f"Unsure: below {below:.1%}, as {share} are, or too wide for one digit."
+            f"Unsure: below {below:.1%}, as {share} are, or for the reason given."
         )
     Table(header, rows, ["left"] * 5).show(console.output(), *notes)
 

@@ -247,6 +247,9 @@ class Data:
     )
 
 
+_Stroke = tuple[int, float, float, float, float, float, float]
+
+
 @dataclass(frozen=True)
 class Augment:
     """Random changes of the training images, new in each step. 0: off."""
@@ -288,6 +291,25 @@ class Augment:
         "Probability that an image is mirrored, left to right: for clothes, for "
         "example, but not for digits.",
         **_SHARE,
+    )
+    thickness: float = option(
+        0.0,
+        "Strokes get thicker or thinner: the largest share of a grey dilation or "
+        "erosion, by 3x3 pixels, that is mixed into an image.",
+        **_SHARE,
+    )
+    blur: float = option(
+        0.0, "Largest standard deviation of a Gaussian, in pixels.", at_least=0
+    )
+    contrast: float = option(
+        0.0, "Images are multiplied by 1 - contrast to 1 + contrast.", **_BELOW_ONE
+    )
+    strokes: tuple[_Stroke, ...] = option(
+        (),
+        "Strokes to draw into images of a class, such as the bar of a 7: the number of "
+        "the class, a probability, the height where the stroke begins (0: top, 1: foot "
+        "of the digit), and how far down and right of the ink there its two ends are, "
+        "as shares of the digit's height.",
     )
     erasing: float = option(
         0.0, "Probability that a rectangle of an image is filled with noise.", **_SHARE

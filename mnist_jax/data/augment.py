@@ -3,8 +3,8 @@
 Rotation, shift, shear and zoom are those of Keras's ImageDataGenerator. Together with
 the elastic displacements they form a single map from the pixels of the result to places
 in the image, read by one bilinear interpolation; outside the image, the nearest edge
-counts. Images are mirrored before it, and random erasing comes last. All can fade out
-towards the end of a phase.
+counts. Images are mirrored before it, then strokes are drawn and changed (`pens`);
+random erasing comes last. All can fade out towards the end of a phase.
 
 All functions but the one that `create` returns take a single image and its key.
 """
@@ -20,6 +20,7 @@ from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float32, PRNGKeyArray
 
 from mnist_jax.config import Augment, ConfigError, load_object
+from mnist_jax.data import pens
 from mnist_jax.devices import shards
 
 Image = Float32[Array, "height width channels"]
@@ -31,7 +32,7 @@ Share = float | Float32[Array, ""]
 CENTRES = {"image": 0.0, "report": 1.0}
 # Smallest and largest ratio of height to width of the erased rectangles.
 ERASED_ASPECTS = (0.3, 1 / 0.3)
-_FLIP = 3  # folded into an image's key, which is split into 0, 1 and 2
+_FLIP, _STROKES, _PEN = 3, 4, 5  # folded into an image's key, split into 0, 1, 2
 
 
 class WarpParameters(NamedTuple):
@@ -50,11 +51,12 @@ class WarpParameters(NamedTuple):
 
 
 def create(config: Augment) -> Callable[..., Images] | None:
-    """Build `augment(key, images, progress=0.0) -> images`, or None if all is off.
+    """Build `augment(key, images, progress=0.0, labels=None) -> images`.
 
-    Images are float32 in 0..1, and stay so. How an image is changed depends only on the
-    key, on its position in the batch and, with `fade`, on `progress`: the share of the
-    phase that is over, in 0..1.
+    It is None if all is off. Images are float32 in 0..1, and stay so. How an image is
+    changed depends only on the key, on its position in the batch, with `fade` on
+    `progress`, the share of the phase that is over, in 0..1, and with `strokes` on its
+    label; without labels, no strokes are drawn.
 
     Raises:
         ConfigError: `elastic_smoothness` or `erasing_area` is out of range, or `name`
@@ -62,7 +64,7 @@ def create(config: Augment) -> Callable[..., Images] | None:
     """
     if config.name != "standard":
         own = load_object(config.name, "--config.augment.name")(config)
-        return lambda key, images, progress=0.0: own(key, images, progress)
+        return lambda key, images, progress=0.0, labels=None: own(key, images, progress)
     if config.elastic and not config.elastic_smoothness > 0:
         raise ConfigError(
             f"--config.augment.elastic_smoothness={config.elastic_smoothness}: must be "
@@ -75,10 +77,14 @@ def create(config: Augment) -> Callable[..., Images] | None:
             "above 0 and below 1, the smaller first."
         )
     affine = config.rotation or config.shift or config.shear or config.zoom
-    if not (affine or config.flip or config.elastic or config.erasing):
+    pen = config.thickness or config.contrast or config.blur
+    others = config.flip or config.strokes or config.elastic or config.erasing
+    if not (affine or pen or others):
         return None
 
-    def augment_one(key: PRNGKeyArray, image: Image, strength: Share) -> Image:
+    def augment_one(
+        key: PRNGKeyArray, image: Image, label: Array | None, strength: Share
+    ) -> Image:
         height, width, _ = image.shape
         # Always three keys, so that no transform changes what another draws. Calls of
         # jax.random are few since XLA takes half a second to compile each.
@@ -86,6 +92,12 @@ def create(config: Augment) -> Callable[..., Images] | None:
         if config.flip:
             draw = jax.random.uniform(jax.random.fold_in(key, _FLIP))
             image = jnp.where(draw < strength * config.flip, jnp.flip(image, 1), image)
+        if config.strokes and label is not None:
+            stroke_key = jax.random.fold_in(key, _STROKES)
+            image = pens.add_strokes(stroke_key, config, image, label, strength)
+        if pen:
+            pen_key = jax.random.fold_in(key, _PEN)
+            image = pens.change_pen(pen_key, config, image, strength)
         if affine or config.elastic:
             parameters = draw_parameters(warp_key, config, (height, width), strength)
             off = CENTRES[config.centre] - 0.5
@@ -100,11 +112,17 @@ def create(config: Augment) -> Callable[..., Images] | None:
             image = erase(erasing_key, config, image, strength)
         return image
 
-    def augment(key: PRNGKeyArray, images: Images, progress: Share = 0.0) -> Images:
+    def augment(
+        key: PRNGKeyArray,
+        images: Images,
+        progress: Share = 0.0,
+        labels: Array | None = None,
+    ) -> Images:
         indices = shards.indices(len(images))
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, indices)
         strength = strength_at(progress, config.fade)
-        return jax.vmap(augment_one, in_axes=(0, 0, None))(keys, images, strength)
+        each = jax.vmap(augment_one, in_axes=(0, 0, 0, None))
+        return each(keys, images, labels, strength)
 
     return augment
 

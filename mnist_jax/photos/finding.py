@@ -15,14 +15,18 @@ from mnist_jax.data.raster import PhotoError
 from mnist_jax.photos import pictures, sheet
 from mnist_jax.photos.ink import FEWEST_PIXELS, find_ink, flatten, widen_thin_strokes
 
-# In sizes of a digit: parts of ink below the first are specks; those below the second,
-# or flatter than the third, are no digits, and belong to one beside them if there is.
+# In sizes of a digit: parts of ink below the first are specks; other parts do not join
+# those below the second; those flatter than the third are no digits.
 _SPECK, _FRAGMENT, _FLAT = 0.1, 0.45, 0.36
 # Ink whose height is below the first share of its width is a line; ink wider than the
 # second number times its height is several digits.
 _LINE, _WIDE = 0.15, 1.7
-# The gap that a stroke may have, and how high a digit of several parts may be.
-_GAP, _TALLEST = 0.25, 1.75
+# Edges that are wider than a part of a digit's size, and than some pixels, are blurred.
+_BLURRED, _SHARP = 0.075, 4
+_SMALLEST = 8  # pixels of the picture
+# The gap that a stroke may have, how high a digit of several parts may be, and which
+# part of the narrower one's columns they share: digits side by side share fewer.
+_GAP, _TALLEST, _SHARED = 0.25, 1.75, 0.4
 # More parts are a texture.
 _MOST_DIGITS = 200
 
@@ -54,17 +58,18 @@ class Digit:
         box: where it is, in pixels of the upright picture.
         image: as a network sees it, bright on dark.
         line: counted from 0.
-        is_wide: whether it is wider than any digit: several may touch.
+        doubt: why it is unsure, whatever it looks like to the network, such as "too
+            wide": several digits may touch.
         label: the most probable class.
         probabilities: of each class.
-        unsure: whether the highest probability is below the threshold, or it is too
-            wide.
+        unsure: whether the highest probability is below the threshold, or there is a
+            doubt.
     """
 
     box: Box
     image: UInt8[np.ndarray, "28 28"]
     line: int
-    is_wide: bool = False
+    doubt: str = ""
     label: str = ""
     probabilities: Float32[np.ndarray, " classes"] = dataclasses.field(
         default_factory=lambda: np.zeros(0, np.float32)
@@ -97,7 +102,17 @@ def find_digits(source: Any) -> list[Digit]:
         PhotoError: it is not an image, or too large, or nothing in it can be a digit.
         OSError: the file cannot be read.
     """
-    grey, scale = pictures.read(source)
+    return find_in(*pictures.read(source))
+
+
+def find_in(
+    grey: Float[np.ndarray, "H W"], scale: float, turns: int = 0
+) -> list[Digit]:
+    """Find the digits in what `pictures.read` returns, turned by quarters.
+
+    Boxes are those in the picture as it was. Raises PhotoError as `find_digits`.
+    """
+    grey = np.rot90(grey, turns)
     paper = sheet.extend(grey)
     try:
         ink, labels, parts = _segment(grey if paper is None else paper)
@@ -111,10 +126,23 @@ def find_digits(source: Any) -> list[Digit]:
             window = slice(box.top, box.bottom), slice(box.left, box.right)
             alone = np.where(np.isin(labels[window], members), ink[window], 0)
             image = center_in_28x28(widen_thin_strokes(alone))
+            doubt = _doubt(box, grey[window], scale)
+            for side in (grey.shape * 2)[:turns]:  # the height, then the width
+                box = Box(side - box.bottom, box.left, side - box.top, box.right)
             full_size = Box(*(round(scale * side) for side in box))
-            is_wide = box.right - box.left > _WIDE * box.height
-            digits.append(Digit(full_size, image, line, is_wide))
+            digits.append(Digit(full_size, image, line, doubt))
     return digits
+
+
+def _doubt(box: Box, window: Float[np.ndarray, "h w"], scale: float) -> str:
+    """Return why ink may be no digit, or not to be read; empty if nothing is wrong."""
+    if box.right - box.left > _WIDE * box.height:
+        return "too wide"
+    if scale * box.size < _SMALLEST:
+        return "too small"
+    slope = np.quantile(ndimage.gaussian_gradient_magnitude(window, 0.7), 0.98)
+    edge = np.ptp(np.quantile(window, [0.02, 0.98])) / max(slope, 1e-6)
+    return "blurred" if edge > max(_SHARP, _BLURRED * box.size) else ""
 
 
 def read_prepared(source: Any) -> list[Digit]:
@@ -129,18 +157,15 @@ def read_prepared(source: Any) -> list[Digit]:
         OSError: the file cannot be read.
     """
     name = str(source).removesuffix(".gz")
-    if name.endswith(".npy"):
-        try:
+    try:
+        if name.endswith(".npy"):
             images = np.load(source, allow_pickle=False)
-        except (ValueError, EOFError, MemoryError) as error:
-            raise PhotoError(f"is not an array of numbers: {error}") from error
-    elif name.endswith((".idx", "-ubyte")):
-        try:
+        elif name.endswith((".idx", "-ubyte")):
             images = idx.read(Path(source))
-        except DataError as error:
-            raise PhotoError(str(error)) from error
-    else:
-        images, _ = pictures.read(source)
+        else:
+            images, _ = pictures.read(source)
+    except (DataError, ValueError, EOFError, MemoryError) as error:
+        raise PhotoError(f"is not an array of numbers: {error}") from error
     images = raster.as_bytes(images)
     if images.shape[-1:] == (1,):
         images = images[..., 0]
@@ -178,12 +203,7 @@ def _segment(
     order = np.argsort(sizes)
     total = np.cumsum([counts[parts[index][1][0]] for index in order])
     size = float(sizes[order][np.searchsorted(total, total[-1] / 2)])
-    parts = [
-        part
-        for part in parts
-        if part[0].size >= _SPECK * size
-        and not _is_cut_off_line(part[0], ink.shape, size)
-    ]
+    parts = [part for part in parts if part[0].size >= _SPECK * size]
     if len(parts) > _MOST_DIGITS:
         raise PhotoError(
             f"has {len(parts)} separate parts: a texture, not digits on paper"
@@ -199,30 +219,19 @@ def _segment(
     return ink, labels, parts
 
 
-def _is_cut_off_line(part: Box, shape: tuple[int, ...], size: float) -> bool:
-    """Return whether a part is thin and at the edge, where lines leave the picture."""
-    margins = part.left, part.top, shape[1] - part.right, shape[0] - part.bottom
-    thinner = min(part.right - part.left, part.height)
-    return min(margins) == 0 and thinner < _SPECK * size
-
-
 def _join(parts: list[_Part], size: float) -> list[_Part]:
     """Unite the parts of digits whose strokes do not touch."""
-    parts = sorted(parts, key=lambda part: part[0].size)
     done: list[_Part] = []
     while parts:
+        parts = sorted(parts, key=lambda part: part[0].size)
         box, members = parts.pop(0)
-        best = min(
-            (other for other in parts if _belong_together(box, other[0], size)),
-            key=lambda other: _distance(box, other[0]),
-            default=None,
-        )
-        if best is None:
+        others = [part for part in parts if _belong_together(box, part[0], size)]
+        if others:
+            nearest = min(others, key=lambda part: _distance(box, part[0]))
+            parts.remove(nearest)
+            parts.append((_union(box, nearest[0]), members + nearest[1]))
+        else:
             done.append((box, members))
-            continue
-        parts.remove(best)
-        parts.append((_union(box, best[0]), members + best[1]))
-        parts.sort(key=lambda part: part[0].size)
     return done
 
 
@@ -236,23 +245,11 @@ def _belong_together(small: Box, other: Box, size: float) -> bool:
     shared = min(small.right, other.right) - max(small.left, other.left)
     narrower = min(small.right - small.left, other.right - other.left)
     above = max(small.top, other.top) - min(small.bottom, other.bottom)
-    # Slanted digits side by side share columns too, though fewer.
-    least = 0.25 if above > -0.15 * size else 0.5
-    if shared > least * narrower and above <= _GAP * size:
-        return True
-    # The bar of a 5 can be wider than the rest, but no digit is so flat.
-    flattest = min(small.height, other.height)
-    is_fragment = small.size < _FRAGMENT * size or flattest < _FLAT * size
-    return is_fragment and _distance(small, other) < 0.7 * _GAP * size
+    return shared > _SHARED * narrower and above <= _GAP * size
 
 
 def _union(a: Box, b: Box) -> Box:
-    return Box(
-        min(a.left, b.left),
-        min(a.top, b.top),
-        max(a.right, b.right),
-        max(a.bottom, b.bottom),
-    )
+    return Box(*map(min, a[:2], b[:2]), *map(max, a[2:], b[2:]))
 
 
 def _distance(a: Box, b: Box) -> float:
@@ -273,18 +270,15 @@ def _in_lines(parts: list[_Part]) -> list[list[_Part]]:
 
 def _lines_at(slope: float, parts: list[_Part]) -> tuple[list[list[_Part]], float]:
     """Divide digits into lines of one slope; return their distances from these too."""
-    lines: list[list[_Part]] = []
-    levels: list[list[float]] = []
-    middles = [
-        (box.top + box.bottom - slope * (box.left + box.right)) / 2 for box, _ in parts
-    ]
-    for place in np.argsort(middles):
-        part, middle = parts[place], middles[place]
-        reach = np.mean([box.height for box, _ in lines[-1]]) / 2 if lines else 0
-        if lines and middle - np.mean(levels[-1]) < reach:
-            lines[-1].append(part)
-            levels[-1].append(middle)
+    left, top, right, bottom = np.array([box for box, _ in parts]).T
+    middles = (top + bottom - slope * (left + right)) / 2
+    heights = bottom - top
+    lines: list[list[int]] = []
+    for part in np.argsort(middles):
+        last = lines[-1] if lines else []
+        if last and middles[part] < middles[last].mean() + heights[last].mean() / 2:
+            last.append(part)
         else:
             lines.append([part])
-            levels.append([middle])
-    return lines, sum(len(level) * float(np.var(level)) for level in levels)
+    distances = sum(len(line) * float(np.var(middles[line])) for line in lines)
+    return [[parts[part] for part in line] for line in lines], distances

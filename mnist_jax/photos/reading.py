@@ -1,6 +1,7 @@
 """The digits in a picture, read by any classifier of 28x28 images."""
 
 import base64
+import contextlib
 import dataclasses
 import html
 import io
@@ -11,11 +12,15 @@ import numpy as np
 from PIL import Image
 from scipy import special
 
+from mnist_jax.data.raster import PhotoError
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation.predictor import Predictor
-from mnist_jax.photos import finding
+from mnist_jax.photos import finding, pictures
 from mnist_jax.photos.finding import Digit
 
+# A picture is turned if its digits have a lower mean probability, and read that way if
+# the mean gets so much higher.
+_PROBABLE, _HIGHER = 0.9, 0.1
 _SMALLEST_BATCH = 8  # few programs are compiled, however many digits there are
 
 
@@ -24,6 +29,13 @@ class Reading:
     """The digits of a picture; `str(reading)` has their labels, line by line."""
 
     digits: tuple[Digit, ...]
+    turned: int = 0
+    """Degrees by which the picture was turned counterclockwise to be read."""
+
+    @property
+    def probability(self) -> float:
+        """Of the most probable classes, the mean over the digits, in 0..1."""
+        return sum(digit.probability for digit in self.digits) / len(self.digits)
 
     @property
     def unsure(self) -> bool:
@@ -59,6 +71,9 @@ class Reading:
 def read(predictor: Predictor, threshold: float, source: Any) -> Reading:
     """Find the digits in a picture, and classify them.
 
+    If several digits have a low probability, the picture is turned by 90, 180 and 270
+    degrees, too; a reading with a clearly higher one is returned instead.
+
     Args:
         predictor: the classifier.
         threshold: the probability below which a digit is unsure, in 0..1.
@@ -68,7 +83,16 @@ def read(predictor: Predictor, threshold: float, source: Any) -> Reading:
         PhotoError: it is not an image, or there is no digit in it.
         OSError: the file cannot be read.
     """
-    return classify(predictor, threshold, finding.find_digits(source))
+    picture = pictures.read(source)
+    best = upright = classify(predictor, threshold, finding.find_in(*picture))
+    if len(upright.digits) > 1 and upright.probability < _PROBABLE:
+        for turns in (1, 2, 3):
+            with contextlib.suppress(PhotoError):
+                found = finding.find_in(*picture, turns)
+                turned = classify(predictor, threshold, found)
+                if turned.probability > best.probability:
+                    best = dataclasses.replace(turned, turned=90 * turns)
+    return best if best.probability >= upright.probability + _HIGHER else upright
 
 
 def classify(predictor: Predictor, threshold: float, found: Sequence[Digit]) -> Reading:
@@ -88,7 +112,7 @@ def classify(predictor: Predictor, threshold: float, found: Sequence[Digit]) -> 
                 digit,
                 label=predictor.classes[row.argmax()],
                 probabilities=row,
-                unsure=digit.is_wide or bool(row.max() < threshold),
+                unsure=bool(digit.doubt or row.max() < threshold),
             )
             for digit, row in zip(found, each, strict=False)
         )

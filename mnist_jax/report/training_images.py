@@ -1,5 +1,6 @@
 """Pictures of the training images, written before the training."""
 
+import functools
 from pathlib import Path
 
 import jax
@@ -28,11 +29,12 @@ def write(folder: Path, config: Experiment, dataset: data.Dataset) -> None:
         rows = np.unique(train.labels, return_index=True)[1]
         images = train.images[rows]
         keys = jax.random.split(make_keys(config.seed).step, _VERSIONS)
+        labels = train.labels[rows]
+        augment_fn = functools.partial(augment_fn, labels=labels)
         function = jax.vmap(augment_fn, in_axes=(0, None), out_axes=1)
         augmented = jax.jit(function, compiler_options=short_program_options())(
             keys, to_input(jnp.asarray(images))
         )
-        labels = train.labels[rows]
         drawn["augmented"] = figures.augmented(images, augmented, labels, about)
     for name, figure in drawn.items():
         figures.save(figure, folder / "figures" / f"{name}.png")

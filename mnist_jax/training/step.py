@@ -41,7 +41,12 @@ class StepMetrics(NamedTuple):
 
 
 AugmentFn = Callable[
-    [PRNGKeyArray, Float[Array, "batch height width channels"], Int32[Array, ""]],
+    [
+        PRNGKeyArray,
+        Float[Array, "batch height width channels"],
+        Int32[Array, ""],
+        UInt8[Array, " batch"],
+    ],
     Float[Array, "batch height width channels"],
 ]
 ApplyFn = Callable[..., tuple[Outputs, Tree]]
@@ -89,7 +94,7 @@ def make_train_step(
         learning_rate_fn: from a step of the phase to its learning rate, which
             `state.plateau` scales.
         augment_fn: changes the images at random, if given. It is also given the step of
-            the phase.
+            the phase, and the labels.
         label_smoothing: share of each label that is spread evenly over all classes.
         ema_decay: of the moving average in `state.ema`; 0 for no average.
         batch_norm_momentum: upper limit of the decay rate of BatchNorm's statistics.
@@ -112,7 +117,7 @@ def make_train_step(
         if augment_fn is not None:
             # So that the model's draws do not depend on the augmentation.
             augment_key = jax.random.fold_in(step_key, _AUGMENT)
-            images = augment_fn(augment_key, images, state.phase_step)
+            images = augment_fn(augment_key, images, state.phase_step, batch.labels)
 
         # At first the mean over all steps so far: the initial 0 and 1 do not count.
         steps = state.step.astype(jnp.float32)

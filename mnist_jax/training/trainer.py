@@ -127,7 +127,7 @@ class Trainer:
             optimizer=phase.optimizer,
             learning_rate_fn=learning_rate_fn,
             augment_fn=augment_fn
-            and (lambda key, images, at: augment_fn(key, images, at / phase_steps)),
+            and (lambda key, x, at, y: augment_fn(key, x, at / phase_steps, y)),
             label_smoothing=phase.config.label_smoothing,
             ema_decay=phase.config.ema_decay,
             batch_norm_momentum=phase.config.batch_norm_momentum,

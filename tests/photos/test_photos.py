@@ -344,7 +344,8 @@ class Stripes:
 
 
 def test_any_classifier_reads_and_a_reading_is_short():
-    reading = photos.read(Stripes(), 0.5, as_picture(page((80, 90, 3), (90, 220, 7))))
+    ink = (page((80, 90, 3), (90, 220, 7)) > 0.5).astype(np.float32)
+    reading = photos.classify(Stripes(), 0.5, photos.find_digits(as_picture(ink)))
     assert len(reading.digits) == 2
     for digit in reading.digits:
         assert digit.label in Stripes.classes
@@ -359,11 +360,49 @@ def test_any_classifier_reads_and_a_reading_is_short():
 
 
 def test_ink_that_is_too_wide_for_a_digit_is_unsure():
-    ink = page((80, 90, 3), (80, 220, 7))
+    ink = (page((80, 90, 3), (80, 220, 7)) > 0.5).astype(np.float32)
     assert not photos.read(Stripes(), 0, as_picture(ink)).unsure
     ink[110:114, 110:260] = 1
     (together,) = photos.read(Stripes(), 0, as_picture(ink)).digits
-    assert together.is_wide and together.unsure
+    assert together.doubt == "too wide" and together.unsure
+
+
+@pytest.mark.parametrize(
+    "blur, shrink, doubt", [(8, 1, "blurred"), (1, 8, "too small")]
+)
+def test_digits_that_are_blurred_or_small_are_unsure(blur, shrink, doubt):
+    ink = ndimage.gaussian_filter(page((80, 90, 3), (80, 220, 7)), blur)
+    picture = as_picture(ink / ink.max())
+    small = picture.resize((400 // shrink, 300 // shrink), Image.Resampling.BOX)
+    found = photos.read(Stripes(), 0, small).digits
+    assert found and all(digit.doubt == doubt and digit.unsure for digit in found)
+
+
+def test_pictures_of_several_digits_are_turned_to_be_read(test_set):
+    """Not all are; but an upright one never is, and boxes are those in the file."""
+    run, images, labels = test_set
+    rng, count = np.random.default_rng(0), 0
+    chosen = [np.flatnonzero(labels == digit)[0] for digit in (2, 3, 4, 5, 7)]
+    picture = paper.photograph_number(images[chosen], rng, squared=False)
+    upright = run.read(picture)
+    assert str(upright) == "23457" and upright.turned == 0
+    for turns in (1, 2, 3):
+        turned = run.read(picture.rotate(-90 * turns, expand=True))
+        if turned.turned != 90 * turns:
+            continue
+        count += 1
+        assert str(turned) == "23457"
+        for before, after in zip(upright.digits, turned.digits, strict=True):
+            place, (width, height) = (
+                np.add(before.box[:2], before.box[2:]),
+                picture.size,
+            )
+            for _ in range(turns):  # clockwise
+                place = np.array([2 * height - place[1], place[0]])
+                width, height = height, width
+            found = np.add(after.box[:2], after.box[2:])
+            np.testing.assert_allclose(found, place, atol=4)
+    assert count >= 2
 
 
 def test_a_classifier_of_other_images_is_refused():

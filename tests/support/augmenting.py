@@ -14,7 +14,8 @@ from mnist_jax.data.augment import WarpParameters
 
 KEY = jax.random.key(0)
 AFFINE = {"rotation": 10.0, "shift": 0.1, "shear": 8.0, "zoom": 0.1}
-ALL = AFFINE | {"elastic": 1.5, "erasing": 0.5}
+PEN = {"thickness": 0.5, "blur": 1.0, "contrast": 0.3}
+ALL = AFFINE | PEN | {"elastic": 1.5, "erasing": 0.5}
 
 
 def make_config(**fields):

@@ -31,7 +31,7 @@ def everything(length):
     train_step = make_step(
         TINY.apply,
         make_phase(**EVERYTHING),
-        augment_fn=lambda key, images, _: augment_fn(key, images),
+        augment_fn=lambda key, images, *_: augment_fn(key, images),
     )
     return jax.jit(step.make_train_steps(train_step=train_step, steps=length))
 

@@ -107,7 +107,7 @@ def test_the_moving_average_changes_nothing_of_the_training():
         assert_trees_equal(getattr(plain, name), getattr(averaged, name))
 
 
-def draw(key, images, phase_step):
+def draw(key, images, phase_step, labels):
     """An augmentation whose result shows its key and its input."""
     return images + 2 * jax.random.uniform(key) + 1
 
@@ -143,7 +143,7 @@ def test_each_step_augments_anew_and_the_model_draws_the_same_without():
 def test_the_augmentation_is_told_the_step_of_the_phase():
     """Not of the run: each phase fades by itself."""
     phase = make_phase()
-    train_step = make_step(note, phase, augment_fn=lambda _, x, step: 0 * x + step)
+    train_step = make_step(note, phase, augment_fn=lambda _, x, step, __: 0 * x + step)
     for phase_step in (0, 7):
         before = noting_state(phase, step=100, phase_step=phase_step)
         after, _ = train_step(before, BATCH, KEY)

@@ -119,7 +119,7 @@ def test_the_augmentation_is_given_the_share_of_the_phase_that_is_over(
     """Of all its epochs, before each step."""
     shares = []
 
-    def note(key, images, progress):
+    def note(key, images, progress, labels):
         jax.debug.callback(shares.append, progress)
         return images
 
