@@ -29,7 +29,7 @@ def load(path: Path | str | None = None) -> Trained:
 
     Args:
         path: a run folder, published or not, or the weights.safetensors of a network.
-            Default: a LeNet-5 that comes with this package.
+            Default: the one that comes with this package.
 
     Raises:
         UserError: the run is not finished, or a file of it is missing, damaged or that

@@ -4,7 +4,7 @@
       [--corrections=FOLDER]
 
 RUN is a run folder or its weights.safetensors; several answer side by side.
-Default: the LeNet-5 that comes with the package. The page also reads
+Default: the network that comes with the package. The page also reads
 photographs, and saves misread images, with the right label, for `mnist-jax
 evaluate --data=FOLDER`.
 """

@@ -4,7 +4,7 @@
       [--output=FOLDER]
 
 RUN is the folder of a finished run, a published one, or a weights.safetensors
-of one; default: the LeNet-5 that comes with the package. DATA is a source of
+of one; default: the network that comes with the package. DATA is a source of
 data, such as mnist or my_data:load (its test images), a folder of pictures (in
 subfolders named after their classes, or next to a labels.csv with the columns
 file,label), or two IDX files as IMAGES,LABELS. Its classes must be those of

@@ -2,7 +2,7 @@
 
   mnist-jax export [RUN] --output=FILE
 
-RUN is a run folder or its weights.safetensors. Default: the LeNet-5 that comes
+RUN is a run folder or its weights.safetensors. Default: the network that comes
 with the package. The ending of FILE is its format:
 
   .onnx         for ONNX Runtime, also in browsers, and many other programs

@@ -6,7 +6,7 @@
 
 PICTURE is an image file or a folder of them. Several digits are read from left
 to right and line by line. RUN is a run folder or its weights.safetensors.
-Default: the LeNet-5 that comes with the package.
+Default: the network that comes with the package.
 """
 
 import csv

@@ -82,7 +82,7 @@ def load(path: Path | str | None = None) -> Network:
 
     Args:
         path: a run folder, published or not, or a weights.safetensors that a run wrote.
-            Default: a LeNet-5 that comes with this package.
+            Default: the one that comes with this package.
 
     Raises:
         UserError: the run is not finished, or its weights are missing, damaged or those

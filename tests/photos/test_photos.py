@@ -270,7 +270,7 @@ def test_textures_are_rejected_or_unsure():
 
 @pytest.fixture(scope="module")
 def test_set(official):
-    """The official test images, and what the LeNet-5 in the package reads in them."""
+    """The official test images, and what the network in the package reads in them."""
     run = mnist_jax.load_run()
     images, labels = official[1].images[..., 0], official[1].labels
     return run, images, labels

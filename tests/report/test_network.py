@@ -2,6 +2,7 @@
 
 import functools
 import types
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -33,7 +34,7 @@ OF_CAPSULES = {"reconstructions", "capsules"}
 
 @pytest.fixture(scope="module")
 def run():
-    return load.load()
+    return load.load(Path(__file__).parents[2] / "results/lenet5-tuned/seed0")
 
 
 @pytest.fixture(scope="module")
