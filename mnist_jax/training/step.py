@@ -40,15 +40,7 @@ class StepMetrics(NamedTuple):
     accuracy: Float32[Array, ""]
 
 
-AugmentFn = Callable[
-    [
-        PRNGKeyArray,
-        Float[Array, "batch height width channels"],
-        Int32[Array, ""],
-        UInt8[Array, " batch"],
-    ],
-    Float[Array, "batch height width channels"],
-]
+AugmentFn = Callable[..., Float[Array, "batch height width channels"]]
 ApplyFn = Callable[..., tuple[Outputs, Tree]]
 LossFn = Callable[..., Float[Array, " batch"]]
 TrainStep = Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, StepMetrics]]
@@ -93,8 +85,8 @@ def make_train_step(
         optimizer: the one that `state.opt_state` belongs to; gives directions.
         learning_rate_fn: from a step of the phase to its learning rate, which
             `state.plateau` scales.
-        augment_fn: changes the images at random, if given. It is also given the step of
-            the phase, and the labels.
+        augment_fn: `(key, images, phase_step, labels) -> images`, if given, changes the
+            images at random.
         label_smoothing: share of each label that is spread evenly over all classes.
         ema_decay: of the moving average in `state.ema`; 0 for no average.
         batch_norm_momentum: upper limit of the decay rate of BatchNorm's statistics.
