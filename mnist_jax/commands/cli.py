@@ -1,5 +1,6 @@
 """What all commands share: parsing flags, and errors without tracebacks."""
 
+import contextlib
 import inspect
 import os
 import re
@@ -86,12 +87,12 @@ def run(command: ModuleType, *, verb: str = "") -> NoReturn:
             _fail(f"\nStopped.{_resume()}", 128 + signal.SIGINT, label="")
         return 0
 
-    if _HELP.intersection(sys.argv[1:]):
-        print(command.__doc__, flags.FLAGS.module_help(command), sep="")
-        print("\n--helpfull describes the flags of JAX too.")
-        sys.exit()
-    if "--helpfull" in sys.argv[1:]:
-        print(flags.FLAGS.get_help())
+    short = _HELP.intersection(sys.argv[1:])
+    if short or "--helpfull" in sys.argv[1:]:
+        about = command.__doc__ or ""
+        about += flags.FLAGS.module_help(command) if short else flags.FLAGS.get_help()
+        with contextlib.suppress(BrokenPipeError):  # of `head`, for example
+            print(about, "\n--helpfull describes the flags of JAX too.", sep="\n")
         sys.exit()
     app.run(guarded, flags_parser=_parse)
     raise AssertionError("app.run does not return")

@@ -81,6 +81,8 @@ def main(arguments: list[str]) -> None:
             place = target / run.name / f"seed{run.seed}"
             outputs.check_folder(place, flag="--publish", sign="results.json")
         console.LOGGER.info(f"{len(publish.collect(found, target))} new in {target}.")
+        for note in found.notes:  # a table has them below it
+            console.LOGGER.warning(note)
     for document in map(Path, _INSERT.value):
         publish.insert(found, files.expand(document))
         console.LOGGER.info(f"Wrote the tables into {document}.")
