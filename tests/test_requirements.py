@@ -37,14 +37,9 @@ def test_a_lower_bound_can_be_installed(requirement):
 
 def test_a_wheel_has_every_file_of_the_package():
     package = ROOT / "mnist_jax"
-    setuptools = PYPROJECT["tool"]["setuptools"]
-    packed = {
-        path
-        for pattern in setuptools["package-data"]["mnist_jax"]
-        for path in package.glob(pattern)
-    }
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["mnist_jax"]
+    packed = {path for pattern in patterns for path in package.glob(pattern)}
     for path in package.rglob("*"):
         if path.is_file() and "__pycache__" not in path.parts:
             own = path.suffix == ".py" and (path.parent / "__init__.py").exists()
             assert own or path in packed, path
-    assert setuptools["package-dir"] == {"mnist_jax.configs": "configs"}

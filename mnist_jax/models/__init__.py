@@ -94,27 +94,23 @@ class Model:
     task: Task
     convolutions: str | None = None
 
-    @property
+    @functools.cached_property
     def stages(self) -> tuple[tuple[str, ...], ...]:
         """The names of the layers with parameters, stage by stage.
 
         A module whose network can be computed in parts has this attribute too, and its
         `__call__` takes `start` and `stop`: it computes the stages from `start` up to,
-        but not including, `stop`. Any other network is a single stage.
+        but not including, `stop`. Any other network is a single stage, with its layers
+        in the order of their creation.
         """
         if stages := getattr(self.module, "stages", None):
             return stages
-        return (self.layers,)
-
-    @functools.cached_property
-    def layers(self) -> tuple[str, ...]:
-        """The names of the layers with parameters, in the order of their creation."""
         paths: list[tuple[str, ...]] = []
         flatten = flax.traverse_util.flatten_dict
         jax.eval_shape(
             lambda key: paths.extend(flatten(self.init(key)[0])), jax.random.key(0)
         )
-        return tuple(dict.fromkeys("/".join(path[:-1]) for path in paths))
+        return (tuple(dict.fromkeys("/".join(path[:-1]) for path in paths)),)
 
     @functools.cached_property
     def shapes(self) -> tuple[Tree, Tree]:

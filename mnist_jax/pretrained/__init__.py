@@ -135,10 +135,9 @@ def _to_ours(
     known: Mapping[str, tuple[int, ...]],
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Rename the tensors of another program's file, and say what it is."""
-    body = [layer for stage in model.stages[:-1] for layer in stage]
-    ours = names.to_ours(
-        tensors, network=model.name, layers=body or model.layers, known=known
-    )
+    stages = model.stages[:-1] or model.stages
+    layers = [layer for stage in stages for layer in stage]
+    ours = names.to_ours(tensors, network=model.name, layers=layers, known=known)
     # "imagenet" is the input of the published weights, which may be PyTorch's.
     url, _ = imagenet.PUBLISHED.get(model.name, ("", ""))
     of_torch = names.is_torch(tensors) and not url.endswith(".pth")
