@@ -96,7 +96,7 @@ def read_csv(
         images = table[:, -_PIXELS:].reshape(-1, 28, 28)
         if images.min() < 0 or images.max() > 255:
             raise ValueError(f"it has pixels in {images.min()}..{images.max()}")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or str(error).partition(";")[0]
         raise DataError(
             f"Cannot read {path}: {reason.rstrip('.')}. A row has a label or none, and "

@@ -118,6 +118,7 @@ BAD_TABLES = {
     "could not convert string '0.5'": GOOD + "1,0.5" + ",0" * 783,
     "number of columns changed": GOOD + "1,2,3\n",
     r"pixels in 0\.\.256": GOOD + "1,256" + ",0" * 783,
+    "field larger than field limit": "0" * 200_000,
     "labels have 10 at index 30, .* Name all": GOOD + "10" + ",0" * 784,
 }
 

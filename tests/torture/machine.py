@@ -40,7 +40,7 @@ def cases(options):
     for size in KILOBYTES:
         yield f"full disk/{size} kB", functools.partial(fill, options, size)
     yield "disk only readable", functools.partial(forbid, options)
-    yield "/dev/full", functools.partial(device, options)
+    yield "full device", functools.partial(device, options)
     for name in SETTINGS:
         yield f"setting/{name}", functools.partial(setting, options, name)
     for place in filter(None, os.environ.get("PYTHONS", "").split(":")):
