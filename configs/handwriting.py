@@ -8,7 +8,7 @@ a foot, some 7s a bar.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from mnist_jax.configs import base
 
 _STROKES = (
     (1, 0.3, 0.05, 0.0, 0.0, 0.3, -0.3),  # upstroke
