@@ -93,6 +93,7 @@ USAGE = [
     ([], 2, "--config is missing. Known: .*lenet5"),
     (["--config.seed=1", QUICKSTART], 2, "before a value for"),
     ([QUICKSTART, "--config.sed=1"], 2, "No such field: .*Did you mean .seed."),
+    ([QUICKSTART, "--config.phase[0].epochs=2"], 2, "No such field: .*phase"),
     ([QUICKSTART, "--config.seed=x"], 2, "invalid literal"),
     ([QUICKSTART, "--config.phases[5].epochs=2"], 2, "out of range"),
     ([QUICKSTART, "--config.=3"], 2, "Could not parse"),

@@ -139,7 +139,7 @@ def _parse(arguments: list[str]) -> list[str]:
         message = f"Unknown flag --{error.flagname}. --help lists the flags."
         if _takes_config():
             message += " Fields are --config.FIELD: mnist-jax fields lists them."
-    except AttributeError as error:  # ml_collections suggests a name
+    except (AttributeError, KeyError) as error:  # ml_collections suggests a name
         message = f"No such field: {config_flag.one_line(error)}"
     except (flags.Error, IndexError, OSError, TypeError, ValueError) as error:
         message = f"{config_flag.one_line(error)}. --help lists the flags."

@@ -48,11 +48,12 @@ def fuzz(options, name, scratch):
         words = [sys.executable, "-m", "tests.torture.fuzz", name, finished(options)]
         words = [*map(str, words), str(folder), str(left)]
         ended = subprocess.run(words, env=environment(options), capture_output=True)
-        count, found = json.loads((folder / "found.json").read_text())
+        path = folder / "found.json"
+        count, found = json.loads(path.read_text()) if path.exists() else (0, [])
         if ended.returncode:
             text = ended.stderr.decode(errors="replace")
             found.append(f"exit status {ended.returncode}: {text[-400:]}")
-        if found:  # with the inputs that made them
+        if found and folder.exists():  # with the inputs that made them
             kept = options.folder / "inputs" / name / folder.name
             shutil.copytree(folder, kept, dirs_exist_ok=True)
         failures |= dict.fromkeys(found)

@@ -121,7 +121,9 @@ def make(name, run, folder):
     if name == "pictures":
         return path, photos.find_digits, pictures
     assert name == "http"
-    server = Server(App([load()], Corrections(folder / "kept")), host="::1", port=0)
+    server = Server(
+        App([load()], Corrections(folder / "kept")), host="127.0.0.1", port=0
+    )
     grey = base64.b64encode(bytes(784)).decode()
     said = json.dumps({"image": grey, "label": "3", "read_as": "5"}).encode()
     seeds = [b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"]
@@ -164,5 +166,5 @@ def answer(server, request):
         settimeout = setsockopt = staticmethod(lambda *_: None)
         sendall = staticmethod(said.write)
 
-    server.RequestHandlerClass(Socket(), ("::1", 1), server)
+    server.RequestHandlerClass(Socket(), ("127.0.0.1", 1), server)
     assert not said.getvalue().startswith(b"HTTP/1.1 500"), said.getvalue()
