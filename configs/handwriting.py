@@ -3,7 +3,9 @@
 python run.py --config=configs/handwriting.py
 
 Pens are thicker, thinner and fainter, hands lean and wobble; some 1s get an upstroke or
-a foot, some 7s a bar.
+a foot, some 7s a bar. See docs/predict.md.
+
+Test accuracy: 0.9948, n = 1 (seed 0), which is the network in the package.
 """
 
 from ml_collections import ConfigDict

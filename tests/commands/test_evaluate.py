@@ -130,7 +130,7 @@ def test_the_command(three_steps, tmp_path, command_env):
         assert result.returncode == message.startswith("Error")
         if result.returncode:
             assert len(result.stderr.strip().splitlines()) == 1
-    assert "lenet5-tuned (seed 0)" in results[0].stdout
+    assert "handwriting (seed 0)" in results[0].stdout
     assert "of 4" in results[0].stdout and "no temperature" in results[0].stdout
     assert (tmp_path / "out" / "evaluation.json").exists()
 

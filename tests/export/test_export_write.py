@@ -37,8 +37,8 @@ def test_the_card_states_the_accuracy_with_its_interval_and_no_folders():
     config = dataclasses.replace(run.config, data=source, model=model, dtype="bfloat16")
     private = dataclasses.replace(run, config=config)
     text = card.text(private, file="x.onnx", format="onnx", shape=(28, 28))
-    assert "0.9937 on 10,000 test images (95 % interval 0.9919 to 0.9951)" in text
-    assert "61,706 parameters" in text and "the rounding of bfloat16" in text
+    assert "0.9948 on 10,000 test images (95 % interval 0.9932 to 0.9960)" in text
+    assert "27,122 parameters" in text and "the rounding of bfloat16" in text
     assert "/home/me" not in text and "weights from `start`" in text
 
 
