@@ -10,7 +10,7 @@ from mnist_jax.evaluation import significance
 from mnist_jax.evaluation.significance import Difference
 from mnist_jax.report.compare import tables
 from mnist_jax.report.compare.groups import Comparison, Group
-from mnist_jax.report.render import Table
+from mnist_jax.report.render import Table, count
 
 _RESULTS = "Mean ± standard deviation over n seeds; all columns: --format=markdown."
 EXPLANATION = (
@@ -101,7 +101,8 @@ def show(found: Comparison, console: Console) -> None:
     content = table(found.groups)
     tested = [row for row in content.rows if row[-1] != _UNTESTED]
     if untested := len(content.rows) - len(tested):
-        console.print(f"Not tested, as one of two has a single seed: {untested} pairs.")
+        number = count(untested, "pair")
+        console.print(f"Not tested, as one of two has a single seed: {number}.")
     if tested:
         console.print()
         content._replace(rows=tested).show(console, EXPLANATION)
