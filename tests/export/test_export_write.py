@@ -6,8 +6,9 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.stats
 
-from mnist_jax import export
+from mnist_jax import export, tree
 from mnist_jax.errors import UserError
 from mnist_jax.export import card
 from mnist_jax.runs.load import load
@@ -37,8 +38,13 @@ def test_the_card_states_the_accuracy_with_its_interval_and_no_folders():
     config = dataclasses.replace(run.config, data=source, model=model, dtype="bfloat16")
     private = dataclasses.replace(run, config=config)
     text = card.text(private, file="x.onnx", format="onnx", shape=(28, 28))
-    assert "0.9948 on 10,000 test images (95 % interval 0.9932 to 0.9960)" in text
-    assert "27,122 parameters" in text and "the rounding of bfloat16" in text
+    right = scipy.stats.binomtest(round(10_000 * run.accuracy), 10_000)
+    low, high = right.proportion_ci(method="wilson")
+    interval = f"(95 % interval {low:.4f} to {high:.4f})"
+    assert f"{run.accuracy:.4f} on 10,000 test images {interval}" in text
+    count = tree.count_parameters(run.params, run.batch_stats)
+    assert f"{count:,} parameters" in text
+    assert "the rounding of bfloat16" in text
     assert "/home/me" not in text and "weights from `start`" in text
 
 
