@@ -26,7 +26,7 @@ _FORMAT = flags.DEFINE_enum(
     None,
     ["table", "markdown"],
     "Format of the output: a table for a terminal, or Markdown with a table of every "
-    "run. Default: a table, unless the output goes elsewhere.",
+    "run. Default: a table, or nothing with --report, --publish or --insert.",
 )
 _SORT = flags.DEFINE_enum(
     "sort",
