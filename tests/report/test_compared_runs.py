@@ -284,6 +284,15 @@ def test_damaged_runs_are_skipped_and_named(tmp_path, name, content):
         compare.read([tmp_path / "bad"])
 
 
+def test_a_run_with_an_impossible_config_is_skipped(tmp_path):
+    write_run(tmp_path / "good", seed=1)
+    path = write_run(tmp_path / "bad", config={"newer": 1}) / "config.json"
+    found = compare.read([tmp_path])
+    assert [run.seed for group in found.groups for run in group.runs] == [1]
+    [note] = found.notes
+    assert note.startswith(f"Skipped: {path}: ") and "newer" in note
+
+
 def test_an_unknown_field_is_named_with_its_file(tmp_path):
     path = write_run(tmp_path, config={"newer": 1}) / "config.json"
     with pytest.raises(UserError, match=f"{re.escape(str(path))}: .*newer"):

@@ -35,8 +35,9 @@ def read(folders: Sequence[Path]) -> Comparison:
     records, skipped = [], []
     for path in finished:
         try:
-            records.append(record.read(path))
-            experiment(records[-1])
+            run = record.read(path)
+            experiment(run)
+            records.append(run)
         except UserError as error:
             skipped.append(f"Skipped: {error}")
     if len(skipped) == len(finished):
