@@ -112,7 +112,7 @@ def main(arguments: list[str]) -> None:
     files.write_json(folder / "classify.json", about)  # marks the folder as ours
     for inputs, extract in extractors.items():
         splits = dataset.train, dataset.val, dataset.test
-        rows = [(extract(split.images), split.labels) for split in splits]
+        rows = [(extract(split.images[:]), split.labels) for split in splits]
         for family in families:
             name = family if inputs == "features" else f"{family}_pixels"
             created = classifier.create(

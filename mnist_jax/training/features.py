@@ -101,7 +101,9 @@ def compute(
         return features.astype(jnp.float32)
 
     compiled = jax.jit(run, compiler_options=compiler_options())
-    images, parts = np.asarray(batch.images), []
+    images, parts = batch.images, []
+    if not isinstance(images, data.Rows):
+        images = np.asarray(images)
     size = min(batch_size, len(images))
     for start in range(0, len(images), size):
         # The last call ends with the last image, so that one program serves all calls.

@@ -37,11 +37,16 @@ class NonFiniteLossError(UserError):
     """The loss became NaN or infinite, so that further steps would train nothing."""
 
 
-def default_steps_per_call(backend: str, convolutions: str | None, steps: int) -> int:
-    """Return how many of the `steps` of an epoch one call computes by default."""
-    if backend != "cpu":
+def default_steps_per_call(
+    backend: str, convolutions: str | None, steps: int, *, large: bool = False
+) -> int:
+    """Return how many of the `steps` of an epoch one call computes by default.
+
+    Of a large set, the images of a call are in memory, so that an epoch is too much.
+    """
+    if backend != "cpu" and not large:
         return steps
-    if convolutions != "onednn":
+    if backend == "cpu" and convolutions != "onednn":
         return 1
     # Few enough that ctrl-C takes effect soon, and if possible a divisor, since a
     # shorter call at the end is another program to compile.
@@ -115,7 +120,7 @@ class Trainer:
         self._steps = phase.steps_per_epoch(size)
         self._images_per_epoch = self._steps * batch_size
         steps_per_call = config.steps_per_call or default_steps_per_call(
-            jax.default_backend(), model.convolutions, self._steps
+            jax.default_backend(), model.convolutions, self._steps, large=self._large
         )
         self._chunk = min(self._steps, steps_per_call)
         learning_rate_fn = phase.learning_rate_fn(self._steps)
@@ -232,8 +237,7 @@ class Trainer:
         Also returns the first step and the metrics of the last chunk, which are still
         to be fetched.
         """
-        epochs = self._epochs(metrics.numbers)
-        indices = self._devices.split(self._order(self._order_key, epochs))
+        indices = self._indices(metrics.numbers)
         pending = None
         for first, length in _chunks(self._steps, self._chunk):
             arguments = self._inputs(indices, first, length)
@@ -248,6 +252,15 @@ class Trainer:
         assert pending is not None, "an epoch has at least one step"
         return state, pending
 
+    def _indices(self, numbers: Sequence[int | None]) -> Any:
+        """Return the indices of the images of each step of an epoch.
+
+        Of a large set, they are on the host: a device would return a part of them only
+        after the call that it is computing.
+        """
+        order = self._order(self._order_key, self._epochs(numbers))
+        return np.asarray(order) if self._large else self._devices.split(order)
+
     def _inputs(self, indices: Any, first: int, length: int) -> tuple[Any, Any, Any]:
         """Return the images, the indices of each step, and the first step of a call.
 
@@ -256,7 +269,7 @@ class Trainer:
         """
         if not self._large:
             return self._data, indices, np.int32(first)
-        rows = np.asarray(indices[first : first + length])
+        rows = indices[first : first + length]
         images, labels = (part[rows.ravel()] for part in self._data)
         here = np.arange(rows.size, dtype=np.int32).reshape(rows.shape)
         return step.Batch(images, labels), here, np.int32(0)
@@ -284,8 +297,7 @@ class Trainer:
             return
         begin = time.perf_counter()
         self._progress.compiling()
-        epochs = self._epochs([None] * self._devices.replicas)
-        indices = self._devices.split(self._order(self._order_key, epochs))
+        indices = self._indices([None] * self._devices.replicas)
         for length in lengths:
             arguments = (state, *self._inputs(indices, 0, length), self._step_key)
             train_steps = step.make_train_steps(

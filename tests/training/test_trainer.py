@@ -13,6 +13,7 @@ from mnist_jax.devices import parallel
 from mnist_jax.training import step
 from mnist_jax.training.evaluator import Evaluator
 from mnist_jax.training.keys import epoch_order, make_keys
+from mnist_jax.training.trainer import default_steps_per_call as step_count
 from tests.conftest import assert_trees_equal
 from tests.support.training_parts import (
     EVERYTHING,
@@ -68,6 +69,13 @@ def test_images_that_are_read_as_needed_are_the_same(small):
         trainer = make_trainer(phase, dataset, experiment=calls)
         found.append(run_epoch(trainer, make_state(TINY, phase), 1)[0])
     assert_trees_equal(*found)
+
+
+def test_a_call_has_a_few_steps_if_its_images_are_read_as_needed():
+    assert step_count("gpu", "xla", 1000) == 1000
+    assert step_count("gpu", "xla", 1000, large=True) == 40
+    assert step_count("gpu", "xla", 7, large=True) == 20  # or the 7 of the epoch
+    assert step_count("cpu", "xla", 1000, large=True) == 1
 
 
 # -- evaluation
