@@ -10,7 +10,6 @@ from scipy import ndimage
 
 from mnist_jax.data import idx, raster
 from mnist_jax.data.centering import center_in_28x28
-from mnist_jax.data.dataset import DataError
 from mnist_jax.data.raster import PhotoError
 from mnist_jax.photos import pictures, sheet
 from mnist_jax.photos.ink import FEWEST_PIXELS, find_ink, flatten, widen_thin_strokes
@@ -159,12 +158,15 @@ def read_prepared(source: Any) -> list[Digit]:
     name = str(source).removesuffix(".gz")
     try:
         if name.endswith(".npy"):
-            images = np.load(source, allow_pickle=False)
+            with Path(source).open("rb") as file:
+                images = np.lib.format.read_array(file, allow_pickle=False)
         elif name.endswith((".idx", "-ubyte")):
             images = idx.read(Path(source))
         else:
             images, _ = pictures.read(source)
-    except (DataError, ValueError, EOFError, MemoryError) as error:
+    except (PhotoError, OSError):
+        raise
+    except Exception as error:  # NumPy raises half a dozen kinds
         raise PhotoError(f"is not an array of numbers: {error}") from error
     images = raster.as_bytes(images)
     if images.shape[-1:] == (1,):

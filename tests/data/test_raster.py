@@ -81,6 +81,14 @@ def test_every_format_is_read_and_a_damaged_file_is_one_error(picture, kind):
                 assert "\n" not in str(error)
 
 
+def test_an_array_in_a_damaged_file_is_one_error(tmp_path):
+    header = b"\x93NUMPY\x01\x00v\x00{(".ljust(128)  # NumPy's parser: TokenError
+    for content in (b"", b"PK\3\4", b"x" * 200, header):
+        (tmp_path / "a.npy").write_bytes(content)
+        with pytest.raises(raster.PhotoError, match="is not an array of numbers"):
+            photos.read_prepared(tmp_path / "a.npy")
+
+
 def test_a_decompression_bomb_is_refused(tmp_path):
     header = io.BytesIO()
     size = (30_000).to_bytes(4, "big")
