@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SHELL := bash
-.SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all torture check native cannot-build test-oldest results imagenet bench lock docs dist clean
@@ -96,12 +95,12 @@ $(VENV)/installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mnist_jax needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	@echo "Setting up $(VENV) (a minute or two; only this time) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) --editable . | $(PROGRESS)
+	@set -o pipefail; $(PIP) --editable . | $(PROGRESS)
 	@touch $@
 
 $(VENV)/dev: $(VENV)/installed
 	@echo "Adding the tools of developers (a minute; only this time) ..."
-	@$(PIP) --editable ".[dev]" | $(PROGRESS)
+	@set -o pipefail; $(PIP) --editable ".[dev]" | $(PROGRESS)
 	@touch $@
 
 $(VENV)/native: $(VENV)/installed $(wildcard native/*.* native/onednn_jax/*.*)
