@@ -14,7 +14,8 @@ def exit_on_interrupt() -> None:
 
 def first_line(path: Path) -> str:
     """Return the first line of the docstring of a Python file."""
-    return (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[0]
+    about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return about.partition("\n")[0]
 
 
 def _exit(number: int, frame: object) -> None:

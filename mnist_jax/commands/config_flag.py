@@ -52,7 +52,11 @@ def described() -> Iterator[tuple[str, str]]:
     """Yield the name of each of the project's experiments, and what it is."""
     for name in names():
         path = _FOLDER / f"{name}.py"
-        found = runpy.run_path(str(path)).get("VARIANTS", {})
+        try:
+            found = runpy.run_path(str(path)).get("VARIANTS", {})
+        except Exception as error:
+            yield name, f"Not usable{_reason(error, path)}"
+            continue
         variants = dict.fromkeys(re.sub(r"=\d+$", "=N", each) for each in found)
         after = f" Variants: {', '.join(variants)}." if variants else ""
         yield name, commands.first_line(path) + after
@@ -81,9 +85,7 @@ def load(argument: str) -> ConfigDict:
     except UserError:
         raise
     except Exception as error:
-        raise ConfigError(
-            f"{name}{_line_of(error, path)}: {type(error).__name__}: {one_line(error)}."
-        ) from error
+        raise ConfigError(f"{name}{_reason(error, path)}") from error
 
 
 def _find(name: str) -> Path | None:
@@ -100,6 +102,11 @@ def one_line(error: BaseException) -> str:
         error = error.args[0]
     text = str(error.args[0]) if error.args else type(error).__name__
     return " ".join(text.split()).rstrip(".")
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """Return where in a file an error was raised and what it is."""
+    return f"{_line_of(error, path)}: {type(error).__name__}: {one_line(error)}."
 
 
 def _line_of(error: BaseException, path: Path) -> str:

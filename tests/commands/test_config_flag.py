@@ -56,6 +56,15 @@ def test_an_experiment_is_found_by_its_name(tmp_path, monkeypatch):
     assert config_flag.load("lenet5").name == "lenet5"
 
 
+def test_experiments_are_described_whatever_is_in_their_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(config_flag, "_FOLDER", tmp_path)
+    (tmp_path / "bad.py").write_text("import nothing")
+    (tmp_path / "plain.py").write_text(FILE.format(line="pass"))
+    bad, plain = config_flag.described()
+    assert bad[1].startswith("Not usable, line 1: ModuleNotFoundError")
+    assert plain == ("plain", "")
+
+
 @pytest.mark.parametrize("folder", ["", "a:b/"])
 @pytest.mark.parametrize("ending", ["", ".py"])
 def test_the_users_own_file_comes_first(tmp_path, monkeypatch, folder, ending):
