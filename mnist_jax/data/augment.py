@@ -59,8 +59,8 @@ def create(config: Augment) -> Callable[..., Images] | None:
     label; without labels, no strokes are drawn.
 
     Raises:
-        ConfigError: `elastic_smoothness` or `erasing_area` is out of range, or `name`
-            is that of a function that cannot be imported.
+        ConfigError: `elastic_smoothness`, `erasing_area` or a number of `strokes` is
+            out of range, or `name` is that of a function that cannot be imported.
     """
     if config.name != "standard":
         own = load_object(config.name, "--config.augment.name")(config)
@@ -76,6 +76,12 @@ def create(config: Augment) -> Callable[..., Images] | None:
             f"--config.augment.erasing_area={config.erasing_area}: must be two shares "
             "above 0 and below 1, the smaller first."
         )
+    for index, stroke in enumerate(config.strokes):
+        if not (np.isfinite(stroke).all() and 0 <= stroke[1] <= 1):
+            raise ConfigError(
+                f"--config.augment.strokes[{index}]={stroke}: all numbers must be "
+                "finite, and the second, a probability, 0..1."
+            )
     affine = config.rotation or config.shift or config.shear or config.zoom
     pen = config.thickness or config.contrast or config.blur
     others = config.flip or config.strokes or config.elastic or config.erasing

@@ -128,3 +128,10 @@ def test_the_ends_of_the_ranges_work():
     erasing = {"erasing": 1.0, "erasing_area": (0.001, 0.999)}
     found = np.asarray(compiled(**warps, **elastic, **erasing)(KEY, noise(99, 9, 9, 1)))
     assert np.isfinite(found).all() and 0 <= found.min() and found.max() <= 1
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, math.nan])
+def test_a_stroke_of_an_impossible_probability_is_refused(share):
+    stroke = (7, share, 0.5, 0.0, -0.25, 0.0, 0.25)
+    with pytest.raises(UserError, match=r"^--config\.augment\.strokes\[0\]=.*0\.\.1"):
+        augment.create(make_config(strokes=(stroke,)))
