@@ -5,8 +5,9 @@ python run.py --config=configs/fashion_mnist.py:double_cnn
 python run.py --config=configs/fashion_mnist.py:lenet5
 python run.py --config=configs/fashion_mnist.py:resnet
 
-Test accuracy of the triple CNN, in bfloat16: 0.9296, n = 1. The recipe has not been
-tuned: the validation accuracy still rose in the last of the 20 epochs.
+Test accuracy, in bfloat16: 0.9378 with `:resnet`, n = 3; 0.9296 with the triple CNN,
+n = 1. Neither recipe has been tuned: with both, the validation accuracy still rose in
+the last epochs.
 """
 
 from ml_collections import ConfigDict
