@@ -134,11 +134,13 @@ def load(config: Data) -> Dataset:
     """
     train, test = read(config)
     sizes = {"val_size": config.val_size, "split_seed": config.split_seed}
-    fits = train.images.nbytes <= 1e6 * config.images_megabytes
+    limit, image_bytes = 1e6 * config.images_megabytes, train.images[0].nbytes
+    fits = len(train) * image_bytes <= limit
     train, val = hold_out(train, **sizes, copy=fits)
     if config.train_size:
         sizes = {"train_size": config.train_size, "subset_seed": config.subset_seed}
-        train = subset(train, **sizes, task=task(config))
+        fits = fits or config.train_size * image_bytes <= limit
+        train = subset(train, **sizes, task=task(config), copy=fits)
     if config.test_on == "val":
         test = val
     return Dataset(config.source, train, val, test, task(config))

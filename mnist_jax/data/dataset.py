@@ -158,7 +158,9 @@ def hold_out(
     )
 
 
-def subset(split: Split, *, train_size: int, subset_seed: int, task: Task) -> Split:
+def subset(
+    split: Split, *, train_size: int, subset_seed: int, task: Task, copy: bool = True
+) -> Split:
     """Draw a stratified subset, the same one on every machine.
 
     Every class has its share of the images, rounded, and at least one of them. A subset
@@ -169,6 +171,7 @@ def subset(split: Split, *, train_size: int, subset_seed: int, task: Task) -> Sp
         train_size: how many to draw, from the number of classes to N.
         subset_seed: 0..2**32-1.
         task: the classes.
+        copy: whether to copy the images, or to return `Rows`.
 
     Raises:
         DataError: `train_size` is out of range, or a class has no images.
@@ -192,4 +195,5 @@ def subset(split: Split, *, train_size: int, subset_seed: int, task: Task) -> Sp
             )
         place[members] = np.arange(len(members)) / len(members)
     chosen = np.sort(np.argsort(place, kind="stable")[:train_size])
-    return Split(split.images[chosen], split.labels[chosen])
+    images: Any = Rows(split.images, chosen)
+    return Split(images[:] if copy else images, split.labels[chosen])

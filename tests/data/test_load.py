@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import subprocess
 import sys
@@ -305,3 +306,16 @@ def test_images_are_identified_by_shape_and_values(thousand):
     assert digest == data.images_sha256(np.asfortranarray(images))
     assert digest != data.images_sha256(images[::-1])
     assert digest != data.images_sha256(images.reshape(1000, 784))
+
+
+@pytest.mark.parametrize("megabytes", [0.0, 0.1, 4000.0])
+def test_a_limit_of_memory_changes_no_image(megabytes):
+    for train_size in (100, 1000, 0):  # of 1,300 images of 784 bytes
+        usual = Data("digits", val_size=138, train_size=train_size)
+        limited = dataclasses.replace(usual, images_megabytes=megabytes)
+        found, usual = data.load(limited), data.load(usual)
+        np.testing.assert_array_equal(found.train.images[:], usual.train.images)
+        np.testing.assert_array_equal(found.train.labels, usual.train.labels)
+        count = train_size or 1300
+        is_large = isinstance(found.train.images, data.Rows)
+        assert is_large == (784 * count > 1e6 * megabytes)
