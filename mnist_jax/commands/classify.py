@@ -101,8 +101,12 @@ def main(arguments: list[str]) -> None:
         )
     found = {"softmax": _Answers("", *members.logits(network, dataset))}
     if _IMAGES.value < len(dataset.train):
-        drawn = {"train_size": _IMAGES.value, "subset_seed": network.seed}
-        train = data.subset(dataset.train, **drawn, task=dataset.task)
+        train = data.subset(
+            dataset.train,
+            train_size=_IMAGES.value,
+            subset_seed=network.seed,
+            task=dataset.task,
+        )
         dataset = dataclasses.replace(dataset, train=train)
     folder.mkdir(parents=True, exist_ok=True)
     about = {

@@ -22,6 +22,7 @@ def main() -> None:
         data_sets.append((name, about))
     files = "Your own files in --config.data.dir; see docs/data.md."
     data_sets += [(name, files) for name in own.READERS]
+    output = console.output()
     for title, entries in (
         ("Configs: --config=NAME, NAME:VARIANT,VARIANT", config_flag.described()),
         ("Networks: --config.model.name=NAME", networks),
@@ -29,4 +30,4 @@ def main() -> None:
     ):
         print(f"\n{title}\n")
         for name, text in entries:
-            print(console.fit(f"  {name:17} {text}", console.output(), indent=20))
+            print(console.fit(f"  {name:17} {text}", output, indent=20))

@@ -39,7 +39,7 @@ def add_strokes(
     label: Integer[Array, ""],
     strength: Share = 1.0,
 ) -> Image:
-    """Draw the strokes in `config.strokes` that belong to a label.
+    """Draw the strokes in `config.strokes` that belong to a label, where there is ink.
 
     `strength` scales their probabilities. They are 1.5 to 3.5 pixels wide, and each
     coordinate of their ends is multiplied by a factor from 0.5 to 1.5.
@@ -62,7 +62,7 @@ def add_strokes(
         along = jnp.clip((row * down + column * right) / length, 0, 1)
         distance = jnp.hypot(row - along * down, column - along * right)
         stroke = jnp.clip(1.25 + draw[1] - distance, 0, 1)[..., None]
-        is_drawn = (label == owner) & (draw[0] < strength * share)
+        is_drawn = inked.any() & (label == owner) & (draw[0] < strength * share)
         image = jnp.where(is_drawn, jnp.maximum(image, stroke), image)
     return image
 

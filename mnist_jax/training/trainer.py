@@ -110,7 +110,8 @@ class Trainer:
         if self._large and (devices.count, devices.replicas) != (1, 1):
             raise UserError(
                 "Several devices, or several seeds at once, need all training images "
-                "in memory: raise --config.data.images_megabytes."
+                "in memory: raise --config.data.images_megabytes, or train on one "
+                "device, with --notogether."
             )
         self._data = train if self._large else devices.replicate(train)
         # The evaluator puts one batch of images at a time on the devices.
