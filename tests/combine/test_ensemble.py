@@ -171,7 +171,7 @@ def test_every_command_takes_it(made, runs, tmp_path, monkeypatch):
     np.testing.assert_allclose(digit["probabilities"], expected[0], atol=1e-5)
     config = json.loads((made / "config.json").read_text())
     config["data"]["dir"] = "/home/me"
-    monkeypatch.setattr("mnist_jax.export.card.read_json", lambda _: config)
+    monkeypatch.setattr("mnist_jax.export.card.read_json", lambda *_: config)
     for kind in ("stablehlo", "html"):
         card = export.write(found, tmp_path / f"file.{kind}", format=kind).read_text()
         assert found.parameters_sha256 in card and "two runs" in card
