@@ -43,6 +43,7 @@ def run(command: ModuleType, *, verb: str = "") -> NoReturn:
             it takes any.
         verb: the verb, if the first argument names one.
     """
+    _forget_flags()
     takes_arguments = bool(inspect.signature(command.main).parameters)
     if takes_arguments and "run" not in flags.FLAGS:
         text = "A run, as without --run=; can be repeated."
@@ -96,6 +97,14 @@ def run(command: ModuleType, *, verb: str = "") -> NoReturn:
         sys.exit()
     app.run(guarded, flags_parser=_parse)
     raise AssertionError("app.run does not return")
+
+
+def _forget_flags() -> None:
+    """Forget the flags of an earlier command in this process, as %run leaves them."""
+    if flags.FLAGS.is_parsed():
+        for name in [name for name in flags.FLAGS if name.startswith("config.")]:
+            delattr(flags.FLAGS, name)
+        flags.FLAGS.unparse_flags()
 
 
 def _takes_config() -> bool:

@@ -1,5 +1,8 @@
 """`mnist-jax` itself: its verbs and the fields of experiments."""
 
+import subprocess
+import sys
+
 import pytest
 
 import mnist_jax
@@ -65,3 +68,20 @@ def test_no_line_is_wider_than_the_terminal(
     env = command_env | WITHOUT_PICTURES
     code, lines = run_on_terminal("mnist_jax", *arguments, env=env, cwd=tmp_path)
     assert code == 0 and max(map(len, lines)) <= 80, lines
+
+
+def test_a_command_may_be_run_again_in_the_same_process(command_env):
+    """As by %run in a notebook: with its own flags, and none of the earlier ones."""
+    script = """import runpy, sys
+for words in (["--config.data.source=idx", "--workdir=first"], ["--config.seed=-1"]):
+    sys.argv = ["run.py", "--config=quickstart", *words]
+    try:
+        runpy.run_path("run.py", run_name="__main__")
+    except SystemExit:
+        pass
+"""
+    words = [sys.executable, "-c", script]
+    ended = subprocess.run(words, env=command_env, cwd=ROOT, capture_output=True)
+    first, second = ended.stderr.decode().splitlines()
+    assert "data.source=idx needs --config.data.dir" in first
+    assert "--config.seed=-1" in second
