@@ -49,7 +49,7 @@ def known() -> str:
 
 
 def described() -> Iterator[tuple[str, str]]:
-    """Yield the name of each of the project's experiments, and what it is."""
+    """Yield the name and the description of each of the project's experiments."""
     for name in names():
         path = _FOLDER / f"{name}.py"
         try:
@@ -105,7 +105,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    """Return where in a file an error was raised and what it is."""
+    """Return the line of a file in which an error was raised, and the error."""
     return f"{_line_of(error, path)}: {type(error).__name__}: {one_line(error)}."
 
 

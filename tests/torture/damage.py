@@ -72,7 +72,7 @@ def damage(options, verb, scratch):
 
 
 def call(verb, words):
-    """Run a command within this process, and return what is wrong with its end."""
+    """Run a command within this process, and return its fault, if any."""
     command = importlib.import_module(f"mnist_jax.commands.{verb}")
     sys.argv, output = ["mnist-jax", verb, *words], io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):

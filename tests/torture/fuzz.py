@@ -1,4 +1,4 @@
-"""Hostile input to each parser, in a process of its own.
+"""Hostile input to each parser, in a separate process.
 
     python -m tests.torture.fuzz PARSER RUN FOLDER SECONDS
 

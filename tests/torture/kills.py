@@ -1,4 +1,4 @@
-"""Signals at random moments of training: the run must end as if there were none."""
+"""Signals at random moments of training must not change the result of a run."""
 
 import functools
 import random
