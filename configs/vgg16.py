@@ -11,9 +11,11 @@ Variants, separated by commas, in any order:
   scratch          no weights from ImageNet
   frozen           the blocks from ImageNet are not trained
   tuned            a better recipe with one phase; see docs/recipes.md
+  small_data       a recipe with one phase for 1,000 training images or so
   augment          the augmentation of the CNNs
   imagenet_input   grey values of 0..255 minus ImageNet's mean, instead of 0..1
-The first three exclude each other, and so do scratch and frozen.
+The first three exclude each other, and so do scratch and frozen, and tuned and
+small_data.
 
 The weights, 59 MB, are downloaded once; --config.model.pretrained=FILE takes a file.
 Test accuracy: `:first_blocks=2,tuned` mean 0.9960, sd 0.0001, n = 3; `:scratch,tuned`
@@ -70,21 +72,32 @@ def _imagenet_input(config: ConfigDict) -> None:
 
 
 def _tuned(config: ConfigDict) -> None:
-    config.model.kernel_init = "he_normal"
     config.augment.update(rotation=10.0, zoom=0.1, shift=0.05)
     config.test_weights = "last"
     phase = base.get_phase()
     phase.update(epochs=6, batch_size=64, label_smoothing=0.05)
-    phase.optimizer.update(
-        name="adamw", learning_rate=1e-3, weight_decay=0.05, clip_norm=1.0
-    )
+    phase.optimizer.update(name="adamw", learning_rate=1e-3, weight_decay=0.05)
     phase.schedule.update(name="one_cycle")
-    phase.freeze = config.phases[-1].freeze
+    freeze = config.phases[-1].freeze
+    config.phases = (phase,)
+    _train_body_slowly(config, freeze)
+
+
+def _small_data(config: ConfigDict) -> None:
+    freeze = config.phases[-1].freeze
+    base.learn_from_few(config, learning_rate=1e-3)
+    _train_body_slowly(config, freeze)
+
+
+def _train_body_slowly(config: ConfigDict, freeze: tuple[str, ...]) -> None:
+    config.model.kernel_init = "he_normal"
+    phase = config.phases[0]
+    phase.optimizer.clip_norm = 1.0
+    phase.freeze = freeze
     if config.model.pretrained != "none":
         phase.layer_rates = tuple(
             f"{pattern}=0.3" for pattern in config.model.pretrained_layers
         )
-    config.phases = (phase,)
 
 
 VARIANTS = {
@@ -93,8 +106,13 @@ VARIANTS = {
     "scratch": _scratch,
     "frozen": _frozen,
     "tuned": _tuned,
+    "small_data": _small_data,
     "augment": _augment,
     "imagenet_input": _imagenet_input,
 }
 _BODIES = [name for name in VARIANTS if name.startswith("first_blocks=")]
-ALTERNATIVES = (("head_only", "scratch", *_BODIES), ("scratch", "frozen"))
+ALTERNATIVES = (
+    ("head_only", "scratch", *_BODIES),
+    ("scratch", "frozen"),
+    ("tuned", "small_data"),
+)
