@@ -6,9 +6,9 @@ into an `Experiment`; no other module sees a ConfigDict.
 """
 # ruff: noqa: F401 - the names are imported for other modules
 
+from mnist_jax.config.augment import Augment
 from mnist_jax.config.experiment import (
     OFF,
-    Augment,
     Best,
     Data,
     EarlyStopping,

@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mnist_jax.config.fields import ConfigError, is_name, option, parse
+from mnist_jax.config.augment import Augment
+from mnist_jax.config.fields import (
+    BELOW_ONE,
+    SHARE,
+    ConfigError,
+    is_name,
+    option,
+    parse,
+)
 
 Monitor = Literal["train_loss", "val_loss", "val_accuracy"]
 MonitorOrNone = Literal["none", "train_loss", "val_loss", "val_accuracy"]
@@ -12,8 +20,6 @@ MonitorOrNone = Literal["none", "train_loss", "val_loss", "val_accuracy"]
 OFF = "none"
 """The monitor that turns a plateau or early stopping off."""
 
-_SHARE: dict[str, Any] = {"at_least": 0, "at_most": 1}
-_BELOW_ONE: dict[str, Any] = {"at_least": 0, "below": 1}
 # The seeds that JAX and NumPy accept.
 _SEED: dict[str, Any] = {"at_least": 0, "below": 2**32}
 
@@ -29,17 +35,17 @@ class Optimizer:
         importable=True,
     )
     learning_rate: float = option(1e-3, "Largest rate of the schedule.", above=0)
-    b1: float = option(0.9, "Adam, AdamW: decay of the first moment.", **_BELOW_ONE)
-    b2: float = option(0.999, "Adam, AdamW: decay of the second moment.", **_BELOW_ONE)
+    b1: float = option(0.9, "Adam, AdamW: decay of the first moment.", **BELOW_ONE)
+    b2: float = option(0.999, "Adam, AdamW: decay of the second moment.", **BELOW_ONE)
     eps: float = option(1e-7, "Added to the root of the second moment.", above=0)
     decay: float = option(
-        0.9, "RMSprop: decay of the mean square, Keras's `rho`.", **_BELOW_ONE
+        0.9, "RMSprop: decay of the mean square, Keras's `rho`.", **BELOW_ONE
     )
     eps_in_sqrt: bool = option(
         False,
         "RMSprop: whether epsilon is added inside the root, as in Keras since 2022.",
     )
-    momentum: float = option(0.0, "SGD: decay rate of the trace.", **_BELOW_ONE)
+    momentum: float = option(0.0, "SGD: decay rate of the trace.", **BELOW_ONE)
     nesterov: bool = option(False, "SGD: whether momentum is Nesterov's.")
     weight_decay: float = option(
         0.0,
@@ -68,13 +74,13 @@ class Schedule:
     final_factor: float = option(
         0.0,
         "cosine, one_cycle: the final learning rate, as a share of the largest.",
-        **_SHARE,
+        **SHARE,
     )
     rising: float = option(
-        0.3, "one_cycle: share of the phase before the peak.", **_BELOW_ONE
+        0.3, "one_cycle: share of the phase before the peak.", **BELOW_ONE
     )
     first_factor: float = option(
-        0.04, "one_cycle: the first learning rate, as a share of the largest.", **_SHARE
+        0.04, "one_cycle: the first learning rate, as a share of the largest.", **SHARE
     )
     decay_rate: float = option(
         0.95, "exponential: factor of the learning rate per epoch.", above=0, at_most=1
@@ -151,21 +157,21 @@ class Phase:
         EarlyStopping(), "End of the phase when a figure stops improving."
     )
     label_smoothing: float = option(
-        0.0, "Share of each label that is spread over all classes.", **_BELOW_ONE
+        0.0, "Share of each label that is spread over all classes.", **BELOW_ONE
     )
     ema_decay: float = option(
         0.0,
         "Decay rate of an exponential moving average of the weights and of BatchNorm's "
         "statistics, which validation and the test then use. It is "
         "min(ema_decay, (1 + step) / (10 + step)). 0: no average.",
-        **_BELOW_ONE,
+        **BELOW_ONE,
     )
     batch_norm_momentum: float = option(
         1.0,
         "Upper limit of the decay rate of BatchNorm's running statistics. The networks "
         "of this package have 0.99, as Keras has. Unlike in Keras, the rate is at most "
         "step / (step + 1), so that the initial statistics do not count.",
-        **_SHARE,
+        **SHARE,
     )
 
 
@@ -244,85 +250,6 @@ class Data:
     )
     test_on: Literal["test", "val"] = option(
         "test", 'Images of the final test. Use "val" while choosing recipes.'
-    )
-
-
-_Stroke = tuple[int, float, float, float, float, float, float]
-
-
-@dataclass(frozen=True)
-class Augment:
-    """Random changes of the training images, new in each step. 0: off."""
-
-    name: Literal["standard"] = option(
-        "standard",
-        'The fields below, or "my_augmentation:create": see docs/extending.md.',
-        importable=True,
-    )
-    rotation: float = option(
-        0.0, "Largest angle, in degrees, to either side.", at_least=0, at_most=180
-    )
-    zoom: float = option(
-        0.0,
-        "Rows and columns are scaled independently, by 1 - zoom to 1 + zoom.",
-        **_BELOW_ONE,
-    )
-    shift: float = option(
-        0.0,
-        "Largest shift, as a share of the height and of the width, to either side.",
-        **_BELOW_ONE,
-    )
-    shear: float = option(
-        0.0, "Largest angle, in degrees, to either side.", at_least=0, below=90
-    )
-    centre: Literal["image", "report"] = option(
-        "image",
-        'Fixed point of the warp: the middle of the image, or "report": one pixel '
-        "further down and right, as in the report's version of Keras.",
-    )
-    elastic: float = option(
-        0.0, "Elastic deformation: SD of the displacements, in pixels.", at_least=0
-    )
-    elastic_smoothness: float = option(
-        4.0, "Width of the Gaussian that smooths the displacements, in pixels."
-    )
-    flip: float = option(
-        0.0,
-        "Probability that an image is mirrored, left to right: for clothes, for "
-        "example, but not for digits.",
-        **_SHARE,
-    )
-    thickness: float = option(
-        0.0,
-        "Strokes get thicker or thinner: the largest share of a grey dilation or "
-        "erosion, by 3x3 pixels, that is mixed into an image.",
-        **_SHARE,
-    )
-    blur: float = option(
-        0.0, "Largest standard deviation of a Gaussian, in pixels.", at_least=0
-    )
-    contrast: float = option(
-        0.0, "Images are multiplied by 1 - contrast to 1 + contrast.", **_BELOW_ONE
-    )
-    strokes: tuple[_Stroke, ...] = option(
-        (),
-        "Strokes to draw into images of a class, such as the bar of a 7: the number of "
-        "the class, a probability, the height where the stroke begins (0: top, 1: foot "
-        "of the digit), and how far down and right of the ink there its two ends are, "
-        "as shares of the digit's height.",
-    )
-    erasing: float = option(
-        0.0, "Probability that a rectangle of an image is filled with noise.", **_SHARE
-    )
-    erasing_area: tuple[float, float] = option(
-        (0.02, 0.2),
-        "Smallest and largest share of the image that it covers.",
-    )
-    fade: float = option(
-        0.0,
-        "Share of each phase, at its end, over which all changes, and the "
-        "probabilities of mirroring and erasing, shrink linearly to 0.",
-        **_SHARE,
     )
 
 

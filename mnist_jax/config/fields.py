@@ -11,6 +11,10 @@ from mnist_jax.errors import CONTROL, UserError
 
 T = TypeVar("T")
 
+# Ranges for `option`.
+SHARE: dict[str, Any] = {"at_least": 0, "at_most": 1}
+BELOW_ONE: dict[str, Any] = {"at_least": 0, "below": 1}
+
 _DOC, _RANGE, _IMPORTABLE = "doc", "range", "importable"
 
 

@@ -59,17 +59,12 @@ def create(config: Augment) -> Callable[..., Images] | None:
     label; without labels, no strokes are drawn.
 
     Raises:
-        ConfigError: `elastic_smoothness`, `erasing_area` or a number of `strokes` is
-            out of range, or `name` is that of a function that cannot be imported.
+        ConfigError: `erasing_area` or a number of `strokes` is out of range, or `name`
+            is that of a function that cannot be imported.
     """
     if config.name != "standard":
         own = load_object(config.name, "--config.augment.name")(config)
         return lambda key, images, progress=0.0, labels=None: own(key, images, progress)
-    if config.elastic and not config.elastic_smoothness > 0:
-        raise ConfigError(
-            f"--config.augment.elastic_smoothness={config.elastic_smoothness}: must be "
-            "above 0."
-        )
     smallest, largest = config.erasing_area
     if not 0 < smallest <= largest < 1:
         raise ConfigError(

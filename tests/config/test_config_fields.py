@@ -70,6 +70,7 @@ def test_the_names_that_a_field_allows_are_those_of_the_table(section, field, ta
         ),
         ("dtype", "float16", "--config.dtype=float16: unknown (known: float32, bf"),
         ("augment.zoom", float("nan"), "--config.augment.zoom=nan: must be at le"),
+        ("augment.elastic_smoothness", 0.0, "smoothness=0.0: must be above 0."),
         ("augment.zoom", "much", "--config.augment.zoom=much: must be a number."),
         ("augment", 3, "--config.augment=3: must be a section with the fields nam"),
         ("phases", 3, "--config.phases=3: must be a list."),
