@@ -4,6 +4,8 @@ Importing this package costs no more than NumPy.
 """
 
 from mnist_jax.evaluation.scores import (
+    Labels,
+    Logits,
     Mistakes,
     evaluate,
     log_softmax,
@@ -12,6 +14,8 @@ from mnist_jax.evaluation.scores import (
 )
 
 __all__ = [
+    "Labels",
+    "Logits",
     "Mistakes",
     "evaluate",
     "log_softmax",

@@ -14,9 +14,8 @@ import math
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Integer
 
-from mnist_jax.evaluation.scores import log_softmax
+from mnist_jax.evaluation.scores import Labels, Logits, log_softmax
 
 BINS = 15
 """Bins of equal width between 0 and 1, as in the paper."""
@@ -26,9 +25,7 @@ _WIDEST = 7.0
 
 
 def assess(
-    logits: Float[np.ndarray, "n k"],
-    labels: Integer[np.ndarray, " n"],
-    held: tuple[np.ndarray, np.ndarray] | None = None,
+    logits: Logits, labels: Labels, held: tuple[np.ndarray, np.ndarray] | None = None
 ) -> dict[str, Any]:
     """Return how far a network's probabilities can be trusted, ready for JSON.
 
@@ -49,16 +46,12 @@ def assess(
     return found | {"temperature": fitted} | scaled
 
 
-def _assess(logits, labels, divisor: float) -> dict[str, Any]:
+def _assess(logits: Logits, labels: Labels, divisor: float) -> dict[str, Any]:
     bins = reliability(logits / np.float64(divisor), labels)
     return {"loss": loss(logits, labels, divisor), "ece": error(bins), "bins": bins}
 
 
-def reliability(
-    logits: Float[np.ndarray, "n k"],
-    labels: Integer[np.ndarray, " n"],
-    bins: int = BINS,
-) -> list[dict[str, Any]]:
+def reliability(logits: Logits, labels: Labels) -> list[dict[str, Any]]:
     """Sort predictions into bins by their confidence, the largest probability.
 
     Returns:
@@ -67,7 +60,7 @@ def reliability(
     """
     logs = log_softmax(logits)
     confidence, right = np.exp(logs.max(axis=1)), logs.argmax(axis=1) == labels
-    edges = np.linspace(0, 1, bins + 1)
+    edges = np.linspace(0, 1, BINS + 1)
     place = np.searchsorted(edges[1:-1], confidence, side="left")
     found = []
     for number, (low, high) in enumerate(itertools.pairwise(edges.tolist())):
@@ -86,19 +79,13 @@ def error(bins: list[dict[str, Any]]) -> float:
     return sum(gaps) / sum(one["count"] for one in filled)
 
 
-def loss(
-    logits: Float[np.ndarray, "n k"],
-    labels: Integer[np.ndarray, " n"],
-    temperature: float = 1.0,
-) -> float:
+def loss(logits: Logits, labels: Labels, temperature: float = 1.0) -> float:
     """Return the mean cross-entropy in nats of logits divided by a temperature."""
     logs = log_softmax(np.asarray(logits, np.float64) / temperature)
     return float(-logs[np.arange(len(labels)), labels].mean())
 
 
-def temperature(
-    logits: Float[np.ndarray, "n k"], labels: Integer[np.ndarray, " n"]
-) -> float | None:
+def temperature(logits: Logits, labels: Labels) -> float | None:
     """Return the temperature that minimises `loss`, or None without a minimum.
 
     There is no minimum if every prediction is right, or if the logits are no better

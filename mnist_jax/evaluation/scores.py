@@ -8,6 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int64, Integer
 
+Logits = Float[np.ndarray, "n k"]
+Labels = Integer[np.ndarray, " n"]
+"""Indices of classes."""
+
 _Z_95 = statistics.NormalDist().inv_cdf(0.975)
 
 
@@ -23,9 +27,7 @@ class Mistakes(NamedTuple):
 
 
 def evaluate(
-    logits: Float[np.ndarray, "n k"],
-    labels: Integer[np.ndarray, " n"],
-    classes: Sequence[str] = (),
+    logits: Logits, labels: Labels, classes: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Return the figures of a set's logits, ready for JSON.
 
@@ -91,9 +93,7 @@ def proportion(right: np.ndarray) -> dict[str, Any]:
     }
 
 
-def most_confident_mistakes(
-    logits: Float[np.ndarray, "n k"], labels: Integer[np.ndarray, " n"]
-) -> Mistakes:
+def most_confident_mistakes(logits: Logits, labels: Labels) -> Mistakes:
     """Return every wrong prediction, sorted by its probability, then by its place."""
     logits, labels = _checked(logits, labels)
     predicted = logits.argmax(axis=1)
@@ -128,16 +128,14 @@ def wilson_interval(correct: int, examples: int) -> tuple[float, float]:
     )
 
 
-def log_softmax(logits: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
+def log_softmax(logits: Logits) -> Logits:
     """Return the log-probabilities of each row, float64, without overflow."""
     logits = np.asarray(logits, np.float64)
     shifted = logits - logits.max(axis=1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
-def _checked(
-    logits: Float[np.ndarray, "n k"], labels: Integer[np.ndarray, " n"]
-) -> tuple[Float[np.ndarray, "n k"], Int64[np.ndarray, " n"]]:
+def _checked(logits: Logits, labels: Labels) -> tuple[Logits, Int64[np.ndarray, " n"]]:
     """Return logits as float64 and labels as int64, or raise ValueError."""
     logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):

@@ -31,7 +31,7 @@ import flax.linen as nn
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Integer, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from mnist_jax import config
 from mnist_jax.config import ConfigError
@@ -46,14 +46,12 @@ from mnist_jax.models.efficient_capsnet import EfficientCapsNet
 from mnist_jax.models.fast_cnn import FastCNN
 from mnist_jax.models.inception import Inception, InceptionV3
 from mnist_jax.models.lenet5 import LeNet5
-from mnist_jax.models.outputs import Outputs, cross_entropy
+from mnist_jax.models.outputs import Images, Labels, Maps, Outputs, cross_entropy
 from mnist_jax.models.resnet import ResNet, ResNet50V2
 from mnist_jax.models.triple_cnn import TripleCNN
 from mnist_jax.models.vgg import VGG16
 from mnist_jax.models.xception import Xception, XceptionV1
 from mnist_jax.tree import Tree
-
-Images = Float[Array, "batch height width channels"]
 
 MODELS: dict[str, type[nn.Module]] = {
     "alexnet": AlexNet,
@@ -144,7 +142,7 @@ class Model:
         *,
         train: bool,
         key: PRNGKeyArray | None = None,
-        labels: Integer[Array, " batch"] | None = None,
+        labels: Labels | None = None,
         frozen: Collection[str] = (),
         momentum: Float[Array, ""] | float = 1.0,
         start: int = 0,
@@ -185,7 +183,7 @@ class Model:
         self,
         outputs: Outputs,
         images: Float[Array, "batch ..."],
-        labels: Integer[Array, " batch"],
+        labels: Labels,
         *,
         smoothing: float = 0.0,
     ) -> Float[Array, " batch"]:
@@ -207,10 +205,7 @@ class Model:
         return own is None or "smoothing" in inspect.signature(own).parameters
 
     def reconstruct(
-        self,
-        params: Tree,
-        capsules: Float[Array, "batch classes size"],
-        labels: Integer[Array, " batch"],
+        self, params: Tree, capsules: Float[Array, "batch classes size"], labels: Labels
     ) -> Images | None:
         """Draw images in 0..1 from capsules; None if the module cannot do that."""
         if not hasattr(self.module, "reconstruct"):
@@ -236,7 +231,7 @@ class Model:
 
     def feature_maps(
         self, params: Tree, batch_stats: Tree, images: Images
-    ) -> dict[str, Float[Array, "batch _ _ _"]]:
+    ) -> dict[str, Maps]:
         """Return the output of each convolution in evaluation, by the layer's path.
 
         A convolution that is used several times has its first output.

@@ -5,10 +5,10 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
 
 from mnist_jax.models import imagenet
-from mnist_jax.models.layers import KERNEL_INITS, Conv, Dense, Dropout, max_pool
+from mnist_jax.models.layers import HE_NORMAL, Conv, Dense, Dropout, max_pool
+from mnist_jax.models.outputs import Images, Logits, Maps
 
 
 class AlexNet(nn.Module):
@@ -31,11 +31,9 @@ class AlexNet(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, images: Float[Array, "batch height width channels"], *, train: bool
-    ) -> Float[Array, "batch classes"]:
+    def __call__(self, images: Images, *, train: bool) -> Logits:
         """Map images to logits. The features are the 256 of `dense2`."""
-        options = {"kernel_init": KERNEL_INITS["he_normal"], "dtype": self.dtype}
+        options = {"kernel_init": HE_NORMAL, "dtype": self.dtype}
         conv = functools.partial(Conv, relu=True, **options)
         dense = functools.partial(Dense, **options)
         x = max_pool(conv(32, (5, 5), name="conv1")(images), 3, 2, "SAME")
@@ -70,16 +68,14 @@ class AlexNetOWT(imagenet.Published):
         """Return the name of the convolution of each stage."""
         return ("conv1",), ("conv2",), ("conv3",), ("conv4",), ("conv5",)
 
-    def run_stage(
-        self, x: Float[Array, "batch _ _ _"], stage: int, *, train: bool
-    ) -> Float[Array, "batch _ _ _"]:
+    def run_stage(self, x: Maps, stage: int, *, train: bool) -> Maps:
         """Compute a convolution, and the pool that follows the outer three."""
         (name,) = self.body()[stage]
-        options = {"kernel_init": KERNEL_INITS["he_normal"], "dtype": self.dtype}
+        options = {"kernel_init": HE_NORMAL, "dtype": self.dtype}
         conv = functools.partial(Conv, relu=True, name=name, **options)
         if stage == 0:
-            x = jnp.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
-            x = conv(64, (11, 11), strides=(4, 4), padding="VALID")(x)
+            conv = functools.partial(conv, strides=(4, 4), padding="VALID")
+            x = conv(64, (11, 11))(imagenet.pad(x, 2))
         elif stage == 1:
             x = conv(192, (5, 5))(x)
         else:

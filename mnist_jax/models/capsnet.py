@@ -6,12 +6,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Float
 
 from mnist_jax.config import option
 from mnist_jax.models.capsules import TINY, CapsuleNetwork, Vote, Votes
-from mnist_jax.models.layers import KERNEL_INITS, Conv
-from mnist_jax.models.outputs import Outputs
+from mnist_jax.models.layers import HE_NORMAL, Conv
+from mnist_jax.models.outputs import Images, Labels, Outputs
 
 
 class CapsNet(CapsuleNetwork):
@@ -34,11 +34,7 @@ class CapsNet(CapsuleNetwork):
 
     @nn.compact
     def __call__(
-        self,
-        images: Float[Array, "batch height width channels"],
-        *,
-        train: bool,
-        labels: Integer[Array, " batch"] | None = None,
+        self, images: Images, *, train: bool, labels: Labels | None = None
     ) -> Outputs:
         """Map images to `Outputs`. The features are the capsules of all classes."""
         self.check_size(images)
@@ -46,7 +42,7 @@ class CapsNet(CapsuleNetwork):
             Conv,
             kernel_size=(9, 9),
             padding="VALID",
-            kernel_init=KERNEL_INITS["he_normal"],
+            kernel_init=HE_NORMAL,
             dtype=self.dtype,
         )
         x = conv(self.channels, relu=True, name="conv")(images)

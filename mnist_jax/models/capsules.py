@@ -7,11 +7,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Float
 
 from mnist_jax.config import ConfigError, option
 from mnist_jax.models.layers import Dense
-from mnist_jax.models.outputs import Outputs
+from mnist_jax.models.outputs import Images, Labels, Outputs
 
 Votes = Float[Array, "capsules batch classes size"]
 TINY = 1e-9
@@ -42,7 +42,7 @@ class CapsuleNetwork(nn.Module):
         """Create the decoder, which `__call__` and `reconstruct` share."""
         self.decoder = Decoder(self.decoder_units, dtype=self.dtype)
 
-    def check_size(self, images: Float[Array, "batch height width channels"]) -> None:
+    def check_size(self, images: Images) -> None:
         """Raise a ConfigError if images are too small for unpadded convolutions."""
         height, width = images.shape[1:3]
         if min(height, width) < self.smallest:
@@ -55,8 +55,8 @@ class CapsuleNetwork(nn.Module):
     def outputs(
         self,
         capsules: Float[Array, "batch classes size"],
-        images: Float[Array, "batch height width channels"],
-        labels: Integer[Array, " batch"] | None,
+        images: Images,
+        labels: Labels | None,
     ) -> Outputs:
         """Return logits, lengths of the capsules, and reconstructed images.
 
@@ -78,18 +78,15 @@ class CapsuleNetwork(nn.Module):
     def reconstruct(
         self,
         capsules: Float[Array, "batch classes size"],
-        labels: Integer[Array, " batch"],
+        labels: Labels,
         shape: tuple[int, ...],
-    ) -> Float[Array, "batch height width channels"]:
+    ) -> Images:
         """Draw images of a shape, in 0..1, from the capsules of some classes."""
         mask = jax.nn.one_hot(labels, self.num_classes, dtype=capsules.dtype)
         return self.decoder(capsules * mask[..., None], shape)
 
     def loss(
-        self,
-        outputs: Outputs,
-        images: Float[Array, "batch height width channels"],
-        labels: Integer[Array, " batch"],
+        self, outputs: Outputs, images: Images, labels: Labels
     ) -> Float[Array, " batch"]:
         """Return the margin loss, plus the weighted error of the reconstruction."""
         present = jax.nn.one_hot(labels, self.num_classes)
@@ -109,7 +106,7 @@ class Decoder(nn.Module):
     @nn.compact
     def __call__(
         self, capsules: Float[Array, "batch classes size"], shape: tuple[int, ...]
-    ) -> Float[Array, "batch height width channels"]:
+    ) -> Images:
         """Draw images of a shape, in 0..1."""
         x = capsules.reshape(len(capsules), -1)
         for layer, units in enumerate(self.units, start=1):

@@ -12,14 +12,12 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
 
 from mnist_jax.models import imagenet, layers
+from mnist_jax.models.layers import HE_NORMAL
+from mnist_jax.models.outputs import Logits, Maps
 
-Maps = Float[Array, "batch _ _ _"]  # images, or the output of a layer
-
-_HE_NORMAL = layers.KERNEL_INITS["he_normal"]
-_conv = functools.partial(layers.Conv, use_bias=False, kernel_init=_HE_NORMAL)
+_conv = functools.partial(layers.Conv, use_bias=False, kernel_init=HE_NORMAL)
 
 
 class DenseNet(nn.Module):
@@ -42,7 +40,7 @@ class DenseNet(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, images: Maps, *, train: bool) -> Float[Array, "batch classes"]:
+    def __call__(self, images: Maps, *, train: bool) -> Logits:
         """Map images to logits. The features are the 192 channels' means."""
         of_each = {"train": train, "dtype": self.dtype}
         stem = _conv(2 * self.growth, (5, 5), dtype=self.dtype, name="stem_conv")
@@ -55,9 +53,13 @@ class DenseNet(nn.Module):
                 parts = ("norm1", "conv1", "norm2", "conv2")
                 names = [f"block{block}_layer{layer}_{part}" for part in parts]
                 x = _add_channels(x, self.growth, names, **of_each)
-        x = _activate(x, "last_norm", **of_each).astype(jnp.float32).mean(axis=(1, 2))
+        x = (
+            layers.norm_relu(x, "last_norm", **of_each)
+            .astype(jnp.float32)
+            .mean(axis=(1, 2))
+        )
         self.sow("intermediates", "features", x)
-        return layers.Dense(self.num_classes, kernel_init=_HE_NORMAL, name="logits")(x)
+        return layers.Dense(self.num_classes, kernel_init=HE_NORMAL, name="logits")(x)
 
 
 class DenseNet121(imagenet.Published):
@@ -91,33 +93,25 @@ class DenseNet121(imagenet.Published):
         if stage == 0:
             conv = functools.partial(_conv, padding="VALID", dtype=self.dtype)
             x = conv(64, (7, 7), (2, 2), name=names[0])(imagenet.pad(x, 3))
-            x = _activate(x, names[1], **of_each)
+            x = layers.norm_relu(x, names[1], **of_each)
             return layers.max_pool(imagenet.pad(x, 1), 3, 2)
         while len(names) > 2:
             x = _add_channels(x, self.growth, names[:4], **of_each)
             names = names[4:]
-        follow = _halve if len(names) == 2 else _activate
+        follow = _halve if len(names) == 2 else layers.norm_relu
         return follow(x, *names, **of_each)
-
-
-def _activate(
-    x: Maps, name: str, *, train: bool, dtype: DTypeLike, epsilon: float = 1e-3
-) -> Maps:
-    """Normalize and apply ReLU, in a layer of that name."""
-    norm = layers.BatchNorm(epsilon=epsilon, relu=True, dtype=dtype, name=name)
-    return norm(x, use_running_average=not train)
 
 
 def _add_channels(x: Maps, growth: int, names: Sequence[str], **of_each: Any) -> Maps:
     """Concatenate `x` and the `growth` channels that a layer computes from it."""
     conv = functools.partial(_conv, dtype=of_each["dtype"])
     norm1, conv1, norm2, conv2 = names
-    new = conv(4 * growth, (1, 1), name=conv1)(_activate(x, norm1, **of_each))
-    new = conv(growth, (3, 3), name=conv2)(_activate(new, norm2, **of_each))
+    new = conv(4 * growth, (1, 1), name=conv1)(layers.norm_relu(x, norm1, **of_each))
+    new = conv(growth, (3, 3), name=conv2)(layers.norm_relu(new, norm2, **of_each))
     return jnp.concatenate([x, new], axis=-1)
 
 
 def _halve(x: Maps, norm: str, conv: str, **of_each: Any) -> Maps:
     """Halve the number of channels, the height and the width."""
     conv1x1 = _conv(x.shape[-1] // 2, (1, 1), dtype=of_each["dtype"], name=conv)
-    return layers.average_pool(conv1x1(_activate(x, norm, **of_each)), 2)
+    return layers.average_pool(conv1x1(layers.norm_relu(x, norm, **of_each)), 2)

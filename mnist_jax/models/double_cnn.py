@@ -5,9 +5,9 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
 
 from mnist_jax.models.layers import Conv, Dense, Dropout, max_pool
+from mnist_jax.models.outputs import Images, Logits
 
 
 class DoubleCNN(nn.Module):
@@ -17,9 +17,7 @@ class DoubleCNN(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, images: Float[Array, "batch height width channels"], *, train: bool
-    ) -> Float[Array, "batch classes"]:
+    def __call__(self, images: Images, *, train: bool) -> Logits:
         """Map images to logits. The features are the 256 of `dense1`."""
         conv = functools.partial(Conv, relu=True, dtype=self.dtype)
         dense = functools.partial(Dense, dtype=self.dtype)

@@ -6,11 +6,11 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Float
 
 from mnist_jax.models.capsules import TINY, CapsuleNetwork, Vote, Votes
-from mnist_jax.models.layers import KERNEL_INITS, BatchNorm, Conv
-from mnist_jax.models.outputs import Outputs
+from mnist_jax.models.layers import HE_NORMAL, BatchNorm, Conv
+from mnist_jax.models.outputs import Images, Labels, Outputs
 
 
 class EfficientCapsNet(CapsuleNetwork):
@@ -28,14 +28,10 @@ class EfficientCapsNet(CapsuleNetwork):
 
     @nn.compact
     def __call__(
-        self,
-        images: Float[Array, "batch height width channels"],
-        *,
-        train: bool,
-        labels: Integer[Array, " batch"] | None = None,
+        self, images: Images, *, train: bool, labels: Labels | None = None
     ) -> Outputs:
         """Map images to `Outputs`. The features are the capsules of all classes."""
-        options = {"kernel_init": KERNEL_INITS["he_normal"], "dtype": self.dtype}
+        options = {"kernel_init": HE_NORMAL, "dtype": self.dtype}
         conv = functools.partial(Conv, padding="VALID", relu=True, **options)
         self.check_size(images)
         x = images
@@ -60,9 +56,7 @@ class WeightedSum(nn.Module):
     """A depthwise convolution whose kernel is as large as the image."""
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch height width channels"]
-    ) -> Float[Array, "batch channels"]:
+    def __call__(self, x: Images) -> Float[Array, "batch channels"]:
         """Sum over the places, with weights for each channel."""
         init = nn.initializers.variance_scaling(
             1.0, "fan_in", "truncated_normal", in_axis=(0, 1), out_axis=2

@@ -5,9 +5,9 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
 
 from mnist_jax.models.layers import BatchNorm, Conv, Dense, max_pool
+from mnist_jax.models.outputs import Images, Logits
 
 
 class FastCNN(nn.Module):
@@ -22,9 +22,7 @@ class FastCNN(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, images: Float[Array, "batch height width channels"], *, train: bool
-    ) -> Float[Array, "batch classes"]:
+    def __call__(self, images: Images, *, train: bool) -> Logits:
         """Map images to logits. The features are 576."""
         conv = functools.partial(Conv, use_bias=False, dtype=self.dtype)
         norm = functools.partial(BatchNorm, dtype=self.dtype)

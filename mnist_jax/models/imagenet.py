@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from mnist_jax.config import option
 from mnist_jax.models.layers import Dense, Dropout
+from mnist_jax.models.outputs import Images, Maps
 
 # Of ImageNet's images: in 0..255 and in the order blue, green, red, as Caffe had them;
 # in 0..1, red first, as PyTorch has them.
@@ -23,7 +24,7 @@ _TORCH_STD = (0.229, 0.224, 0.225)
 
 
 def prepare(
-    images: Float[Array, "batch height width channels"], *, size: int, scale: str
+    images: Images, *, size: int, scale: str
 ) -> Float[Array, "batch size size 3"]:
     """Scale images to `size` x `size`, and repeat grey values in three channels.
 
@@ -97,9 +98,7 @@ class Published(nn.Module):
         """Return the names of the layers of each stage before the head."""
 
     @abc.abstractmethod
-    def run_stage(
-        self, x: Float[Array, "batch _ _ _"], stage: int, *, train: bool
-    ) -> Float[Array, "batch _ _ _"]:
+    def run_stage(self, x: Maps, stage: int, *, train: bool) -> Maps:
         """Compute the stage of that index in the body."""
 
     @property
@@ -109,12 +108,7 @@ class Published(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        images: Float[Array, "batch height width channels"],
-        *,
-        train: bool,
-        start: int = 0,
-        stop: int | None = None,
+        self, images: Images, *, train: bool, start: int = 0, stop: int | None = None
     ) -> Float[Array, "batch ..."]:
         """Map images to logits, or compute the stages from `start` to before `stop`.
 

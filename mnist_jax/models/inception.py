@@ -10,16 +10,12 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Float
 
 from mnist_jax.config import option
 from mnist_jax.models import imagenet, layers
-from mnist_jax.models.layers import average_pool, max_pool
-from mnist_jax.models.outputs import Outputs, cross_entropy
-
-Maps = Float[Array, "batch _ _ _"]  # images, or the output of a layer
-
-_HE_NORMAL = layers.KERNEL_INITS["he_normal"]
+from mnist_jax.models.layers import HE_NORMAL, average_pool, max_pool
+from mnist_jax.models.outputs import Labels, Maps, Outputs, cross_entropy
 
 
 class Inception(nn.Module):
@@ -57,7 +53,7 @@ class Inception(nn.Module):
             names, shape = (f"{name}_conv", f"{name}_norm"), (size, size)
             return _convolve(x, names, features, shape, train=train, dtype=self.dtype)
 
-        dense = functools.partial(layers.Dense, kernel_init=_HE_NORMAL)
+        dense = functools.partial(layers.Dense, kernel_init=HE_NORMAL)
 
         def module(x: Maps, name: str, *channels: int) -> Maps:
             """Apply a module with the channels of a row of the paper's table 1."""
@@ -99,7 +95,7 @@ class Inception(nn.Module):
         self,
         outputs: Outputs,
         images: Float[Array, "batch ..."],
-        labels: Integer[Array, " batch"],
+        labels: Labels,
         *,
         smoothing: float = 0.0,
     ) -> Float[Array, " batch"]:
@@ -193,7 +189,7 @@ def _convolve(
     **options: Any,
 ) -> Maps:
     """Convolve, normalize and apply ReLU, in two layers of these names."""
-    options |= {"use_bias": False, "kernel_init": _HE_NORMAL}
+    options |= {"use_bias": False, "kernel_init": HE_NORMAL}
     conv = layers.Conv(features, size, dtype=dtype, name=names[0], **options)
     norm = layers.BatchNorm(relu=True, use_scale=use_scale, dtype=dtype, name=names[1])
     return norm(conv(x), use_running_average=not train)

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 from mnist_jax.devices import shards
 from mnist_jax.models import operations
 from mnist_jax.models.operations import average_pool, max_pool
+from mnist_jax.models.outputs import Images, Maps
 
 __all__ = ["BatchNorm", "Conv", "Dense", "Dropout", "average_pool", "max_pool"]
 
@@ -31,6 +32,7 @@ KERNEL_INITS = {
     "he_normal": nn.initializers.he_normal(),
 }
 _KERNEL_INIT = KERNEL_INITS["glorot_uniform"]
+HE_NORMAL = KERNEL_INITS["he_normal"]
 
 
 class Conv(nn.Module):
@@ -48,7 +50,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "batch height width channels"]
+        self, images: Images
     ) -> Float[Array, "batch height_out width_out features"]:
         """Convolve images."""
         shape = (*self.kernel_size, images.shape[-1] // self.groups, self.features)
@@ -115,6 +117,14 @@ class BatchNorm(nn.Module):
             running_mean.value = keep * running_mean.value + (1 - keep) * mean
             running_var.value = keep * running_var.value + (1 - keep) * var
         return y.astype(dtype)
+
+
+def norm_relu(
+    x: Maps, name: str, *, train: bool, dtype: DTypeLike, epsilon: float = 1e-3
+) -> Maps:
+    """Normalize and apply ReLU, in a layer of that name."""
+    norm = BatchNorm(epsilon=epsilon, relu=True, dtype=dtype, name=name)
+    return norm(x, use_running_average=not train)
 
 
 class Dropout(nn.Module):

@@ -11,9 +11,9 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
 
 from mnist_jax.models.layers import Conv, Dense, average_pool
+from mnist_jax.models.outputs import Images, Logits
 
 
 class LeNet5(nn.Module):
@@ -23,9 +23,7 @@ class LeNet5(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, images: Float[Array, "batch height width channels"], *, train: bool
-    ) -> Float[Array, "batch classes"]:
+    def __call__(self, images: Images, *, train: bool) -> Logits:
         """Map images to logits, the same in training. The features are 84."""
         del train
         conv = functools.partial(Conv, padding="VALID", dtype=self.dtype)

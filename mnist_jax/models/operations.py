@@ -26,6 +26,9 @@ from jaxtyping import Array, Float
 
 from mnist_jax.devices import shards
 from mnist_jax.errors import UserError
+from mnist_jax.models.outputs import Images, Maps
+
+Kernel = Float[Array, "_ _ _ _"]  # height, width, channels in and out
 
 try:
     import onednn_jax
@@ -155,7 +158,7 @@ def conv(
 
 
 def _pad(
-    x: Float[Array, "batch height width channels"],
+    x: Images,
     window: tuple[int, int],
     strides: tuple[int, int],
     padding: str,
@@ -175,11 +178,8 @@ def _shifted(x: Array, axis: int, window: int, stride: int) -> list[Array]:
 
 
 def _conv_by_patches(
-    images: Float[Array, "batch height width channels_in"],
-    kernel: Float[Array, "kernel_height kernel_width channels_in channels_out"],
-    strides: tuple[int, int],
-    padding: str,
-) -> Float[Array, "batch height_out width_out channels_out"]:
+    images: Maps, kernel: Kernel, strides: tuple[int, int], padding: str
+) -> Maps:
     # `lax.conv_general_dilated_patches` is itself a convolution, and a slow one.
     rows, columns, channels_in, channels_out = kernel.shape
     patches = [
@@ -194,11 +194,8 @@ def _conv_by_patches(
 
 
 def _conv_depthwise(
-    images: Float[Array, "batch height width channels_in"],
-    kernel: Float[Array, "kernel_height kernel_width 1 channels_out"],
-    strides: tuple[int, int],
-    padding: str,
-) -> Float[Array, "batch height_out width_out channels_out"]:
+    images: Maps, kernel: Kernel, strides: tuple[int, int], padding: str
+) -> Maps:
     rows, columns, _, features = kernel.shape
     x = jnp.repeat(images, features // images.shape[-1], axis=-1)
     x = _pad(x.astype(jnp.float32), (rows, columns), strides, padding)
@@ -211,11 +208,8 @@ def _conv_depthwise(
 
 
 def _without_strides(
-    images: Float[Array, "batch height width channels_in"],
-    kernel: Float[Array, "kernel_height kernel_width channels_in channels_out"],
-    strides: tuple[int, int],
-    padding: str,
-) -> tuple[Array, Array]:
+    images: Maps, kernel: Kernel, strides: tuple[int, int], padding: str
+) -> tuple[Maps, Kernel]:
     """Return images and a kernel whose convolution with stride 1 is that with strides.
 
     Each block of pixels, as large as the strides, becomes one pixel of more channels.
@@ -243,10 +237,7 @@ def _without_strides(
 
 
 def max_pool(
-    x: Float[Array, "batch height width channels"],
-    window: int,
-    strides: int | None = None,
-    padding: str = "VALID",
+    x: Images, window: int, strides: int | None = None, padding: str = "VALID"
 ) -> Float[Array, "batch height_out width_out channels"]:
     """Take the maximum of windows of `window` x `window`.
 
@@ -269,10 +260,7 @@ def max_pool(
 
 
 def average_pool(
-    x: Float[Array, "batch height width channels"],
-    window: int,
-    strides: int | None = None,
-    padding: str = "VALID",
+    x: Images, window: int, strides: int | None = None, padding: str = "VALID"
 ) -> Float[Array, "batch height_out width_out channels"]:
     """Average over windows as in `max_pool`; padding does not count, as in Keras.
 
@@ -291,7 +279,7 @@ def average_pool(
 
 
 def _pool(
-    x: Float[Array, "batch height width channels"],
+    x: Images,
     window: int,
     strides: int,
     padding: str,
@@ -350,9 +338,7 @@ def scale_shift(
     return (jax.nn.relu(y) if relu else y).astype(x.dtype)
 
 
-def sum_places(
-    x: Float[Array, "batch *places channels"],
-) -> Float[Array, " channels"]:
+def sum_places(x: Float[Array, "batch *places channels"]) -> Float[Array, " channels"]:
     """Sum over all axes but the last.
 
     On a CPU, multiply each image by ones: XLA's sum uses a single core, takes 2.0 ms

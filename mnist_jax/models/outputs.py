@@ -1,4 +1,4 @@
-"""What a network returns, and the loss that is usually computed from it."""
+"""What a network takes and returns, and the loss that is usually computed from it."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -8,6 +8,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Integer
 
+Images = Float[Array, "batch height width channels"]
+Labels = Integer[Array, " batch"]
+Logits = Float[Array, "batch classes"]
+Maps = Float[Array, "batch _ _ _"]
+"""Images, or the output of a layer."""
+
 
 class Outputs(NamedTuple):
     """The logits of a batch, and other outputs that the network's own loss needs.
@@ -15,15 +21,12 @@ class Outputs(NamedTuple):
     `extra` may hold the logits of an auxiliary classifier, or reconstructed images.
     """
 
-    logits: Float[Array, "batch classes"]
+    logits: Logits
     extra: Mapping[str, Array] = {}
 
 
 def cross_entropy(
-    logits: Float[Array, "batch classes"],
-    labels: Integer[Array, " batch"],
-    *,
-    smoothing: float = 0.0,
+    logits: Logits, labels: Labels, *, smoothing: float = 0.0
 ) -> Float[Array, " batch"]:
     """Return the cross-entropy of each image, in nats.
 

@@ -12,22 +12,12 @@ from typing import ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
 
 from mnist_jax.models import imagenet, layers
+from mnist_jax.models.layers import HE_NORMAL
+from mnist_jax.models.outputs import Logits, Maps
 
-Maps = Float[Array, "batch _ _ _"]  # images, or the output of a layer
-
-_HE_NORMAL = layers.KERNEL_INITS["he_normal"]
-_conv = functools.partial(layers.Conv, kernel_init=_HE_NORMAL)
-
-
-def _activate(
-    x: Maps, name: str, *, train: bool, dtype: DTypeLike, epsilon: float = 1e-3
-) -> Maps:
-    """Normalize and apply ReLU, in a layer of that name."""
-    norm = layers.BatchNorm(epsilon=epsilon, relu=True, dtype=dtype, name=name)
-    return norm(x, use_running_average=not train)
+_conv = functools.partial(layers.Conv, kernel_init=HE_NORMAL)
 
 
 class ResNet(nn.Module):
@@ -49,10 +39,10 @@ class ResNet(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, images: Maps, *, train: bool) -> Float[Array, "batch classes"]:
+    def __call__(self, images: Maps, *, train: bool) -> Logits:
         """Map images to logits. The features are the 128 channels' means."""
         conv = functools.partial(_conv, use_bias=False, dtype=self.dtype)
-        activate = functools.partial(_activate, train=train, dtype=self.dtype)
+        activate = functools.partial(layers.norm_relu, train=train, dtype=self.dtype)
         x = conv(self.channels[0], (3, 3), name="stem_conv")(images)
         for stage, channels in enumerate(self.channels, start=1):
             for unit in range(1, self.units[stage - 1] + 1):
@@ -66,7 +56,7 @@ class ResNet(nn.Module):
                 x = x + conv(channels, (3, 3), name=f"{name}_conv2")(y)
         x = activate(x, "last_norm").astype(jnp.float32).mean(axis=(1, 2))
         self.sow("intermediates", "features", x)
-        return layers.Dense(self.num_classes, kernel_init=_HE_NORMAL, name="logits")(x)
+        return layers.Dense(self.num_classes, kernel_init=HE_NORMAL, name="logits")(x)
 
 
 class ResNet50V2(imagenet.Published):
@@ -99,7 +89,7 @@ class ResNet50V2(imagenet.Published):
         conv = functools.partial(_conv, padding="VALID", dtype=self.dtype)
         plain = functools.partial(conv, use_bias=False)
         options = {"train": train, "dtype": self.dtype, "epsilon": 1.001e-5}
-        activate = functools.partial(_activate, **options)
+        activate = functools.partial(layers.norm_relu, **options)
         if stage == 0:
             x = imagenet.pad(x, 3)
             x = conv(self.channels, (7, 7), (2, 2), name="conv1_conv")(x)

@@ -5,9 +5,9 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
 
 from mnist_jax.models.layers import BatchNorm, Conv, Dense, Dropout, max_pool
+from mnist_jax.models.outputs import Images, Logits
 
 
 class TripleCNN(nn.Module):
@@ -21,9 +21,7 @@ class TripleCNN(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, images: Float[Array, "batch height width channels"], *, train: bool
-    ) -> Float[Array, "batch classes"]:
+    def __call__(self, images: Images, *, train: bool) -> Logits:
         """Map images to logits. The features are the 64 of `dense3`."""
         conv = functools.partial(Conv, relu=True, dtype=self.dtype)
         dense = functools.partial(Dense, dtype=self.dtype)

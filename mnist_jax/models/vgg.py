@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from mnist_jax.config import option
 from mnist_jax.models import imagenet
 from mnist_jax.models.layers import KERNEL_INITS, Conv, Dense, Dropout, max_pool
+from mnist_jax.models.outputs import Images
 
 
 class VGG16(nn.Module):
@@ -57,12 +58,7 @@ class VGG16(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        images: Float[Array, "batch height width channels"],
-        *,
-        train: bool,
-        start: int = 0,
-        stop: int | None = None,
+        self, images: Images, *, train: bool, start: int = 0, stop: int | None = None
     ) -> Float[Array, "batch ..."]:
         """Map images to logits, or compute the stages from `start` to before `stop`.
 

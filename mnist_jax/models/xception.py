@@ -10,14 +10,12 @@ from typing import ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
 
 from mnist_jax.models import imagenet, layers
+from mnist_jax.models.layers import HE_NORMAL
+from mnist_jax.models.outputs import Images, Logits, Maps
 
-Maps = Float[Array, "batch _ _ _"]  # images, or the output of a layer
-
-_HE_NORMAL = layers.KERNEL_INITS["he_normal"]
-_conv = functools.partial(layers.Conv, use_bias=False, kernel_init=_HE_NORMAL)
+_conv = functools.partial(layers.Conv, use_bias=False, kernel_init=HE_NORMAL)
 
 
 class SeparableConv(nn.Module):
@@ -101,9 +99,7 @@ class Xception(_Body, nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, images: Float[Array, "batch height width channels"], *, train: bool
-    ) -> Float[Array, "batch classes"]:
+    def __call__(self, images: Images, *, train: bool) -> Logits:
         """Map images to logits. The features are the 256 averages over all places."""
         x = images
         for stage in range(len(self.blocks)):
@@ -111,7 +107,7 @@ class Xception(_Body, nn.Module):
         x = x.astype(jnp.float32).mean(axis=(1, 2))
         self.sow("intermediates", "features", x)
         x = layers.Dropout(0.3)(x, train=train)
-        return layers.Dense(self.num_classes, kernel_init=_HE_NORMAL, name="logits")(x)
+        return layers.Dense(self.num_classes, kernel_init=HE_NORMAL, name="logits")(x)
 
 
 class XceptionV1(_Body, imagenet.Published):

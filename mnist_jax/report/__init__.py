@@ -13,16 +13,14 @@ from mnist_jax import data
 from mnist_jax.errors import UserError
 from mnist_jax.files import write_text
 from mnist_jax.report import record
-from mnist_jax.report.record import Record
+from mnist_jax.report.record import Fields, Record
 from mnist_jax.runs import predictions
 from mnist_jax.runs.folder import RunFolder
 from mnist_jax.runs.predictions import Predictions
 
 
 def write(
-    run_folder: Path,
-    test_images: UInt8[np.ndarray, "n h w c"],
-    defaults: dict[str, Any],
+    run_folder: Path, test_images: UInt8[np.ndarray, "n h w c"], defaults: Fields
 ) -> None:
     """Write the figures of a finished run, report.html and report.md into its folder.
 

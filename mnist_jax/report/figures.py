@@ -14,10 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from mnist_jax.evaluation import most_confident_mistakes
+from mnist_jax.evaluation import Labels, Logits, most_confident_mistakes
 from mnist_jax.files import atomic_writer
 from mnist_jax.report.page import NUMBERS_UP_TO
 from mnist_jax.report.style import INK, MUTED, STYLE, About, set_title, subplots
+
+Images = UInt8[np.ndarray, "n h w c"]
 
 SAMPLES_PER_ROW = 15
 MISTAKES_SHOWN, MISTAKES_PER_ROW = 25, 5
@@ -36,11 +38,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 @matplotlib.rc_context(STYLE)
-def samples(
-    images: UInt8[np.ndarray, "n h w c"],
-    labels: Integer[np.ndarray, " n"],
-    about: About,
-) -> Figure:
+def samples(images: Images, labels: Labels, about: About) -> Figure:
     """Draw the first images of the first classes that occur, one class per row."""
     present = np.unique(labels)[:MOST_ROWS]
     cells = np.zeros((len(present), SAMPLES_PER_ROW, *images.shape[1:]), np.uint8)
@@ -57,9 +55,9 @@ def samples(
 
 @matplotlib.rc_context(STYLE)
 def augmented(
-    images: UInt8[np.ndarray, "rows h w c"],
+    images: Images,
     versions: Float[np.ndarray, "rows columns h w c"],
-    labels: Integer[np.ndarray, " rows"],
+    labels: Labels,
     about: About,
 ) -> Figure:
     """Draw each image on the left, and augmented versions of it, in 0..1, beside it."""
@@ -120,10 +118,7 @@ def confusion_matrix(confusion: Integer[np.ndarray, "k k"], about: About) -> Fig
 
 @matplotlib.rc_context(STYLE)
 def mistakes(
-    images: UInt8[np.ndarray, "n h w c"],
-    labels: Integer[np.ndarray, " n"],
-    logits: Float[np.ndarray, "n k"],
-    about: About,
+    images: Images, labels: Labels, logits: Logits, about: About
 ) -> Figure | None:
     """Draw the most confident wrong predictions; None if there are none."""
     found = most_confident_mistakes(logits, labels)
@@ -159,9 +154,7 @@ def show(axes: Axes, image: UInt8[np.ndarray, "h w c"]) -> None:
 
 
 def show_rows(
-    axes: Axes,
-    images: UInt8[np.ndarray, "rows columns h w c"],
-    names: Sequence[str],
+    axes: Axes, images: UInt8[np.ndarray, "rows columns h w c"], names: Sequence[str]
 ) -> None:
     """Show images as one, with a gap around each and the names beside the rows."""
     background = 255 if images.shape[-1] == 3 else 0

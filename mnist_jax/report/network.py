@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Integer, UInt8
+from jaxtyping import Array, Float, Float32, UInt8
 
+from mnist_jax.evaluation import Labels
 from mnist_jax.runs.load import Network
 from mnist_jax.tree import Tree, layers
+
+Images = UInt8[np.ndarray, "n h w c"]
 
 TOLERANCE = 0.01
 """By how much attributions may miss the difference of the logits, as a share of the
@@ -40,9 +43,9 @@ class Saliency(NamedTuple):
 class Drawn(NamedTuple):
     """Images that a network draws from others; None where it cannot."""
 
-    predicted: UInt8[np.ndarray, "n h w c"]
+    predicted: Images
     """As the classes that it predicts."""
-    labelled: UInt8[np.ndarray, "n h w c"] | None
+    labelled: Images | None
     """As their true classes."""
     varied: UInt8[np.ndarray, "some size offsets h w c"] | None
     """The first images, with each number of the capsule changed by `OFFSETS`."""
@@ -59,7 +62,7 @@ class Inside(NamedTuple):
     """Penultimate activations of all images."""
 
 
-def look_inside(run: Network, images: UInt8[np.ndarray, "n h w c"]) -> Inside:
+def look_inside(run: Network, images: Images) -> Inside:
     """Compute the feature maps of the first image, and the features of all."""
     model, variables = run.model, (run.params, run.batch_stats)
     scaled = jnp.asarray(images, jnp.float32) / 255
@@ -83,11 +86,7 @@ def look_inside(run: Network, images: UInt8[np.ndarray, "n h w c"]) -> Inside:
     return Inside(kernels, maps, features)
 
 
-def redraw(
-    run: Network,
-    images: UInt8[np.ndarray, "n h w c"],
-    labels: Integer[np.ndarray, " n"],
-) -> Drawn | None:
+def redraw(run: Network, images: Images, labels: Labels) -> Drawn | None:
     """Have a network draw images from its own outputs; None if it does not do that."""
     model, scaled = run.model, jnp.asarray(images, jnp.float32) / 255
 

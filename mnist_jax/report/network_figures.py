@@ -6,13 +6,13 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Integer, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from mnist_jax.evaluation import most_confident_mistakes
+from mnist_jax.evaluation import Labels, Logits, most_confident_mistakes
 from mnist_jax.report import network
-from mnist_jax.report.figures import SAMPLES_PER_ROW, show, show_rows
+from mnist_jax.report.figures import SAMPLES_PER_ROW, Images, show, show_rows
 from mnist_jax.report.network import Drawn, Saliency
 from mnist_jax.report.style import INK, STYLE, About, drawable, set_title, subplots
 from mnist_jax.runs import load
@@ -23,11 +23,7 @@ IMAGES_MAPPED = 500
 
 
 def draw(
-    folder: Path,
-    images: np.ndarray,
-    labels: np.ndarray,
-    logits: np.ndarray,
-    about: About,
+    folder: Path, images: Images, labels: Labels, logits: Logits, about: About
 ) -> dict[str, Figure]:
     """Draw what the network of a run computes inside, by the name of the figure."""
     loaded = load.load(folder)
@@ -127,7 +123,7 @@ def saliency(
 @matplotlib.rc_context(STYLE)
 def feature_space(
     features: Float[np.ndarray, "n features"],
-    labels: Integer[np.ndarray, " n"],
+    labels: Labels,
     wrong: Bool[np.ndarray, " n"],
     about: About,
 ) -> Figure:
@@ -167,9 +163,7 @@ def feature_space(
 
 
 @matplotlib.rc_context(STYLE)
-def reconstructions(
-    images: UInt8[np.ndarray, "n h w c"], drawn: Drawn, misread: int, about: About
-) -> Figure:
+def reconstructions(images: Images, drawn: Drawn, misread: int, about: About) -> Figure:
     """Draw images, and below them what the network draws; the last ones are misread."""
     first = len(images) - misread
     blocks = [{"image": images[:first], "reconstruction": drawn.predicted[:first]}]
