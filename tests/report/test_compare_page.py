@@ -12,7 +12,7 @@ import scipy.stats
 from mnist_jax import config as configs
 from mnist_jax import data
 from mnist_jax.report import compare
-from mnist_jax.report.compare import answers, figures, page
+from mnist_jax.report.compare import figures, page
 from mnist_jax.runs import predictions
 from mnist_jax.runs.predictions import Predictions
 from tests.support.made_runs import write_run
@@ -67,10 +67,10 @@ def test_the_page_has_everything_and_needs_nothing_else(
 
 
 def test_mcnemars_test(runs):
-    found, notes = answers.read(compare.read([runs]))
+    found, notes = page.read_answers(compare.read([runs]))
     assert len(found) == 3 and not notes
     by_name = {one.name: one for one in found}
-    rows = answers.mcnemar(found).rows
+    rows = page.mcnemar(found).rows
     assert [row[:2] for row in rows][0] == ["lenet5-tuned, seed 0", "lenet5, seed 0"]
     for a, b, only_a, only_b, p in rows:
         right = [by_name[name].right for name in (a, b)]
@@ -97,7 +97,7 @@ def test_networks_are_compared_on_the_same_images_alone(
         changed = json.dumps(results | {"test_images_sha256": digest})
         (folder / "results.json").write_text(changed)
     comparison = compare.read([tmp_path / name for name in NAMES[::order]])
-    found, notes = answers.read(comparison)
+    found, notes = page.read_answers(comparison)
     assert sorted(NAMES.index(one.group.first.name) for one in found) == list(kept)
     assert "other images" in notes[0]
 

@@ -28,8 +28,6 @@ _COLUMNS: tuple[tuple[str, Callable[[Group], str], str], ...] = (
 _NARROW = ("Data", "Images", "Accuracy", "n", "Time")
 _SHORT = 8
 """Rows of the short table, at most."""
-_LOCAL = r" --(workdir|seeds|config\.seed|config\.model\.pretrained)(=| )('[^']*'|\S+)"
-"""Flags that the command of the short table lacks."""
 _DEVICE = re.compile(r"^CPU, |NVIDIA |, \w*float\w*$")
 """The parts of a run's hardware that the short table leaves out."""
 
@@ -133,9 +131,9 @@ def _command(run: Record, *, short: bool = False) -> str:
     command = str(run.environment.get("command") or "")
     if short:
         # ImageNet's weights are found, or downloaded, without a flag.
-        command = re.sub(_LOCAL, "", command)
-        command = re.sub(
-            r"^(python run.py|mnist-jax sweep)", "mnist-jax train", command
-        )
-        command = re.sub(r"=configs/(\w+)\.py", r"=\1", command)
+        local = re.compile(r"'?--config\.(seed|model\.pretrained)=")
+        words = re.findall(r"'--config[^']*'|--config\S*", command)
+        words = [word for word in words if not local.match(word)]
+        command = " ".join(["mnist-jax train", *words])
+        command = command.replace("=configs/", "=").replace(".py", "")
     return render.code(command) if command else "-"
