@@ -1,6 +1,5 @@
 """The model card: the data, accuracy, input and output of an exported network."""
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,18 +60,13 @@ def facts(run: Trained) -> dict[str, str]:
 
 def stored_config(run: Trained) -> dict[str, Any]:
     """Return the config as JSON has it, without folders of the machine it ran on."""
-    if not isinstance(run, Network):
+    if isinstance(run, Network):
+        stored = to_json(run.config)
+        stored["model"]["pretrained"] = Path(run.config.model.pretrained).name
+    else:
         stored = read_json(RunFolder(run.path.parent).config, {dict: "data"})
-        return stored | {"data": stored["data"] | {"dir": None}}
-    config = run.config
-    pretrained = Path(config.model.pretrained).name
-    return to_json(
-        dataclasses.replace(
-            config,
-            data=dataclasses.replace(config.data, dir=None),
-            model=dataclasses.replace(config.model, pretrained=pretrained),
-        )
-    )
+    stored["data"]["dir"] = None
+    return stored
 
 
 def text(run: Trained, *, file: str, format: str, shape: Sequence[int]) -> str:
