@@ -21,8 +21,8 @@ test: $(VENV)/dev $(if $(CAN_BUILD),$(VENV)/native) check  ## set up, then every
 	$(if $(CAN_BUILD),,@echo "Not tested: $(CANNOT_BUILD).")
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test-all: test  ## likewise, with the exhaustive tests, more kills and more photographs
-	KILLS=20 $(BIN)/python -m pytest -n 3 -m exhaustive
+test-all: test  ## likewise, with the exhaustive tests and more photographs
+	$(BIN)/python -m pytest -n 3 -m exhaustive
 	PHOTOS=1000 $(BIN)/python -m pytest tests/photos/test_photos.py -k "photographed or ruled_paper"
 
 native: $(if $(CAN_BUILD),$(VENV)/native,cannot-build)  ## build oneDNN's convolutions: twice as fast on a CPU with AVX-512 (needs a C++ compiler)

@@ -28,6 +28,7 @@ install_import_hook(
 import jax
 import numpy as np
 import pytest
+from hypothesis import settings
 from ml_collections import ConfigDict
 from rich.console import Console
 
@@ -50,6 +51,10 @@ KEEP_COMPILED = {
 
 # Environment variables for programs whose speed does not matter: they compile faster.
 LITTLE_OPTIMIZED = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+
+# Half of Hypothesis's usual number of examples, in half of the time.
+settings.register_profile("short", max_examples=50)
+settings.load_profile("short")
 
 # Shapes that only fit by accident are errors in tests.
 jax.config.update("jax_numpy_rank_promotion", "raise")

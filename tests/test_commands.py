@@ -1,17 +1,13 @@
 """`mnist-jax train` and run.py: whole runs, interruptions and bad input."""
 
 import json
-import os
-import random
 import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from concurrent import futures
-from pathlib import Path
 
 import pytest
 
@@ -178,30 +174,3 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(finished, plain_env, tmp_
     ended = run(plain_env, *arguments)
     assert ended.returncode == 0, ended
     assert outcome(tmp_path) == outcome(finished[0])
-
-
-@pytest.mark.slow
-@pytest.mark.exhaustive
-def test_runs_killed_at_random_moments_end_as_if_never_killed(
-    finished, command_env, tmp_path
-):
-    """SIGKILL, at a moment drawn from the whole length of a run, again and again.
-
-    KILLS says how many runs (of one to three kills each); 1 if it is not set.
-    """
-    whole = time.perf_counter()
-    run(command_env, *QUICK, f"--workdir={tmp_path / 'timed'}")
-    whole = time.perf_counter() - whole
-    draw = random.Random(0)
-    for number in range(int(os.environ.get("KILLS", "1"))):
-        folder: Path = tmp_path / f"killed-{number}"
-        moments = [draw.uniform(0, whole) for _ in range(draw.randint(1, 3))]
-        for moment in moments:
-            with start(command_env, *QUICK, f"--workdir={folder}") as process:
-                time.sleep(moment)
-                process.kill()
-        ended = run(command_env, *QUICK, f"--workdir={folder}")
-        assert ended.returncode == 0, (moments, ended)
-        assert outcome(folder) == outcome(finished[0]), moments
-        left = [p for p in folder.rglob("*") if p.name.endswith((".tmp", "-tmp"))]
-        assert not left, moments

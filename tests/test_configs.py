@@ -35,6 +35,23 @@ PUBLISHED = sorted(ROOT.glob("results/*/seed*/config.json"))
 every_experiment = pytest.mark.parametrize(("name", "variant"), EXPERIMENTS)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def built_once():
+    """Trace the shapes of a network once, whatever weights a variant begins with."""
+    create, made = models.create, {}
+
+    def create_once(model, task, **options):
+        drawn = dataclasses.replace(model, pretrained="none", pretrained_layers=())
+        key = repr((drawn, task, options))
+        if key not in made:
+            made[key] = create(model, task, **options)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "create", create_once)
+        yield
+
+
 @every_experiment
 def test_it_is_accepted_and_named_after_its_file(name, variant):
     config = MODULES[name].get_config(variant)

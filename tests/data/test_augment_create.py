@@ -7,13 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from scipy import ndimage
 
-from mnist_jax.data import augment
+from mnist_jax.data import augment, pens
 from mnist_jax.errors import UserError
 from tests.support.augmenting import (
     AFFINE,
     ALL,
     KEY,
+    PEN,
     assert_plausible,
     compiled,
     create,
@@ -100,7 +102,7 @@ def test_some_images_are_mirrored_before_all_else_and_draw_as_if_none_were(other
 
 def test_no_function_where_everything_is_off():
     assert augment.create(make_config()) is None
-    fields = {"centre": "report", "erasing_area": (0.1, 0.3), "elastic_smoothness": 0.0}
+    fields = {"centre": "report", "erasing_area": (0.1, 0.3), "elastic_smoothness": 9.0}
     assert augment.create(make_config(**fields, fade=0.5)) is None
 
 
@@ -112,14 +114,6 @@ def test_a_bad_area_is_refused(bad):
     with pytest.raises(UserError, match="two shares above 0 and below 1") as caught:
         augment.create(make_config(erasing_area=bad))
     assert str(caught.value).startswith(f"--config.augment.erasing_area={bad}: must be")
-
-
-@pytest.mark.parametrize("bad", [0.0, -1.0])
-def test_a_smoothness_that_is_not_above_0_is_refused_if_it_is_used(bad):
-    with pytest.raises(
-        UserError, match=rf"^--config\.augment\.elastic_smoothness={bad}: must be above"
-    ):
-        create(elastic=1.0, elastic_smoothness=bad)
 
 
 def test_the_ends_of_the_ranges_work():
@@ -135,3 +129,50 @@ def test_a_stroke_of_an_impossible_probability_is_refused(share):
     stroke = (7, share, 0.5, 0.0, -0.25, 0.0, 0.25)
     with pytest.raises(UserError, match=r"^--config\.augment\.strokes\[0\]=.*0\.\.1"):
         augment.create(make_config(strokes=(stroke,)))
+
+
+# -- other pens
+
+
+STROKES = ((1, 0.4, 0.5, 0.0, -0.3, 0.0, 0.3), (2, 1.0, 0.0, 0.0, 0.0, 0.3, -0.3))
+
+
+def test_dilation_and_erosion_are_scipys():
+    image = noise(20, 14, 2)
+    expected = ndimage.grey_dilation(image, (3, 3, 1))
+    np.testing.assert_array_equal(pens.dilate(jnp.array(image)), expected)
+    expected = ndimage.grey_erosion(image, (3, 3, 1))
+    np.testing.assert_array_equal(-pens.dilate(-jnp.array(image)), expected)
+
+
+@pytest.mark.parametrize("deviation", [0.0, 0.7, 2.0])
+def test_blur_is_scipys(deviation):
+    image = np.pad(noise(8, 6), 12)
+    down, across = (pens.gaussian(size, deviation) for size in image.shape)
+    expected = ndimage.gaussian_filter(image, deviation, mode="constant", truncate=8)
+    np.testing.assert_allclose(down @ image @ across.T, expected, atol=1e-5)
+
+
+def test_at_no_strength_nothing_changes():
+    config, image = make_config(**PEN, strokes=STROKES), noise(20, 14, 1)
+    np.testing.assert_allclose(
+        pens.change_pen(KEY, config, image, 0.0), image, atol=1e-6
+    )
+    for label in (1, 2):
+        found = pens.add_strokes(KEY, config, image, jnp.array(label), 0.0)
+        np.testing.assert_array_equal(found, image)
+
+
+def test_strokes_are_drawn_for_their_class_with_their_probability():
+    image = np.zeros((28, 28, 1), np.float32)
+    image[4:24, 12:15] = 0.9
+    images, labels = np.repeat(image[None], 300, axis=0), np.arange(300) % 3
+    draw = compiled(strokes=STROKES)
+    found = np.asarray(draw(KEY, images, 0.0, labels))
+    assert np.all(found >= images) and found.max() <= 1
+    changed = (found != images).any(axis=(1, 2, 3))
+    assert not changed[labels == 0].any() and changed[labels == 2].all()
+    assert_plausible(scipy.stats.binomtest(int(changed[labels == 1].sum()), 100, 0.4))
+    np.testing.assert_array_equal(draw(KEY, images), images)
+    blank = np.zeros_like(images)
+    np.testing.assert_array_equal(draw(KEY, blank, 0.0, labels), blank)

@@ -61,7 +61,7 @@ def scipy_warp(image, matrix, centre):
     return np.stack(channels, axis=-1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(PARAMETERS, st.sampled_from(SHAPES), st.sampled_from([0.0, 1.0]))
 def test_a_warp_is_that_of_scipy(parameters, shape, more):
     image, centre = noise(*shape), centre_of(shape, more)
@@ -91,7 +91,7 @@ def keras_affine():
     return apply
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(PARAMETERS, st.sampled_from([shape for shape in SHAPES if shape[0] == shape[1]]))
 def test_a_warp_is_that_of_keras(keras_affine, parameters, shape):
     image = noise(*shape)

@@ -140,19 +140,6 @@ def test_a_bad_file_is_named_with_reason_and_way_out_and_kept(
     assert no_network() == 0
 
 
-def test_a_file_that_cannot_be_read(tiny, monkeypatch):
-    def refuse(self):
-        raise PermissionError(13, "Permission denied")
-
-    tiny.write()
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(
-        DataError, match="Permission denied.*--config.data.dir"
-    ) as caught:
-        idx_sets.load(tiny.config())
-    assert str(caught.value).startswith(f"Cannot read {tiny.folder}")
-
-
 def test_fashion_mnist_has_its_own_folder_and_checksums(fashion_dir, monkeypatch):
     dataset = data.load(Data(source="fashion_mnist"))
     parts = dataset.train, dataset.val, dataset.test

@@ -11,6 +11,8 @@ from jax import lax
 from mnist_jax.export import graph, web_page
 from mnist_jax.export.graph import UnsupportedError
 
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
 KERNEL = jnp.sin(jnp.arange(144.0)).reshape(3, 2, 6, 4)
 NHWC = ("NHWC", "HWIO", "NHWC")
 

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("little_optimized")
 # They take more than a few seconds.
 SLOW = ("densenet", "inception", "resnet", "triple_cnn", "vgg16", "xception")
 # Their training takes far more, and their layers are those of other networks.
-EXHAUSTIVE = ("densenet", "inception", "xception")
+EXHAUSTIVE = ("densenet", "inception", "vgg16", "xception")
 
 
 def every_model(*, exhaustive=()):

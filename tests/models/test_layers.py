@@ -51,8 +51,8 @@ def test_batchnorm_is_flax_s(shape, use_scale, running, form):
             )
             return (y * draw(5, shape)).sum(), (y, updates)
 
-        x = 3 + 2 * draw(0, shape)
-        return jax.grad(loss, argnums=(0, 1), has_aux=True)(variables["params"], x)
+        gradients = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
+        return gradients(variables["params"], 3 + 2 * draw(0, shape))
 
     with operations.form(form):
         ours = run(layers.BatchNorm(**options).apply, use_running_average=running)
@@ -81,8 +81,9 @@ def ones():
     return jnp.ones((128, 64, 128))
 
 
-def drop(rate, x, *, train=True, seed=0) -> Any:
-    rngs = {"dropout": jax.random.key(seed)}
+@functools.partial(jax.jit, static_argnums=0, static_argnames="train")
+def drop(rate, x, *, train=True) -> Any:
+    rngs = {"dropout": jax.random.key(0)}
     return layers.Dropout(rate).apply({}, x, train=train, rngs=rngs)
 
 
@@ -99,7 +100,8 @@ def test_dropout_keeps_its_share_and_scales_it_up(rate, ones):
 def test_shards_drop_what_the_whole_batch_drops(rate):
     x = draw(0, (12, 5, 6))
     run = functools.partial(drop, rate)
-    parts = jax.vmap(run, axis_name=shards.AXIS)(x.reshape(4, 3, 5, 6))
+    shards_of = jax.jit(jax.vmap(run, axis_name=shards.AXIS))
+    parts = shards_of(x.reshape(4, 3, 5, 6))
     np.testing.assert_array_equal(parts.reshape(x.shape), run(x))
 
 
@@ -118,7 +120,7 @@ def test_dropout_is_the_identity_in_evaluation(rate):
 @pytest.mark.parametrize("shape", [(), (7,), (3, 5, 6), (2, 3, 4, 8)])
 def test_words_are_jax_s_threefry_of_their_places(shape):
     key = jax.random.key(3)
-    drawn = layers._draw_words(key, shape)
+    drawn = jax.jit(layers._draw_words, static_argnums=1)(key, shape)
     places = np.arange(drawn.size, dtype=np.uint32)
     count = np.concatenate([np.zeros_like(places), places])
     first, second = np.split(threefry_2x32(jax.random.bits(key, (2,)), count), 2)

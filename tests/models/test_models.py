@@ -10,12 +10,14 @@ import pytest
 
 from mnist_jax import models, tree
 from mnist_jax.config import Model
-from mnist_jax.data import DIGITS, Task
+from mnist_jax.data import DIGITS
+from mnist_jax.models import Outputs, cross_entropy
 from mnist_jax.models.layers import Dropout
-from mnist_jax.models.vgg import VGG16
 from tests.conftest import assert_trees_equal
 from tests.support.drawing import draw_weights
 from tests.support.networks import EACH, SMALL
+
+pytestmark = pytest.mark.usefixtures("little_optimized")
 
 # Most are the report's. (trainable, BatchNorm statistics)
 PARAMETERS = {
@@ -62,8 +64,8 @@ every_plain_model = pytest.mark.parametrize(
 )
 
 
-def create(name: str) -> models.Model:
-    return models.create(Model(name), DIGITS)
+def create(name: str, **options: object) -> models.Model:
+    return models.create(Model(name, options=options), DIGITS)
 
 
 @functools.cache
@@ -146,31 +148,6 @@ def test_kernels_start_as_in_keras_and_biases_zero(name):
         np.testing.assert_allclose(kernel.std(), std, rtol=0.1, err_msg=layer)
 
 
-class Narrow(VGG16):
-    """As deep as VGG16."""
-
-    channels = 16
-    hidden = 128
-
-
-def test_vgg_s_kernels_may_start_he_normal_and_then_signals_do_not_shrink():
-    """As in Keras: truncated at two standard deviations, of variance 2 / fan_in."""
-    sizes = {}
-    for start in ("glorot_uniform", "he_normal"):
-        model = models.Model("vgg16", Narrow(num_classes=10, kernel_init=start), DIGITS)
-        params, _ = draw_weights(model, 3)
-        features = jax.jit(model.run_until, static_argnums=0)(5, params, {}, IMAGES)
-        sizes[start] = float(jnp.sqrt(jnp.mean(features**2)))
-    for layer, variables in params.items():
-        kernel = np.asarray(variables["kernel"])
-        std = np.sqrt(2 / np.prod(kernel.shape[:-1]))
-        np.testing.assert_allclose(kernel.std(), std, rtol=0.1, err_msg=layer)
-        # Truncation leaves 0.8796 of the standard deviation, which Keras corrects.
-        assert 2.0 * std < np.abs(kernel).max() < 2 * std / 0.8796 + 1e-6, layer
-    assert 0.1 < sizes["he_normal"] < 10
-    assert sizes["glorot_uniform"] < 0.1 * sizes["he_normal"]
-
-
 @every_model
 def test_each_image_is_judged_alone_in_evaluation(name):
     _, params, batch_stats = initial(name)
@@ -224,7 +201,7 @@ def test_training_draws_by_its_key_where_there_is_dropout(name):
     assert np.array_equal(logits(0), logits(1)) == (name not in DROPOUT)
 
 
-@every_model
+@pytest.mark.parametrize("name", ["efficient_capsnet", "fast_cnn", "lenet5"])
 def test_the_summary_has_every_layer_and_the_total(name):
     model = create(name)
     summary = model.summary()
@@ -233,12 +210,33 @@ def test_the_summary_has_every_layer_and_the_total(name):
     assert f"{sum(PARAMETERS[name]):,}" in summary
 
 
-@every_model
-@pytest.mark.parametrize("shape", [(32, 24, 1), (40, 40, 3)])
-def test_any_image_shape_gives_a_logit_for_each_class(name, shape):
-    model = models.create(Model(name), Task(("a b", "c", "d"), shape))
+# -- the auxiliary logits of Inception
+
+
+@pytest.mark.parametrize("auxiliary", [0.3, 0.0])
+def test_auxiliary_logits_are_of_training_and_may_be_left_out(auxiliary):
+    model = create("inception", auxiliary=auxiliary)
     params, batch_stats = model.shapes
-    images = jax.ShapeDtypeStruct((5, *shape), jnp.float32)
-    apply = functools.partial(model.apply, train=True, key=jax.random.key(0))
-    outputs, _ = jax.eval_shape(apply, params, batch_stats, images)
-    assert outputs.logits.shape == (5, 3)
+    layers = tree.layers(params)
+    assert any(x.startswith("auxiliary") for x in layers) == bool(auxiliary)
+    images = jax.ShapeDtypeStruct((5, 28, 28, 1), np.float32)
+    for train in (True, False):
+        apply = functools.partial(model.apply, train=train, key=jax.random.key(0))
+        outputs, after = jax.eval_shape(apply, params, batch_stats, images)
+        expected = {"auxiliary_logits": (5, 10)} if train and auxiliary else {}
+        assert {name: x.shape for name, x in outputs.extra.items()} == expected
+        assert jax.tree.structure(after) == jax.tree.structure(batch_stats)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_has_a_share_of_the_auxiliary_cross_entropy(smoothing):
+    rng = np.random.default_rng(0)
+    logits, other = jnp.asarray(rng.standard_normal((2, 5, 10), np.float32))
+    labels, images = jnp.asarray(rng.integers(0, 10, 5)), jnp.zeros((5, 28, 28, 1))
+    share = functools.partial(cross_entropy, labels=labels, smoothing=smoothing)
+    loss_fn = create("inception", auxiliary=0.25).loss
+    given = {"images": images, "labels": labels, "smoothing": smoothing}
+    loss = functools.partial(loss_fn, **given)
+    np.testing.assert_array_equal(loss(Outputs(logits)), share(logits))
+    both = loss(Outputs(logits, {"auxiliary_logits": other}))
+    np.testing.assert_allclose(both, share(logits) + 0.25 * share(other), rtol=1e-6)

@@ -12,6 +12,8 @@ from mnist_jax.config import ConfigError, Experiment, Model, parse, to_json
 from mnist_jax.data import DIGITS, Task
 from tests.support.drawing import draw_weights
 
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
 PATH = "tests.support.own_nets:"
 THREE = Task(("T-shirt", "Ankle boot", "Bag"), (12, 10, 2))
 EVERY = ["MLP", "FlaxCNN", "TwoOutputs"]

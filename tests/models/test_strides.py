@@ -11,13 +11,19 @@ from mnist_jax.models import layers, operations
 from tests.models.keras_models import keras, like_keras
 from tests.models.test_forms import FORMS, draw
 
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
 every_form = pytest.mark.parametrize("form", ["plain", *FORMS])
 paddings = pytest.mark.parametrize("padding", ["VALID", "SAME"])
 
 
 def value_and_gradients(function, *args):
-    result, backward = jax.vjp(function, *args)
-    return result, *backward(draw(9, result.shape))
+    @jax.jit
+    def run(*args):
+        result, backward = jax.vjp(function, *args)
+        return result, *backward(draw(9, result.shape))
+
+    return run(*args)
 
 
 def assert_equal(ours, theirs):

@@ -14,7 +14,9 @@ from mnist_jax.pretrained import imagenet
 from mnist_jax.runs.weights import WeightsError
 from tests.support.drawing import draw_weights
 
-pytestmark = pytest.mark.slow  # Keras, and files of 59 MB
+# Keras, and files of 59 MB.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("little_optimized")]
+
 IMAGES = np.random.default_rng(3).uniform(0, 1, (3, 28, 28, 1)).astype(np.float32)
 
 

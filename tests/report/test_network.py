@@ -215,8 +215,7 @@ def test_feature_maps_are_in_the_order_of_the_network_by_whole_path():
     np.testing.assert_array_equal(inside.kernels, kernels)
 
 
-@pytest.mark.parametrize("count", [1, 17, 512])
-@pytest.mark.parametrize("size", [(1, 1), (3, 7)])
+@pytest.mark.parametrize(("count", "size"), [(1, (3, 7)), (17, (1, 1)), (512, (3, 7))])
 def test_kernels_and_maps_of_any_size_are_readable(assert_readable, size, count):
     values = np.random.default_rng(0).normal(size=(*size, count)).astype(np.float32)
     assert_readable(network_figures.kernels(values, OF_X), at_least=1)
@@ -225,8 +224,9 @@ def test_kernels_and_maps_of_any_size_are_readable(assert_readable, size, count)
     assert_readable(figure, at_least=1 + min(count, 12))
 
 
-@pytest.mark.parametrize("misread", [0, 1, 15])
-@pytest.mark.parametrize("shape", [(7, 9, 3), (28, 28, 1)])
+@pytest.mark.parametrize(
+    ("misread", "shape"), [(0, (7, 9, 3)), (1, (28, 28, 1)), (15, (7, 9, 3))]
+)
 def test_redrawn_images_are_readable(assert_readable, misread, shape):
     images = np.zeros((15 + misread, *shape), np.uint8)
     drawn = network.Drawn(images, images, np.zeros((2, 30, 11, *shape), np.uint8))

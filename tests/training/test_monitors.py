@@ -30,6 +30,8 @@ from tests.support.monitored_figures import (
 os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras  # reads the variable
 
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
 RATE = 1e-3
 
 

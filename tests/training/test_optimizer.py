@@ -13,6 +13,8 @@ from mnist_jax.training import optimizer
 os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras  # reads the variable
 
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
 STEPS = 100
 SHAPES = {
     "dense": {"kernel": (9, 8), "bias": (8,)},

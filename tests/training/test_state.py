@@ -23,6 +23,8 @@ from tests.support.training_parts import (
     make_step,
 )
 
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
 
 @functools.cache
 def everything(length):

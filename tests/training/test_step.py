@@ -13,6 +13,8 @@ from mnist_jax.training import state, step
 from tests.conftest import assert_trees_equal
 from tests.support.training_parts import KEY, make_phase, make_state, make_step
 
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
 
 def test_input_is_0_to_1():
     images = jnp.arange(256, dtype=jnp.uint8).reshape(1, 16, 16, 1)

@@ -27,6 +27,8 @@ from tests.support.training_parts import (
     weights,
 )
 
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
 # -- the order of the images
 
 
