@@ -23,7 +23,7 @@ from mnist_jax.report import training_images
 from mnist_jax.runs import events
 from mnist_jax.runs import results as run_results
 from mnist_jax.runs.run import Run, begun_convolutions
-from mnist_jax.training import phase
+from mnist_jax.training import phase, trainer
 from mnist_jax.training.evaluator import Evaluator
 from mnist_jax.training.phase import Phase
 from mnist_jax.training.state import make_begin
@@ -99,6 +99,7 @@ def run_seeds(
     if unfinished := [each for each in runs if not each.is_finished()]:
         dataset = data.load(config.data)
         phase.check_batch_sizes(phases, train_size=len(dataset.train))
+        trainer.check_large(dataset, seeds=len(unfinished))
         choice = operations.choose(
             config.convolutions,
             dtype=config.dtype,

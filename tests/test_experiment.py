@@ -1,8 +1,10 @@
 """Laws of a whole run, in this process on 64 images."""
 
+import dataclasses
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
@@ -288,7 +290,7 @@ def test_a_validation_loss_that_is_not_finite_costs_its_epoch_alone(
     for _ in range(2):  # the same when the run is resumed
         with pytest.raises(NonFiniteLossError, match="validation loss .* in epoch 2"):
             experiment.run(experiment.parse(small_config), tmp_path)
-        assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["1"]
+        assert [path.stem for path in (tmp_path / "checkpoints").iterdir()] == ["1"]
         assert [r["epoch"] for r in metrics_without_times(tmp_path)] == [1, 1]
         assert not (tmp_path / "results.json").exists()
 
@@ -355,16 +357,34 @@ def test_convolutions_are_not_changed_within_a_run_unless_one_says_so(
     )
 
 
+@pytest.mark.parametrize("devices, seeds", [(2, (0,)), (1, (0, 1))])
+def test_a_large_set_is_refused_before_anything_is_written(
+    small_config, tmp_path, monkeypatch, devices, seeds
+):
+    """On several devices, or with several seeds at once."""
+    monkeypatch.setattr(jax, "device_count", lambda: devices)
+    small = data.load(experiment.parse(small_config).data)
+    rows = data.Rows(small.train.images, np.arange(len(small.train)))
+    large = data.Split(rows, small.train.labels)
+    monkeypatch.setattr(data, "load", lambda _: dataclasses.replace(small, train=large))
+    workdirs = {seed: tmp_path / f"seed{seed}" for seed in seeds}
+    with pytest.raises(UserError, match="raise --config.data.images_megabytes"):
+        experiment.run_seeds(experiment.parse(small_config), workdirs)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.usefixtures("without_pictures")
-def test_a_torn_line_of_metrics_is_repaired_and_a_missing_one_refused(
+def test_a_torn_line_of_metrics_is_repaired_and_a_changed_one_refused(
     small_config, broken_off, uninterrupted
 ):
     config, path = experiment.parse(small_config), RunFolder(broken_off).metrics
     whole = path.read_text()
-    path.write_text("".join(whole.splitlines(keepends=True)[1:]))
-    with pytest.raises(UserError, match="metrics.jsonl .*lacks lines") as error:
-        experiment.run(config, broken_off)
-    assert "\n" not in str(error.value)
+    lines = whole.splitlines(keepends=True)
+    for changed in (lines[1:], [lines[0].replace("0.", "1.", 1), *lines[1:]]):
+        path.write_text("".join(changed))
+        with pytest.raises(UserError, match="metrics.jsonl .*have changed") as error:
+            experiment.run(config, broken_off)
+        assert "\n" not in str(error.value)
     path.write_text(whole + '{"epoch": 2, "spl')
     experiment.run(config, broken_off)
     assert outcome(broken_off) == uninterrupted

@@ -1,33 +1,29 @@
-"""Checkpoints of the last two epochs. Only this file uses orbax.
+"""Checkpoints of the last two epochs: checkpoints/<epoch>.safetensors.
 
-    checkpoints/<epoch>/state     the arrays of the training state
-    checkpoints/<epoch>/record    a JSON object: where the run is, and a checksum
+The tensors are the arrays of the training state. The metadata have `record`, a JSON
+object: where the run is, and a SHA-256 of the numbers, which detects flipped bits.
 
 A state has several copies of the weights: the last ones, those of the best epoch, those
 that early stopping would restore, and their moving average. Frozen parameters are the
 same in all of them. Identical arrays are therefore saved once, and the record maps each
 leaf of the state to its array.
 
-Orbax writes a checkpoint to a temporary folder and renames it, so that a kill leaves
-the earlier ones intact. A SHA-256 of the numbers detects flipped bits.
+Earlier versions wrote a folder per epoch with orbax, which still reads them. Each of
+its saves retained some 40 kB of memory.
 """
 
-import contextlib
+import json
 import logging
-import sys
-import time
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
-from absl import logging as absl_logging
+import safetensors.numpy
 
-from mnist_jax import tree
-from mnist_jax.devices import processes
+from mnist_jax import files, tree
 from mnist_jax.errors import UserError
 from mnist_jax.training.state import TrainState
 
@@ -36,10 +32,14 @@ LOGGER = logging.getLogger(__name__)
 VERSION = 1
 """Of the state's layout; to be raised whenever the fields of `TrainState` change."""
 
+_KEPT, _SUFFIX = 2, ".safetensors"
 # Entries of the saved record beside the caller's.
 _PLACES, _DIGEST, _VERSION = "arrays", "sha256", "version"
-# Raised by orbax and TensorStore if files are missing, cut short or altered.
-_DAMAGE = (ValueError, KeyError, TypeError, FileNotFoundError, NotADirectoryError)
+# Raised if files are missing, cut short or altered.
+_DAMAGE = (
+    *(ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError),
+    *(FileNotFoundError, NotADirectoryError, IsADirectoryError),
+)
 
 
 class CheckpointError(UserError):
@@ -77,36 +77,12 @@ class Checkpoints:
 
     def __init__(self, folder: Path):
         self._folder = folder
-        here = jax.process_index() if processes.count() > 1 else 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with _quiet():
-                self._manager = ocp.CheckpointManager(
-                    folder,
-                    options=ocp.CheckpointManagerOptions(
-                        max_to_keep=2,
-                        create=False,  # creating would wait for other processes
-                        # A kill during a save leaves some.
-                        cleanup_tmp_directories=here == 0,
-                        # Epochs take seconds and these saves milliseconds: not worth a
-                        # thread.
-                        enable_async_checkpointing=False,
-                        # No process waits for another one.
-                        multiprocessing_options=ocp.options.MultiprocessingOptions(
-                            primary_host=here,
-                            active_processes={here},
-                            barrier_sync_key_prefix=f"process{here}",
-                        ),
-                    ),
-                )
-        except Exception as error:
+        except OSError as error:
             raise CheckpointError(
                 f"Cannot open the checkpoints in {folder}: {_reason(error)}."
             ) from error
-
-    def close(self) -> None:
-        """Release orbax's resources."""
-        self._manager.close()
 
     def save(self, epoch: int, state: TrainState, record: dict[str, Any]) -> None:
         """Save the state after `epoch`, counted from 1, and a record, a JSON object.
@@ -122,14 +98,13 @@ class Checkpoints:
             _PLACES: places,
             _VERSION: VERSION,
         }
-        args = ocp.args.Composite(
-            state=ocp.args.StandardSave(arrays),  # type: ignore[call-arg]
-            record=ocp.args.JsonSave(record),  # type: ignore[call-arg]
-        )
+        content = safetensors.numpy.save(arrays, {"record": json.dumps(record)})
         try:
-            with _quiet():
-                self._manager.save(epoch, args=args)
-        except Exception as error:
+            with files.atomic_writer(self._folder / f"{epoch}{_SUFFIX}") as file:
+                file.write(content)
+            for path in _saved(self._folder)[:-_KEPT]:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        except OSError as error:
             raise CheckpointError(
                 f"Cannot write the checkpoint of epoch {epoch} to {self._folder}: "
                 f"{_reason(error)}. Earlier checkpoints are untouched: make room, then "
@@ -139,35 +114,33 @@ class Checkpoints:
     def restore(self) -> Checkpoint | None:
         """Read the newest intact checkpoint; None if none was ever saved.
 
-        Damaged ones are moved to `checkpoints/damaged/`, with a warning: those with a
-        file that cannot be decoded, or with numbers that do not match their checksum.
+        Damaged ones are moved to `checkpoints/damaged/`, with a warning: those that
+        cannot be decoded, or with numbers that do not match their checksum.
 
         Raises:
             CheckpointError: there are checkpoints, but all are damaged; the newest
                 cannot be read for another reason, such as a lack of memory; or another
                 version of this package wrote it.
         """
-        found = _epochs(self._folder)
-        for epoch in reversed(found):
+        found = _saved(self._folder)
+        for path in reversed(found):
             try:
-                return self._read(epoch)
+                return _read(path)
             except CheckpointError:
                 raise
-            except Exception as error:
-                exhausted = "RESOURCE_EXHAUSTED" in str(error)
-                if exhausted or not isinstance(error, _DAMAGE):
-                    raise CheckpointError(
-                        f"Cannot read the checkpoint of epoch {epoch} in "
-                        f"{self._folder}: {_reason(error)}. It may be intact, and "
-                        "stays where it is."
-                    ) from error
+            except _DAMAGE as error:
                 LOGGER.warning(
-                    "The checkpoint of epoch %d is damaged (%s). Moved it to %s; "
+                    "The checkpoint of epoch %s is damaged (%s). Moved it to %s; "
                     "trying the previous one.",
-                    epoch,
+                    path.stem,
                     _reason(error),
-                    self._move_aside(epoch),
+                    self._move_aside(path),
                 )
+            except Exception as error:
+                raise CheckpointError(
+                    f"Cannot read {path}: {_reason(error)}. It may be intact, and "
+                    "stays where it is."
+                ) from error
         if found or (self._folder / "damaged").exists():
             raise CheckpointError(
                 f"None of the checkpoints in {self._folder} can be read. Restore them "
@@ -175,41 +148,52 @@ class Checkpoints:
             )
         return None
 
-    def _read(self, epoch: int) -> Checkpoint:
-        args = ocp.args.Composite(
-            state=ocp.args.StandardRestore(),  # type: ignore[call-arg]
-            record=ocp.args.JsonRestore(),  # type: ignore[call-arg]
-        )
-        with _quiet():
-            saved = self._manager.restore(epoch, args=args)
-        record, arrays = dict(saved["record"]), saved["state"]
-        leaves = [np.asarray(arrays[str(place)]) for place in record.pop(_PLACES)]
-        if tree.digest(leaves) != record.pop(_DIGEST):
-            raise ValueError("its numbers do not match their SHA-256")
-        path = self._folder / str(epoch)
-        if record.pop(_VERSION) != VERSION:
-            raise CheckpointError(_other_version(path))
-        return Checkpoint(record, leaves, path)
-
-    def _move_aside(self, epoch: int) -> Path:
+    def _move_aside(self, path: Path) -> Path:
         folder = self._folder / "damaged"
         folder.mkdir(exist_ok=True)
-        target = folder / str(epoch)
+        target = folder / path.name
         while target.exists():
-            target = target.with_name(f"{target.name}-again")
-        (self._folder / str(epoch)).rename(target)
-        self._manager.reload()
-        return target
+            target = target.with_name(f"again-{target.name}")
+        return path.rename(target)
 
 
 def exist(folder: Path) -> bool:
     """Return whether a folder `checkpoints/` has an epoch to resume from."""
-    return bool(_epochs(folder))
+    return bool(_saved(folder))
 
 
-def _epochs(folder: Path) -> list[int]:
-    names = (path.name for path in folder.glob("*"))
-    return sorted(int(name) for name in names if name.isdecimal())
+def _saved(folder: Path) -> list[Path]:
+    """Return the checkpoints in the order of their epochs."""
+    suffixes = _SUFFIX, ""  # orbax's folders have none
+    paths = [path for path in folder.glob("*") if path.suffix in suffixes]
+    return sorted(
+        (path for path in paths if path.stem.isdecimal()),
+        key=lambda path: int(path.stem),
+    )
+
+
+def _read(path: Path) -> Checkpoint:
+    if path.is_dir():
+        record, arrays = _read_folder(path)
+    else:
+        # NumPy alone lacks bfloat16.
+        with safetensors.safe_open(path, framework="flax") as file:
+            record = dict(json.loads(file.metadata()["record"]))
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+    leaves = [np.asarray(arrays[str(place)]) for place in record.pop(_PLACES)]
+    if tree.digest(leaves) != record.pop(_DIGEST):
+        raise ValueError("its numbers do not match their SHA-256")
+    if record.pop(_VERSION) != VERSION:
+        raise CheckpointError(_other_version(path))
+    return Checkpoint(record, leaves, path)
+
+
+def _read_folder(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read the record and the arrays of a folder that orbax wrote."""
+    import orbax.checkpoint as ocp
+
+    record = dict(json.loads((path / "record" / "metadata").read_text()))
+    return record, ocp.StandardCheckpointHandler().restore(path / "state")
 
 
 def _other_version(path: Path) -> str:
@@ -227,23 +211,10 @@ def _deduplicate(leaves: list[np.ndarray]) -> tuple[dict[str, np.ndarray], list[
     """
     first: dict[str, int] = {}
     places = [first.setdefault(tree.digest(leaf), n) for n, leaf in enumerate(leaves)]
-    return {str(place): leaves[place] for place in first.values()}, places
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep orbax's threads from printing tracebacks of errors that it raises anyway."""
-    verbosity, hook = absl_logging.get_verbosity(), sys.unraisablehook
-    absl_logging.set_verbosity(absl_logging.FATAL)
-    sys.unraisablehook = lambda _: None
-    try:
-        yield
-    except Exception:
-        time.sleep(0.5)  # Threads that are still working fail a moment later.
-        raise
-    finally:
-        absl_logging.set_verbosity(verbosity)
-        sys.unraisablehook = hook
+    arrays = {
+        str(place): np.asarray(leaves[place], order="C") for place in first.values()
+    }
+    return arrays, places
 
 
 def _reason(error: BaseException) -> str:

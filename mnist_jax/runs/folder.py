@@ -55,7 +55,7 @@ class RunFolder:
     """The paths of one run, and the files that hold JSON."""
 
     def __init__(self, path: Path | str):
-        # Orbax wants absolute paths, and a later chdir must not move the run.
+        # A later chdir must not move the run.
         self.path = files.expand(path).absolute()
         self.config = self.path / "config.json"
         self.environment = self.path / "environment.json"
@@ -177,8 +177,8 @@ class RunFolder:
                 "--workdir."
             ) from error
         try:
-            files.remove_leftovers(self.path)
-            files.remove_leftovers(self.figures)
+            for folder in (self.path, self.figures, self.checkpoints):
+                files.remove_leftovers(folder)
             yield
         finally:
             lock.release()
@@ -191,11 +191,21 @@ class RunFolder:
             check_fields(rows[-1], _EPOCH, self.metrics, f"line {number}: ")
         return rows
 
-    def append_metrics(self, records: list[dict[str, Any]]) -> None:
-        """Append to metrics.jsonl, one object per line."""
-        lines = (json.dumps(record, allow_nan=False) + "\n" for record in records)
+    def append_metrics(self, records: list[dict[str, Any]]) -> str:
+        """Append to metrics.jsonl, one object per line; return these lines."""
+        text = "".join(json.dumps(each, allow_nan=False) + "\n" for each in records)
         with self.metrics.open("a", encoding="utf-8") as file:
-            file.write("".join(lines))
+            file.write(text)
+        return text
+
+    def first_metrics(self, epochs: int) -> str:
+        """Return the first lines of metrics.jsonl, of which an epoch has two.
+
+        A kill may have cut off later ones. Nothing is parsed: a million lines would
+        take ten seconds, and a gigabyte.
+        """
+        lines = read_text(self.metrics).splitlines(keepends=True)
+        return "".join(lines[: 2 * epochs])
 
 
 def read_text(path: Path) -> str:

@@ -1,9 +1,9 @@
 """A run in training: its folder, its log, where it is, and how it is resumed."""
 
 import contextlib
-import itertools
 import logging
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from mnist_jax.training.trainer import NonFiniteLossError, Outcome
 LOGGER = logging.getLogger(__name__)
 
 # The attributes of a run that its checkpoints store.
-_RECORD = ("epoch", "phase", "phase_epochs", "seconds", "feature_seconds")
+_RECORD = "epoch phase phase_epochs seconds feature_seconds metrics_crc32".split()
 
 
 class Run:
@@ -44,6 +44,7 @@ class Run:
         phase_epochs: epochs done in that phase.
         seconds: spent on the run, without epochs that were lost by a kill.
         feature_seconds: the part of them spent on the features of frozen layers.
+        metrics_crc32: checksum of metrics.jsonl; earlier versions recorded None.
         error: the error that ended the run, if any.
         results: the contents of results.json, once the run is tested.
     """
@@ -54,6 +55,7 @@ class Run:
         self.config, self.folder, self.seeds = config, RunFolder(path), seeds
         self.epoch = self.phase = self.phase_epochs = 0
         self.seconds = self.feature_seconds = 0.0
+        self.metrics_crc32: int | None = 0
         self.error: NonFiniteLossError | None = None
         self.results: dict[str, Any] | None = None
         self.writes = processes.is_first()
@@ -100,7 +102,6 @@ class Run:
             self.results = self.folder.read_results()
             if self.results is None:
                 self._checkpoints = Checkpoints(self.folder.checkpoints)
-                stack.callback(self._checkpoints.close)
             self._events: Events | None = None
             stack.callback(lambda: self._events and self._events.close())
             yield
@@ -154,13 +155,16 @@ class Run:
         """
         self._begun = time.perf_counter()
         found = self._checkpoints.restore()
-        metrics, lines = self.folder.metrics, []
+        metrics, text = self.folder.metrics, ""
         if found:
             for name in _RECORD:
-                setattr(self, name, found.record[name])
+                setattr(self, name, found.record.get(name))
             self._begun -= self.seconds
             self.state = found.as_state(state.shapes(model, phases[self.phase]))
-            lines = _lines_of(metrics, self.epoch)
+            text = self.folder.first_metrics(self.epoch)
+            is_whole = self.metrics_crc32 in (None, zlib.crc32(text.encode()))
+            if not is_whole or text.count("\n") != 2 * self.epoch:
+                raise damaged(metrics, f"its first {self.epoch} epochs have changed")
         # A kill before the first checkpoint leaves the first epoch's lines at most.
         elif metrics.exists() and read_text(metrics).count("\n") > 2:
             raise UserError(
@@ -172,7 +176,8 @@ class Run:
         if not self.writes:
             self.folder.check_config(self.config)  # which the first process wrote
             return found is not None
-        files.write_text(metrics, "".join(lines))
+        files.write_text(metrics, text)
+        self.metrics_crc32 = zlib.crc32(text.encode())
         if found:
             LOGGER.info("Resuming after epoch %d.", self.epoch)
         if self.config.log.tensorboard:
@@ -219,7 +224,8 @@ class Run:
         self.seconds = time.perf_counter() - self._begun
         if self.writes:
             # The checkpoint last: a resumed run drops the lines of later epochs.
-            self.folder.append_metrics(records)
+            lines = self.folder.append_metrics(records)
+            self.metrics_crc32 = zlib.crc32(lines.encode(), self.metrics_crc32 or 0)
             record = {name: getattr(self, name) for name in _RECORD}
             self._checkpoints.save(self.epoch, current, record)
             if self._events:
@@ -261,20 +267,6 @@ class Run:
             f"{scores['examples']:,} images), {which} epoch's weights."
         )
         LOGGER.info("Report: %s", files.shown(self.folder.path / "report.html"))
-
-
-def _lines_of(path: Path, epochs: int) -> list[str]:
-    """Return the lines of the first epochs in metrics.jsonl.
-
-    Further lines, the last of which a kill may have cut off, are ignored. A million
-    lines would take ten seconds to parse, and a gigabyte.
-    """
-    lines = read_text(path).splitlines(keepends=True)[: 2 * epochs]
-    expected = itertools.product(range(1, epochs + 1), ("train", "val"))
-    for line, (epoch, split) in itertools.zip_longest(lines, expected, fillvalue=""):
-        if f'"epoch": {epoch}, "split": "{split}"' not in line or line[-2:] != "}\n":
-            raise damaged(path, f"it lacks lines of the first {epochs} epochs")
-    return lines
 
 
 def begun_convolutions(runs: Sequence[Run]) -> str | None:

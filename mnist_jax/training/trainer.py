@@ -5,13 +5,14 @@ never waits for the chunk that it has just dispatched: it reads the metrics of t
 before, and those of the last chunk while validation is running.
 """
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array
 
 from mnist_jax import data, models
 from mnist_jax.config import Experiment
@@ -23,7 +24,12 @@ from mnist_jax.errors import UserError
 from mnist_jax.training import features, step
 from mnist_jax.training import state as train_state
 from mnist_jax.training.evaluator import Evaluator
-from mnist_jax.training.keys import Keys, epoch_order, stack_keys
+from mnist_jax.training.keys import (
+    Keys,
+    epoch_order,
+    permutation_on_host,
+    stack_keys,
+)
 from mnist_jax.training.phase import Phase
 from mnist_jax.training.state import TrainState
 
@@ -31,6 +37,20 @@ _WAY_OUT = (
     "Nothing of this epoch is saved. The usual remedy is a smaller "
     "--config.phases[i].optimizer.learning_rate, with another --workdir."
 )
+
+
+def check_large(dataset: data.Dataset, *, seeds: int) -> None:
+    """Raise a UserError if a set that is too large for the memory cannot be trained on.
+
+    The images of a call are gathered for one device and one order.
+    """
+    devices = jax.device_count()
+    if isinstance(dataset.train.images, data.Rows) and max(devices, seeds) > 1:
+        raise UserError(
+            f"{devices} devices, with {seeds} seeds at once, need all training images "
+            "in memory: raise --config.data.images_megabytes, or train on one device "
+            "(CUDA_VISIBLE_DEVICES=0), with --notogether."
+        )
 
 
 class NonFiniteLossError(UserError):
@@ -107,12 +127,6 @@ class Trainer:
             evaluator = Evaluator(apply_fn, model.loss, **sizes)
         self._evaluator = evaluator
         self._large = isinstance(train.images, data.Rows)
-        if self._large and (devices.count, devices.replicas) != (1, 1):
-            raise UserError(
-                "Several devices, or several seeds at once, need all training images "
-                "in memory: raise --config.data.images_megabytes, or train on one "
-                "device, with --notogether."
-            )
         self._data = train if self._large else devices.replicate(train)
         # The evaluator puts one batch of images at a time on the devices.
         self._val_labels = devices.replicate(self._val.labels)
@@ -146,16 +160,16 @@ class Trainer:
         def learning_rate(state: TrainState) -> Any:
             return learning_rate_fn(state.phase_step - 1) * state.plateau.scale
 
-        def order(key: PRNGKeyArray, epoch: Array) -> Array:
-            return epoch_order(
-                key, epoch, size=size, batch_size=batch_size, steps=self._steps
-            )
-
+        sizes = {"size": size, "batch_size": batch_size, "steps": self._steps}
+        order = functools.partial(epoch_order, **sizes)
         short = short_program_options()
         watch = train_state.make_watch(phase, config.best.monitor)
         self._score = jax.jit(devices.map(score, (0, 0, None)))
         self._learning_rate = jax.jit(devices.map(learning_rate, (0,)))
-        self._order = jax.jit(devices.map(order, (0, 0)), compiler_options=short)
+        if self._large:
+            self._order = functools.partial(order, permutation=permutation_on_host)
+        else:
+            self._order = jax.jit(devices.map(order, (0, 0)), compiler_options=short)
         self._watch = jax.jit(devices.map(watch, (0, 0, 0)), compiler_options=short)
         self._compiled: dict[int, Callable[..., Any]] = {}
 

@@ -5,11 +5,12 @@ import json
 import re
 import struct
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
 
-from mnist_jax.runs import run as runs
+from mnist_jax.runs.folder import RunFolder
 from tests.support.commands import start
 from tests.support.idx_files import encode
 from tests.torture import CONFIG, environment, finished
@@ -51,8 +52,9 @@ def lines(options, scratch):
             for record in both:
                 file.write(json.dumps(record | {"epoch": epoch}) + "\n")
     begin = time.perf_counter()
-    found = runs._lines_of(path, LINES // 2)
-    return len(found), [], f"{time.perf_counter() - begin:.1f} s"
+    text = RunFolder(scratch).first_metrics(LINES // 2)
+    zlib.crc32(text.encode())
+    return text.count("\n"), [], f"{time.perf_counter() - begin:.1f} s"
 
 
 def images(options, scratch):

@@ -12,7 +12,7 @@ from mnist_jax.data import augment
 from mnist_jax.devices import parallel
 from mnist_jax.training import step
 from mnist_jax.training.evaluator import Evaluator
-from mnist_jax.training.keys import epoch_order, make_keys
+from mnist_jax.training.keys import epoch_order, make_keys, permutation_on_host
 from mnist_jax.training.trainer import default_steps_per_call as step_count
 from tests.conftest import assert_trees_equal
 from tests.support.training_parts import (
@@ -59,6 +59,14 @@ def test_every_image_has_its_turn():
     """The images that an epoch drops are drawn again each time."""
     drawn = [order(0, epoch, size=10, batch_size=6) for epoch in range(12)]
     assert set(np.ravel(drawn)) == set(range(10))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 1000, 2000, 200_000])
+def test_an_order_is_the_same_whether_the_host_or_a_device_draws_it(size):
+    """In one round or two; among 200,000 random numbers some are equal."""
+    key = make_keys(0).order
+    expected = jax.random.permutation(key, size)
+    np.testing.assert_array_equal(permutation_on_host(key, size), expected)
 
 
 def test_images_that_are_read_as_needed_are_the_same(small):
