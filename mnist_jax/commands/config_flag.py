@@ -106,13 +106,9 @@ def one_line(error: BaseException) -> str:
 
 def _reason(error: Exception, path: Path) -> str:
     """Return the line of a file in which an error was raised, and the error."""
-    return f"{_line_of(error, path)}: {type(error).__name__}: {one_line(error)}."
-
-
-def _line_of(error: BaseException, path: Path) -> str:
-    """Return where in a file an error was raised, as ", line 7"."""
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        return f", line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-    return f", line {lines[-1]}" if lines else ""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        lines.append(error.lineno)
+    where = f", line {lines[-1]}" if lines else ""
+    return f"{where}: {type(error).__name__}: {one_line(error)}."

@@ -191,12 +191,10 @@ class Model:
 
         `smoothing` must be 0 unless `can_smooth_labels`.
         """
-        own = getattr(self.module, "loss", None)
-        if own and not self.can_smooth_labels:
-            return own(outputs, images, labels)
-        if own:
-            return own(outputs, images, labels, smoothing=smoothing)
-        return cross_entropy(outputs.logits, labels, smoothing=smoothing)
+        options = {"smoothing": smoothing} if self.can_smooth_labels else {}
+        if own := getattr(self.module, "loss", None):
+            return own(outputs, images, labels, **options)
+        return cross_entropy(outputs.logits, labels, **options)
 
     @property
     def can_smooth_labels(self) -> bool:
