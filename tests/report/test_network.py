@@ -157,8 +157,10 @@ def write(monkeypatch, folder, module: Any, classes=DIGITS, shape=(28, 28, 1)):
     monkeypatch.setattr(load, "load", lambda path: loaded)
     monkeypatch.setattr(network_figures, "IMAGES_MAPPED", 12)
     monkeypatch.setattr(network, "_POINTS", 2)
-    # Drawn with few pixels, which takes half the time.
+    # Drawn with few pixels, and without the pictures of other tests, to save time.
     monkeypatch.setattr(style, "DPI", 10)
+    for name in ("curves.curves", "figures.confusion_matrix", "figures.mistakes"):
+        monkeypatch.setattr(f"mnist_jax.report.{name}", lambda *_: None)
     (fake.folder / "weights.safetensors").touch()
     report.write(fake.folder, fake.images, DEFAULTS)
     text = (fake.folder / "report.md").read_text()

@@ -11,7 +11,7 @@ import pytest
 
 from mnist_jax import report
 from mnist_jax.evaluation import calibration, log_softmax
-from mnist_jax.report import page, style
+from mnist_jax.report import figures, page, style
 from mnist_jax.runs import predictions
 from tests.report.conftest import DEFAULTS, FakeRun, make_epochs, make_run
 from tests.report.test_render import HOSTILE, PIXEL, Reader
@@ -24,6 +24,19 @@ LETTERS = tuple(f"Letter {n}" for n in range(62))
 def few_pixels(monkeypatch):
     """Draw small pictures; those of other tests have all their pixels."""
     monkeypatch.setattr(style, "DPI", 10)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Write pictures of one pixel, for pages whose pictures do not matter."""
+    names = "curves", "confusion_matrix", "mistakes", "reliability"
+
+    def save(_, path):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(PIXEL)
+
+    monkeypatch.setattr(report, "_draw", lambda *_: dict.fromkeys(names))
+    monkeypatch.setattr(figures, "save", save)
 
 
 def write(run: FakeRun) -> tuple[str, Reader]:
@@ -68,7 +81,7 @@ def test_the_page_has_the_numbers_of_the_results(tmp_path, classes, shape):
     assert not [link for link in found.links if "://" in link and "arxiv" not in link]
 
 
-def test_many_classes_have_their_most_frequent_confusions_listed(tmp_path):
+def test_many_classes_have_their_most_frequent_confusions_listed(tmp_path, undrawn):
     run = make_run(tmp_path / "run", LETTERS, noise=4.0)
     _, found = write(run)
     confusion = np.array(run.results["test"]["last"]["confusion"])
@@ -80,7 +93,7 @@ def test_many_classes_have_their_most_frequent_confusions_listed(tmp_path):
         assert errors[LETTERS.index(true), LETTERS.index(predicted)] == int(count)
 
 
-def test_a_run_tested_on_validation_images_says_so_everywhere(fake_run):
+def test_a_run_tested_on_validation_images_says_so_everywhere(fake_run, undrawn):
     fake_run.rewrite_results(tested_on="val", val=fake_run.results["test"])
     path = fake_run.folder / "config.json"
     path.write_text(path.read_text().replace('"test_on": "test"', '"test_on": "val"'))
@@ -94,7 +107,7 @@ def test_a_run_tested_on_validation_images_says_so_everywhere(fake_run):
     ]
 
 
-def test_the_page_lists_the_fields_that_are_not_the_defaults(fake_run):
+def test_the_page_lists_the_fields_that_are_not_the_defaults(fake_run, undrawn):
     path = fake_run.folder / "config.json"
     config = json.loads(path.read_text())
     config["phases"].append(config["phases"][0] | {"batch_size": 32, "freeze": ["a|`"]})
@@ -112,7 +125,7 @@ def test_the_page_lists_the_fields_that_are_not_the_defaults(fake_run):
 
 
 @pytest.mark.parametrize("factor", [10.0, 0.2])
-def test_the_page_says_whether_the_network_claims_too_much(fake_run, factor):
+def test_the_page_says_whether_the_network_claims_too_much(fake_run, undrawn, factor):
     path = fake_run.folder / "predictions.npz"
     stored, val = predictions.read(path)
     logits = {name: factor * rows for name, rows in stored.logits.items()}
@@ -181,7 +194,7 @@ def test_imports_are_cheap_and_quiet(fake_run, tmp_path):
 
 
 @pytest.mark.parametrize("phases", [("train",), ("head | 1", "all")])
-def test_the_table_of_epochs_has_the_metrics(fake_run, phases):
+def test_the_table_of_epochs_has_the_metrics(fake_run, undrawn, phases):
     lines = make_epochs(4, phases)
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (fake_run.folder / "metrics.jsonl").write_text(text)
