@@ -60,7 +60,7 @@ _KAGGLE = flags.DEFINE_string(
     "A new file of answers for Kaggle's test.csv, which is named instead of pictures.",
 )
 
-_COLUMNS = "picture,line,digit,probability,unsure,left,top,right,bottom"
+_COLUMNS = "picture,line,digit,probability,unsure,left,top,right,bottom,turned,doubt"
 _ANSWERS = "ImageId,Label"
 _SOFTWARE = "mnist-jax predict"  # marks the drawings
 
@@ -227,9 +227,8 @@ def _as_csv(read: "_Read", classes: Sequence[str]) -> str:
     for path, reading in read:
         for digit in reading.digits:
             about = [digit.line, digit.label, digit.probability, digit.unsure]
-            writer.writerow(
-                [_shown(path), *about, *digit.box, *digit.probabilities.tolist()]
-            )
+            about += [*digit.box, reading.turned, digit.doubt]
+            writer.writerow([_shown(path), *about, *digit.probabilities.tolist()])
     return file.getvalue()
 
 

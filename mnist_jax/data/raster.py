@@ -1,15 +1,18 @@
 """The one place where image files are opened: only formats of pixels are."""
 
 import contextlib
+import io
 import os
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mnist_jax.data import idx
 from mnist_jax.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
@@ -66,6 +69,44 @@ def open_image(
         raise PhotoError(f"is damaged or cut off: {error}") from error
 
 
+def read_prepared(
+    source: str | os.PathLike[str] | IO[bytes],
+) -> UInt8[np.ndarray, "n 28 28"]:
+    """Read images that are as MNIST's already: 28x28, bright digits on black.
+
+    Args:
+        source: an image, or one or several in NumPy's format (.npy) or in IDX format
+            (.idx, -ubyte, with .gz or not).
+
+    Raises:
+        PhotoError: it has no such images.
+        OSError: the file cannot be read.
+    """
+    name = str(source).removesuffix(".gz")
+    if name.endswith(".npy"):
+        content = Path(name).read_bytes()
+        try:
+            images = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+        except Exception as error:  # NumPy raises half a dozen kinds
+            raise PhotoError(f"is not an array of numbers: {error}") from error
+    elif name.endswith((".idx", "-ubyte")):
+        images = idx.read(Path(str(source)))
+    else:
+        with open_image(source) as image:
+            images = np.asarray(to_grey(ImageOps.exif_transpose(image)))
+    images = as_bytes(images)
+    if images.shape[-1:] == (1,):
+        images = images[..., 0]
+    if images.ndim == 2:
+        images = images[np.newaxis]
+    if images.shape[1:] != (28, 28) or not len(images):
+        raise PhotoError(
+            f"holds uint8 of shape {list(images.shape)}, where prepared images are "
+            "[28, 28]; without --raw it is read as a photograph"
+        )
+    return images
+
+
 def as_bytes(array: np.ndarray) -> UInt8[np.ndarray, "..."]:
     """Return grey values in 0..255 of bytes, bits or floating-point numbers in 0..1.
 
@@ -81,6 +122,20 @@ def as_bytes(array: np.ndarray) -> UInt8[np.ndarray, "..."]:
     if array.dtype != np.uint8:
         raise PhotoError(f"is an array of {array.dtype}; give uint8, or floats in 0..1")
     return 255 * array if array.size and array.max() == 1 else array
+
+
+def from_array(array: np.ndarray) -> Image.Image:
+    """Return an array [height, width] or [height, width, 3 or 4] as an image.
+
+    Raises:
+        PhotoError: it has another shape, no pixels, or is refused by `as_bytes`.
+    """
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        shapes = "a picture is [height, width] or [height, width, 3 or 4]"
+        raise PhotoError(f"is an array of shape {list(array.shape)}, where {shapes}")
+    if not array.size:
+        raise PhotoError("has no pixels")
+    return Image.fromarray(np.ascontiguousarray(as_bytes(array)))
 
 
 def to_grey(image: Image.Image) -> Image.Image:

@@ -79,11 +79,15 @@ class App:
     def read(self, body: bytes, chosen: Sequence[int]) -> dict[str, Any]:
         """Read a picture, given by the content of its file.
 
+        It is turned as `mnist-jax predict` would, for the first of the networks.
+
         Raises:
             UserError: it is not an image, or has no digit in it.
         """
+        reader = self.networks[chosen[0] if chosen else 0]
         try:
-            found = photos.find_digits(io.BytesIO(body))
+            with self._lock:
+                reading = reader.read(io.BytesIO(body))
         except photos.PhotoError as error:
             raise UserError(f"The picture {error}.") from error
         digits = [
@@ -92,9 +96,10 @@ class App:
                 "line": digit.line,
                 "image": base64.b64encode(digit.image.tobytes()).decode(),
             }
-            for digit in found
+            for digit in reading.digits
         ]
-        return {"found": digits} | self._answer(found, chosen)
+        about = {"found": digits, "turned": reading.turned}
+        return about | self._answer(reading.digits, chosen)
 
     def correct(self, body: bytes, chosen: Sequence[int]) -> dict[str, Any]:
         """Save an image with its label and the networks' answers, given as JSON."""

@@ -1,22 +1,22 @@
 """The digits in a photograph, in the order in which they are read."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 from scipy import ndimage
 
-from mnist_jax.data import idx, raster
+from mnist_jax.data import raster
 from mnist_jax.data.centering import center_in_28x28
 from mnist_jax.data.raster import PhotoError
 from mnist_jax.photos import pictures, sheet
-from mnist_jax.photos.ink import FEWEST_PIXELS, find_ink, flatten, widen_thin_strokes
+from mnist_jax.photos.ink import find_ink, flatten, widen_thin_strokes
 
 # In sizes of a digit: parts of ink below the first are specks; other parts do not join
 # those below the second; those flatter than the third are no digits.
 _SPECK, _FRAGMENT, _FLAT = 0.1, 0.45, 0.36
+_DUST = 3  # pixels
 # Ink whose height is below the first share of its width is a line; ink wider than the
 # second number times its height is several digits.
 _LINE, _WIDE = 0.15, 1.7
@@ -112,12 +112,9 @@ def find_in(
     Boxes are those in the picture as it was. Raises PhotoError as `find_digits`.
     """
     grey = np.rot90(grey, turns)
-    paper = sheet.extend(grey)
     try:
-        ink, labels, parts = _segment(grey if paper is None else paper)
+        ink, labels, parts = _segment(sheet.extend(grey))
     except PhotoError:
-        if paper is None:
-            raise
         ink, labels, parts = _segment(grey)  # a bold 1 may look like a sheet
     digits = []
     for line, parts_of_line in enumerate(_in_lines(parts)):
@@ -145,40 +142,9 @@ def _doubt(box: Box, window: Float[np.ndarray, "h w"], scale: float) -> str:
 
 
 def read_prepared(source: Any) -> list[Digit]:
-    """Read images that are as MNIST's already: 28x28, bright digits on black.
-
-    Args:
-        source: a path to an image, to an array in NumPy's format (.npy), or to an IDX
-            file (.idx, -ubyte, with .gz or not), of one image or several.
-
-    Raises:
-        PhotoError: not such an image.
-        OSError: the file cannot be read.
-    """
-    name = str(source).removesuffix(".gz")
-    try:
-        if name.endswith(".npy"):
-            with Path(source).open("rb") as file:
-                images = np.lib.format.read_array(file, allow_pickle=False)
-        elif name.endswith((".idx", "-ubyte")):
-            images = idx.read(Path(source))
-        else:
-            images, _ = pictures.read(source)
-    except (PhotoError, OSError):
-        raise
-    except Exception as error:  # NumPy raises half a dozen kinds
-        raise PhotoError(f"is not an array of numbers: {error}") from error
-    images = raster.as_bytes(images)
-    if images.shape[-1:] == (1,):
-        images = images[..., 0]
-    if images.ndim == 2:
-        images = images[np.newaxis]
-    if images.shape[1:] != (28, 28) or not len(images):
-        raise PhotoError(
-            f"holds uint8 of shape {list(images.shape)}, where prepared images are "
-            "[28, 28]; without --raw it is read as a photograph"
-        )
-    return [Digit(Box(0, 0, 28, 28), image, 0) for image in images]
+    """Return images that are as MNIST's already; see `data.raster.read_prepared`."""
+    images = raster.read_prepared(source)
+    return [Digit(Box(0, 0, *image.shape), image, 0) for image in images]
 
 
 def _segment(
@@ -192,20 +158,15 @@ def _segment(
     labels = np.zeros(ink.shape, np.int32)
     ndimage.label(ink > 0, np.ones((3, 3)), output=labels)
     counts = np.bincount(labels.ravel())
-    parts: list[_Part] = []
-    for label, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
-        box = Box(columns.start, rows.start, columns.stop, rows.stop)
-        if counts[label] >= FEWEST_PIXELS // 4 and box.size >= 3:
-            parts.append((box, [label]))
-    if not parts:
-        raise PhotoError("has no digit in it: there are only specks of ink")
+    parts: list[_Part] = [
+        (Box(columns.start, rows.start, columns.stop, rows.stop), [label])
+        for label, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1)
+    ]
     # The size of a digit: half of all ink is in parts that are at least as large. For
     # digits that touch, which are wider than high, the height counts.
-    sizes = np.array([min(box.size, 2 * box.height) for box, _ in parts])
-    order = np.argsort(sizes)
-    total = np.cumsum([counts[parts[index][1][0]] for index in order])
-    size = float(sizes[order][np.searchsorted(total, total[-1] / 2)])
-    parts = [part for part in parts if part[0].size >= _SPECK * size]
+    sizes = [min(box.size, 2 * box.height) for box, _ in parts]
+    size = float(np.median(np.repeat(sizes, counts[1:])))
+    parts = [part for part in parts if part[0].size >= max(_SPECK * size, _DUST)]
     if len(parts) > _MOST_DIGITS:
         raise PhotoError(
             f"has {len(parts)} separate parts: a texture, not digits on paper"
@@ -217,7 +178,7 @@ def _segment(
         if box.height >= max(_FLAT * size, _LINE * (box.right - box.left))
     ]
     if not parts:
-        raise PhotoError("has no digit in it: there are only lines of ink")
+        raise PhotoError("has no digit in it: there are only specks or lines of ink")
     return ink, labels, parts
 
 
@@ -229,7 +190,7 @@ def _join(parts: list[_Part], size: float) -> list[_Part]:
         box, members = parts.pop(0)
         others = [part for part in parts if _belong_together(box, part[0], size)]
         if others:
-            nearest = min(others, key=lambda part: _distance(box, part[0]))
+            nearest = min(others, key=lambda part: _union(box, part[0]).size)
             parts.remove(nearest)
             parts.append((_union(box, nearest[0]), members + nearest[1]))
         else:
@@ -252,12 +213,6 @@ def _belong_together(small: Box, other: Box, size: float) -> bool:
 
 def _union(a: Box, b: Box) -> Box:
     return Box(*map(min, a[:2], b[:2]), *map(max, a[2:], b[2:]))
-
-
-def _distance(a: Box, b: Box) -> float:
-    across = max(a.left, b.left) - min(a.right, b.right)
-    down = max(a.top, b.top) - min(a.bottom, b.bottom)
-    return float(np.hypot(max(across, 0), max(down, 0)))
 
 
 def _in_lines(parts: list[_Part]) -> list[list[_Part]]:

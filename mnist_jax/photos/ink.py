@@ -21,8 +21,7 @@ _LEAST_CONTRAST, _NOISE = 0.1, 5.0
 _INK = 0.4
 # More than this part of the picture in ink is a dark picture, not writing on paper.
 _MOST_INK = 0.5
-# Fewer pixels of ink are ignored.
-FEWEST_PIXELS = 20
+_FEWEST_PIXELS = 20  # of ink
 # Width of strokes in a box of 20 pixels: thinner ones than the first are widened to the
 # second.
 _THIN, _WIDENED = 1.6, 2.2
@@ -35,7 +34,8 @@ def flatten(grey: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
     """
     if _is_dark_ground(grey):
         grey = 1 - grey
-    light = _enlarge(_light_of(pictures.shrink(grey, _LIGHT_SIDE)), grey.shape)
+    light = _light_of(pictures.shrink(grey, _LIGHT_SIDE))
+    light = pictures.resize(light, grey.shape, Image.Resampling.BICUBIC)
     return (1 - grey / np.maximum(light, 0.05)).clip(0, 1)
 
 
@@ -66,15 +66,8 @@ def _is_dark_ground(grey: Float[np.ndarray, "H W"]) -> bool:
     small = pictures.shrink(grey, _GROUND_SIDE)
     window = round(_GROUND_WINDOW * max(small.shape))
     ground = ndimage.median_filter(small, window, mode="nearest")
-    return bool(np.mean((grey - _enlarge(ground, grey.shape)) ** 3) > 0)
-
-
-def _enlarge(
-    small: Float[np.ndarray, "h w"], shape: tuple[int, ...]
-) -> Float[np.ndarray, "H W"]:
-    """Return a smooth picture at a given size."""
-    size = shape[1], shape[0]
-    return np.asarray(Image.fromarray(small).resize(size, Image.Resampling.BICUBIC))
+    ground = pictures.resize(ground, grey.shape, Image.Resampling.BICUBIC)
+    return bool(np.mean((grey - ground) ** 3) > 0)
 
 
 def find_ink(contrast: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
@@ -90,7 +83,7 @@ def find_ink(contrast: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
     lines = ruling.find(visible)
     near_lines = np.asarray(ndimage.binary_dilation(lines, np.ones((3, 3)), 2), bool)
     strokes = contrast[visible & ~near_lines]
-    if strokes.size < FEWEST_PIXELS:
+    if strokes.size < _FEWEST_PIXELS:
         raise PhotoError("has no digit in it: there is no ink on the paper")
     full = np.quantile(strokes, 0.8)
     threshold = max(floor, _INK * full)
@@ -107,16 +100,16 @@ def find_ink(contrast: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
 
 def widen_thin_strokes(ink: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "H W"]:
     """Widen strokes that would fade when the digit shrinks to 20 pixels."""
-    mask = np.pad(ink > 0.5, 1)
+    pixel = max(ink.shape) / 20
+    padded = np.pad(ink, round(_WIDENED * pixel) + 1)
+    mask = padded > 0.5
     if not mask.any():
         return ink
     # The mean distance of a stroke's pixels to its edge is a quarter of its width.
     inside = np.asarray(ndimage.distance_transform_edt(mask))
     width = 4 * inside[mask].mean() - 1
-    pixel = max(ink.shape) / 20
     if width >= _THIN * pixel:
         return ink
     radius = (_WIDENED * pixel - width) / 2
-    margin = int(np.ceil(radius)) + 1
-    outside = np.asarray(ndimage.distance_transform_edt(~np.pad(ink > 0.5, margin)))
-    return np.maximum((radius + 1 - outside).clip(0, 1), np.pad(ink, margin))
+    outside = np.asarray(ndimage.distance_transform_edt(~mask))
+    return np.maximum((radius + 1 - outside).clip(0, 1), padded)

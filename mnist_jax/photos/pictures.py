@@ -37,7 +37,7 @@ def read(source: Any) -> tuple[Float[np.ndarray, "H W"], float]:
     if not isinstance(source, (str, os.PathLike, Image.Image)) and not hasattr(
         source, "read"
     ):
-        source = _from_array(np.asarray(source))
+        source = raster.from_array(np.asarray(source))
     with raster.open_image(source) as image:
         if min(image.size) < _LEAST_SIDE:
             raise PhotoError(
@@ -56,15 +56,14 @@ def read(source: Any) -> tuple[Float[np.ndarray, "H W"], float]:
 def shrink(grey: Float[np.ndarray, "H W"], side: int) -> Float[np.ndarray, "h w"]:
     """Return a picture whose longer side is `side` at most, without specks."""
     factor = max(1, max(grey.shape) / side)
-    height, width = (max(8, round(length / factor)) for length in grey.shape)
-    small = Image.fromarray(grey).resize((width, height), Image.Resampling.BOX)
-    return ndimage.median_filter(np.asarray(small), 3, mode="nearest")
+    shape = tuple(max(8, round(length / factor)) for length in grey.shape)
+    small = resize(grey, shape, Image.Resampling.BOX)
+    return ndimage.median_filter(small, 3, mode="nearest")
 
 
-def _from_array(array: np.ndarray) -> Image.Image:
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        shapes = "a picture is [height, width] or [height, width, 3 or 4]"
-        raise PhotoError(f"is an array of shape {list(array.shape)}, where {shapes}")
-    if not array.size:
-        raise PhotoError("has no pixels")
-    return Image.fromarray(np.ascontiguousarray(raster.as_bytes(array)))
+def resize(
+    picture: np.ndarray, shape: tuple[int, ...], resampling: Image.Resampling
+) -> np.ndarray:
+    """Return a picture with another number of rows and columns."""
+    height, width = shape
+    return np.asarray(Image.fromarray(picture).resize((width, height), resampling))

@@ -19,7 +19,7 @@ from mnist_jax.photos import finding, pictures
 from mnist_jax.photos.finding import Digit
 
 # A picture is turned if its digits have a lower mean probability, and read that way if
-# the mean gets so much higher.
+# the mean gets so much higher; without digits, if it gets as high as the first.
 _PROBABLE, _HIGHER = 0.9, 0.1
 _SMALLEST_BATCH = 8  # few programs are compiled, however many digits there are
 
@@ -72,7 +72,8 @@ def read(predictor: Predictor, threshold: float, source: Any) -> Reading:
     """Find the digits in a picture, and classify them.
 
     If several digits have a low probability, the picture is turned by 90, 180 and 270
-    degrees, too; a reading with a clearly higher one is returned instead.
+    degrees, too; a reading with a clearly higher one is returned instead. It is also
+    turned if it seems to have no digits; what is then read is unsure.
 
     Args:
         predictor: the classifier.
@@ -84,15 +85,29 @@ def read(predictor: Predictor, threshold: float, source: Any) -> Reading:
         OSError: the file cannot be read.
     """
     picture = pictures.read(source)
-    best = upright = classify(predictor, threshold, finding.find_in(*picture))
-    if len(upright.digits) > 1 and upright.probability < _PROBABLE:
-        for turns in (1, 2, 3):
-            with contextlib.suppress(PhotoError):
-                found = finding.find_in(*picture, turns)
-                turned = classify(predictor, threshold, found)
-                if turned.probability > best.probability:
-                    best = dataclasses.replace(turned, turned=90 * turns)
-    return best if best.probability >= upright.probability + _HIGHER else upright
+    best: Reading | PhotoError
+
+    def turned(turns: int, doubt: str = "") -> Reading:
+        found = finding.find_in(*picture, turns)
+        found = [dataclasses.replace(each, doubt=each.doubt or doubt) for each in found]
+        reading = classify(predictor, threshold, found)
+        return dataclasses.replace(reading, turned=90 * turns)
+
+    try:
+        best = turned(0)
+        if len(best.digits) == 1 or best.probability >= _PROBABLE:
+            return best
+        doubt, least = "", best.probability + _HIGHER
+    except PhotoError as error:
+        best, doubt, least = error, "turned", _PROBABLE
+    for turns in (1, 2, 3):
+        with contextlib.suppress(PhotoError):
+            reading = turned(turns, doubt)
+            if reading.probability >= least:
+                best, least = reading, reading.probability
+    if isinstance(best, PhotoError):
+        raise best
+    return best
 
 
 def classify(predictor: Predictor, threshold: float, found: Sequence[Digit]) -> Reading:

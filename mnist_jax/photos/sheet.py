@@ -18,25 +18,13 @@ _LEAST_AREA, _MOST_BORDER = 0.2, 0.2
 _FILLED = 0.88
 
 
-def extend(grey: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"] | None:
-    """Extend a sheet of paper over its surroundings; return None without a sheet.
+def extend(grey: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
+    """Extend a sheet of paper over its surroundings, if there is one.
 
     Each pixel outside takes the brightness of the nearest one on the sheet.
     """
-    sheet = _find(grey)
-    if sheet is None:
-        return None
-    nearest = ndimage.distance_transform_edt(
-        ~sheet, return_distances=False, return_indices=True
-    )
-    rows, columns = np.asarray(nearest)
-    return grey[rows, columns]
-
-
-def _find(grey: Float[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"] | None:
-    """Return a mask of the sheet, if there is one with something else all around it."""
     if max(grey.shape) <= _SIDE:
-        return None
+        return grey
     small = pictures.shrink(grey, _SIDE)
     height, width = small.shape
     border = np.ones(small.shape, bool)
@@ -44,26 +32,26 @@ def _find(grey: Float[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"] | None:
     inner = small[height // 4 : -(height // 4), width // 4 : -(width // 4)]
     around, middle = np.median(small[border]), np.median(inner)
     if abs(middle - around) < _LEAST_CONTRAST:
-        return None
+        return grey
     threshold = around + _IN_SHADOW * (middle - around)
     labels = np.zeros(small.shape, np.int32)
     ndimage.label((small > threshold) == (middle > threshold), output=labels)
-    counts = np.bincount(labels.ravel())
-    counts[0] = 0
-    sheet = labels == counts.argmax()
-    if sheet.mean() < _LEAST_AREA or sheet[border].mean() > _MOST_BORDER:
-        return None
-    sheet = np.asarray(ndimage.binary_fill_holes(sheet))  # with the writing on it
-    if _filled(sheet) < _FILLED:
-        return None
+    largest = np.bincount(labels[labels > 0]).argmax()
+    sheet = np.asarray(ndimage.binary_fill_holes(labels == largest))  # and the writing
     # At its edge, pixels are neither sheet nor surroundings.
-    inside = ndimage.binary_erosion(sheet, iterations=3)
-    if not inside.any():
-        return None
-    enlarged = Image.fromarray(inside).resize(
-        (grey.shape[1], grey.shape[0]), Image.Resampling.NEAREST
+    inside = np.asarray(ndimage.binary_erosion(sheet, iterations=3))
+    if (
+        inside.mean() < _LEAST_AREA
+        or sheet[border].mean() > _MOST_BORDER
+        or _filled(sheet) < _FILLED
+    ):
+        return grey
+    inside = pictures.resize(inside, grey.shape, Image.Resampling.NEAREST)
+    nearest = ndimage.distance_transform_edt(
+        ~inside, return_distances=False, return_indices=True
     )
-    return np.asarray(enlarged)
+    rows, columns = np.asarray(nearest)
+    return grey[rows, columns]
 
 
 def _filled(shape: Bool[np.ndarray, "h w"]) -> float:

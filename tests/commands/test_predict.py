@@ -79,6 +79,7 @@ def test_what_it_says_is_what_python_says(predict, pictures, tmp_path):
     for row, digit in zip(rows, digits_read, strict=True):
         columns = [float(row[f"p{label}"]) for label in run.classes]
         np.testing.assert_allclose(columns, digit.probabilities, atol=1e-6)
+        assert (row["turned"], row["doubt"]) == ("0", digit.doubt)
     for drawing in ("001-a.png", "002-b.png"):
         with Image.open(tmp_path / "strips" / drawing) as strip:
             assert min(strip.size) > 100

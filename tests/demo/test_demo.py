@@ -98,6 +98,7 @@ def test_drawings_and_photographs_are_read_as_by_the_run(server, run, images, ph
     expected = run.read(io.BytesIO(photo))
     status, said = ask(server, "/read?run=0&run=1", photo)
     assert status == 200 and len(expected.digits) == len(said["found"]) == 5
+    assert said["turned"] == expected.turned
     for found, digit in zip(said["found"], expected.digits, strict=True):
         assert found["line"] == digit.line
         assert base64.b64decode(found["image"]) == digit.image.tobytes()

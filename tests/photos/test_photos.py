@@ -405,6 +405,17 @@ def test_pictures_of_several_digits_are_turned_to_be_read(test_set):
     assert count >= 2
 
 
+def test_what_is_no_digit_upright_is_turned_and_unsure():
+    ink = np.zeros((300, 400), np.float32)
+    ink[145:155, 100:300] = 1  # a 1 on its side
+    with pytest.raises(PhotoError, match="lines of ink"):
+        photos.find_digits(as_picture(ink))
+    reading = mnist_jax.load_run().read(as_picture(ink))
+    (digit,) = reading.digits
+    assert (str(reading), digit.doubt) == ("1", "turned")
+    assert reading.turned in (90, 270) and reading.unsure
+
+
 def test_a_classifier_of_other_images_is_refused():
     larger = Stripes()
     larger.shape = (32, 32)

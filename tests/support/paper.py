@@ -1,6 +1,14 @@
-"""Pictures like photographs of handwriting, drawn from images of MNIST, by a seed."""
+"""Pictures like photographs of handwriting, drawn from images of MNIST, by a seed.
+
+Those in docs/predict.md are made by
+
+  python -m tests.support.paper scenes
+  mnist-jax predict scenes --save=docs/predict
+"""
 
 import io
+import sys
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -143,3 +151,40 @@ def jpeg(picture, *, quality=85, orientation=1):
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=quality, exif=exif)
     return file.getvalue()
+
+
+def photograph_table(images, rng):
+    """Two lines of digits on a sheet that lies askew on a dark table."""
+    digits = [crop(enlarge(image, 2)) for image in images]
+    page = np.zeros((260, 420), np.float32)
+    for place, digit in enumerate(digits):
+        row, column = divmod(place, len(digits) // 2)
+        top, left = 60 + 90 * row, 50 + 350 * column // (len(digits) // 2)
+        page[top : top + digit.shape[0], left : left + digit.shape[1]] = digit
+    sheet = photograph(page, rng).convert("RGBA").rotate(4, expand=True, resample=3)
+    grain = rng.normal(0, 6, (sheet.height + 60, sheet.width + 60, 1))
+    table = Image.fromarray((np.array([70, 55, 45]) + grain).astype(np.uint8))
+    table.paste(sheet, (30, 30), sheet)
+    return table
+
+
+def main(folder):
+    """Write the pictures in docs/predict.md."""
+    from mnist_jax import config, data
+
+    test = data.load(config.Data(test_on="test")).test
+    images = [test.images[test.labels == k][0, ..., 0] for k in range(10)]
+    rng = np.random.default_rng(3)
+    folder.mkdir(exist_ok=True)
+    for name, picture in {
+        "lines": photograph_number(
+            [images[k] for k in (3, 5, 2, 8)], rng, squared=False, degrees=10
+        ),
+        "sheet": photograph_table(images, rng),
+        "touching": photograph_touching([images[k] for k in (2, 7, 3, 5)], rng),
+    }.items():
+        picture.save(folder / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

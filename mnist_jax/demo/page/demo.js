@@ -162,6 +162,7 @@ function showFound(answer) {
       const item = document.createElement("li");
       item.append(`${networks[run].name}: `);
       item.append(Object.assign(document.createElement("b"), { textContent: text }));
+      if (answer.turned) item.append(` (turned by ${answer.turned} degrees)`);
       return item;
     }),
   );
