@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SHELL := bash
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all torture check native cannot-build test-oldest results imagenet bench lock docs dist clean
+.PHONY: help run test test-all torture check native cannot-build test-oldest results imagenet bench lock audit docs dist clean
 # Where the native part can be built: oneDNN's packages are for Linux on x86-64.
 CAN_BUILD := $(and $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),$(shell command -v $(CXX)))
 CANNOT_BUILD := native/ needs Linux on x86-64 and a C++ compiler (CXX=$(CXX) is not one)
@@ -33,8 +33,7 @@ cannot-build:
 SECONDS ?= 600
 PARTS ?= damage,machine,fuzz,long,kills
 
-torture: $(VENV)/dev  ## kills, damage, hostile input: hours; repeat it to resume (PARTS=kills,fuzz SECONDS=60 choose)
-	-@$(BIN)/python -m pip install --quiet atheris
+torture: $(VENV)/torture  ## kills, damage, hostile input: hours; repeat it to resume (PARTS=kills,fuzz SECONDS=60 choose)
 	$(BIN)/python -m tests.torture --parts=$(PARTS) --seconds=$(SECONDS)
 
 check: $(VENV)/dev  ## formatter, linter and type checker
@@ -74,6 +73,9 @@ lock: $(VENV)/dev  ## update requirements.lock to the newest versions
 	    --python-version 3.11 --custom-compile-command "make lock" --no-emit-index-url --no-annotate \
 	    --no-cache --upgrade --output-file requirements.lock
 
+audit: $(VENV)/dev  ## compare requirements.lock with the known vulnerabilities
+	$(BIN)/uv tool run pip-audit --no-deps --disable-pip --requirement requirements.lock
+
 docs: .venv-docs/installed  ## build the documentation as a site in site/
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
@@ -101,6 +103,10 @@ $(VENV)/installed: requirements.txt pyproject.toml
 $(VENV)/dev: $(VENV)/installed
 	@echo "Adding the tools of developers (a minute; only this time) ..."
 	@set -o pipefail; $(PIP) --editable ".[dev]" | $(PROGRESS)
+	@touch $@
+
+$(VENV)/torture: $(VENV)/dev
+	@set -o pipefail; $(PIP) --editable ".[torture]" | $(PROGRESS)
 	@touch $@
 
 $(VENV)/native: $(VENV)/installed $(wildcard native/*.* native/onednn_jax/*.*)

@@ -25,14 +25,15 @@ from tests.support.commands import ROOT
 from tests.support.runs import leave_out_pictures
 from tests.torture import CONFIG, environment, fault, finished, run
 
-TEXTS = "", "[]", "{}", "null", "3", '"x"'
 WAYS = {
     "zeroed": lambda content: bytes(len(content)),
     "cut": lambda content: content[: len(content) // 2],
     "garbage": lambda content: np.random.default_rng(0).bytes(len(content)),
     "missing": lambda content: b"",
-    **{text: lambda content, text=text: text.encode() for text in TEXTS},
+    "empty": lambda content: b"",
 }
+# For files of JSON.
+TEXTS = {text: lambda _, text=text: text.encode() for text in ("[]", "{}", "null", "3")}
 NETWORK, HALF = "seed0", "half"
 ANY = NETWORK, HALF, "ensemble", "classified/knn"
 # By verb: the folders that it takes, and its arguments.
@@ -60,8 +61,9 @@ def damage(options, verb, scratch):
     for seed in range(2):
         shutil.copytree(finished(options, seed=seed), whole / f"seed{seed}")
     both = [whole / "seed0", whole / "seed1"]
-    run(options, "ensemble", *both, f"--output={whole}/ensemble")
-    run(options, "classify", both[0], "--with=knn", f"--output={whole}/classified")
+    if VERBS[verb][0] == ANY:
+        run(options, "ensemble", *both, f"--output={whole}/ensemble")
+        run(options, "classify", both[0], "--with=knn", f"--output={whole}/classified")
     shutil.copytree(both[0], whole / HALF)
     for name in ("results.json", "report.md", "weights.safetensors", "predictions.npz"):
         (whole / HALF / name).unlink()
@@ -98,7 +100,8 @@ def main(verb, scratch):
             read_by_all = "checkpoints" not in path.parts and path.suffix != ".png"
             if path.is_dir() or not (read_by_all or (verb, kind) == ("train", HALF)):
                 continue
-            for way, change in WAYS.items():
+            is_json = path.suffix in (".json", ".jsonl")
+            for way, change in (WAYS | (TEXTS if is_json else {})).items():
                 shutil.rmtree(copy, ignore_errors=True)
                 shutil.copytree(whole, copy)
                 damaged = copy / path.relative_to(whole)
@@ -110,6 +113,7 @@ def main(verb, scratch):
                 count += 1
                 if wrong := call(verb, words):
                     failures.append(f"{path.relative_to(whole)} {way}: {wrong:.300}")
+                    print(failures[-1], file=sys.stderr, flush=True)
     print(json.dumps([count, failures]))
 
 

@@ -12,7 +12,7 @@ from tests.torture import CONFIG, environment, finished, run
 
 SMALL = "lenet5 fast_cnn double_cnn triple_cnn efficient_capsnet capsnet".split()
 LARGE = "resnet inception xception densenet vgg16 alexnet".split()
-EACH = 5  # signals of a case
+EACH = 10  # signals of a case
 SECONDS = 10  # from SIGTERM to the end
 
 

@@ -35,7 +35,7 @@ SETTINGS = {
 
 
 def cases(options):
-    for function in (workdir, second, corrections):
+    for function in (workdir, corrections):
         yield f"shared {function.__name__}", functools.partial(function, options)
     for size in KILOBYTES:
         yield f"full disk/{size} kB", functools.partial(fill, options, size)
@@ -55,17 +55,6 @@ def workdir(options, scratch):
     outputs = [process.communicate()[0] for process in both]
     one = sum("Another process is" in text for text in outputs) == 1
     return 1, difference(options, scratch / "run") if one else outputs, ""
-
-
-def second(options, scratch):
-    """Three runs of the same second, without --workdir, have three folders."""
-    env = environment(options) | {"PYTHONPATH": str(ROOT)}
-    words = ["mnist_jax", "train", CONFIG]
-    running = [start(*words, env=env, cwd=scratch) for _ in range(3)]
-    outputs = [process.communicate()[0] for process in running]
-    found = [path.parent for path in scratch.rglob("results.json")]
-    failures = [text for folder in found for text in difference(options, folder)]
-    return 3, failures if len(found) == 3 else outputs, ""
 
 
 def correct(folder, first):
