@@ -22,6 +22,8 @@ from mnist_jax.training import optimizer
 from tests.conftest import ROOT
 from tests.support import own_parts
 
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
 PARTS = "tests.support.own_parts:"
 
 

@@ -13,6 +13,8 @@ from mnist_jax.errors import UserError
 from mnist_jax.export import card
 from mnist_jax.runs.load import load
 
+pytestmark = pytest.mark.usefixtures("little_optimized")
+
 
 @pytest.mark.parametrize("kind", ["onnx", "stablehlo", "safetensors"])
 def test_the_code_on_the_card_predicts_as_the_run(kind, tmp_path, monkeypatch, images):
