@@ -94,7 +94,7 @@ def test_resumed_equals_uninterrupted(watched_config, tmp_path, monkeypatch, who
             with pytest.raises(Killed):
                 experiment.run(config, tmp_path)
         saved = (tmp_path / "checkpoints").iterdir()
-        assert max(int(path.stem) for path in saved) == epoch
+        assert max(int(path.name) for path in saved) == epoch
     screen = io.StringIO()
     terminal = Console(file=screen, force_terminal=True, width=120)
     experiment.run(config, tmp_path, terminal=terminal)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from absl import app, flags
+from absl import app, flags, logging
 from rich.console import Console
 
 from mnist_jax import console
@@ -59,6 +59,9 @@ def run(command: ModuleType, *, verb: str = "") -> NoReturn:
         console.start()
         # Pictures go to files alone, so that it need not be a backend.
         os.environ.pop("MPLBACKEND", None)
+        if not flags.FLAGS["verbosity"].present:
+            # orbax logs every save and deletion at level INFO.
+            logging.set_verbosity(logging.WARNING)
         signal.signal(signal.SIGTERM, _on_terminate)
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -159,4 +162,7 @@ def _on_terminate(signal_number: int, frame: object) -> NoReturn:
 def _fail(message: str, code: int, *, label: str = "Error: ") -> NoReturn:
     text = console.fit(f"{label}{console.printable(message)}", Console(stderr=True))
     print(text, file=sys.stderr, flush=True)
+    # After a failed save, orbax's threads would bury the message in tracebacks.
+    sys.excepthook = sys.unraisablehook = lambda *_: None
+    logging.set_verbosity(logging.FATAL)
     sys.exit(code)

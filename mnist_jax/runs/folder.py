@@ -55,7 +55,7 @@ class RunFolder:
     """The paths of one run, and the files that hold JSON."""
 
     def __init__(self, path: Path | str):
-        # A later chdir must not move the run.
+        # Orbax wants absolute paths, and a later chdir must not move the run.
         self.path = files.expand(path).absolute()
         self.config = self.path / "config.json"
         self.environment = self.path / "environment.json"
@@ -177,8 +177,8 @@ class RunFolder:
                 "--workdir."
             ) from error
         try:
-            for folder in (self.path, self.figures, self.checkpoints):
-                files.remove_leftovers(folder)
+            files.remove_leftovers(self.path)
+            files.remove_leftovers(self.figures)
             yield
         finally:
             lock.release()

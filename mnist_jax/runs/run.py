@@ -102,6 +102,7 @@ class Run:
             self.results = self.folder.read_results()
             if self.results is None:
                 self._checkpoints = Checkpoints(self.folder.checkpoints)
+                stack.callback(self._checkpoints.close)
             self._events: Events | None = None
             stack.callback(lambda: self._events and self._events.close())
             yield

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -57,9 +58,14 @@ def names_in(folder):
     return sorted(path.name for path in folder.iterdir() if path.name != "damaged")
 
 
+def state_of(folder, epoch):
+    return folder / str(epoch) / "state.safetensors"
+
+
 def restore(folder):
     """The newest intact state and its record."""
     found = Checkpoints(folder).restore()
+    assert found is not None
     return found.as_state(shapes_of(make_state(0))), found.record
 
 
@@ -67,18 +73,17 @@ def test_a_checkpoint_is_restored_bit_for_bit_and_the_last_two_are_kept(saved, f
     current, record = restore(folder)
     assert tree.digest(current) == tree.digest(make_state(4))
     assert record == {"epochs": 4}
-    assert names_in(folder) == ["3.safetensors", "4.safetensors"]
+    assert names_in(folder) == ["3", "4"]
 
 
 def test_a_folder_of_earlier_versions_is_a_checkpoint(saved, folder):
     """Epochs 5 and 6, written by orbax, until two later ones replace them."""
     for epoch in (5, 6):
         saved.save(epoch, made := make_state(epoch), {"epochs": epoch})
-        path = folder / f"{epoch}.safetensors"
-        with safe_open(path, "numpy") as file:
+        with safe_open(state_of(folder, epoch), "numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}
             record = json.loads(file.metadata()["record"])
-        path.unlink()
+        shutil.rmtree(folder / str(epoch))
         manager = ocp.CheckpointManager(folder)
         manager.save(
             epoch,
@@ -93,9 +98,10 @@ def test_a_folder_of_earlier_versions_is_a_checkpoint(saved, folder):
     assert record == {"epochs": 6}
     next((folder / "6" / "state").rglob("d/*")).write_bytes(b"")
     assert restore(folder)[1] == {"epochs": 5}
+    resumed = Checkpoints(folder)
     for epoch in (6, 7):
-        saved.save(epoch, make_state(epoch), {})
-    assert names_in(folder) == ["6.safetensors", "7.safetensors"]
+        resumed.save(epoch, make_state(epoch), {})
+    assert names_in(folder) == ["6", "7"]
 
 
 def test_nothing_saved_is_nothing_restored(folder):
@@ -110,8 +116,10 @@ def test_frozen_parameters_are_saved_once(folder):
     made = state.create(params, {}, phase)
     assert tree.count_parameters(made) > 4 * 2**18
     Checkpoints(folder).save(1, made, {})
-    assert 2**19 <= (folder / "1.safetensors").stat().st_size < 1.1 * 2**19
-    current = Checkpoints(folder).restore().as_state(shapes_of(made))
+    assert 2**19 <= state_of(folder, 1).stat().st_size < 1.1 * 2**19
+    found = Checkpoints(folder).restore()
+    assert found is not None
+    current = found.as_state(shapes_of(made))
     assert_trees_equal(current, made)
     # A training step is given each buffer, to overwrite it.
     buffers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(current)]
@@ -150,22 +158,34 @@ def flip_a_bit(path):
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(bytes(path.stat().st_size)),
         lambda path: path.write_bytes(safetensors.numpy.save({"0": np.ones(3)})),
-        lambda path: [path.unlink(), path.mkdir()],
     ],
 )
 def test_a_damaged_checkpoint_sends_the_run_to_the_previous_one(
     saved, folder, caplog, damage
 ):
-    damage(folder / "4.safetensors")
+    damage(state_of(folder, 4))
     caplog.set_level(logging.WARNING)
     current, record = restore(folder)
     assert_trees_equal(current, make_state(3))
     assert record == {"epochs": 3}
     assert "checkpoint of epoch 4 is damaged" in caplog.text
-    assert names_in(folder / "damaged") == ["4.safetensors"]  # nothing is lost
+    assert names_in(folder / "damaged") == ["4"]  # nothing is lost
     # And the run can save epoch 4 again.
     saved.save(4, make_state(4), {"epochs": 4})
     assert_trees_equal(restore(folder)[0], make_state(4))
+
+
+@pytest.mark.parametrize("change", [lambda path: path.unlink(), cut])
+def test_each_file_of_a_checkpoint_may_be_damaged(saved, folder, change):
+    """The numbers are those of the epoch, or the previous epoch's are restored."""
+    names = [p.relative_to(folder) for p in (folder / "4").rglob("*") if p.is_file()]
+    whole = shutil.copytree(folder, folder.with_name("whole"))
+    for name in names:
+        shutil.rmtree(folder)
+        shutil.copytree(whole, folder)
+        change(folder / name)
+        current, record = restore(folder)
+        assert_trees_equal(current, make_state(record["epochs"]))
 
 
 @pytest.mark.parametrize(
@@ -184,9 +204,9 @@ def test_a_checkpoint_that_cannot_be_read_now_is_not_damaged(
         raise error
 
     monkeypatch.setattr(safetensors, "safe_open", fail)
-    with pytest.raises(CheckpointError, match="4.safetensors.*stays where it is"):
+    with pytest.raises(CheckpointError, match="checkpoints/4.*stays where it is"):
         saved.restore()
-    assert names_in(folder) == ["3.safetensors", "4.safetensors"]
+    assert names_in(folder) == ["3", "4"]
     assert not (folder / "damaged").exists()
 
 
@@ -200,12 +220,12 @@ def test_another_training_state_is_not_damage(saved, folder, monkeypatch):
     monkeypatch.setattr(checkpoint, "VERSION", 999)
     with pytest.raises(CheckpointError, match="Another version"):
         saved.restore()
-    assert names_in(folder) == ["3.safetensors", "4.safetensors"]
+    assert names_in(folder) == ["3", "4"]
 
 
 def test_if_all_are_damaged_the_run_does_not_start_again(saved, folder):
-    for path in folder.iterdir():
-        cut(path)
+    for epoch in (3, 4):
+        cut(state_of(folder, epoch))
     for _ in range(2):  # and again, when they have been moved
         with pytest.raises(CheckpointError, match="None of the checkpoints"):
             saved.restore()
@@ -218,11 +238,11 @@ def test_a_failed_save_leaves_the_earlier_checkpoints(saved, folder, monkeypatch
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("os.replace", full)
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
     with pytest.raises(CheckpointError, match=r"epoch 5.*No space left.*make room"):
         saved.save(5, make_state(5), {"epochs": 5})
-    assert names_in(folder) == ["3.safetensors", "4.safetensors"]
     assert restore(folder)[1] == {"epochs": 4}
+    assert names_in(folder) == ["3", "4"]  # nothing is left of epoch 5
 
 
 def test_a_folder_that_cannot_be_created_is_named(tmp_path):

@@ -83,12 +83,14 @@ def make(name, run, folder):
     if name == "checkpoint":
 
         def restore(path):
-            shutil.copytree(path.parent, copy / "read", dirs_exist_ok=True)
-            Checkpoints(copy / "read").restore()
+            shutil.copytree(folder / "checkpoints", copy / "read", dirs_exist_ok=True)
+            with contextlib.closing(Checkpoints(copy / "read")) as opened:
+                opened.restore()
 
-        (path := folder / "checkpoints" / "9.safetensors").parent.mkdir()
-        newest = max((run / "checkpoints").iterdir(), key=lambda x: int(x.stem))
-        return path, restore, [newest.read_bytes()]
+        newest = max((run / "checkpoints").iterdir(), key=lambda x: int(x.name))
+        shutil.copytree(newest, folder / "checkpoints" / newest.name)
+        (path,) = (folder / "checkpoints").rglob("*.safetensors")
+        return path, restore, [path.read_bytes()]
     here, ours = RunFolder(copy), Experiment(name="torture-lenet5")
     described = environment.describe()
     for file, read in (
