@@ -97,9 +97,12 @@ def boosted(
 ) -> Float32[np.ndarray, "n classes"]:
     """Return the held-out logits of gradient boosting, for comparison with `fit`."""
     from sklearn.ensemble import HistGradientBoostingClassifier
+    from threadpoolctl import threadpool_limits
 
     trees = HistGradientBoostingClassifier(max_iter=50, random_state=0)
-    return _held_out(trees, np.concatenate(logits, axis=-1), labels)
+    # Several threads would wait for each other for an hour if other programs run.
+    with threadpool_limits(1):
+        return _held_out(trees, np.concatenate(logits, axis=-1), labels)
 
 
 def _held_out(estimator: Any, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
