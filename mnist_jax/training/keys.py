@@ -78,7 +78,8 @@ def permutation_on_host(key: PRNGKeyArray, size: int) -> UInt32[np.ndarray, " si
     for _ in range(math.ceil(3 * math.log(max(1, size)) / math.log(2**32 - 1))):
         key, bits_key = jax.random.split(key)
         bits[:] = jax.random.bits(bits_key, (size,), jnp.uint32)
-        places[:] = np.arange(size)  # no two pairs are equal: any sort is a stable one
+        # No two pairs are equal: any sort is a stable one.
+        places[:] = np.arange(size, dtype=np.uint32)
         pairs.sort()
         order = order[places]
     return order
