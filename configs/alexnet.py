@@ -6,7 +6,7 @@ python run.py --config=configs/alexnet.py:head_only
 python run.py --config=configs/alexnet.py:first_stages=2
 
 The variants are those of `base.published` for `alexnet_owt`.
-Test accuracy, in bfloat16: 0.9957, n = 1; see docs/recipes.md.
+Test accuracy, in bfloat16: mean 0.9963, sd 0.0005, n = 3; see docs/recipes.md.
 """
 
 from ml_collections import ConfigDict

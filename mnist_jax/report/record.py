@@ -70,7 +70,8 @@ class Record:
             self.environment.get, ("device_kind", "device_count", "cores")
         )
         if self.environment.get("device") == "cpu":
-            found = f"CPU, {cores} cores" if cores else "CPU"
+            noun = "core" if cores == 1 else "cores"
+            found = f"CPU, {cores} {noun}" if cores else "CPU"
         else:
             found = (f"{count}x {kind}" if count != 1 else f"{kind}") if kind else ""
         dtype = self.config.get("dtype", "float32")
