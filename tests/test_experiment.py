@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from typing import Any
 
 import jax
 import numpy as np
@@ -364,7 +365,7 @@ def test_a_large_set_is_refused_before_anything_is_written(
     """On several devices, or with several seeds at once."""
     monkeypatch.setattr(jax, "device_count", lambda: devices)
     small = data.load(experiment.parse(small_config).data)
-    rows = data.Rows(small.train.images, np.arange(len(small.train)))
+    rows: Any = data.Rows(small.train.images, np.arange(len(small.train)))
     large = data.Split(rows, small.train.labels)
     monkeypatch.setattr(data, "load", lambda _: dataclasses.replace(small, train=large))
     workdirs = {seed: tmp_path / f"seed{seed}" for seed in seeds}

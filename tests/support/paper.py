@@ -161,7 +161,8 @@ def photograph_table(images, rng):
         row, column = divmod(place, len(digits) // 2)
         top, left = 60 + 90 * row, 50 + 350 * column // (len(digits) // 2)
         page[top : top + digit.shape[0], left : left + digit.shape[1]] = digit
-    sheet = photograph(page, rng).convert("RGBA").rotate(4, expand=True, resample=3)
+    flat = photograph(page, rng).convert("RGBA")
+    sheet = flat.rotate(4, Image.Resampling.BICUBIC, expand=True)
     grain = rng.normal(0, 6, (sheet.height + 60, sheet.width + 60, 1))
     table = Image.fromarray((np.array([70, 55, 45]) + grain).astype(np.uint8))
     table.paste(sheet, (30, 30), sheet)
