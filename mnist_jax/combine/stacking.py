@@ -100,7 +100,7 @@ def boosted(
     from threadpoolctl import threadpool_limits
 
     trees = HistGradientBoostingClassifier(max_iter=50, random_state=0)
-    # Several threads would wait for each other for an hour if other programs run.
+    # Beside other programs, several threads spend an hour waiting for each other.
     with threadpool_limits(1):
         return _held_out(trees, np.concatenate(logits, axis=-1), labels)
 

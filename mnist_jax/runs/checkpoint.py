@@ -76,22 +76,29 @@ class Checkpoint(NamedTuple):
         return jax.tree.unflatten(structure, copies)
 
 
+Saved = tuple[dict[str, np.ndarray], dict[str, Any]]
+"""The distinct arrays of a state by name, and the record."""
+
+
 class _Handler(ocp.CheckpointHandler):
-    """Write arrays and a record into one file of a checkpoint's folder."""
+    """Keeps arrays and a record in one file of a checkpoint's folder."""
 
-    def save(self, directory: Path, args: "_Save") -> None:
-        record = {"record": json.dumps(args.record)}
-        safetensors.numpy.save_file(args.arrays, directory / _FILE, record)
+    def save(self, directory: Path, args: "_Args") -> None:
+        arrays, record = args.saved
+        metadata = {"record": json.dumps(record)}
+        safetensors.numpy.save_file(arrays, directory / _FILE, metadata)
 
-    def restore(self, directory: Path, args: Any = None) -> Any:
-        raise NotImplementedError("`_read` does it, which needs no orbax.")
+    def restore(self, directory: Path, args: Any = None) -> Saved:
+        # NumPy alone lacks bfloat16.
+        with safetensors.safe_open(directory / _FILE, framework="flax") as file:
+            record = dict(json.loads(file.metadata()["record"]))
+            return {name: file.get_tensor(name) for name in file.keys()}, record
 
 
 @ocp.args.register_with_handler(_Handler, for_save=True, for_restore=True)
 @dataclasses.dataclass
-class _Save(ocp.args.CheckpointArgs):
-    arrays: dict[str, np.ndarray]
-    record: dict[str, Any]
+class _Args(ocp.args.CheckpointArgs):
+    saved: Saved
 
 
 class Checkpoints:
@@ -142,7 +149,7 @@ class Checkpoints:
         }
         try:
             path = self._folder / str(epoch)
-            self._checkpointer.save(path, args=_Save(arrays, record))
+            self._checkpointer.save(path, args=_Args((arrays, record)))
             for path in _saved(self._folder)[:-_KEPT]:
                 shutil.rmtree(path)
         except Exception as error:
@@ -210,13 +217,8 @@ def _saved(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> Checkpoint:
-    if (path / "state").is_dir():
-        record, arrays = _read_earlier(path)
-    else:
-        # NumPy alone lacks bfloat16.
-        with safetensors.safe_open(path / _FILE, framework="flax") as file:
-            record = dict(json.loads(file.metadata()["record"]))
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
+    is_earlier = (path / "state").is_dir()
+    arrays, record = _read_earlier(path) if is_earlier else _Handler().restore(path)
     leaves = [np.asarray(arrays[str(place)]) for place in record.pop(_PLACES)]
     if tree.digest(leaves) != record.pop(_DIGEST):
         raise ValueError("its numbers do not match their SHA-256")
@@ -225,10 +227,10 @@ def _read(path: Path) -> Checkpoint:
     return Checkpoint(record, leaves, path)
 
 
-def _read_earlier(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Read the record and the arrays that earlier versions wrote, in orbax's format."""
+def _read_earlier(path: Path) -> Saved:
+    """Read the arrays and the record that earlier versions wrote, in orbax's format."""
     record = dict(json.loads((path / "record" / "metadata").read_text()))
-    return record, ocp.StandardCheckpointHandler().restore(path / "state")
+    return ocp.StandardCheckpointHandler().restore(path / "state"), record
 
 
 def _other_version(path: Path) -> str:

@@ -47,8 +47,8 @@ def check_large(dataset: data.Dataset, *, seeds: int) -> None:
     devices = jax.device_count()
     if isinstance(dataset.train.images, data.Rows) and max(devices, seeds) > 1:
         raise UserError(
-            f"{devices} devices, with {seeds} seeds at once, need all training images "
-            "in memory: raise --config.data.images_megabytes, or train on one device "
+            "Several devices, or several seeds at once, need all training images in "
+            "memory: raise --config.data.images_megabytes, or train on one device "
             "(CUDA_VISIBLE_DEVICES=0), with --notogether."
         )
 

@@ -40,7 +40,7 @@ COLLECTIVES = r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatt
 
 
 def with_few(dataset, count):
-    """The data set with so many training images, and 30 for validation."""
+    """Return the data set with `count` training and 30 validation images."""
     train, val = dataset.train, dataset.val
     return dataclasses.replace(
         dataset,
@@ -53,7 +53,7 @@ def train_two_epochs(dataset, devices, *, steps_per_call=1, model=TINY):
     """Train with all that draws at random, batches that four devices can share.
 
     Returns:
-        The state, and what was said of the epochs, without times.
+        The state, and the records of the epochs, without times.
     """
     config = Experiment(
         augment=Augment(rotation=10.0, shift=0.1, erasing=0.5, fade=0.7),

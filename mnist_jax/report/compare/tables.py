@@ -28,7 +28,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Group], str], str], ...] = (
 _NARROW = ("Data", "Images", "Accuracy", "n", "Time")
 _SHORT = 8
 """Rows of the short table, at most."""
-_DEVICE = re.compile(r"^CPU, |NVIDIA |, \w*float\w*$")
+_DEVICE = re.compile(r"CPU, |NVIDIA |, \w*float\w*")
 """The parts of a run's hardware that the short table leaves out."""
 
 
