@@ -23,6 +23,9 @@ _LINE, _WIDE = 0.15, 1.7
 # Edges that are wider than a part of a digit's size, and than some pixels, are blurred.
 _BLURRED, _SHARP = 0.075, 4
 _SMALLEST = 8  # pixels of the picture
+# Paper around a digit whose brightness varies by more than this part of the difference
+# between light and dark is a texture; so is ink in more pieces, by their sides.
+_UNEVEN, _MOST_PIECES = 0.6, 20
 # The gap that a stroke may have, how high a digit of several parts may be, and which
 # part of the narrower one's columns they share: digits side by side share fewer.
 _GAP, _TALLEST, _SHARED = 0.25, 1.75, 0.4
@@ -122,7 +125,7 @@ def find_in(
             window = slice(box.top, box.bottom), slice(box.left, box.right)
             alone = np.where(np.isin(labels[window], members), ink[window], 0)
             image = center_in_28x28(widen_thin_strokes(alone))
-            doubt = _doubt(box, grey[window], scale)
+            doubt = _doubt(box, grey[window], labels[window], scale)
             for side in (grey.shape * 2)[:turns]:  # the height, then the width
                 box = Box(side - box.bottom, box.left, side - box.top, box.right)
             full_size = Box(*(round(scale * side) for side in box))
@@ -130,14 +133,24 @@ def find_in(
     return digits
 
 
-def _doubt(box: Box, window: Float[np.ndarray, "h w"], scale: float) -> str:
+def _doubt(
+    box: Box,
+    window: Float[np.ndarray, "h w"],
+    labels: Int[np.ndarray, "h w"],
+    scale: float,
+) -> str:
     """Return why ink may be no digit, or not to be read; empty if nothing is wrong."""
     if box.right - box.left > _WIDE * box.height:
         return "too wide"
     if scale * box.size < _SMALLEST:
         return "too small"
+    span = np.ptp(np.quantile(window, [0.02, 0.98]))
+    paper = window[~np.asarray(ndimage.binary_dilation(labels > 0, iterations=2))]
+    uneven = paper.size and np.ptp(np.quantile(paper, [0.1, 0.9])) > _UNEVEN * span
+    if uneven or ndimage.label(labels)[1] > _MOST_PIECES:
+        return "a texture"
     slope = np.quantile(ndimage.gaussian_gradient_magnitude(window, 0.7), 0.98)
-    edge = np.ptp(np.quantile(window, [0.02, 0.98])) / max(slope, 1e-6)
+    edge = span / max(slope, 1e-6)
     return "blurred" if edge > max(_SHARP, _BLURRED * box.size) else ""
 
 
