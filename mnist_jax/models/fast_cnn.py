@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from mnist_jax.config import option
 from mnist_jax.models.layers import BatchNorm, Conv, Dense, max_pool
 from mnist_jax.models.outputs import Images, Logits
 
@@ -19,16 +20,17 @@ class FastCNN(nn.Module):
     """
 
     num_classes: int
+    width: int = option(1, "Factor of the channels, 8, 32 and 64.", at_least=1)
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, images: Images, *, train: bool) -> Logits:
-        """Map images to logits. The features are 576."""
+        """Map images to logits. The features are 576 times `width`."""
         conv = functools.partial(Conv, use_bias=False, dtype=self.dtype)
         norm = functools.partial(BatchNorm, dtype=self.dtype)
         x = images
         for layer, (channels, size) in enumerate(((8, 5), (32, 3), (64, 3)), start=1):
-            x = conv(channels, (size, size), name=f"conv{layer}")(x)
+            x = conv(self.width * channels, (size, size), name=f"conv{layer}")(x)
             x = max_pool(x, 2)  # 28 to 14 to 7 to 3: the last row and column drop out
             x = norm(name=f"norm{layer}")(x, use_running_average=not train)
             x = nn.relu(x)
