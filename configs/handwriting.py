@@ -5,7 +5,8 @@ python run.py --config=configs/handwriting.py
 Pens are thicker, thinner and fainter, hands lean and wobble; some digits get strokes
 that MNIST's writers hardly used. See docs/predict.md.
 
-Seed 0 is the network in the package.
+Test accuracy: mean 0.9955, sd 0.0002, n = 3; seed 0, 0.9956, is the network in the
+package.
 """
 
 from ml_collections import ConfigDict
