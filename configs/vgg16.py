@@ -19,8 +19,8 @@ small_data.
 
 The weights, 59 MB, are downloaded once; --config.model.pretrained=FILE takes a file.
 Test accuracy: `:first_blocks=2,tuned` mean 0.9960, sd 0.0001, n = 3; `:scratch,tuned`
-mean 0.9960, sd 0.0002, n = 3; `:first_blocks=3,tuned` mean 0.9960, sd 0.0002, n = 2; not
-measured with all of ImageNet's weights.
+mean 0.9960, sd 0.0002, n = 3; `:first_blocks=3,tuned` mean 0.9960, sd 0.0002, n = 2;
+not measured with all of ImageNet's weights.
 Time of either: three quarters of an hour on two x86 cores, one minute on an H200.
 """
 
