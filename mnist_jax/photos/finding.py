@@ -29,6 +29,8 @@ _UNEVEN, _MOST_PIECES = 0.6, 20
 # The gap that a stroke may have, how high a digit of several parts may be, and which
 # part of the narrower one's columns they share: digits side by side share fewer.
 _GAP, _TALLEST, _SHARED = 0.25, 1.75, 0.4
+# At most so many digits are side by side.
+_ABREAST = 40
 # More parts are a texture.
 _MOST_DIGITS = 200
 
@@ -175,6 +177,8 @@ def _segment(
         (Box(columns.start, rows.start, columns.stop, rows.stop), [label])
         for label, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1)
     ]
+    parts = _without_surroundings(parts, ink.shape)
+    counts = counts[[0, *(members[0] for _, members in parts)]]
     # The size of a digit: half of all ink is in parts that are at least as large. For
     # digits that touch, which are wider than high, the height counts.
     sizes = [min(box.size, 2 * box.height) for box, _ in parts]
@@ -193,6 +197,17 @@ def _segment(
     if not parts:
         raise PhotoError("has no digit in it: there are only specks or lines of ink")
     return ink, labels, parts
+
+
+def _without_surroundings(parts: list[_Part], shape: tuple[int, ...]) -> list[_Part]:
+    """Leave out what touches two sides of the picture, if several digits remain."""
+    inner = [
+        (box, members)
+        for box, members in parts
+        if sum(a == b for a, b in zip(box, (0, 0, *shape[::-1]), strict=True)) < 2
+    ]
+    least = max(_SMALLEST, max(shape) / _ABREAST)
+    return inner if sum(box.size >= least for box, _ in inner) > 1 else parts
 
 
 def _join(parts: list[_Part], size: float) -> list[_Part]:

@@ -369,6 +369,18 @@ def test_any_classifier_reads_and_a_reading_is_short():
     assert shown.count("<img") == 2 and "<b>" not in shown
 
 
+def test_what_fills_a_corner_is_a_digit_only_if_it_is_alone():
+    ink = page((80, 90, 3), (80, 220, 7))
+    corner = ink.copy()
+    corner[:60, 360:] = 1
+    found, expected = (prepared(as_picture(picture)) for picture in (corner, ink))
+    assert len(found) == 2
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.9
+    rows, columns = np.nonzero(ink[:, :180] > 0.5)
+    tight = ink[rows.min() :, columns.min() : 180]
+    assert len(prepared(as_picture(tight))) == 1
+
+
 def test_ink_that_is_too_wide_for_a_digit_is_unsure():
     ink = (page((80, 90, 3), (80, 220, 7)) > 0.5).astype(np.float32)
     assert not photos.read(Stripes(), 0, as_picture(ink)).unsure
