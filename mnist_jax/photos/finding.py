@@ -23,8 +23,8 @@ _LINE, _WIDE = 0.15, 1.7
 # Edges that are wider than a part of a digit's size, and than some pixels, are blurred.
 _BLURRED, _SHARP = 0.075, 4
 _SMALLEST = 8  # pixels of the picture
-# Paper around a digit whose brightness varies by more than this part of the difference
-# between light and dark is a texture; so is ink in more pieces, by their sides.
+# The ground is a texture if its brightness varies by more than this part of the
+# contrast; the ink is one if it is in more pieces.
 _UNEVEN, _MOST_PIECES = 0.6, 20
 # The gap that a stroke may have, how high a digit of several parts may be, and which
 # part of the narrower one's columns they share: digits side by side share fewer.
