@@ -29,7 +29,7 @@ _UNEVEN, _MOST_PIECES = 0.6, 20
 # The gap that a stroke may have, how high a digit of several parts may be, and which
 # part of the narrower one's columns they share: digits side by side share fewer.
 _GAP, _TALLEST, _SHARED = 0.25, 1.75, 0.4
-# At most so many digits are side by side.
+# A picture has at most this many digits in a row.
 _ABREAST = 40
 # More parts are a texture.
 _MOST_DIGITS = 200
