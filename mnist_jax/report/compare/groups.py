@@ -101,7 +101,7 @@ class Group:
     @property
     def hardware(self) -> str:
         """The hardware of the runs; "" if unknown."""
-        return " and ".join(dict.fromkeys(r.hardware for r in self.runs if r.hardware))
+        return " or ".join(dict.fromkeys(r.hardware for r in self.runs if r.hardware))
 
 
 class Series(NamedTuple):
