@@ -48,8 +48,10 @@ def _light_of(small: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     stroke = ndimage.binary_dilation(small < (1 - _DARKER) * np.minimum(around, closed))
     paper = np.where(stroke, 0, small)
     light, weight = np.float32(0), np.float32(0)
-    # The mean of the paper nearby, and from further away if none is near.
-    for sigma, share in ((0.03, 1), (0.1, 1e-2), (0.5, 1e-4)):
+    # The mean of the paper nearby, and from further away if none is near. A small
+    # picture shows little more than a digit: what is near would be within its strokes.
+    near = 0.03 if max(small.shape) == _LIGHT_SIDE else 0.2
+    for sigma, share in ((near, 1), (0.1, 1e-2), (0.5, 1e-4)):
         blur = sigma * max(small.shape)
         light += share * ndimage.gaussian_filter(paper, blur, mode="nearest")
         known = np.where(stroke, np.float32(0), np.float32(1))

@@ -228,6 +228,16 @@ def test_faint_and_thin_strokes_are_thick_enough_to_be_seen():
     assert 1.5 < (image[14] / 255.0).sum() < 3
 
 
+@pytest.mark.parametrize("index", range(10))
+def test_fading_strokes_of_a_digit_that_fills_a_small_picture_are_ink(index):
+    bold = ndimage.grey_dilation(page((0, 0, index), shape=(60, 60)), 5)
+    bold = np.pad(ndimage.gaussian_filter(bold, 1.5), 8)
+    fading = bold * np.linspace(1, 0.35, len(bold))[:, None]
+    (found,) = prepared(as_picture(fading, paper_grey=200, ink_grey=100))
+    (expected,) = prepared(as_picture(bold))
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.8
+
+
 @pytest.mark.parametrize(
     "array, message",
     [
