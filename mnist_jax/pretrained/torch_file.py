@@ -131,8 +131,11 @@ class _OrderedDict(dict[Any, Any]):
         pass
 
 
-class _Unpickler(pickle.Unpickler):
-    """Unpickles what a state dict consists of, and rejects everything else."""
+class _Unpickler(pickle._Unpickler):
+    """Unpickles what a state dict consists of, and rejects everything else.
+
+    The class in C would allocate gigabytes for a single high number in its memo.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):

@@ -5,6 +5,8 @@ import collections
 import json
 import os
 import pickle
+import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -171,3 +173,17 @@ def test_a_zip_file_or_a_pickle_of_something_else_is_refused(tmp_path):
     for path in tmp_path.iterdir():
         with pytest.raises(WeightsError, match="PyTorch did not write it"):
             readers.read(path)
+
+
+def test_a_high_number_in_the_memo_takes_no_memory(tmp_path):
+    path, content = tmp_path / FILES[1], content_of(FILES[1])
+    place = content.index(b"q\x02")  # stored as the number 2, in a byte
+    number = b"r" + struct.pack("<I", 2**28)
+    path.write_bytes(content[:place] + number + content[place + 2 :])
+    tracemalloc.start()
+    try:
+        assert readers.read(path)[0]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10_000_000
