@@ -49,7 +49,7 @@ def _light_of(small: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     paper = np.where(stroke, 0, small)
     light, weight = np.float32(0), np.float32(0)
     # The mean of the paper nearby, and from further away if none is near. A small
-    # picture shows little more than a digit: what is near would be within its strokes.
+    # picture shows little more than a digit: a narrow mean would be within its strokes.
     near = 0.03 if max(small.shape) == _LIGHT_SIDE else 0.2
     for sigma, share in ((near, 1), (0.1, 1e-2), (0.5, 1e-4)):
         blur = sigma * max(small.shape)
