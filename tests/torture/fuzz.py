@@ -133,8 +133,9 @@ def main(name, run, folder, seconds):
         for number, seed in enumerate(seeds):
             (folder / "corpus" / f"{number}").write_bytes(seed)
         left = max(1, int(seconds + begin - time.monotonic()))
-        limits = [f"-max_total_time={left}", "-rss_limit_mb=0", "-timeout=0"]
-        limits.append(f"-artifact_prefix={folder}/")
+        limits = [f"-max_total_time={left}", "-rss_limit_mb=0"]
+        # atheris would take a timeout of 0 for one second.
+        limits += [f"-timeout={2 * SECONDS}", f"-artifact_prefix={folder}/"]
         atheris.Setup([name, *limits, str(folder / "corpus")], attempt)
         atheris.Fuzz()
 
