@@ -347,6 +347,4 @@ def from_stored(stored: Any, *, name: str = "config.json") -> Experiment:
     Raises:
         ConfigError: a field is unknown or has an invalid value.
     """
-    if isinstance(stored, dict):  # earlier versions wrote the number of a format
-        stored = {key: value for key, value in stored.items() if key != "format"}
     return parse(stored, Experiment, flag=f"{name}: config")

@@ -84,7 +84,7 @@ def _changed_fields(config: Fields, defaults: Fields) -> list[tuple[str, str, st
     for name, value in flatten(config).items():
         # All phases have the defaults of the first.
         default = default_of.get(re.sub(r"^phases\[\d+\]", "phases[0]", name), ...)
-        if value != default and name != "format":  # of config.json, not of the run
+        if value != default:
             shown = "-" if default is ... else json.dumps(default)
             rows.append((name, json.dumps(value), shown))
     return rows

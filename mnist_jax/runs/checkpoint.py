@@ -12,11 +12,11 @@ leaf of the state to its array.
 
 Orbax writes a checkpoint to a temporary folder and renames it, so that a kill leaves
 the earlier ones intact. Its own format would take five times as long for arrays of this
-size, and retain 20 kB of memory for each save; earlier versions used it, and their
-checkpoints can be read.
+size, and retain 20 kB of memory for each save.
 """
 
 import dataclasses
+import itertools
 import json
 import logging
 import shutil
@@ -199,10 +199,9 @@ class Checkpoints:
     def _move_aside(self, path: Path) -> Path:
         folder = self._folder / "damaged"
         folder.mkdir(exist_ok=True)
-        target = folder / path.name
-        while target.exists():
-            target = target.with_name(f"{target.name}-again")
-        return path.rename(target)
+        names = (f"{path.name}-{number}" for number in itertools.count(2))
+        targets = (folder / name for name in itertools.chain([path.name], names))
+        return path.rename(next(each for each in targets if not each.exists()))
 
 
 def exist(folder: Path) -> bool:
@@ -217,20 +216,13 @@ def _saved(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> Checkpoint:
-    is_earlier = (path / "state").is_dir()
-    arrays, record = _read_earlier(path) if is_earlier else _Handler().restore(path)
+    arrays, record = _Handler().restore(path)
     leaves = [np.asarray(arrays[str(place)]) for place in record.pop(_PLACES)]
     if tree.digest(leaves) != record.pop(_DIGEST):
         raise ValueError("its numbers do not match their SHA-256")
     if record.pop(_VERSION) != VERSION:
         raise CheckpointError(_other_version(path))
     return Checkpoint(record, leaves, path)
-
-
-def _read_earlier(path: Path) -> Saved:
-    """Read the arrays and the record that earlier versions wrote, in orbax's format."""
-    record = dict(json.loads((path / "record" / "metadata").read_text()))
-    return ocp.StandardCheckpointHandler().restore(path / "state"), record
 
 
 def _other_version(path: Path) -> str:

@@ -100,8 +100,6 @@ def git_commit() -> str | None:
 def warn_if_changed(path: Path, here: dict[str, Any]) -> None:
     """Warn if a run is resumed in another environment than that of `path`."""
     there = folder.read_json(path)
-    # Earlier versions recorded no settings.
-    there.setdefault("settings", here["settings"])
     changed = [name for name in _AFFECTS_RESULTS if there.get(name) != here[name]]
     if changed:
         LOGGER.warning(

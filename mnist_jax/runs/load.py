@@ -147,8 +147,7 @@ def _check_finished(folder: RunFolder) -> dict[str, Any]:
         )
     if not folder.weights.exists():
         raise WeightsError(
-            f"{folder.path} has no {folder.weights.name}: an older version made it, or "
-            f"it was published without. {folder.environment.name} has the command that "
-            "trains the network again."
+            f"{folder.path} has no {folder.weights.name}: it was published without. "
+            f"{folder.environment.name} has the command that trains the network again."
         )
     return results

@@ -44,7 +44,7 @@ class Run:
         phase_epochs: epochs done in that phase.
         seconds: spent on the run, without epochs that were lost by a kill.
         feature_seconds: the part of them spent on the features of frozen layers.
-        metrics_crc32: checksum of metrics.jsonl; earlier versions recorded None.
+        metrics_crc32: checksum of metrics.jsonl.
         error: the error that ended the run, if any.
         results: the contents of results.json, once the run is tested.
     """
@@ -55,7 +55,7 @@ class Run:
         self.config, self.folder, self.seeds = config, RunFolder(path), seeds
         self.epoch = self.phase = self.phase_epochs = 0
         self.seconds = self.feature_seconds = 0.0
-        self.metrics_crc32: int | None = 0
+        self.metrics_crc32 = 0
         self.error: NonFiniteLossError | None = None
         self.results: dict[str, Any] | None = None
         self.writes = processes.is_first()
@@ -159,12 +159,11 @@ class Run:
         metrics, text = self.folder.metrics, ""
         if found:
             for name in _RECORD:
-                setattr(self, name, found.record.get(name))
+                setattr(self, name, found.record[name])
             self._begun -= self.seconds
             self.state = found.as_state(state.shapes(model, phases[self.phase]))
             text = self.folder.first_metrics(self.epoch)
-            is_whole = self.metrics_crc32 in (None, zlib.crc32(text.encode()))
-            if not is_whole or text.count("\n") != 2 * self.epoch:
+            if self.metrics_crc32 != zlib.crc32(text.encode()):
                 raise damaged(metrics, f"its first {self.epoch} epochs have changed")
         # A kill before the first checkpoint leaves the first epoch's lines at most.
         elif metrics.exists() and read_text(metrics).count("\n") > 2:
@@ -226,7 +225,7 @@ class Run:
         if self.writes:
             # The checkpoint last: a resumed run drops the lines of later epochs.
             lines = self.folder.append_metrics(records)
-            self.metrics_crc32 = zlib.crc32(lines.encode(), self.metrics_crc32 or 0)
+            self.metrics_crc32 = zlib.crc32(lines.encode(), self.metrics_crc32)
             record = {name: getattr(self, name) for name in _RECORD}
             self._checkpoints.save(self.epoch, current, record)
             if self._events:

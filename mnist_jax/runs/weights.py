@@ -100,10 +100,8 @@ def model_config(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
 
 def task_of(metadata: Mapping[str, str]) -> data.Task:
     """Return the network's task; an error of `DAMAGE` if an entry is damaged."""
-    # Earlier versions, which knew digits only, separated classes by spaces.
-    stored = metadata["classes"]
-    classes = json.loads(stored) if stored.startswith("[") else stored.split()
-    shape = tuple(map(int, json.loads(metadata.get("image_shape", "[28, 28, 1]"))))
+    classes = json.loads(metadata["classes"])
+    shape = tuple(map(int, json.loads(metadata["image_shape"])))
     if len(shape) != 3 or not all(0 < side < 10_000 for side in shape) or not classes:
         raise ValueError(f"image_shape is {shape}, classes are {classes}")
     return data.Task(tuple(map(str, classes)), shape)

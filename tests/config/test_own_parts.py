@@ -118,9 +118,7 @@ def test_a_name_is_known_or_a_path_where_one_is_allowed(section, value, message)
 
 def test_a_missing_field_has_its_default():
     assert from_stored({}) == Experiment()
-    assert from_stored({"format": 4, "seed": 3}) == dataclasses.replace(
-        Experiment(), seed=3
-    )
+    assert from_stored({"seed": 3}) == dataclasses.replace(Experiment(), seed=3)
 
 
 @pytest.mark.parametrize(

@@ -188,9 +188,9 @@ def rewrite(path, *, change=lambda tensors: None, **metadata):
     save_file(tensors, path, {k: v for k, v in found.items() if v is not None})
 
 
-def test_an_older_run_folder_has_no_weights(folder):
+def test_a_run_without_weights_is_named(folder):
     folder.weights.unlink()
-    with pytest.raises(UserError, match=r"has no weights.safetensors.*older version"):
+    with pytest.raises(UserError, match=r"has no weights.safetensors.*published without"):
         load(folder.path)
 
 

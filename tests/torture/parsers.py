@@ -83,7 +83,8 @@ def make(name, run, folder):
     if name == "checkpoint":
 
         def restore(path):
-            shutil.copytree(folder / "checkpoints", copy / "read", dirs_exist_ok=True)
+            shutil.rmtree(copy / "read", ignore_errors=True)
+            shutil.copytree(folder / "checkpoints", copy / "read")
             with contextlib.closing(Checkpoints(copy / "read")) as opened:
                 opened.restore()
 
