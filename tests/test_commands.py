@@ -97,6 +97,7 @@ USAGE = [
     (["--config=lenet5:tund"], 2, r"no such variant .*\(known: tuned"),
     ([QUICKSTART, "seed=1"], 2, "Unexpected argument 'seed=1'"),
     ([QUICKSTART, "--batch-size=3"], 2, "Unknown flag --batch-size. .*--config.FIELD"),
+    ([QUICKSTART, f"--{'x' * 5000}"], 2, "longer than any flag"),
     ([QUICKSTART, "--config.phases[0].epochs=0"], 2, "epochs=0: must be at least 1."),
     # For its data, not for its name: the variant is found.
     (["--config=lenet5:tuned", "--config.data.source=digits", VAL_SIZE], 1, VAL_SIZE),

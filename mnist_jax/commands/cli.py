@@ -148,6 +148,8 @@ def _parse(arguments: list[str]) -> list[str]:
         message = f"Unknown flag --{error.flagname}. --help lists the flags."
         if _takes_config():
             message += " Fields are --config.FIELD: mnist-jax fields lists them."
+    except RecursionError:  # of absl's search for a flag with a similar name
+        message = "An argument is longer than any flag. --help lists the flags."
     except (AttributeError, KeyError) as error:  # ml_collections suggests a name
         message = f"No such field: {config_flag.one_line(error)}"
     except (flags.Error, IndexError, OSError, TypeError, ValueError) as error:

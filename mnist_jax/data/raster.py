@@ -15,8 +15,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from mnist_jax.data import idx
 from mnist_jax.errors import UserError
 
-FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
-"""The known formats. Pillow has others: for EPS, it runs Ghostscript on the file."""
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+"""The known formats. Pillow has others: for EPS, it runs Ghostscript on the file, and
+for JPEG 2000, it allocates as much memory as a header claims."""
 
 
 def endings() -> set[str]:

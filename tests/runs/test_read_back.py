@@ -190,7 +190,9 @@ def rewrite(path, *, change=lambda tensors: None, **metadata):
 
 def test_a_run_without_weights_is_named(folder):
     folder.weights.unlink()
-    with pytest.raises(UserError, match=r"has no weights.safetensors.*published without"):
+    with pytest.raises(
+        UserError, match=r"has no weights.safetensors.*published without"
+    ):
         load(folder.path)
 
 
