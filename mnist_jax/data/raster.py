@@ -64,8 +64,10 @@ def open_image(
         ) from error
     except Image.DecompressionBombError as error:
         raise PhotoError("has too many pixels: shrink it, or cut a part out") from error
+    except MemoryError as error:  # a damaged header may claim gigabytes
+        raise PhotoError("needs more memory than there is: shrink it") from error
     except Exception as error:  # decoders raise all kinds of errors
-        if isinstance(error, MemoryError) or getattr(error, "errno", None):
+        if getattr(error, "errno", None):
             raise  # not because of the content of the file
         raise PhotoError(f"is damaged or cut off: {error}") from error
 

@@ -104,6 +104,23 @@ def test_a_decompression_bomb_is_refused(tmp_path):
         labelled.read_folder(tmp_path)
 
 
+def test_a_part_that_claims_gigabytes_is_refused(picture):
+    class Memory(io.BytesIO):
+        """Of less than a gigabyte."""
+
+        def read(self, size=-1):
+            if size and size >= 1_000_000_000:
+                raise MemoryError
+            return super().read(size)
+
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    before, _, data = file.getvalue().partition(b"IDAT")
+    claiming = Memory(before[:-4] + b"\xf0\xff\xff\xff" + b"IDAT" + data)
+    with pytest.raises(raster.PhotoError, match="needs more memory"):
+        photos.find_digits(claiming)
+
+
 def test_an_animation_is_refused(picture):
     file = io.BytesIO()
     picture.save(file, "GIF", save_all=True, append_images=[picture.rotate(90)])

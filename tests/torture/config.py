@@ -27,7 +27,7 @@ def get_config(variant="lenet5"):
     first.update(name="first", epochs=2, batch_size=20, ema_decay=0.9)
     first.plateau.update(monitor="train_loss", patience=1)
     second.update(name="second", epochs=4, batch_size=15, start_from="best")
-    second.optimizer.update(name="sgd", learning_rate=0.3)
+    second.optimizer.update(name="sgd", learning_rate=0.03)
     second.early_stopping.update(monitor="train_loss", patience=1, restore_best=True)
     config.phases = (first, second)
     return config
