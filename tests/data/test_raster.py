@@ -108,7 +108,7 @@ def test_a_part_that_claims_gigabytes_is_refused(picture):
     class Memory(io.BytesIO):
         """Of less than a gigabyte."""
 
-        def read(self, size=-1):
+        def read(self, size: int | None = -1):
             if size and size >= 1_000_000_000:
                 raise MemoryError
             return super().read(size)
