@@ -36,8 +36,8 @@ from mnist_jax.training.state import TrainState
 
 LOGGER = logging.getLogger(__name__)
 
-VERSION = 1
-"""Of the state's layout; to be raised whenever the fields of `TrainState` change."""
+VERSION = 2
+"""Of the saved record and state; to be raised when the fields of either change."""
 
 _KEPT, _FILE = 2, "state.safetensors"
 # Entries of the saved record beside the caller's.
